@@ -53,6 +53,7 @@ grow(struct berth_buf *b, size_t need)
         return false;
     while (cap < need)
         cap *= 2;
+    cap = cap < max ? cap : max;
     if (b->arena == NULL) {
         at = realloc(b->at, cap);
     } else {
