@@ -71,8 +71,10 @@ berth_err_wrap(struct berth_err *e, int r, const char *fmt, ...)
         va_start(ap, fmt);
         n = vsnprintf(e->msg, sizeof e->msg, fmt, ap);
         va_end(ap);
-        if (n >= 0 && (size_t)n < sizeof e->msg)
-            (void)snprintf(e->msg + n, sizeof e->msg - (size_t)n, ": %s", inner.msg);
+        /* Cutting the end off is meant; gcc warns unless the length is looked at. */
+        if (n >= 0 && (size_t)n < sizeof e->msg &&
+            snprintf(e->msg + n, sizeof e->msg - (size_t)n, ": %s", inner.msg) < 0)
+            e->msg[n] = '\0';
     }
     return r;
 }
