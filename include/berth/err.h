@@ -71,13 +71,10 @@ berth_err_wrap(struct berth_err *e, int r, const char *fmt, ...)
         va_start(ap, fmt);
         n = vsnprintf(e->msg, sizeof e->msg, fmt, ap);
         va_end(ap);
-        size_t at = n > 0 ? (size_t)n : 0;
-        if (at + 2 < sizeof e->msg) { /* what does not fit is cut off at the end */
-            size_t len = strlen(inner.msg), room = sizeof e->msg - at - 3;
-            memcpy(e->msg + at, ": ", 2);
-            memcpy(e->msg + at + 2, inner.msg, len < room ? len : room);
-            e->msg[at + 2 + (len < room ? len : room)] = '\0';
-        }
+        /* Cutting the end off is meant; gcc warns unless the length is looked at. */
+        if (n >= 0 && (size_t)n < sizeof e->msg &&
+            snprintf(e->msg + n, sizeof e->msg - (size_t)n, ": %s", inner.msg) < 0)
+            e->msg[n] = '\0';
     }
     return r;
 }
