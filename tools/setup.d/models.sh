@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # $here comes from tools/setup
 # Models for the quick start and the tests.  One is shipped in a package; the others are made
 # here, from data in packages.
 
