@@ -1,0 +1,45 @@
+# Berth's short commands; Meson and Ninja do the work.  `make help` lists them.
+CACHE := $(or $(BERTH_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/berth)
+BUILD := build
+MESON_ARGS := -Ddeps_dir=$(CACHE)/deps -Dllama_dir=$(CACHE)/engines/llama \
+              -Donnxruntime_dir=$(CACHE)/engines/onnxruntime
+PREFIX ?= /usr/local
+
+.DEFAULT_GOAL := all
+.PHONY: all quickstart check fuzz tidy format bench install clean help
+
+all: ## the program: build/berth, and its backends beside it
+	@tools/setup build engines
+	@tools/build $(BUILD) $(MESON_ARGS) -Dtests=false
+
+quickstart: all ## build, fetch a chat model and a classifier, serve them and ask both something
+	@tools/setup models
+	@tools/quickstart
+
+check: ## install what tests need and run every test; closes with "N passed, N failed"
+	@tools/setup all
+	@tools/check
+
+fuzz: ## run every fuzzer for 60 seconds (SECONDS_EACH=n to change)
+	@tools/setup build engines test
+	@tools/fuzz time $(or $(SECONDS_EACH),60)
+
+tidy: ## clang-tidy over our own sources
+	@tools/setup build engines test
+	@tools/tidy
+
+format: ## clang-format in place
+	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
+
+bench: all ## measure against the bare engines; a table at the end
+	@tools/setup models test
+	@bench/run
+
+install: all ## to PREFIX (/usr/local), DESTDIR respected
+	@DESTDIR=$(DESTDIR) tools/install $(BUILD) $(PREFIX)
+
+clean: ## remove what was built; the cache outside the tree stays
+	rm -rf build build-*
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

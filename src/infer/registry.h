@@ -1,0 +1,145 @@
+#ifndef BERTH_REGISTRY_H
+#define BERTH_REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <berth/backend.h>
+
+#include "base/buf.h"
+#include "base/random.h"
+#include "infer/lifecycle.h"
+
+struct berth_arena;
+struct berth_json;
+struct berth_metrics;
+struct berth_model;
+struct berth_plugins;
+struct berth_store;
+
+/*
+ * Every model this server knows: registered durably, loaded in the background on a pool of its
+ * own, found by name or identity.  Any thread; loading never makes another model's request wait.
+ */
+struct berth_registry;
+
+struct berth_batch_conf {
+    uint32_t batch_requests_max; /* requests in one run: 8 */
+    uint64_t wait_ns_max;        /* how long the oldest waits for company: 50 ms; 0: none */
+    uint32_t queue_len_max;      /* requests waiting; beyond: -BERTH_EAGAIN */
+};
+
+struct berth_registry_conf {
+    struct berth_store *store;
+    struct berth_plugins *plugins;
+    struct berth_metrics *metrics;
+    uint32_t models_max;           /* engine.max_models */
+    uint32_t cores;                /* that engines may use together */
+    uint32_t loaders;              /* loads at once: 2 */
+    struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
+};
+
+int berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry **ret,
+                       struct berth_err *e);
+/* Stop taking work, cut what runs (done() is posted for it), unload everything.  Loops must still
+ * run.  NULL is fine. */
+void berth_registry_free(struct berth_registry *g);
+/* Register again what the store has, and load what was loaded.  Bad ones are kept as FAILED with
+ * the reason and harm nothing else. */
+int berth_registry_restore(struct berth_registry *g, struct berth_err *e);
+/* New defaults for models that do not say otherwise; takes effect with the next batch. */
+void berth_registry_batch_set(struct berth_registry *g, const struct berth_batch_conf *batch);
+
+struct berth_model_spec {
+    const char *name;       /* letters, digits, - _ . ; 1 to 128 of them */
+    const char *path;       /* a file, a folder with a model, or one with versions 1/ 2/ ... */
+    const char *backend;    /* NULL or "": by the file */
+    const char *model_type; /* NULL or "": by the backend: LLM, CV, Audio, Multimodal, ML, Custom */
+    /* The backend's settings and Berth's own (instances, batching, labels, image, ...); NULL: none
+     */
+    const struct berth_json *config;
+    bool ephemeral; /* not kept in the store: --model on the command line, --model-dir */
+    bool no_load;   /* register only */
+};
+
+/*
+ * Durable, then loading in the background.  ret_id is the identity.
+ *   -BERTH_EINVAL  name, path, backend or config; the message names the field
+ *   -BERTH_EEXIST  the name is taken (same spec: still so)      -BERTH_ELIMIT  models_max
+ *   -BERTH_ENOENT  no such path
+ */
+int berth_registry_register(struct berth_registry *g, const struct berth_model_spec *spec,
+                            char ret_id[BERTH_UUID_TEXT], struct berth_err *e);
+/* Forget it for good: drains and unloads in the background.  -BERTH_ENOENT */
+int berth_registry_unregister(struct berth_registry *g, struct berth_slice name_or_id,
+                              struct berth_err *e);
+/* Load again (also new settings or versions on disk: the old instance serves until the new one is
+ * ready), or unload and stay registered.  Both return at once.  -BERTH_ENOENT */
+int berth_registry_load(struct berth_registry *g, struct berth_slice name_or_id,
+                        struct berth_err *e);
+int berth_registry_unload(struct berth_registry *g, struct berth_slice name_or_id,
+                          struct berth_err *e);
+
+/* The version to serve a request (version.len 0: the latest ready one), referenced: unref it.
+ *   -BERTH_ENOENT  no such model or version      -BERTH_ENOTREADY  with *ret = NULL and the reason
+ */
+int berth_registry_find(struct berth_registry *g, struct berth_slice name_or_id,
+                        struct berth_slice version, struct berth_model **ret, struct berth_err *e);
+
+struct berth_model_stats {
+    uint64_t requests, ok, failed, canceled;
+    uint64_t tokens_in, tokens_out;
+    uint64_t batches;
+    double latency_avg_ms;                 /* moving average, weight 0.1 for the newest */
+    double latency_p95_ms, latency_p99_ms; /* of the last 1,024 */
+    double rps;                            /* over the last minute */
+    uint64_t queue_ns, run_ns;             /* sums */
+    uint64_t last_wall_ns;
+};
+
+struct berth_model_version_info {
+    const char *version;
+    enum berth_model_state state;
+    const char *why; /* FAILED: the reason; else "" */
+    uint32_t instances;
+    uint64_t
+        memory_bytes; /* measured: growth of the process over the load, or the engine's figure */
+    uint64_t engine_bytes; /* what the engine says; 0: nothing */
+    uint64_t load_ns;      /* what the last load took */
+    uint64_t loaded_wall_ns;
+    const struct berth_describe *describe; /* copied; NULL until it was ready once */
+};
+
+/* A copy in the arena, true at the time of the call. */
+struct berth_model_info {
+    const char *id, *name, *path, *backend, *model_type;
+    const struct berth_json *config, *manifest;
+    enum berth_model_state state; /* of the version that serves, or that failed last */
+    const char *why;
+    const char *version; /* the one served without asking; "" when none */
+    const struct berth_model_version_info *versions;
+    size_t version_count;
+    uint64_t created_wall_ns, used_wall_ns;
+    uint32_t queue_len, running;
+    struct berth_batch_conf batch;
+    struct berth_model_stats stats;
+};
+int berth_registry_info(struct berth_registry *g, struct berth_arena *a,
+                        struct berth_slice name_or_id, struct berth_model_info *ret,
+                        struct berth_err *e);
+/* All, by name. */
+int berth_registry_list(struct berth_registry *g, struct berth_arena *a,
+                        struct berth_model_info **ret, size_t *ret_count, struct berth_err *e);
+
+/* How things stand, cheaply: for /ready and /health. */
+struct berth_registry_counts {
+    uint32_t registered, ready, loading, failed, queued, running;
+};
+struct berth_registry_counts berth_registry_counts(struct berth_registry *g);
+
+/* Watch a folder: a model file or folder put there is registered (name without suffix), one taken
+ * away is unregistered, a changed one loaded again; a bad one is reported by log and state. */
+int berth_registry_watch_dir(struct berth_registry *g, const char *dir, struct berth_err *e);
+
+#endif

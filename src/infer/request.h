@@ -1,0 +1,63 @@
+#ifndef BERTH_REQUEST_H
+#define BERTH_REQUEST_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <berth/backend.h>
+
+#include "base/arena.h"
+#include "os/loop.h"
+
+/*
+ * One piece of work for a model, filled by a dialect, run by an instance.
+ *
+ * Life: the dialect zeroes it, fills the first part, calls berth_model_submit() on its loop and
+ * must then leave it alone (but for berth_request_cancel()) until done() has run on that loop.
+ * What inputs, wanted and gen point to is borrowed until then.  `arena` belongs to the core from
+ * submit to done(): outputs are there.
+ */
+struct berth_request {
+    /* Filled by the dialect. */
+    struct berth_loop *loop; /* where delta() and done() run */
+    void *user;
+    /* A piece of a sequence's output; borrowed for the call.  NULL for tensor requests. */
+    void (*delta)(struct berth_request *r, const struct berth_delta *d);
+    /* The end, exactly once after a successful submit: result, err, outputs, finish are set. */
+    void (*done)(struct berth_request *r);
+    enum berth_task task;
+    const struct berth_tensor *inputs; /* TENSOR, EMBEDDING */
+    size_t input_count;
+    const char *const *wanted; /* names of outputs; none: all */
+    size_t wanted_count;
+    struct berth_gen gen;     /* COMPLETION, CHAT */
+    uint64_t deadline_ns;     /* CLOCK_MONOTONIC; 0: none.  Passed: done() with -BERTH_EDEADLINE */
+    struct berth_arena arena; /* initialised by the dialect: its limit bounds the outputs */
+
+    /* Set by the core before done(). */
+    int result; /* 0, or -BERTH_E... with err */
+    struct berth_err err;
+    struct berth_tensor *outputs; /* in the order wanted, else the model's */
+    size_t output_count;
+    struct berth_finish finish;
+    uint64_t submit_ns, run_ns, first_ns,
+        done_ns;             /* run_ns: taken from the queue; first_ns: first delta */
+    uint32_t batch_requests; /* how many ran together, this one included */
+
+    /* The core's own. */
+    atomic_bool cancelled;
+    struct berth_model *model;
+    struct berth_instance_thread *instance;
+    struct berth_request *next;
+    struct berth_msg msg;
+    uint32_t rows;
+    uint64_t shape_hash;
+};
+
+/* On r's loop, between submit and done(): nobody wants the answer any more.  done() still comes,
+ * with -BERTH_ECANCELED (or its result, when it was faster).  Idempotent. */
+void berth_request_cancel(struct berth_request *r);
+
+#endif

@@ -1,0 +1,138 @@
+#ifndef BERTH_NET_SERVER_H
+#define BERTH_NET_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <berth/err.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+struct berth_loop;
+struct berth_metrics;
+
+/*
+ * The HTTP server: TLS or plain, HTTP/1.1 or HTTP/2, told apart by a connection's first bytes, on
+ * any number of ports.  A connection lives and dies on one loop, and so do its exchanges.
+ */
+struct berth_server;
+
+struct berth_header {
+    struct berth_slice name, value; /* name in lower case */
+};
+
+/*
+ * One request and its answer, whatever the protocol.  Made by the server; belongs to its loop.
+ * Everything that slices and headers point to is in `arena`.  It stays until the answer has ended
+ * AND every reference taken with berth_exchange_ref() is given back.
+ */
+struct berth_exchange {
+    struct berth_arena arena; /* limit: server conf exchange_bytes_max */
+    struct berth_loop *loop;
+    struct berth_slice method, path, query; /* path as sent, still percent-encoded, without query */
+    struct berth_slice authority;           /* Host or :authority */
+    const struct berth_header *headers;
+    size_t header_count;
+    struct berth_slice body; /* complete once handle() is called; aligned to 64 */
+    uint64_t begin_ns;       /* CLOCK_MONOTONIC, first byte of the request */
+    uint32_t listener_tag;   /* as given to berth_server_listen() */
+    bool tls, peer_is_loopback;
+    const char *peer; /* "127.0.0.1:4711" */
+
+    /* The application's: set in begin() or handle(). */
+    size_t body_max; /* set in begin(); a longer body is answered with 413 before it is read */
+    void *user;
+    /* On the loop, at most once, and only while the answer has not ended: the client is gone (or
+     * reads too slowly).  Writes are without effect from then on; end the exchange nevertheless. */
+    void (*gone)(struct berth_exchange *x);
+    /* On the loop, once, when the answer has ended or the client is gone: for the access log. */
+    uint16_t status;       /* of the answer; 0 before */
+    uint64_t answer_bytes; /* of its body */
+};
+
+/* What the server calls.  All on the exchange's loop. */
+struct berth_server_app {
+    void *arg;
+    /* The head is there, the body is not.  Set x->body_max, or answer at once (404, 401, ...):
+     * then handle() is not called and the body is skipped or the connection closed. */
+    void (*begin)(void *arg, struct berth_exchange *x);
+    /* The request is complete.  Answer now, or later on this loop. */
+    void (*handle)(void *arg, struct berth_exchange *x);
+    /* The server itself refuses (400, 408, 413, 414, 431, 503): write an error body for it in the
+     * shape that x->path's clients expect (x may have no path).  Must reply at once. */
+    void (*refuse)(void *arg, struct berth_exchange *x, uint16_t status, const char *why);
+    /* The exchange has ended; last look before it is freed (access log, metrics). */
+    void (*ended)(void *arg, struct berth_exchange *x);
+};
+
+/* The first header of that name (given in lower case), or NULL. */
+const struct berth_slice *berth_exchange_header(const struct berth_exchange *x, const char *name);
+
+/* A further header of the answer, before reply or start.  Name and value are copied. */
+void berth_exchange_add(struct berth_exchange *x, const char *name, const char *value);
+/* Answer at once and whole.  body must stay until the exchange ends (its arena, or static). */
+void berth_exchange_reply(struct berth_exchange *x, uint16_t status, const char *content_type,
+                          const void *body, size_t len);
+/* Or piece by piece: start, write..., end.  write copies; it returns
+ *   0              taken
+ *   -BERTH_EAGAIN  more than conf.unsent_bytes_max wait for a slow reader: nothing was taken
+ *   -BERTH_ECANCELED  the client is gone */
+void berth_exchange_start(struct berth_exchange *x, uint16_t status, const char *content_type);
+int berth_exchange_write(struct berth_exchange *x, const void *bytes, size_t len);
+void berth_exchange_end(struct berth_exchange *x);
+/* Break the answer off so that the client can tell (connection closed, stream reset). */
+void berth_exchange_abort(struct berth_exchange *x);
+
+/* Keep the exchange (its arena) beyond its end: for work that still reads the request.  Loop. */
+void berth_exchange_ref(struct berth_exchange *x);
+void berth_exchange_unref(struct berth_exchange *x);
+
+struct berth_server_conf {
+    struct berth_loop *const *loops; /* connections are dealt out in turn */
+    size_t loop_count;
+    uint32_t connections_max; /* beyond: 503 and closed */
+    size_t head_bytes_max;    /* request line and headers */
+    uint32_t header_count_max;
+    size_t exchange_bytes_max; /* an exchange's arena */
+    size_t unsent_bytes_max;
+    uint32_t streams_max;      /* HTTP/2 streams at once on a connection */
+    uint64_t head_timeout_ns;  /* first byte to the end of the head; TLS handshake */
+    uint64_t body_timeout_ns;  /* without any byte of the body */
+    uint64_t idle_timeout_ns;  /* keep-alive */
+    uint64_t write_timeout_ns; /* without any byte taken by the reader */
+};
+
+/* conf and app are copied; loops must outlive the server. */
+int berth_server_new(const struct berth_server_conf *conf, const struct berth_server_app *app,
+                     struct berth_server **ret, struct berth_err *e);
+
+struct berth_tls_conf {
+    const char *cert_path, *key_path; /* PEM; NULL: plain only */
+    const char *client_ca_path;       /* PEM; not NULL: clients must show a certificate of it */
+};
+struct berth_listen_conf {
+    const char *host; /* address or name */
+    uint16_t port;    /* 0: any free one */
+    uint32_t tag;
+    bool plain_refused; /* with TLS: answer plain HTTP with 400 "use https" */
+    struct berth_tls_conf tls;
+};
+/* Returns 0 and the port, or -BERTH_EIO "port 8000 is taken by another program; ..." */
+int berth_server_listen(struct berth_server *s, const struct berth_listen_conf *conf,
+                        uint16_t *ret_port, struct berth_err *e);
+/* No new connections or exchanges; idle connections are closed, busy ones finish (GOAWAY,
+ * Connection: close).  Returns when none is left, or after limit_ns with the rest cut off: then
+ * gone() has run for them.  Not from a loop. */
+void berth_server_drain(struct berth_server *s, uint64_t limit_ns);
+/* Drained first, with no limit left.  NULL is fine. */
+void berth_server_free(struct berth_server *s);
+
+struct berth_server_stats {
+    uint64_t connections, connections_total, exchanges_total, refused_total;
+};
+/* Any thread. */
+struct berth_server_stats berth_server_stats(const struct berth_server *s);
+
+#endif

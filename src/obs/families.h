@@ -1,0 +1,40 @@
+#ifndef BERTH_FAMILIES_H
+#define BERTH_FAMILIES_H
+
+/* Every metric of the program: docs/metrics.md is generated from this table.
+ * id, type, name, help, labels */
+#define BERTH_FAMILIES(X)                                                                         \
+    X(REQUESTS, BERTH_COUNTER, "berth_requests_total", "Answered HTTP requests.",                 \
+      "dialect,status")                                                                           \
+    X(REQUEST_SECONDS, BERTH_HISTOGRAM, "berth_request_duration_seconds",                         \
+      "First byte of a request to the last of its answer.", "dialect")                            \
+    X(ERRORS, BERTH_COUNTER, "berth_errors_total",                                                \
+      "Requests answered with an error, by its code.", "code")                                    \
+    X(INFER, BERTH_COUNTER, "berth_inferences_total", "Requests that a model worked on.",         \
+      "model,result")                                                                             \
+    X(INFER_SECONDS, BERTH_HISTOGRAM, "berth_inference_duration_seconds",                         \
+      "Time in the engine of one batch or one sequence.", "model")                                \
+    X(QUEUE_SECONDS, BERTH_HISTOGRAM, "berth_queue_wait_seconds",                                 \
+      "Time a request waited for its batch.", "model")                                            \
+    X(QUEUE_LEN, BERTH_GAUGE, "berth_queue_length", "Requests waiting now.", "model")             \
+    X(BATCH_SIZE, BERTH_HISTOGRAM, "berth_batch_size", "Requests that ran together.", "model")    \
+    X(TOKENS_IN, BERTH_COUNTER, "berth_prompt_tokens_total", "Tokens of prompts.", "model")       \
+    X(TOKENS_OUT, BERTH_COUNTER, "berth_tokens_generated_total", "Tokens generated.", "model")    \
+    X(FIRST_TOKEN_SECONDS, BERTH_HISTOGRAM, "berth_time_to_first_token_seconds",                  \
+      "Arrival of a request to its first token.", "model")                                        \
+    X(SEQUENCES, BERTH_GAUGE, "berth_sequences_running", "Generations going on now.", "model")    \
+    X(CANCELED, BERTH_COUNTER, "berth_requests_canceled_total",                                   \
+      "Requests whose client left or whose deadline passed.", "model")                            \
+    X(REFUSED, BERTH_COUNTER, "berth_requests_refused_total", "Requests refused at a limit.",     \
+      "limit")                                                                                    \
+    X(MODELS, BERTH_GAUGE, "berth_models", "Registered models by state.", "state")                \
+    X(MODEL_LOAD_SECONDS, BERTH_HISTOGRAM, "berth_model_load_seconds", "Time a load took.",       \
+      "model")                                                                                    \
+    X(MODEL_BYTES, BERTH_GAUGE, "berth_model_memory_bytes", "Measured memory of a loaded model.", \
+      "model")                                                                                    \
+    X(CONNECTIONS, BERTH_GAUGE, "berth_connections", "Open client connections.", "")              \
+    X(MEMORY, BERTH_GAUGE, "berth_memory_resident_bytes", "Resident memory of the server.", "")   \
+    X(CPU_SECONDS, BERTH_GAUGE, "berth_cpu_seconds", "Processor time used by the server.", "")    \
+    X(UPTIME, BERTH_GAUGE, "berth_uptime_seconds", "Time since start.", "")
+
+#endif

@@ -1,0 +1,220 @@
+#include "os/loop.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+
+struct berth_loop {
+    uv_loop_t uv;
+    uv_async_t wake;
+    pthread_t thread;
+    char name[16];
+    pthread_mutex_t mu;
+    struct berth_msg *first, **last; /* under mu */
+};
+
+static void
+drain(uv_async_t *wake)
+{
+    struct berth_loop *l = wake->data;
+
+    (void)pthread_mutex_lock(&l->mu);
+    struct berth_msg *m = l->first;
+    l->first = NULL;
+    l->last = &l->first;
+    (void)pthread_mutex_unlock(&l->mu);
+    for (struct berth_msg *next; m != NULL; m = next) {
+        next = m->next;
+        m->run(m);
+    }
+}
+
+static void *
+loop_main(void *arg)
+{
+    struct berth_loop *l = arg;
+    char name[16];
+
+    (void)snprintf(name, sizeof name, "berth-%.9s", l->name);
+    (void)pthread_setname_np(pthread_self(), name);
+    (void)uv_run(&l->uv, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+int
+berth_loop_new(const char *name, struct berth_loop **ret, struct berth_err *e)
+{
+    struct berth_loop *l = calloc(1, sizeof *l);
+
+    if (l == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "loop %s: out of memory", name);
+    (void)snprintf(l->name, sizeof l->name, "%s", name);
+    (void)pthread_mutex_init(&l->mu, NULL);
+    l->last = &l->first;
+    int r = uv_loop_init(&l->uv);
+    if (r < 0) {
+        free(l);
+        return berth_err_set(e, BERTH_EIO, "loop %s: %s (open files: see ulimit -n)", name,
+                             uv_strerror(r));
+    }
+    l->wake.data = l;
+    r = uv_async_init(&l->uv, &l->wake, drain);
+    if (r < 0 || pthread_create(&l->thread, NULL, loop_main, l) != 0) {
+        if (r == 0)
+            uv_close((uv_handle_t *)&l->wake, NULL);
+        (void)uv_run(&l->uv, UV_RUN_DEFAULT);
+        (void)uv_loop_close(&l->uv);
+        free(l);
+        return berth_err_set(e, BERTH_EIO, "loop %s: cannot start its thread", name);
+    }
+    *ret = l;
+    return 0;
+}
+
+void
+berth_loop_post(struct berth_loop *l, struct berth_msg *m)
+{
+    m->next = NULL;
+    (void)pthread_mutex_lock(&l->mu);
+    bool was_empty = l->first == NULL;
+    *l->last = m;
+    l->last = &m->next;
+    (void)pthread_mutex_unlock(&l->mu);
+    if (was_empty) /* one wake-up per batch, not per message */
+        (void)uv_async_send(&l->wake);
+}
+
+static void
+close_wake(void *arg)
+{
+    struct berth_loop *l = arg;
+
+    uv_close((uv_handle_t *)&l->wake, NULL);
+}
+
+void
+berth_loop_free(struct berth_loop *l)
+{
+    if (l == NULL)
+        return;
+    berth_assert(!berth_loop_is_mine(l));
+    berth_loop_call(l, close_wake, l);
+    (void)pthread_join(l->thread, NULL);
+    berth_assert(l->first == NULL);
+    berth_assert(uv_loop_close(&l->uv) == 0); /* every handle was closed by its owner */
+    (void)pthread_mutex_destroy(&l->mu);
+    free(l);
+}
+
+struct call {
+    struct berth_msg msg;
+    void (*fn)(void *);
+    void *arg;
+    pthread_mutex_t mu;
+    pthread_cond_t done_cond;
+    bool done;
+};
+
+static void
+call_run(struct berth_msg *m)
+{
+    struct call *c = (struct call *)m;
+
+    c->fn(c->arg);
+    (void)pthread_mutex_lock(&c->mu);
+    c->done = true;
+    (void)pthread_cond_signal(&c->done_cond);
+    (void)pthread_mutex_unlock(&c->mu);
+}
+
+void
+berth_loop_call(struct berth_loop *l, void (*fn)(void *), void *arg)
+{
+    struct call c = {.msg.run = call_run,
+                     .fn = fn,
+                     .arg = arg,
+                     .mu = PTHREAD_MUTEX_INITIALIZER,
+                     .done_cond = PTHREAD_COND_INITIALIZER};
+
+    if (berth_loop_is_mine(l)) {
+        fn(arg);
+        return;
+    }
+    berth_loop_post(l, &c.msg);
+    (void)pthread_mutex_lock(&c.mu);
+    while (!c.done)
+        (void)pthread_cond_wait(&c.done_cond, &c.mu);
+    (void)pthread_mutex_unlock(&c.mu);
+    (void)pthread_cond_destroy(&c.done_cond);
+    (void)pthread_mutex_destroy(&c.mu);
+}
+
+bool
+berth_loop_is_mine(const struct berth_loop *l)
+{
+    return pthread_equal(pthread_self(), l->thread) != 0;
+}
+
+uint64_t
+berth_loop_now_ns(const struct berth_loop *l)
+{
+    return uv_now(&l->uv) * BERTH_MS;
+}
+
+struct uv_loop_s *
+berth_loop_uv(struct berth_loop *l)
+{
+    return &l->uv;
+}
+
+static void
+timer_fire(uv_timer_t *uv)
+{
+    struct berth_timer *t = uv->data;
+
+    if (t != NULL)
+        t->fire(t);
+}
+
+static void
+timer_closed(uv_handle_t *h)
+{
+    free(h);
+}
+
+int
+berth_timer_start(struct berth_timer *t, struct berth_loop *l, uint64_t delay_ns,
+                  void (*fire)(struct berth_timer *))
+{
+    berth_assert(berth_loop_is_mine(l));
+    if (t->impl == NULL) {
+        uv_timer_t *uv = calloc(1, sizeof *uv);
+        if (uv == NULL)
+            return -BERTH_ENOMEM;
+        (void)uv_timer_init(&l->uv, uv); /* cannot fail */
+        uv->data = t;
+        t->impl = uv;
+        t->loop = l;
+    }
+    t->fire = fire;
+    return uv_timer_start(t->impl, timer_fire, (delay_ns + BERTH_MS - 1) / BERTH_MS, 0) == 0
+               ? 0
+               : -BERTH_EINVAL;
+}
+
+void
+berth_timer_stop(struct berth_timer *t)
+{
+    uv_timer_t *uv = t->impl;
+
+    if (uv == NULL)
+        return;
+    t->impl = NULL;
+    uv->data = NULL;
+    (void)uv_timer_stop(uv);
+    uv_close((uv_handle_t *)uv, timer_closed);
+}
