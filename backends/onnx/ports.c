@@ -92,6 +92,7 @@ static int
 read_inputs(struct berth_instance *m, size_t n, struct berth_err *e)
 {
     const OrtApi *api = m->o->api;
+    struct berth_err why = {""};
 
     for (size_t i = 0; i < n; i++) {
         struct ort_port *p = &m->inputs[i];
@@ -104,13 +105,14 @@ read_inputs(struct berth_instance *m, size_t n, struct berth_err *e)
             s = api->SessionGetInputTypeInfo(m->session, i, &p->type_info);
         if (s != NULL)
             return ort_fail(m->o, s, "reading the inputs", e);
-        int rc = port_read(m->o, p, e);
-        if (rc == -BERTH_EUNSUPPORTED) {
-            (void)berth_err_wrap(e, rc, "input");
-            return -BERTH_EINVAL;
-        }
+        int rc = port_read(m->o, p, &why);
+        if (rc == -BERTH_EUNSUPPORTED)
+            return berth_err_set(e, BERTH_EINVAL,
+                                 "input %s, and only tensors are served; export the model with "
+                                 "inputs that are tensors",
+                                 why.msg);
         if (rc < 0)
-            return rc;
+            return berth_err_set(e, (enum berth_code) - rc, "%s", why.msg);
         m->input_specs[i] = p->spec;
         m->input_names[i] = p->spec.name;
     }
@@ -124,6 +126,7 @@ read_outputs(struct berth_instance *m, size_t n, struct berth_err *e)
 {
     const OrtApi *api = m->o->api;
     struct berth_err why = {""};
+    char line[sizeof why.msg + 160];
 
     for (size_t i = 0; i < n; i++) {
         struct ort_port *p = &m->outputs[m->describe.output_count];
@@ -144,16 +147,19 @@ read_outputs(struct berth_instance *m, size_t n, struct berth_err *e)
         }
         if (rc != -BERTH_EUNSUPPORTED)
             return berth_err_set(e, (enum berth_code) - rc, "%s", why.msg);
-        (void)berth_err_wrap(&why, rc,
-                             "onnx: left out, only tensors are served (scikit-learn models: "
-                             "export with options={'zipmap': False}): output");
-        m->h->log(BERTH_LOG_WARN, why.msg);
+        (void)snprintf(line, sizeof line,
+                       "onnx: output %s and is left out: only tensors are served (scikit-learn "
+                       "models: export with options={'zipmap': False})",
+                       why.msg);
+        m->h->log(BERTH_LOG_WARN, line);
         api->ReleaseTypeInfo(p->type_info);
         m->o->alloc->Free(m->o->alloc, name);
         m->describe.output_count--;
     }
     if (m->describe.output_count == 0)
-        return berth_err_set(e, BERTH_EINVAL, "no output can be served: %s",
+        return berth_err_set(e, BERTH_EINVAL,
+                             "no output can be served: %s (scikit-learn models: export with "
+                             "options={'zipmap': False})",
                              n == 0 ? "the model has none" : why.msg);
     return 0;
 }

@@ -14,6 +14,24 @@ one_line(struct berth_err *e)
     }
 }
 
+/* Behind the place in the engine's source that some messages begin with: "/onnxruntime_src/x.cc:46
+ * void f(const std::string&, int) what is wrong". */
+static const char *
+without_place(const char *msg)
+{
+    const char *s = strstr(msg, "/onnxruntime_src/");
+    int depth = 0;
+    bool called = false;
+
+    if (s == NULL)
+        return msg;
+    for (; *s != '\0' && !(called && depth == 0 && *s == ' '); s++) {
+        called = called || *s == '(';
+        depth += (*s == '(' || *s == '<') - (*s == ')' || *s == '>');
+    }
+    return *s == ' ' ? s + 1 : msg;
+}
+
 int
 ort_fail(const struct ort_engine *o, OrtStatus *status, const char *what, struct berth_err *e)
 {
@@ -37,7 +55,8 @@ ort_fail(const struct ort_engine *o, OrtStatus *status, const char *what, struct
     default: /* the library may be newer than its header */
         break;
     }
-    (void)berth_err_set(e, code, "%s: %.360s", what, o->api->GetErrorMessage(status));
+    (void)berth_err_set(e, code, "%s: %.360s", what,
+                        without_place(o->api->GetErrorMessage(status)));
     one_line(e);
     o->api->ReleaseStatus(status);
     return -(int)code;
@@ -55,7 +74,8 @@ advice(OrtErrorCode code, const char *msg)
     if (strstr(msg, "is not a registered function") != NULL)
         return "it uses an operator that this ONNX Runtime has not; export it with standard "
                "operators only";
-    if (code == ORT_INVALID_PROTOBUF || strstr(msg, "No graph was found") != NULL)
+    if (code == ORT_INVALID_PROTOBUF || strstr(msg, "No graph was") != NULL ||
+        strstr(msg, "not have a graph") != NULL)
         return "it is no ONNX model or is cut short; fetch or export it again";
     if (code == ORT_NOT_IMPLEMENTED)
         return "ONNX Runtime has no such operator for these types on this device; export it with "
@@ -77,7 +97,8 @@ load_fail(const struct ort_engine *o, OrtStatus *s, struct berth_err *e)
     if (strstr(msg, "bad_alloc") != NULL || strstr(msg, "Failed to allocate memory") != NULL)
         (void)berth_err_set(e, code = BERTH_ENOMEM, "out of memory: %.360s", msg);
     else
-        (void)berth_err_set(e, code, "%.300s; %s", msg, advice(o->api->GetErrorCode(s), msg));
+        (void)berth_err_set(e, code, "%.300s; %s", without_place(msg),
+                            advice(o->api->GetErrorCode(s), msg));
     one_line(e);
     o->api->ReleaseStatus(s);
     return -(int)code;

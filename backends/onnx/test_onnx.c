@@ -161,7 +161,7 @@ bad_models_are_refused_with_advice(void **unused)
         {"no_operator.onnx", "{}", "standard operators"},
         {"external.onnx", "{}", "external data beside the model"},
         {"only_maps.onnx", "{}", "no output can be served"},
-        {"sequence_input.onnx", "{}", "input: x is a sequence"},
+        {"sequence_input.onnx", "{}", "input x is a sequence"},
         {"free.onnx", "{\"graph_optimization\":\"most\"}", "disable, basic, extended, all"},
         {"free.onnx", "{\"execution_mode\":\"x\"}", "sequential, parallel"},
     };
