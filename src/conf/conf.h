@@ -75,8 +75,8 @@ struct berth_conf_memory {
 
 struct berth_conf_engine {
     int64_t max_models;
-    int64_t cores;   /* that engines may use together; 0: all of the machine */
-    int64_t loaders; /* loads at once */
+    int64_t cores;     /* that engines may use together; 0: all of the machine */
+    int64_t loaders;   /* loads at once */
     int64_t queue_len; /* requests waiting for one model */
     int64_t default_batch_size, max_batch_wait_ms;
     struct berth_conf_batch batch_config;
@@ -175,7 +175,7 @@ void berth_conf_diff(const struct berth_conf *old, const struct berth_conf *now,
 
 /* Walk the flags, for completion and manual pages.  False at the end. */
 struct berth_conf_flag {
-    const char *name;  /* without dashes */
+    char name[32];     /* without dashes */
     const char *value; /* what the value is called, or NULL for a switch */
     const char *help;
 };
