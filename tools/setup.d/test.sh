@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # $here comes from tools/setup
 # What the tests need beyond the program's own build.
 
 apt_test() {

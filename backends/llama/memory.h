@@ -1,0 +1,22 @@
+#ifndef BERTH_LLAMA_MEMORY_H
+#define BERTH_LLAMA_MEMORY_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct llama_context;
+struct llama_model;
+
+/* Bytes that the engine holds for a model and its context, weights mapped from the file included.
+ * Takes the engine's own account where this engine's version has one that is known here, else the
+ * weights alone. */
+uint64_t berth_engine_memory(const struct llama_model *model, const struct llama_context *context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

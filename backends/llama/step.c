@@ -1,0 +1,185 @@
+#include "instance_priv.h"
+
+#include <time.h>
+
+/* How long a step's prompt part may take: short while answers run beside it, longer when nobody
+ * but the prompts' own clients waits. */
+static const uint64_t shared_ns = 40u * 1000 * 1000, alone_ns = 200u * 1000 * 1000;
+
+enum { CHUNK_MIN = 16 };
+
+static uint64_t
+now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void
+take_new(struct berth_instance *m, struct berth_queue *q)
+{
+    /* A request that fails at once leaves its slot free; the bound keeps a flood of them from
+     * holding up those that run. */
+    for (uint32_t tried = 0; m->in_hand < m->about.sequence_max && tried < m->about.sequence_max;
+         tried++) {
+        struct berth_request *const r = m->host->next(q);
+
+        if (r == NULL)
+            return;
+        (void)berth_slot_begin(m, r);
+    }
+}
+
+static void
+drop_cancelled(struct berth_instance *m)
+{
+    for (uint32_t i = 0; i < m->about.sequence_max; i++) {
+        struct berth_slot *const s = &m->slots[i];
+
+        if (s->r != NULL && m->host->cancelled(s->r))
+            berth_slot_fail(m, s, BERTH_ECANCELED, "nobody waits for the answer any more");
+    }
+}
+
+static void
+add(struct berth_instance *m, struct berth_slot *s, uint32_t at, bool last)
+{
+    struct llama_batch *const b = &m->batch;
+    const int32_t row = b->n_tokens++;
+
+    b->token[row] = s->tokens[at];
+    b->pos[row] = (llama_pos)at;
+    b->n_seq_id[row] = 1;
+    b->seq_id[row][0] = (llama_seq_id)(s - m->slots);
+    b->logits[row] = last;
+    if (last)
+        s->row = row;
+}
+
+/* How many prompt tokens this step takes.  Halves of the most, so that the same prompt is cut at
+ * the same places from run to run: where it is cut shows in the last digits of the logits. */
+static uint32_t
+chunk_of(const struct berth_instance *m, bool answers)
+{
+    const uint64_t limit_ns = answers ? shared_ns : alone_ns;
+    uint32_t chunk = m->chunk_max;
+
+    while (chunk > CHUNK_MIN && chunk * m->prompt_ns > limit_ns)
+        chunk /= 2;
+    return chunk;
+}
+
+/* The oldest slot whose prompt is not all in this batch; `next` is where it goes on. */
+static struct berth_slot *
+oldest_prompt(struct berth_instance *m)
+{
+    struct berth_slot *best = NULL;
+
+    for (uint32_t i = 0; i < m->about.sequence_max; i++) {
+        struct berth_slot *const s = &m->slots[i];
+
+        if (s->r != NULL && s->row < 0 && s->kept < s->prompt_count &&
+            (best == NULL || s->order < best->order))
+            best = s;
+    }
+    return best;
+}
+
+/* Fill the batch: a token of every answer, in the order of slots so that the engine takes
+ * neighbours together, then prompts, oldest first.  Returns the number of prompt tokens. */
+static uint32_t
+fill(struct berth_instance *m)
+{
+    bool answers = false;
+    uint32_t prompt = 0;
+
+    m->batch.n_tokens = 0;
+    for (uint32_t i = 0; i < m->about.sequence_max; i++) {
+        struct berth_slot *const s = &m->slots[i];
+
+        s->row = -1;
+        if (s->r == NULL || s->kept < s->prompt_count)
+            continue;
+        add(m, s, s->kept++, true);
+        answers = true;
+    }
+    const uint32_t chunk = chunk_of(m, answers);
+    while (prompt < chunk) {
+        struct berth_slot *const s = oldest_prompt(m);
+
+        if (s == NULL)
+            break;
+        for (; prompt < chunk && s->kept < s->prompt_count; prompt++, s->kept++)
+            add(m, s, s->kept, s->kept + 1 == s->prompt_count);
+    }
+    return prompt;
+}
+
+/* A batch that did not go through leaves the cache in an unknown state. */
+static void
+distrust_cache(struct berth_instance *m)
+{
+    for (uint32_t i = 0; i < m->about.sequence_max; i++)
+        m->slots[i].kept = 0;
+    llama_memory_clear(llama_get_memory(m->engine), false);
+}
+
+static int
+decode(struct berth_instance *m, struct berth_err *e)
+{
+    const uint64_t from = now_ns();
+    const uint32_t prompt = fill(m);
+    const int32_t r = llama_decode(m->engine, m->batch);
+
+    if (r == 1)
+        return berth_err_set(e, BERTH_EBACKEND,
+                             "llama.cpp: no room in the key-value cache for %d tokens; lower "
+                             "parallel or raise context_length",
+                             m->batch.n_tokens);
+    if (r != 0)
+        return berth_err_set(e, BERTH_EBACKEND, "llama.cpp: llama_decode of %d tokens gave %d",
+                             m->batch.n_tokens, r);
+    /* Only steps that are mostly prompt tell what prompts cost. */
+    if (prompt >= CHUNK_MIN && prompt * 2 > (uint32_t)m->batch.n_tokens) {
+        llama_synchronize(m->engine);
+        const uint64_t each = (now_ns() - from) / (uint32_t)m->batch.n_tokens;
+
+        m->prompt_ns = m->prompt_ns == 0 ? each : (m->prompt_ns * 3 + each) / 4;
+    }
+    return 0;
+}
+
+int
+berth_instance_step(struct berth_instance *m, struct berth_queue *q, struct berth_err *e)
+{
+    if (m->slots == NULL)
+        return berth_err_set(e, BERTH_EUNSUPPORTED, "this model gives embeddings, not text");
+    drop_cancelled(m);
+    take_new(m, q);
+    if (m->in_hand == 0)
+        return 0;
+    const int r = decode(m, e);
+    if (r < 0) {
+        distrust_cache(m);
+        return r;
+    }
+    for (uint32_t i = 0; i < m->about.sequence_max; i++) {
+        struct berth_slot *const s = &m->slots[i];
+
+        if (s->r != NULL && s->row >= 0)
+            berth_slot_accept(m, s, llama_get_logits_ith(m->engine, s->row));
+    }
+    return (int)m->in_hand;
+}
+
+void
+berth_instance_reset(struct berth_instance *m)
+{
+    for (uint32_t i = 0; m->slots != NULL && i < m->about.sequence_max; i++)
+        if (m->slots[i].r != NULL)
+            berth_slot_drop(m, &m->slots[i]);
+    if (m->slots != NULL)
+        distrust_cache(m);
+}
