@@ -2,6 +2,9 @@
 
 #include <time.h>
 
+#include "engine.h"
+#include "guard.h"
+
 /* How long a step's prompt part may take: short while answers run beside it, longer when nobody
  * but the prompts' own clients waits. */
 static const uint64_t shared_ns = 40u * 1000 * 1000, alone_ns = 200u * 1000 * 1000;
@@ -126,13 +129,29 @@ distrust_cache(struct berth_instance *m)
     llama_memory_clear(llama_get_memory(m->engine), false);
 }
 
+struct decode_call {
+    struct berth_instance *m;
+    int32_t result;
+};
+
+static void
+call_decode(void *arg)
+{
+    struct decode_call *const c = arg;
+
+    c->result = llama_decode(c->m->engine, c->m->batch);
+}
+
 static int
 decode(struct berth_instance *m, struct berth_err *e)
 {
     const uint64_t from = now_ns();
     const uint32_t prompt = fill(m);
-    const int32_t r = llama_decode(m->engine, m->batch);
+    struct decode_call c = {m, 0};
 
+    if (berth_guard_call(false, call_decode, &c) < 0)
+        return berth_err_set(e, BERTH_EBACKEND, "llama.cpp: %s", berth_engine_last_error());
+    const int32_t r = c.result;
     if (r == 1)
         return berth_err_set(e, BERTH_EBACKEND,
                              "llama.cpp: no room in the key-value cache for %d tokens; lower "
