@@ -1,9 +1,11 @@
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <berth/err.h>
 
+#include "base/assert.h"
 #include "wire/image_priv.h"
 
 /*
@@ -79,6 +81,7 @@ resize_rows(const struct berth_image *src, const struct axis *a, struct berth_im
 {
     const size_t c = src->channels;
 
+    berth_assert(c <= 3);
     for (size_t y = 0; y < ret->height; y++) {
         const uint8_t *row = src->pixels + y * src->width * c;
         uint8_t *out = ret->pixels + y * ret->width * c;
@@ -127,24 +130,26 @@ resize_axis(const struct berth_image *src, uint32_t w, uint32_t h, struct berth_
             struct berth_err *e)
 {
     const uint64_t any = (uint64_t)BERTH_IMAGE_SIDE_MAX * BERTH_IMAGE_SIDE_MAX;
+    const bool wider = w != src->width;
     struct berth_image im = {.pixels = NULL};
     struct axis a = {.first = NULL};
-    int64_t *sums = calloc((size_t)src->width * src->channels, sizeof *sums);
+    int64_t *sums = NULL;
     int rc = berth_image_alloc(w, h, src->channels, any, &im, e);
 
-    if (rc == 0 && (sums == NULL || (w != src->width ? axis_init(&a, src->width, w)
-                                                     : axis_init(&a, src->height, h)) < 0))
-        rc = berth_err_set(e, BERTH_ENOMEM, "image: out of memory for resizing");
-    if (rc == 0 && w != src->width)
+    if (rc < 0)
+        return rc;
+    if (axis_init(&a, wider ? src->width : src->height, wider ? w : h) == 0)
+        sums = calloc((size_t)src->width * src->channels, sizeof *sums);
+    if (sums != NULL && wider)
         resize_rows(src, &a, &im);
-    else if (rc == 0)
+    else if (sums != NULL)
         resize_columns(src, &a, sums, &im);
     axis_fini(&a);
-    free(sums);
-    if (rc < 0) {
+    if (sums == NULL) {
         berth_image_fini(&im);
-        return rc;
+        return berth_err_set(e, BERTH_ENOMEM, "image: out of memory for resizing");
     }
+    free(sums);
     *ret = im;
     return 0;
 }
