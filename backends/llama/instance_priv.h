@@ -86,7 +86,7 @@ void berth_instance_unload(struct berth_instance *m);
  * accept: one more token was chosen; the request may be finished by it.
  * drop: forget the request, which the host has already been told about. */
 struct berth_slot *berth_slot_begin(struct berth_instance *m, struct berth_request *r);
-void berth_slot_accept(struct berth_instance *m, struct berth_slot *s, const float *logits);
+void berth_slot_accept(struct berth_instance *m, struct berth_slot *s, float *logits);
 void berth_slot_fail(struct berth_instance *m, struct berth_slot *s, enum berth_code code,
                      const char *msg);
 void berth_slot_drop(struct berth_instance *m, struct berth_slot *s);

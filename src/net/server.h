@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "wire/header.h"
 
 struct berth_loop;
 struct berth_metrics;
@@ -18,10 +19,6 @@ struct berth_metrics;
  * any number of ports.  A connection lives and dies on one loop, and so do its exchanges.
  */
 struct berth_server;
-
-struct berth_header {
-    struct berth_slice name, value; /* name in lower case */
-};
 
 /*
  * One request and its answer, whatever the protocol.  Made by the server; belongs to its loop.
