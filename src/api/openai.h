@@ -23,9 +23,9 @@ struct berth_openai {
     uint32_t n;                                 /* choices for each prompt */
     bool stream, include_usage, logprobs;
     bool chat;
-    bool *begun;          /* chat: this choice's role has been sent */
+    bool *begun; /* chat: this choice's role has been sent */
     uint32_t prompt_count;
-    size_t *text_offset;  /* completions: of each part, for logprobs */
+    size_t *text_offset; /* completions: of each part, for logprobs */
 };
 
 /* Member `model`: "name", or "name:version" where no model is called so.  Finds it into c->model;
