@@ -126,7 +126,9 @@ find_in_folder(const char *path, char ret[PATH_MAX], struct berth_err *e)
 
     if (d == NULL)
         return berth_err_set(e, BERTH_EINVAL, "%s: %m", path);
-    for (const struct dirent *f; (f = readdir(d)) != NULL && !exact;) {
+    for (const struct dirent *f;
+         /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread has this folder open */
+         !exact && (f = readdir(d)) != NULL;) {
         if (!has_suffix(f->d_name, ".onnx"))
             continue;
         exact = strcmp(f->d_name, "model.onnx") == 0;

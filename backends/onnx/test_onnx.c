@@ -233,6 +233,52 @@ requests_of_different_rows_run_together(void **unused)
 }
 
 static void
+more_than_is_worth_gathering_runs_alone(void **unused)
+{
+    enum { BYTES = 130 << 20 }; /* only mapped, never touched: twice this is beyond the bound */
+    struct berth_tensor t = {"x", BERTH_FP32, 3, {1, BYTES / 16, 4}, calloc(1, BYTES), BYTES};
+    struct berth_request r[2] = {{.input_count = 0}}, *reqs[] = {&r[0], &r[1]};
+    struct berth_instance *m = load("dynamic.onnx");
+    struct berth_err e = {""};
+
+    (void)unused;
+    assert_non_null(t.bytes);
+    fake_add(&r[0], &t);
+    fake_add(&r[1], &t);
+    assert_int_equal(ops->run(m, reqs, 2, &e), -BERTH_EUNSUPPORTED);
+    assert_non_null(strstr(e.msg, "too many to gather"));
+    ops->unload(m);
+    free((void *)(uintptr_t)t.bytes);
+}
+
+static void
+settings_are_taken(void **unused)
+{
+    static const char *const settings[] = {
+        "{\"intra_op_threads\":2,\"inter_op_threads\":2,\"execution_mode\":\"parallel\"}",
+        "{\"graph_optimization\":\"disable\",\"memory_pattern\":false,\"arena\":false}",
+        "{\"graph_optimization\":\"basic\",\"allow_spinning\":true,\"intra_op_threads\":2}",
+        "{\"graph_optimization\":\"extended\",\"execution_mode\":\"sequential\"}",
+    };
+    static const float x[] = {1, 2};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        struct berth_request r = {.input_count = 0}, *reqs[] = {&r};
+        struct berth_tensor a = floats("a", x, 1, 2), b = floats("b", x, 1, 2);
+        struct berth_instance *m = NULL;
+
+        assert_int_equal(try_load("two_inputs.onnx", settings[i], &m, NULL), 0);
+        fake_add(&r, &a);
+        fake_add(&r, &b);
+        assert_int_equal(ops->run(m, reqs, 1, NULL), 0);
+        assert_true(((const float *)fake_get(&r, "product")->bytes)[1] == 4);
+        fake_clear(&r);
+        ops->unload(m);
+    }
+}
+
+static void
 wrong_requests_are_refused(void **unused)
 {
     static const float x[] = {1, 2, 3, 4};
@@ -606,6 +652,8 @@ main(int argc, char **argv)
         cmocka_unit_test(bad_models_are_refused_with_advice),
         cmocka_unit_test(outputs_that_are_no_tensors_are_left_out),
         cmocka_unit_test(requests_of_different_rows_run_together),
+        cmocka_unit_test(more_than_is_worth_gathering_runs_alone),
+        cmocka_unit_test(settings_are_taken),
         cmocka_unit_test(wrong_requests_are_refused),
         cmocka_unit_test(shapes_may_change),
         cmocka_unit_test(outputs_with_rows_of_their_own_are_not_split),

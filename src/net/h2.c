@@ -1,14 +1,737 @@
+#include <nghttp2/nghttp2.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/num.h"
 #include "net/server_priv.h"
+
+/*
+ * HTTP/2 on a connection.  nghttp2 turns bytes into frames and keeps the flow control; here are
+ * the exchanges of its streams, the limits, and what a peer may do how often.
+ *
+ * nghttp2 must not be entered from one of its own callbacks, so what applications do below one
+ * (answer, write, abort) only queues; pump() takes the queue out from resume().
+ */
+enum {
+    STREAM_WINDOW = 1024 * 1024,   /* a body of 600 KB arrives without a stall */
+    CONN_WINDOW = 8 * 1024 * 1024, /* several of them at once */
+    PUMP_BYTES = 128 * 1024,       /* taken from nghttp2 before they are sent */
+    HEADERS_FIRST = 16,            /* room for so many headers at first */
+    /* What a peer may do that costs us and is of no use to it: points, and how they come back. */
+    CALM_POINTS = 1000,
+    CALM_POINTS_PER_S = 50,
+    COST_RESET = 1,   /* a stream it opened and reset, or made us reset */
+    COST_CONTROL = 2, /* PING, SETTINGS, PRIORITY */
+    COST_EMPTY = 2,   /* DATA with nothing in it */
+    COST_INVALID = 5,
+};
+
+struct stream {
+    TAILQ_ENTRY(stream) all;
+    struct berth_conn *conn;
+    struct berth_xchg *x; /* the stream is in its arena */
+    int32_t id;
+    size_t head_bytes, header_room;
+    struct berth_http1_fault fault; /* of the head; status 0: none */
+    int64_t content_length;         /* -1: not known */
+    bool remote_ended;              /* the request is complete */
+    bool deferred;                  /* nghttp2 waits for resume_data */
+    bool end;                       /* nothing comes behind out and tail */
+    size_t linger_left;             /* bytes still dropped behind the answer; 0: not lingering */
+    uint64_t deadline_ns;           /* of the body, or of the reader */
+    struct berth_outbuf out;
+    struct berth_slice tail;
+};
+
+TAILQ_HEAD(stream_list, stream);
+
+struct berth_h2 {
+    nghttp2_session *session;
+    struct stream_list streams;
+    int64_t points;
+    uint64_t points_ns;        /* when they were last topped up */
+    uint64_t idle_ns;          /* since when no stream is open; 0: some are */
+    uint64_t block_ns;         /* since when a header block is incomplete; 0: none is */
+    size_t block_bytes;        /* of it */
+    bool calmed, going, fatal; /* told ENHANCE_YOUR_CALM; told GOAWAY; nghttp2 gave up */
+};
+
+static uint64_t
+now(const struct berth_conn *c)
+{
+    return berth_loop_now_ns(c->nl->loop);
+}
+
+static const struct berth_server_conf *
+conf(const struct berth_conn *c)
+{
+    return &c->nl->server->conf;
+}
+
+/* ---- a peer that wastes our time ---- */
+
+static void
+calm(struct berth_conn *c)
+{
+    struct berth_h2 *h = c->h2;
+
+    if (h->calmed)
+        return;
+    h->calmed = true;
+    atomic_fetch_add_explicit(&c->nl->server->refused_total, 1, memory_order_relaxed);
+    (void)nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+static void
+charge(struct berth_conn *c, int64_t cost)
+{
+    struct berth_h2 *h = c->h2;
+    uint64_t passed_ns = now(c) - h->points_ns;
+
+    if (passed_ns >= BERTH_S) {
+        h->points += (int64_t)(passed_ns / BERTH_S) * CALM_POINTS_PER_S;
+        h->points = h->points < CALM_POINTS ? h->points : CALM_POINTS;
+        h->points_ns = now(c);
+    }
+    h->points -= cost;
+    if (h->points < 0)
+        calm(c);
+}
+
+/* ---- requests ---- */
+
+static struct stream *
+stream_of(nghttp2_session *session, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(session, id);
+}
+
+static void
+refuse(struct stream *st, uint16_t status, const char *why)
+{
+    st->deadline_ns = 0;
+    berth_xchg_refuse(st->x, status, why);
+}
+
+static void
+handle(struct stream *st)
+{
+    st->remote_ended = true;
+    st->deadline_ns = 0;
+    if (st->x->answer != BERTH_ANSWER_NONE)
+        return;
+    if (berth_xchg_body_end(st->x) < 0)
+        refuse(st, 413, "the body does not fit into the memory of one request");
+    else
+        berth_xchg_handle(st->x);
+}
+
+static int
+on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct berth_conn *c = user;
+    struct berth_h2 *h = c->h2;
+
+    h->block_ns = now(c);
+    h->block_bytes = 0;
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    struct berth_xchg *x = berth_xchg_new(c, berth_now_ns());
+    struct stream *st = x != NULL ? BERTH_NEW(&x->pub.arena, struct stream) : NULL;
+    if (st == NULL) {
+        if (x != NULL)
+            berth_xchg_sent(x);
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    *st = (struct stream){.conn = c, .x = x, .id = frame->hd.stream_id, .content_length = -1};
+    x->stream = st;
+    TAILQ_INSERT_TAIL(&h->streams, st, all);
+    h->idle_ns = 0;
+    return nghttp2_session_set_stream_user_data(session, st->id, st) == 0
+               ? 0
+               : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+static bool
+add_header(struct stream *st, struct berth_slice name, struct berth_slice value)
+{
+    struct berth_exchange *x = &st->x->pub;
+
+    if (x->header_count == st->header_room) {
+        size_t room = st->header_room > 0 ? st->header_room * 2 : HEADERS_FIRST;
+        struct berth_header *more = BERTH_NEW_N(&x->arena, struct berth_header, room);
+        if (more == NULL)
+            return false;
+        if (x->header_count > 0)
+            memcpy(more, x->headers, x->header_count * sizeof *more);
+        x->headers = more;
+        st->header_room = room;
+    }
+    ((struct berth_header *)(uintptr_t)x->headers)[x->header_count++] =
+        (struct berth_header){name, value};
+    return true;
+}
+
+static void
+set_path(struct berth_exchange *x, struct berth_slice url)
+{
+    const char *mark = memchr(url.at, '?', url.len);
+
+    x->path = (struct berth_slice){url.at, mark != NULL ? (size_t)(mark - url.at) : url.len};
+    if (mark != NULL)
+        x->query = (struct berth_slice){mark + 1, (size_t)(url.at + url.len - mark - 1)};
+}
+
+/* nghttp2 has checked characters, order and presence of what begins with a colon. */
+static bool
+take_header(struct stream *st, struct berth_slice name, struct berth_slice value)
+{
+    struct berth_exchange *x = &st->x->pub;
+
+    if (name.at[0] == ':') {
+        if (berth_slice_is(name, ":method"))
+            x->method = value;
+        else if (berth_slice_is(name, ":path"))
+            set_path(x, value);
+        else if (berth_slice_is(name, ":authority"))
+            x->authority = value;
+        return true;
+    }
+    if (berth_slice_is(name, "content-length"))
+        (void)berth_int_parse(value.at, value.len, 0, INT64_MAX, &st->content_length);
+    else if (berth_slice_is(name, "host") && x->authority.len == 0)
+        x->authority = value;
+    return add_header(st, name, value);
+}
+
+static int
+on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+          size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *user)
+{
+    struct berth_conn *c = user;
+    struct stream *st = stream_of(session, frame->hd.stream_id);
+
+    if (st == NULL || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0; /* trailers: nothing here wants them */
+    struct berth_arena *a = &st->x->pub.arena;
+    st->head_bytes += name_len + value_len + 32; /* as SETTINGS_MAX_HEADER_LIST_SIZE counts */
+    if (st->fault.status != 0)
+        return 0;
+    if (name_len == 5 && memcmp(name, ":path", 5) == 0 && value_len > BERTH_URL_BYTES_MAX) {
+        st->fault = (struct berth_http1_fault){414, "the URL is too long"};
+        return 0;
+    }
+    if (st->head_bytes > conf(c)->head_bytes_max ||
+        st->x->pub.header_count >= conf(c)->header_count_max) {
+        st->fault =
+            (struct berth_http1_fault){431, "the request's headers are too long or too many"};
+        return 0;
+    }
+    const char *n = berth_arena_strndup(a, (const char *)name, name_len);
+    const char *v = berth_arena_strndup(a, (const char *)value, value_len);
+    if (n == NULL || v == NULL ||
+        !take_header(st, (struct berth_slice){n, name_len}, (struct berth_slice){v, value_len}))
+        st->fault = (struct berth_http1_fault){
+            431, "the request's head does not fit into the memory of one request"};
+    return 0;
+}
+
+/* A header with bytes that no header may have: the stream is reset rather than guessed at. */
+static int
+on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                  size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                  void *user)
+{
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+static void
+begin(struct stream *st, bool ended)
+{
+    struct berth_conn *c = st->conn;
+    struct berth_xchg *x = st->x;
+
+    x->is_head = berth_slice_is(x->pub.method, "HEAD");
+    st->remote_ended = ended;
+    if (st->fault.status != 0) {
+        refuse(st, st->fault.status, st->fault.why);
+        return;
+    }
+    if (berth_slice_is(x->pub.method, "CONNECT")) {
+        refuse(st, 501, "CONNECT is not offered");
+        return;
+    }
+    if (c->over_limit || c->nl->draining) {
+        refuse(st, 503, c->over_limit ? "too many connections" : "the server is stopping");
+        if (c->over_limit)
+            c->h2->going = true; /* and closed when this answer is sent */
+        return;
+    }
+    if (c->from != NULL && c->from->plain_refused && c->tls == NULL) {
+        refuse(st, 400, "this port speaks TLS only: use https");
+        return;
+    }
+    berth_xchg_begin(x); /* x stays: streams end in pump() or in their own frames */
+    if (x->answer != BERTH_ANSWER_NONE)
+        return;
+    bool known = ended || st->content_length >= 0;
+    if (berth_xchg_body_start(x, known, ended ? 0 : (uint64_t)st->content_length) < 0)
+        refuse(st, 413, "the body is too large");
+    else if (ended)
+        handle(st);
+    else
+        st->deadline_ns = now(c) + conf(c)->body_timeout_ns;
+}
+
+static int
+on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *at, size_t len,
+              void *user)
+{
+    struct berth_conn *c = user;
+    struct stream *st = stream_of(session, id);
+
+    if (st == NULL)
+        return 0;
+    if (st->linger_left > 0) {
+        st->linger_left -= len < st->linger_left ? len : st->linger_left;
+        if (st->linger_left == 0)
+            (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+    }
+    if (st->x->answer != BERTH_ANSWER_NONE)
+        return 0;
+    st->deadline_ns = now(c) + conf(c)->body_timeout_ns;
+    if (berth_xchg_body_put(st->x, at, len) < 0)
+        refuse(st, 413, "the body is too large");
+    return 0;
+}
+
+static int
+on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct berth_conn *c = user;
+    struct stream *st = stream_of(session, frame->hd.stream_id);
+    bool ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+        c->h2->block_ns = 0;
+        if (st != NULL && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+            begin(st, ended);
+        else if (st != NULL && ended)
+            handle(st);
+        break;
+    case NGHTTP2_DATA:
+        if (st != NULL && ended)
+            handle(st);
+        else if (frame->hd.length == 0)
+            charge(c, COST_EMPTY);
+        break;
+    case NGHTTP2_RST_STREAM:
+        charge(c, COST_RESET);
+        break;
+    case NGHTTP2_PING:
+    case NGHTTP2_SETTINGS:
+        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
+            charge(c, COST_CONTROL);
+        break;
+    case NGHTTP2_PRIORITY:
+        charge(c, COST_CONTROL);
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static int
+on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
+{
+    charge(user, COST_INVALID);
+    return 0;
+}
+
+/* The whole answer is out, but the client still sends.  A reset would be right (RFC 9113, 8.1), but
+ * common clients then forget the answer, so what they send is dropped for a while. */
+static int
+on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct stream *st = stream_of(session, frame->hd.stream_id);
+
+    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
+        charge(user, COST_RESET);
+    if (st != NULL && !st->remote_ended &&
+        (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+        st->linger_left = BERTH_LINGER_BYTES_MAX;
+        st->deadline_ns = now(user) + BERTH_LINGER_NS;
+    }
+    return 0;
+}
+
+static void
+stream_close(struct stream *st)
+{
+    struct berth_conn *c = st->conn;
+    struct berth_xchg *x = st->x;
+
+    TAILQ_REMOVE(&c->h2->streams, st, all);
+    if (TAILQ_EMPTY(&c->h2->streams))
+        c->h2->idle_ns = now(c);
+    berth_outbuf_drop(&st->out, &c->nl->bufs);
+    x->stream = NULL;
+    if (x->answer == BERTH_ANSWER_ENDED)
+        berth_xchg_sent(x);
+    else
+        berth_xchg_gone(x);
+}
+
+static int
+on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *user)
+{
+    struct stream *st = stream_of(session, id);
+
+    if (st != NULL)
+        stream_close(st);
+    return 0;
+}
+
+/* ---- answers ---- */
+
+static ssize_t
+read_data(nghttp2_session *session, int32_t id, uint8_t *at, size_t room, uint32_t *flags,
+          nghttp2_data_source *source, void *user)
+{
+    struct berth_conn *c = user;
+    struct stream *st = source->ptr;
+    size_t n = berth_outbuf_left(&st->out) > 0 ? berth_outbuf_left(&st->out) : st->tail.len;
+
+    n = n < room ? n : room;
+    if (n > 0 && berth_outbuf_left(&st->out) > 0) {
+        memcpy(at, st->out.at + st->out.sent, n);
+        berth_outbuf_consume(&st->out, &c->nl->bufs, n);
+    } else if (n > 0) {
+        memcpy(at, st->tail.at, n);
+        st->tail.at += n;
+        st->tail.len -= n;
+    }
+    bool more = berth_outbuf_left(&st->out) + st->tail.len > 0;
+    st->deadline_ns = more ? now(c) + conf(c)->write_timeout_ns : 0;
+    if (!more && st->end) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    } else if (n == 0) {
+        st->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    return (ssize_t)n;
+}
+
+static nghttp2_nv
+nv_of(struct berth_slice name, struct berth_slice value)
+{
+    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.at,
+                        .value = (uint8_t *)(uintptr_t)value.at,
+                        .namelen = name.len,
+                        .valuelen = value.len};
+}
+
+static struct berth_slice
+number_of(uint64_t n, char text[24])
+{
+    char *p = text + 24;
+
+    do
+        *--p = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    return (struct berth_slice){p, (size_t)(text + 24 - p)};
+}
+
+/* The answer's head; a body of data frames follows when with_body. */
+static void
+put_head(struct stream *st, const char *type, bool known, uint64_t len, bool with_body)
+{
+    struct berth_conn *c = st->conn;
+    struct berth_xchg *x = st->x;
+    const struct berth_slice date = berth_net_date(c->nl); /* "date: VALUE\r\n" */
+    char status[24], length[24];
+    size_t room = 4, n = 0;
+
+    for (const struct berth_added *a = x->added; a != NULL; a = a->next)
+        room++;
+    nghttp2_nv *nva = calloc(room, sizeof *nva); /* the exchange's own memory may be used up */
+    if (nva == NULL) {
+        berth_conn_break(c);
+        return;
+    }
+    nva[n++] = nv_of(BERTH_SLICE(":status"), number_of(x->pub.status, status));
+    nva[n++] = nv_of(BERTH_SLICE("date"), (struct berth_slice){date.at + 6, date.len - 8});
+    if (type != NULL)
+        nva[n++] = nv_of(BERTH_SLICE("content-type"), berth_slice_of(type));
+    if (known)
+        nva[n++] = nv_of(BERTH_SLICE("content-length"), number_of(len, length));
+    for (const struct berth_added *a = x->added; a != NULL; a = a->next)
+        nva[n++] = nv_of(a->name, a->value);
+    const nghttp2_data_provider data = {.source.ptr = st, .read_callback = read_data};
+    if (nghttp2_submit_response(c->h2->session, st->id, nva, n, with_body ? &data : NULL) != 0)
+        berth_conn_break(c);
+    free(nva);
+    st->deadline_ns = now(c) + conf(c)->write_timeout_ns;
+    berth_conn_work_later(c);
+}
+
+static bool
+status_has_body(uint16_t status)
+{
+    return status != 204 && status != 304;
+}
+
+static void
+h2_reply(struct berth_xchg *x, const char *type, const void *body, size_t len)
+{
+    struct stream *st = x->stream;
+    bool with_body = len > 0 && !x->is_head && status_has_body(x->pub.status);
+
+    if (with_body)
+        st->tail = (struct berth_slice){body, len};
+    st->end = true;
+    put_head(st, type, status_has_body(x->pub.status), len, with_body);
+}
+
+static void
+h2_start(struct berth_xchg *x, const char *type)
+{
+    if (!status_has_body(x->pub.status))
+        x->is_head = true; /* writes are dropped */
+    put_head(x->stream, type, false, 0, !x->is_head);
+}
+
+static void
+wake(struct stream *st)
+{
+    if (st->deferred) {
+        st->deferred = false;
+        (void)nghttp2_session_resume_data(st->conn->h2->session, st->id);
+    }
+    berth_conn_work_later(st->conn);
+}
+
+static int
+h2_write(struct berth_xchg *x, const void *bytes, size_t len)
+{
+    struct stream *st = x->stream;
+    struct berth_conn *c = st->conn;
+
+    if (c->broken)
+        return -BERTH_ECANCELED;
+    if (berth_outbuf_left(&st->out) > conf(c)->unsent_bytes_max)
+        return -BERTH_EAGAIN;
+    if (!berth_outbuf_put(&st->out, &c->nl->bufs, bytes, len)) {
+        berth_conn_break(c);
+        return -BERTH_ECANCELED;
+    }
+    if (st->deadline_ns == 0)
+        st->deadline_ns = now(c) + conf(c)->write_timeout_ns;
+    wake(st);
+    return 0;
+}
+
+static void
+h2_end(struct berth_xchg *x)
+{
+    struct stream *st = x->stream;
+
+    st->end = true;
+    wake(st);
+}
+
+static void
+h2_abort(struct berth_xchg *x)
+{
+    struct stream *st = x->stream;
+
+    (void)nghttp2_submit_rst_stream(st->conn->h2->session, NGHTTP2_FLAG_NONE, st->id,
+                                    NGHTTP2_INTERNAL_ERROR);
+    berth_conn_work_later(st->conn);
+}
+
+/* ---- the connection ---- */
+
+static void
+h2_input(struct berth_conn *c, const char *at, size_t n)
+{
+    struct berth_h2 *h = c->h2;
+
+    if (h->fatal || h->calmed)
+        return;
+    bool in_block = h->block_ns != 0;
+    ssize_t used = nghttp2_session_mem_recv(h->session, (const uint8_t *)at, n);
+    if (used == NGHTTP2_ERR_BAD_CLIENT_MAGIC || used == NGHTTP2_ERR_NOMEM)
+        h->fatal = true;
+    else if (used < 0) /* nghttp2's own limits: acknowledgements, continuations */
+        calm(c);
+    /* A header block that never ends costs memory and work without ever being a request. */
+    h->block_bytes = h->block_ns == 0 ? 0 : in_block ? h->block_bytes + n : 0;
+    if (h->block_bytes > 2 * conf(c)->head_bytes_max)
+        calm(c);
+}
+
+static void
+pump(struct berth_conn *c)
+{
+    struct berth_h2 *h = c->h2;
+    const uint8_t *at;
+
+    while (berth_conn_unsent(c) < PUMP_BYTES && !c->broken) {
+        ssize_t n = nghttp2_session_mem_send(h->session, &at);
+        if (n < 0) {
+            h->fatal = true;
+            break;
+        }
+        if (n == 0 || !berth_conn_put(c, at, (size_t)n))
+            break;
+    }
+    bool over = !nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session);
+    bool gone = h->going && TAILQ_EMPTY(&h->streams);
+    if (h->fatal || over || (gone && !nghttp2_session_want_write(h->session)))
+        c->close_when_sent = true;
+}
+
+static char *
+h2_room(struct berth_conn *c, size_t *ret_room)
+{
+    return NULL;
+}
+
+static void
+h2_eof(struct berth_conn *c)
+{
+    berth_conn_break(c);
+}
+
+/* Called every tick: nothing that a peer may delay is without a deadline. */
+static void
+h2_expired(struct berth_conn *c)
+{
+    struct berth_h2 *h = c->h2;
+    uint64_t now_ns = now(c);
+
+    c->read_deadline_ns = now_ns + 1;
+    for (struct stream *st = TAILQ_FIRST(&h->streams), *next; st != NULL; st = next) {
+        next = TAILQ_NEXT(st, all);
+        if (st->deadline_ns == 0 || now_ns < st->deadline_ns)
+            continue;
+        st->deadline_ns = 0;
+        if (st->x->answer == BERTH_ANSWER_NONE && !st->remote_ended)
+            refuse(st, 408, "the body took too long");
+        else
+            (void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_CANCEL);
+    }
+    if (h->block_ns != 0 && now_ns - h->block_ns >= conf(c)->head_timeout_ns)
+        calm(c);
+    if (h->idle_ns != 0 && now_ns - h->idle_ns >= conf(c)->idle_timeout_ns)
+        (void)nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
+}
+
+static void
+h2_drain(struct berth_conn *c)
+{
+    struct berth_h2 *h = c->h2;
+
+    if (h->going)
+        return;
+    h->going = true;
+    (void)nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+                                nghttp2_session_get_last_proc_stream_id(h->session),
+                                NGHTTP2_NO_ERROR, NULL, 0);
+    berth_conn_work_later(c);
+}
+
+static void
+h2_gone(struct berth_conn *c)
+{
+    struct stream *st;
+
+    if (c->h2 == NULL)
+        return;
+    while ((st = TAILQ_FIRST(&c->h2->streams)) != NULL) {
+        (void)nghttp2_session_set_stream_user_data(c->h2->session, st->id, NULL);
+        stream_close(st);
+    }
+}
+
+static nghttp2_session *
+session_new(struct berth_conn *c)
+{
+    nghttp2_session_callbacks *cb = NULL;
+    nghttp2_option *option = NULL;
+    nghttp2_session *session = NULL;
+
+    if (nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&option) == 0) {
+        nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+        nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+        nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
+        nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+        nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
+        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
+        nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
+        nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+        nghttp2_option_set_no_closed_streams(option, 1); /* no tree of priorities past */
+        if (nghttp2_session_server_new2(&session, cb, c, option) != 0)
+            session = NULL;
+    }
+    nghttp2_session_callbacks_del(cb);
+    nghttp2_option_del(option);
+    return session;
+}
 
 bool
 berth_h2_open(struct berth_conn *c)
 {
-    return false;
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, conf(c)->streams_max},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)conf(c)->head_bytes_max},
+    };
+    struct berth_h2 *h = calloc(1, sizeof *h);
+
+    if (h == NULL)
+        return false;
+    TAILQ_INIT(&h->streams);
+    h->points = CALM_POINTS;
+    h->points_ns = h->idle_ns = now(c);
+    c->h2 = h;
+    h->session = session_new(c);
+    if (h->session == NULL ||
+        nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, BERTH_COUNT(settings)) !=
+            0 ||
+        nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, CONN_WINDOW) != 0)
+        return false;
+    c->read_deadline_ns = now(c) + 1;
+    return true;
 }
 
 void
 berth_h2_free(struct berth_conn *c)
 {
+    if (c->h2 == NULL)
+        return;
+    nghttp2_session_del(c->h2->session);
+    free(c->h2);
+    c->h2 = NULL;
 }
 
-const struct berth_proto berth_proto_h2 = {0};
+const struct berth_proto berth_proto_h2 = {
+    .input = h2_input,
+    .room = h2_room,
+    .eof = h2_eof,
+    .resume = pump,
+    .expired = h2_expired,
+    .drain = h2_drain,
+    .gone = h2_gone,
+    .reply = h2_reply,
+    .start = h2_start,
+    .write = h2_write,
+    .end = h2_end,
+    .abort = h2_abort,
+};
