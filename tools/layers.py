@@ -30,7 +30,7 @@ LIBRARIES = [
     (r"uv\.h", {"os", "net"}),
     (r"dlfcn\.h", {"plugin"}),
     (r"llhttp\.h", {"wire"}),
-    (r"nghttp2/.*", {"wire"}),
+    (r"nghttp2/.*", {"net"}),
     (r"yyjson\.h", {"wire"}),
     (r"yaml\.h", {"wire"}),
     (r"(jpeglib|jerror|turbojpeg|png)\.h", {"wire"}),
@@ -133,10 +133,12 @@ def wrong_in_abi(name):
     return f"{name}: the plugin ABI includes the C standard's headers alone"
 
 
-def wrong_in_backend(path, backend, bracket, name):
+def wrong_in_backend(root, path, backend, bracket, name):
     if name.startswith("berth/"):
         return None
     near = [path.parent / name, path.parents[1] / name]
+    if is_test(path):
+        near.append(root / "tests" / "abi" / name)  # a host for tests of backends
     if not bracket and any(p.exists() for p in near) and name.split("/")[0] not in LEVEL:
         return None
     engine = owners(ENGINES, name)
@@ -169,7 +171,7 @@ def check(root):
                 if top == "src":
                     wrong = wrong_in_src(path, folder, bracket, name)
                 elif top == "backends":
-                    wrong = wrong_in_backend(path, folder, bracket, name)
+                    wrong = wrong_in_backend(root, path, folder, bracket, name)
                 else:
                     wrong = wrong_in_abi(name)
                 if wrong:

@@ -11,8 +11,8 @@ import layers
 ALLOWED = [
     ("src/base/a.c", '#include "base/err.h"\n#include <stdio.h>'),
     ("src/os/a.c", '#include "base/err.h"\n#include <uv.h>'),
-    ("src/wire/a.c", "#include <llhttp.h>\n#include <nghttp2/nghttp2.h>\n#include <yyjson.h>"),
-    ("src/net/a.c", '#include "wire/h1.h"\n#include <openssl/ssl.h>\n#include <curl/curl.h>'),
+    ("src/wire/a.c", "#include <llhttp.h>\n#include <yyjson.h>"),
+    ("src/net/a.c", '#include "wire/h1.h"\n#include <openssl/ssl.h>\n#include <nghttp2/nghttp2.h>\n#include <curl/curl.h>'),
     ("src/infer/a.c", '#include "plugin/plugins.h"\n#include <berth/backend.h>'),
     ("src/api/a.c", '#include "infer/model.h"\n#include "store/store.h"'),
     ("src/cmd/a.c", '#include "operator/x.h"\n#include "base/err.h"'),
@@ -47,6 +47,7 @@ FORBIDDEN = [
     ("the ABI sees no source folder", "include/berth/a.h", '#include "base/err.h"'),
     ("a backend sees no source folder", "backends/echo/a.c", '#include "base/buf.h"'),
     ("a backend sees its own engine alone", "backends/echo/a.c", "#include <onnxruntime_c_api.h>"),
+    ("HTTP/2's library is in net alone", "src/wire/a.c", "#include <nghttp2/nghttp2.h>"),
     ("llama.cpp's general names too", "backends/onnx/a.c", '#include "log.h"'),
     ("a backend sees no other library", "backends/onnx/a.c", "#include <uv.h>"),
 ]

@@ -153,9 +153,8 @@ void
 berth_admin_plugins(struct berth_call *c)
 {
     const struct berth_plugin_info *all = NULL;
-    const size_t n = c->api->conf.plugins != NULL
-                         ? berth_plugins_list(c->api->conf.plugins, &all)
-                         : 0;
+    const size_t n =
+        c->api->conf.plugins != NULL ? berth_plugins_list(c->api->conf.plugins, &all) : 0;
     struct berth_buf b;
     struct berth_jw w;
 

@@ -9,7 +9,7 @@
 #include "api/errors.h"
 #include "net/server.h"
 
-static_assert(BERTH_SHA256_HEX == 2 * SHA256_DIGEST_LENGTH + 1, "hex text of a SHA-256");
+_Static_assert(BERTH_SHA256_HEX == 2 * SHA256_DIGEST_LENGTH + 1, "hex text of a SHA-256");
 
 void
 berth_api_key_hash(const char *key, size_t len, char ret[BERTH_SHA256_HEX])
@@ -172,8 +172,8 @@ berth_admit_rate(struct berth_admit *a, const struct berth_admit_who *who, uint6
     const struct berth_slice from =
         a->key_count > 0 && who->key.len > 0
             ? who->key
-            : (struct berth_slice){who->peer, colon != NULL ? (size_t)(colon - who->peer)
-                                                            : strlen(who->peer)};
+            : (struct berth_slice){who->peer,
+                                   colon != NULL ? (size_t)(colon - who->peer) : strlen(who->peer)};
     _Atomic uint64_t *cell;
     uint64_t at;
 

@@ -237,8 +237,8 @@ admitted(struct berth_call *c, const struct berth_admit_who *who)
                                 : 0;
     if (wait_s > 0) {
         static const char *const limit[] = {"rate", NULL};
-        berth_series_add(
-            berth_metrics_series(c->api->conf.metrics, BERTH_METRIC_REFUSED, limit), 1);
+        berth_series_add(berth_metrics_series(c->api->conf.metrics, BERTH_METRIC_REFUSED, limit),
+                         1);
         f = (struct berth_fault){.code = -BERTH_EAGAIN,
                                  .message = "too many requests; slow down, or raise "
                                             "security.rate_limiting"};
@@ -286,7 +286,8 @@ decode_names(struct berth_call *c, const struct berth_route_match *m)
 static void
 api_begin(void *arg, struct berth_exchange *x)
 {
-    static const char last_resort[] = "{\"error\":\"RESOURCE_ERROR\",\"message\":\"out of memory\"}";
+    static const char last_resort[] =
+        "{\"error\":\"RESOURCE_ERROR\",\"message\":\"out of memory\"}";
     struct berth_api *api = arg;
     struct berth_call *c = call_new(api, x);
     bool by_name;
@@ -401,8 +402,8 @@ copy_conf(struct berth_api *api, const struct berth_api_conf *conf, struct berth
     }
     to->keys = keys;
     to->cors_origins = origins;
-    to->version = berth_arena_strdup(&api->arena, conf->version != NULL ? conf->version
-                                                                        : BERTH_VERSION);
+    to->version =
+        berth_arena_strdup(&api->arena, conf->version != NULL ? conf->version : BERTH_VERSION);
     if (to->request_timeout_ns == 0)
         to->request_timeout_ns = 300 * BERTH_S;
     if (to->body_bytes_max == 0)

@@ -66,7 +66,8 @@ berth_call_json(struct berth_call *c, uint16_t status, const struct berth_buf *b
 void
 berth_call_fault(struct berth_call *c, const struct berth_fault *f)
 {
-    static const char last_resort[] = "{\"error\":\"RESOURCE_ERROR\",\"message\":\"out of memory\"}";
+    static const char last_resort[] =
+        "{\"error\":\"RESOURCE_ERROR\",\"message\":\"out of memory\"}";
     const struct berth_error_look *look = berth_error_look(f->code);
     struct berth_buf b;
 

@@ -26,7 +26,7 @@ static const struct berth_error_look looks[] = {
     {BERTH_EINTERNAL, 500, "INTERNAL_ERROR", "server_error", NULL, 0},
 };
 #define X(name, text) +1
-static_assert(BERTH_COUNT(looks) == 0 BERTH_ERRORS(X), "every code has a look");
+_Static_assert(BERTH_COUNT(looks) == 0 BERTH_ERRORS(X), "every code has a look");
 #undef X
 
 static const char *const dialect_names[BERTH_DIALECT_COUNT] = {
@@ -105,10 +105,14 @@ berth_fault_of_status(uint16_t status, const char *message)
         enum berth_code code;
         const char *kind;
     } table[] = {
-        {400, BERTH_EINVAL, NULL},        {404, BERTH_ENOENT, "HTTP_ERROR"},
-        {405, BERTH_EINVAL, "HTTP_ERROR"}, {408, BERTH_EINVAL, "HTTP_ERROR"},
-        {413, BERTH_ETOOBIG, NULL},       {415, BERTH_EINVAL, "HTTP_ERROR"},
-        {429, BERTH_EAGAIN, NULL},        {431, BERTH_ETOOBIG, "HTTP_ERROR"},
+        {400, BERTH_EINVAL, NULL},
+        {404, BERTH_ENOENT, "HTTP_ERROR"},
+        {405, BERTH_EINVAL, "HTTP_ERROR"},
+        {408, BERTH_EINVAL, "HTTP_ERROR"},
+        {413, BERTH_ETOOBIG, NULL},
+        {415, BERTH_EINVAL, "HTTP_ERROR"},
+        {429, BERTH_EAGAIN, NULL},
+        {431, BERTH_ETOOBIG, "HTTP_ERROR"},
         {503, BERTH_ENOTREADY, "RESOURCE_ERROR"},
     };
     struct berth_fault f = {

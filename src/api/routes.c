@@ -185,7 +185,10 @@ berth_route_dialect(struct berth_slice path)
         const char *prefix;
         enum berth_dialect dialect;
     } prefixes[] = {
-        {"/v2", V2}, {"/v1/models", UM}, {"/v1/plugins", UM}, {"/v1/", OAI},
+        {"/v2", V2},
+        {"/v1/models", UM},
+        {"/v1/plugins", UM},
+        {"/v1/", OAI},
     };
 
     for (size_t i = 0; i < BERTH_COUNT(prefixes); i++) {

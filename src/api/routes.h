@@ -33,10 +33,10 @@ struct berth_route {
 const struct berth_route *berth_routes(size_t *ret_count);
 
 struct berth_route_match {
-    const struct berth_route *route;      /* NULL: no such path, or not that method */
-    bool path_known;                      /* then allow names the methods there are */
-    struct berth_slice name, version;     /* still percent-encoded */
-    char allow[64];                       /* "GET, POST" */
+    const struct berth_route *route;  /* NULL: no such path, or not that method */
+    bool path_known;                  /* then allow names the methods there are */
+    struct berth_slice name, version; /* still percent-encoded */
+    char allow[64];                   /* "GET, POST" */
 };
 /* Match a path as sent.  HEAD is answered as GET. */
 struct berth_route_match berth_route_find(struct berth_slice method, struct berth_slice path);

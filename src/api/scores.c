@@ -9,8 +9,8 @@
 #include "wire/json.h"
 
 int
-berth_scores_of(struct berth_arena *a, const struct berth_tensor *t, float **ret,
-                size_t *ret_count, struct berth_err *e)
+berth_scores_of(struct berth_arena *a, const struct berth_tensor *t, float **ret, size_t *ret_count,
+                struct berth_err *e)
 {
     const char *from = t->bytes;
     size_t n;
@@ -24,12 +24,12 @@ berth_scores_of(struct berth_arena *a, const struct berth_tensor *t, float **ret
         return berth_err_set(e, BERTH_ENOMEM, "the request is larger than its memory limit");
     for (size_t i = 0; i < n; i++) {
         switch (t->dtype) {
-#define CASE(id, type, expression)                   \
-    case id: {                                       \
-        type x;                                      \
-        memcpy(&x, from + i * sizeof x, sizeof x);   \
-        to[i] = (expression);                        \
-        break;                                       \
+#define CASE(id, type, expression)                 \
+    case id: {                                     \
+        type x;                                    \
+        memcpy(&x, from + i * sizeof x, sizeof x); \
+        to[i] = (expression);                      \
+        break;                                     \
     }
             CASE(BERTH_BOOL, uint8_t, (float)x)
             CASE(BERTH_UINT8, uint8_t, (float)x)

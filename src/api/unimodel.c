@@ -197,8 +197,8 @@ messages_of(const struct berth_input *in)
 
 /* From one input to one request: what the model can do decides. */
 static int
-prepare(struct berth_call *c, struct berth_part *part, const struct berth_json *v,
-        const char *path, struct berth_err *e)
+prepare(struct berth_call *c, struct berth_part *part, const struct berth_json *v, const char *path,
+        struct berth_err *e)
 {
     struct predict *p = c->state;
     struct item *item = &p->items[part->index];
@@ -239,8 +239,8 @@ static void
 put_ms(struct berth_jw *w, const char *key, uint64_t from_ns, uint64_t to_ns)
 {
     berth_jw_key(w, key);
-    berth_jw_double(w, to_ns > from_ns && from_ns > 0 ? (double)((to_ns - from_ns) / 1000) / 1e3
-                                                      : 0);
+    berth_jw_double(w,
+                    to_ns > from_ns && from_ns > 0 ? (double)((to_ns - from_ns) / 1000) / 1e3 : 0);
 }
 
 /* Token counts are summed over all parts, times are the first part's, as UniModel merges them. */
@@ -284,7 +284,7 @@ put_metrics(struct berth_jw *w, const struct berth_call *c, uint32_t batch_size)
 }
 
 static void
-put_head(struct berth_jw *w, const struct berth_call *c)
+put_head(struct berth_jw *w, struct berth_call *c)
 {
     berth_jw_key(w, "request_id");
     berth_jw_string(w, c->id);
@@ -383,8 +383,7 @@ predict_answer(struct berth_call *c)
         berth_call_json(c, 200, &b);
 }
 
-static const struct berth_call_ops predict_ops = {.answer = predict_answer,
-                                                  .all_or_nothing = true};
+static const struct berth_call_ops predict_ops = {.answer = predict_answer, .all_or_nothing = true};
 
 /* ---- streaming ---- */
 

@@ -19,8 +19,9 @@ static int
 check_text(struct berth_slice s, const char *path, struct berth_err *e)
 {
     if (s.len == 0 || s.len > BERTH_INPUT_TEXT_MAX)
-        return berth_err_set(e, BERTH_EINVAL, "%s: a text must have 1 to %d bytes; this one has %zu",
-                             path, BERTH_INPUT_TEXT_MAX, s.len);
+        return berth_err_set(e, BERTH_EINVAL,
+                             "%s: a text must have 1 to %d bytes; this one has %zu", path,
+                             BERTH_INPUT_TEXT_MAX, s.len);
     if (memchr(s.at, '\0', s.len) != NULL)
         return berth_err_set(e, BERTH_EINVAL, "%s: a text must not contain U+0000", path);
     return 0;
@@ -339,10 +340,9 @@ check_keys(const struct berth_json *v, const char *path, const struct berth_desc
         while (i < d->input_count && !berth_slice_is(it.key, d->inputs[i].name))
             i++;
         if (i == d->input_count)
-            return berth_err_set(e, BERTH_EINVAL,
-                                 "%s.%.*s: the model has no such input; its first is '%s'", path,
-                                 (int)(it.key.len < 64 ? it.key.len : 64), it.key.at,
-                                 d->inputs[0].name);
+            return berth_err_set(
+                e, BERTH_EINVAL, "%s.%.*s: the model has no such input; its first is '%s'", path,
+                (int)(it.key.len < 64 ? it.key.len : 64), it.key.at, d->inputs[0].name);
     }
     return 0;
 }
@@ -415,10 +415,10 @@ berth_input_text_tensor(struct berth_arena *a, struct berth_slice text, const ch
 static int
 put_one(struct berth_jw *w, const struct berth_tensor *t, bool row, struct berth_err *e)
 {
-    const struct berth_tensor_put how = {
-        .nested = true,
-        .skip = row && t->rank > 0 && t->shape[0] == 1 ? 1 : 0,
-        .base64 = t->dtype == BERTH_BYTES && !berth_tensor_is_text(t)};
+    const struct berth_tensor_put how = {.nested = true,
+                                         .skip = row && t->rank > 0 && t->shape[0] == 1 ? 1 : 0,
+                                         .base64 =
+                                             t->dtype == BERTH_BYTES && !berth_tensor_is_text(t)};
 
     return berth_tensor_put_json(w, t, &how, e);
 }

@@ -35,8 +35,8 @@ enum berth_input_kind {
 struct berth_input {
     enum berth_input_kind kind;
     bool tagged;
-    struct berth_slice text;       /* TEXT; MULTIMODAL: its text, or empty */
-    const void *binary;            /* BINARY; MULTIMODAL: its image, or NULL */
+    struct berth_slice text; /* TEXT; MULTIMODAL: its text, or empty */
+    const void *binary;      /* BINARY; MULTIMODAL: its image, or NULL */
     size_t binary_len;
     const struct berth_json *json; /* JSON, MULTIMODAL */
 };
@@ -64,7 +64,7 @@ int berth_input_text_tensor(struct berth_arena *a, struct berth_slice text, cons
                             const struct berth_describe *d, struct berth_input_tensors *ret,
                             struct berth_err *e);
 /* What a model gave back: one output as it is, several by name. */
-int berth_output_put(struct berth_jw *w, const struct berth_tensor *outputs, size_t count,
-                     bool row, struct berth_err *e);
+int berth_output_put(struct berth_jw *w, const struct berth_tensor *outputs, size_t count, bool row,
+                     struct berth_err *e);
 
 #endif

@@ -399,8 +399,8 @@ berth_unimodel_delete(struct berth_call *c)
 static int
 check_keys(const struct berth_json *body, struct berth_err *e)
 {
-    static const char *const known[] = {"name", "backend", "model_path", "model_type", "config",
-                                        "metadata"};
+    static const char *const known[] = {"name",       "backend", "model_path",
+                                        "model_type", "config",  "metadata"};
 
     for (struct berth_json_iter it = berth_json_iter(body); berth_json_next(&it);) {
         size_t i = 0;

@@ -57,15 +57,14 @@ param_uint(const struct berth_json *parameters, const char *path, const char *ke
 
     *ret_there = berth_json_type(v) != BERTH_JSON_NULL;
     if (*ret_there && !berth_json_uint(v, ret))
-        return berth_err_set(e, BERTH_EINVAL,
-                             "%sparameters.%s: must be a whole number, at least 0", path, key);
+        return berth_err_set(e, BERTH_EINVAL, "%sparameters.%s: must be a whole number, at least 0",
+                             path, key);
     return 0;
 }
 
 /* BYTES as base64?  As KServe's clients say it: content_type "base64". */
 static int
-param_base64(const struct berth_json *parameters, const char *path, bool *ret,
-             struct berth_err *e)
+param_base64(const struct berth_json *parameters, const char *path, bool *ret, struct berth_err *e)
 {
     const struct berth_json *v = berth_json_get(parameters, "content_type");
     struct berth_slice s;
@@ -172,8 +171,7 @@ read_input(struct reading *g, const struct berth_json *v, size_t i)
 
     (void)snprintf(path, sizeof path, "inputs[%zu].", i);
     (void)snprintf(where, sizeof where, "inputs[%zu].data", i);
-    if ((r = read_name(v, path, &t->name, g->e)) < 0 ||
-        (r = read_shape(v, path, t, g->e)) < 0 ||
+    if ((r = read_name(v, path, &t->name, g->e)) < 0 || (r = read_shape(v, path, t, g->e)) < 0 ||
         (r = check_parameters(v, path, &parameters, g->e)) < 0 ||
         (r = param_uint(parameters, path, "binary_data_size", &size, &blob, g->e)) < 0 ||
         (r = param_base64(parameters, path, &base64, g->e)) < 0)
@@ -197,9 +195,8 @@ read_input(struct reading *g, const struct berth_json *v, size_t i)
         return berth_err_set(g->e, BERTH_EINVAL,
                              "%sdata: give either data or parameters.binary_data_size", path);
     if (!blob) {
-        const struct berth_tensor_read how = {.path = where,
-                                              .base64 = base64,
-                                              .allow_nan = g->ret->allow_nan};
+        const struct berth_tensor_read how = {
+            .path = where, .base64 = base64, .allow_nan = g->ret->allow_nan};
         return berth_tensor_read_json(t, g->arena, data, &how, g->e);
     }
     if ((r = take_blob(g, path, size, t)) < 0)
@@ -435,8 +432,7 @@ put_output(struct berth_jw *w, const struct berth_v2_answer *from, const struct 
         berth_jw_object_end(w);
     }
     if (!binary) {
-        const struct berth_tensor_put how = {.allow_nan = from->asked->allow_nan,
-                                             .base64 = base64};
+        const struct berth_tensor_put how = {.allow_nan = from->asked->allow_nan, .base64 = base64};
         berth_jw_key(w, "data");
         r = berth_tensor_put_json(w, t, &how, e);
     }
@@ -445,8 +441,8 @@ put_output(struct berth_jw *w, const struct berth_v2_answer *from, const struct 
 }
 
 int
-berth_v2_answer_put(struct berth_buf *b, const struct berth_v2_answer *from,
-                    size_t *ret_header_len, struct berth_err *e)
+berth_v2_answer_put(struct berth_buf *b, const struct berth_v2_answer *from, size_t *ret_header_len,
+                    struct berth_err *e)
 {
     struct berth_jw w;
     bool any = false;

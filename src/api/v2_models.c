@@ -38,10 +38,9 @@ put_uint(struct berth_jw *w, const char *key, uint64_t n)
 void
 berth_v2_server(struct berth_call *c)
 {
-    static const char *const extensions[] = {"binary_tensor_data", "classification",
-                                             "generate",           "model_configuration",
-                                             "model_repository",
-                                             "parameters",         "statistics"};
+    static const char *const extensions[] = {
+        "binary_tensor_data", "classification", "generate",  "model_configuration",
+        "model_repository",   "parameters",     "statistics"};
     struct berth_buf b;
     struct berth_jw w = begin(c, &b);
 
@@ -112,7 +111,7 @@ find_version(struct berth_call *c, struct berth_model_info *m)
     if (c->version.len == 0 && last != NULL)
         return last; /* none serves: the newest one's state is what there is to tell */
     (void)berth_err_set(&e, BERTH_ENOENT, "Request for unknown model: '%s' %s%s is not found",
-                        m->name, c->version.len > 0 ? "version " : "has no version; it", 
+                        m->name, c->version.len > 0 ? "version " : "has no version; it",
                         c->version.len > 0 ? c->version.at : "");
     berth_call_fail(c, -BERTH_ENOENT, NULL, e.msg);
     return NULL;
@@ -247,9 +246,10 @@ berth_v2_config(struct berth_call *c)
     put_string(&w, "name", m.name);
     put_string(&w, "platform", d->platform);
     put_string(&w, "backend", m.backend);
-    put_uint(&w, "max_batch_size", !batched ? 0
+    put_uint(&w, "max_batch_size",
+             !batched                                         ? 0
              : d->batch_rows_max < m.batch.batch_requests_max ? d->batch_rows_max
-                                                             : m.batch.batch_requests_max);
+                                                              : m.batch.batch_requests_max);
     put_config_specs(&w, "input", d->inputs, d->input_count, batched);
     put_config_specs(&w, "output", d->outputs, d->output_count, batched);
     berth_jw_key(&w, "dynamic_batching");
@@ -407,8 +407,8 @@ berth_v2_index(struct berth_call *c)
 }
 
 static void
-change(struct berth_call *c, int (*how)(struct berth_registry *g, struct berth_slice name,
-                                        struct berth_err *e))
+change(struct berth_call *c,
+       int (*how)(struct berth_registry *g, struct berth_slice name, struct berth_err *e))
 {
     struct berth_err e;
     const int r = how(c->api->conf.registry, c->name, &e);

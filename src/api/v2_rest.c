@@ -21,8 +21,8 @@ infer_answer(struct berth_call *c)
                                    .asked = asked,
                                    .outputs = r->outputs,
                                    .output_count = r->output_count,
-                                   .labels = berth_json_get(berth_model_manifest(c->model),
-                                                            "labels")};
+                                   .labels =
+                                       berth_json_get(berth_model_manifest(c->model), "labels")};
     struct berth_err e;
     struct berth_buf b;
     size_t header_len, guess = 512;
@@ -49,7 +49,8 @@ infer_answer(struct berth_call *c)
 
 static const struct berth_call_ops infer_ops = {.answer = infer_answer, .all_or_nothing = true};
 
-/* Does the model give every output that is asked for?  One that does not say gives what it likes. */
+/* Does the model give every output that is asked for?  One that does not say gives what it likes.
+ */
 static int
 check_outputs(const struct berth_call *c, const struct berth_v2_infer *asked, struct berth_err *e)
 {
@@ -61,8 +62,7 @@ check_outputs(const struct berth_call *c, const struct berth_v2_infer *asked, st
         while (k < d->output_count && strcmp(d->outputs[k].name, asked->wanted[i]) != 0)
             k++;
         if (k == d->output_count)
-            return berth_err_set(e, BERTH_EINVAL,
-                                 "unexpected inference output '%s' for model '%s'",
+            return berth_err_set(e, BERTH_EINVAL, "unexpected inference output '%s' for model '%s'",
                                  asked->wanted[i], berth_model_name(c->model));
     }
     return 0;
@@ -76,7 +76,8 @@ check_inputs(const struct berth_call *c, const struct berth_v2_infer *asked, str
     const char *model = berth_model_name(c->model);
 
     if (d->input_count > 0 && asked->input_count != d->input_count)
-        return berth_err_set(e, BERTH_EINVAL, "expected %zu inputs but got %zu inputs for model '%s'",
+        return berth_err_set(e, BERTH_EINVAL,
+                             "expected %zu inputs but got %zu inputs for model '%s'",
                              d->input_count, asked->input_count, model);
     for (size_t i = 0; i < asked->input_count && d->input_count > 0; i++) {
         const struct berth_tensor *t = &asked->inputs[i];
@@ -122,8 +123,8 @@ berth_v2_infer(struct berth_call *c)
     struct berth_v2_infer *asked = BERTH_NEW(&c->x->arena, struct berth_v2_infer);
     struct berth_part *part;
     struct berth_err e;
-    int r = asked != NULL ? infer_read(c, asked, &e)
-                          : berth_err_set(&e, BERTH_ENOMEM, "out of memory");
+    int r =
+        asked != NULL ? infer_read(c, asked, &e) : berth_err_set(&e, BERTH_ENOMEM, "out of memory");
 
     if (r < 0) {
         berth_call_fail(c, r, NULL, e.msg);

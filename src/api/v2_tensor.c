@@ -108,8 +108,8 @@ berth_tensor_check_bytes(const struct berth_tensor *t, const char *path, struct 
                              "byte %zu begins one that is cut short",
                              path, at);
     if (n != count)
-        return berth_err_set(e, BERTH_EINVAL,
-                             "%s: has %zu BYTES elements, but its shape has %zu", path, n, count);
+        return berth_err_set(e, BERTH_EINVAL, "%s: has %zu BYTES elements, but its shape has %zu",
+                             path, n, count);
     return 0;
 }
 
@@ -328,16 +328,14 @@ read_all(struct reading *g, const struct berth_json *data)
     if (g->t->rank > 1 && berth_json_type(first_of(data)) == BERTH_JSON_ARRAY)
         return read_nested(g, data, 0);
     if (berth_json_len(data) != g->count)
-        return berth_err_set(g->e, BERTH_EINVAL,
-                             "%s: has %zu elements, but its shape has %zu", g->how->path,
-                             berth_json_len(data), g->count);
+        return berth_err_set(g->e, BERTH_EINVAL, "%s: has %zu elements, but its shape has %zu",
+                             g->how->path, berth_json_len(data), g->count);
     return read_flat(g, data);
 }
 
 int
-berth_tensor_read_json(struct berth_tensor *t, struct berth_arena *a,
-                       const struct berth_json *data, const struct berth_tensor_read *how,
-                       struct berth_err *e)
+berth_tensor_read_json(struct berth_tensor *t, struct berth_arena *a, const struct berth_json *data,
+                       const struct berth_tensor_read *how, struct berth_err *e)
 {
     const size_t width = berth_dtype_width(t->dtype);
     struct reading g = {.t = t, .how = how, .arena = a, .e = e};

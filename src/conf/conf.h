@@ -75,8 +75,8 @@ struct berth_conf_memory {
 
 struct berth_conf_engine {
     int64_t max_models;
-    int64_t cores;   /* that engines may use together; 0: all of the machine */
-    int64_t loaders; /* loads at once */
+    int64_t cores;     /* that engines may use together; 0: all of the machine */
+    int64_t loaders;   /* loads at once */
     int64_t queue_len; /* requests waiting for one model */
     int64_t default_batch_size, max_batch_wait_ms;
     struct berth_conf_batch batch_config;
@@ -161,6 +161,9 @@ int berth_conf_load(const struct berth_conf_from *from, struct berth_conf **ret,
                     struct berth_err *e);
 void berth_conf_free(struct berth_conf *c); /* NULL is fine */
 
+/* Did a file, the environment or a flag set it?  key is one of the table's. */
+bool berth_conf_is_set(const struct berth_conf *c, const char *key);
+
 /* The settings in effect as YAML; origins: with a comment where each came from, secrets hidden.
  * Without origins the text can serve as a configuration file: secrets are left out. */
 void berth_conf_print(const struct berth_conf *c, bool origins, struct berth_buf *out);
@@ -175,7 +178,7 @@ void berth_conf_diff(const struct berth_conf *old, const struct berth_conf *now,
 
 /* Walk the flags, for completion and manual pages.  False at the end. */
 struct berth_conf_flag {
-    const char *name;  /* without dashes */
+    char name[32];     /* without dashes */
     const char *value; /* what the value is called, or NULL for a switch */
     const char *help;
 };

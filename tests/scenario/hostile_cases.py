@@ -385,7 +385,7 @@ for why, body in (
         ("name has a line end", {"name": "a\nb", "model_path": "/tmp"}),
         ("name is dots", {"name": "..", "model_path": "/tmp", "backend": "echo"}),
         ("name is Unicode", {"name": "ｅcho", "model_path": "/tmp", "backend": "echo"})):
-    case(f"register: {why}", post("/v1/models", body), {400, 404})
+    case(f"register: {why}", post("/v1/models", body), {400, 404, 413})
 case("register: no path", post("/v1/models", {"name": "h9"}), BAD)
 case("delete what is not there", http("DELETE", "/v1/models/never"), {404})
 case("load what is not there", post("/v2/repository/models/never/load", {}), {400, 404})

@@ -17,6 +17,12 @@ def infer(server, model, data, dtype="INT32", timeout=60, shape=None):
         harness.v2_input("x", dtype, shape or [len(data)], data)]}, timeout=timeout)
 
 
+def batching(size, wait_ms):
+    """Flags for these defaults; the upper bound on waits moves with them."""
+    return ("--batch-size", size, "--batch-wait", wait_ms,
+            "--set", f"engine.batch_config.max_wait_time_ms={max(wait_ms, 1)}")
+
+
 def at_once(n, ask):
     """ask(0) .. ask(n - 1) from n threads that start together."""
     gate = threading.Barrier(n)
@@ -48,8 +54,7 @@ def largest_bucket(server, model):
 
 
 def test_a_hundred_at_once_run_in_batches(make_server):
-    server = make_server("--set", "engine.default_batch_size=32",
-                         "--set", "engine.max_batch_wait_ms=50")
+    server = make_server(*batching(32, 50))
     server.register("echo", config={"delay_ms": 10})
     answers = at_once(100, lambda i: infer(server, "echo", [i]))
     assert [a.json["outputs"][0]["data"] for a in answers] == [[i] for i in range(100)]
@@ -85,7 +90,7 @@ def test_more_rows_than_the_model_takes_is_400(make_server):
 
 
 def test_a_lonely_request_waits_its_wait_and_no_longer(make_server):
-    server = make_server("--set", "engine.max_batch_wait_ms=80")
+    server = make_server(*batching(8, 80))
     server.register("echo")
     infer(server, "echo", [0])
     took = []
@@ -100,7 +105,7 @@ def test_a_lonely_request_waits_its_wait_and_no_longer(make_server):
 
 
 def test_no_wait_means_none(make_server):
-    server = make_server("--set", "engine.max_batch_wait_ms=0")
+    server = make_server(*batching(8, 0))
     server.register("echo")
     took = []
     for i in range(20):
@@ -111,8 +116,7 @@ def test_no_wait_means_none(make_server):
 
 
 def test_one_bad_item_fails_alone(make_server):
-    server = make_server("--set", "engine.max_batch_wait_ms=100",
-                         "--set", "engine.default_batch_size=8")
+    server = make_server(*batching(8, 100))
     server.register("picky", config={"fail_on": "4", "delay_ms": 5})
     answers = at_once(8, lambda i: infer(server, "picky", [i]))
     assert [a.status for a in answers] == [200] * 4 + [400] + [200] * 3
@@ -120,7 +124,7 @@ def test_one_bad_item_fails_alone(make_server):
 
 
 def test_different_shapes_do_not_meet(make_server):
-    server = make_server("--set", "engine.max_batch_wait_ms=30")
+    server = make_server(*batching(8, 30))
     server.register("echo", config={"delay_ms": 5})
     shapes = [[2, 3], [2, 4], [1, 3], [4]]
 
@@ -135,7 +139,7 @@ def test_different_shapes_do_not_meet(make_server):
 
 
 def test_different_types_and_names_do_not_meet(make_server):
-    server = make_server("--set", "engine.max_batch_wait_ms=30")
+    server = make_server(*batching(8, 30))
     server.register("echo", config={"delay_ms": 5})
 
     def ask(i):
@@ -168,8 +172,7 @@ def test_batched_equals_unbatched_on_digits(make_server):
 
 
 def test_a_batch_says_its_size(make_server):
-    server = make_server("--set", "engine.max_batch_wait_ms=200",
-                         "--set", "engine.default_batch_size=4")
+    server = make_server(*batching(4, 200))
     server.register("echo", config={"delay_ms": 5})
     answers = at_once(4, lambda i: server.post("/v1/models/echo:predict", {"input": [i]}))
     assert all(a.status == 200 for a in answers), answers[0]
@@ -184,7 +187,7 @@ def test_new_defaults_reach_models_by_sighup(make_server, tmp_path):
     server.register("echo", config={"delay_ms": 10})
     assert all(a.status == 200 for a in at_once(10, lambda i: infer(server, "echo", [i])))
     assert batches(server, "echo") == (10, 10)
-    config.write_text("engine:\n  max_batch_wait_ms: 100\n  default_batch_size: 8\n")
+    config.write_text("engine:\n  max_batch_wait_ms: 50\n  default_batch_size: 8\n")
     server.process.send_signal(signal.SIGHUP)
 
     def together():

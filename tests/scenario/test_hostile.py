@@ -54,7 +54,7 @@ class GoodClient(threading.Thread):
 @pytest.fixture(scope="module")
 def hostile():
     """(server, good client, resident bytes before)"""
-    with harness.Server("--set", "server.head_timeout_ms=3000") as server:
+    with harness.Server("--set", "server.head_timeout_secs=3") as server:
         server.register("echo", config={})
         server.register("digits", "onnx", harness.DIGITS)
         good = GoodClient(server)

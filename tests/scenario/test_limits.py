@@ -50,7 +50,7 @@ def stream(server, n=100000, model="words"):
 # ---- queue ----
 
 def test_a_full_queue_is_429_with_retry_after(make_server):
-    server = make_server("--set", "engine.queue_len_max=4", "--set", "engine.default_batch_size=1",
+    server = make_server("--set", "engine.queue_len=4", "--set", "engine.default_batch_size=1",
                          "--set", "engine.max_batch_wait_ms=0")
     server.register("slow", config={"delay_ms": 500, "batch": 1})
     socks = [server.socket() for _ in range(20)]
@@ -76,7 +76,7 @@ def test_a_full_queue_is_429_with_retry_after(make_server):
     ("/v1/models/slow:predict", {"input": [1]}),
     ("/v1/chat/completions", {"model": "slow", "messages": [{"role": "user", "content": "a b"}]})])
 def test_a_full_queue_in_the_other_dialects(make_server, path, body):
-    server = make_server("--set", "engine.queue_len_max=1", "--set", "engine.default_batch_size=1",
+    server = make_server("--set", "engine.queue_len=1", "--set", "engine.default_batch_size=1",
                          "--set", "engine.max_batch_wait_ms=0")
     server.register("slow", config={"delay_ms": 600, "token_ms": 100, "batch": 1})
     answers = []
@@ -142,7 +142,7 @@ def test_a_body_too_large_is_refused_before_it_is_sent(echo):
 
 
 def test_a_chunked_body_too_large_is_cut(make_server):
-    server = make_server("--set", "server.body_bytes_max=1000000")
+    server = make_server("--set", "server.max_body_bytes=1000000")
     server.register("echo")
     before = server.rss()
     with server.socket() as s:
@@ -160,7 +160,7 @@ def test_a_chunked_body_too_large_is_cut(make_server):
 
 
 def test_a_body_of_the_limit_is_taken(make_server):
-    server = make_server("--set", "server.body_bytes_max=1000000")
+    server = make_server("--set", "server.max_body_bytes=1000000")
     server.register("echo")
     body = json.dumps({"inputs": [harness.v2_input("x", "INT32", [1], [1])]}).encode()
     for size, status in ((1000000, 200), (1000001, 413)):
@@ -180,8 +180,8 @@ def test_many_large_bodies_at_once_do_not_add_up_for_ever(echo):
 
 @pytest.fixture
 def hasty(make_server):
-    server = make_server("--set", "server.head_timeout_ms=500", "--set", "server.body_timeout_ms=500",
-                         "--set", "server.idle_timeout_ms=500", "--set", "server.write_timeout_ms=500")
+    server = make_server(*[x for k in ("head", "body", "idle", "write")
+                           for x in ("--set", f"server.{k}_timeout_secs=1")])
     server.register("echo")
     server.register("words")
     return server
@@ -265,7 +265,7 @@ def test_a_slow_reader_of_a_large_answer_is_dropped(hasty):
 def test_a_reader_that_is_slow_but_reads_is_kept(hasty):
     """Slower than the timeout in all, but never silent for as long as it."""
     with stream(hasty, 3000) as s:
-        data, end = b"", time.monotonic() + 1.5
+        data, end = b"", time.monotonic() + 2.5
         while b"[DONE]" not in data:
             more = s.recv(2048 if time.monotonic() < end else 65536)
             assert more, "dropped"
@@ -380,7 +380,7 @@ def test_sigterm_takes_no_new_work(make_server):
 
 
 def test_sigterm_cuts_streams_at_the_limit(make_server):
-    server = make_server("--set", "server.drain_timeout_ms=1000")
+    server = make_server("--drain-timeout", "1")
     server.register("words", config={"token_ms": 20})
     with stream(server):
         begin = time.monotonic()
