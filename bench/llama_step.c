@@ -4,6 +4,8 @@
  *
  *   llama_step PLUGIN MODEL THREADS SEQUENCES P G [settings]
  *
+ * A negative G: every other sequence ends after a quarter of the tokens.
+ *
  * Prints one line: tokens a second of generation once every prompt is in, and the longest step.
  */
 #include <dlfcn.h>
@@ -28,12 +30,14 @@ struct berth_queue {
     size_t count, taken;
 };
 
+/* Wall time, or this process's processor time: on a machine that others use too, only the latter
+ * tells two programs apart (with one thread: waiting threads spin). */
 static double
-now_s(void)
+now_s(clockid_t clock)
 {
     struct timespec t;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
@@ -100,7 +104,9 @@ make_requests(struct berth_request *reqs, int n, int p, int g)
         for (int k = 0; k < p; k++)
             reqs[s].prompt[k] = 100 + (k * 7 + s * 13) % 20000;
         reqs[s].gen = (struct berth_gen){.struct_size = sizeof reqs[s].gen,
-                                         .max_tokens = (uint32_t)g,
+                                         .max_tokens = (uint32_t)(g >= 0       ? g
+                                                                  : s % 2 == 0 ? -g / 4
+                                                                               : -g),
                                          .prompt_tokens = reqs[s].prompt,
                                          .prompt_token_count = (size_t)p,
                                          .top_p = 1,
@@ -111,38 +117,61 @@ make_requests(struct berth_request *reqs, int n, int p, int g)
     }
 }
 
+struct span {
+    double wall_s, cpu_s;
+};
+
+static struct span
+mark(void)
+{
+    return (struct span){now_s(CLOCK_MONOTONIC), now_s(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
+/* Tokens that have come, and whether every sequence has one at least. */
+static uint32_t
+tokens_of(const struct berth_queue *q, bool *ret_all_started)
+{
+    uint32_t sum = 0;
+
+    *ret_all_started = true;
+    for (size_t i = 0; i < q->count; i++) {
+        sum += q->reqs[i].tokens;
+        *ret_all_started = *ret_all_started && q->reqs[i].tokens > 0;
+    }
+    return sum;
+}
+
 static int
 measure(const struct berth_backend_ops *ops, struct berth_instance *m, struct berth_queue *q)
 {
-    double longest = 0, prompts_done = 0, prompt_start = now_s();
-    uint32_t early = 0, all = 0;
+    const struct span t0 = mark();
+    struct span t1 = t0, before = t0;
+    double longest = 0;
+    uint32_t early = 0;
+    bool started = false;
     struct berth_err e;
 
     for (int left = 1; left > 0;) {
-        const double t0 = now_s();
-        bool started = true;
-
         left = ops->step(m, q, &e);
-        longest = now_s() - t0 > longest ? now_s() - t0 : longest;
         if (left < 0) {
             (void)fprintf(stderr, "%s\n", e.msg);
             return 1;
         }
-        for (size_t i = 0; i < q->count; i++)
-            started = started && q->reqs[i].tokens > 0;
-        if (started && prompts_done == 0) {
-            prompts_done = now_s();
-            for (size_t i = 0; i < q->count; i++)
-                early += q->reqs[i].tokens;
+        const struct span now = mark();
+        longest = now.wall_s - before.wall_s > longest ? now.wall_s - before.wall_s : longest;
+        before = now;
+        if (!started) {
+            early = tokens_of(q, &started);
+            t1 = now;
         }
     }
-    const double end = now_s();
-    for (size_t i = 0; i < q->count; i++)
-        all += q->reqs[i].tokens;
-    (void)printf("step: sequences %zu: all prompts in after %.0f ms, generation %.0f tokens/s, "
-                 "longest step %.0f ms\n",
-                 q->count, (prompts_done - prompt_start) * 1e3,
-                 (all - early) / (end - prompts_done), longest * 1e3);
+    const struct span t2 = mark();
+    const uint32_t rest = tokens_of(q, &started) - early;
+    (void)printf("step sequences %zu: prompts in after %.0f ms (CPU %.0f), generation then %.0f "
+                 "tokens/s (%.0f a CPU second), all %.0f ms (CPU %.0f), longest step %.0f ms\n",
+                 q->count, (t1.wall_s - t0.wall_s) * 1e3, (t1.cpu_s - t0.cpu_s) * 1e3,
+                 rest / (t2.wall_s - t1.wall_s), rest / (t2.cpu_s - t1.cpu_s),
+                 (t2.wall_s - t0.wall_s) * 1e3, (t2.cpu_s - t0.cpu_s) * 1e3, longest * 1e3);
     return 0;
 }
 

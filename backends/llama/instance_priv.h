@@ -59,6 +59,7 @@ struct berth_instance {
     uint32_t in_hand;
     uint64_t admitted;
     uint32_t chunk_max; /* prompt tokens a step takes at most */
+    uint32_t gap_steps; /* steps since a slot below a taken one became free */
     uint64_t prompt_ns; /* what one prompt token cost lately */
     struct llama_token_data *candidates;
 
@@ -92,6 +93,9 @@ void berth_slot_fail(struct berth_instance *m, struct berth_slot *s, enum berth_
 void berth_slot_drop(struct berth_instance *m, struct berth_slot *s);
 /* The cache's tokens of s from `from` on go; all of them when the engine cannot cut there. */
 void berth_slot_cut(struct berth_instance *m, struct berth_slot *s, uint32_t from);
+
+/* compact.c: before a step, close a gap between slots that has stayed open. */
+void berth_instance_compact(struct berth_instance *m);
 
 /* step.c */
 int berth_instance_step(struct berth_instance *m, struct berth_queue *q, struct berth_err *e);

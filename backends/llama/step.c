@@ -212,6 +212,7 @@ berth_instance_step(struct berth_instance *m, struct berth_queue *q, struct bert
     take_new(m, q);
     if (m->in_hand == 0)
         return 0;
+    berth_instance_compact(m);
     const int r = decode_all(m, e);
     if (r < 0) {
         distrust_cache(m);

@@ -442,3 +442,13 @@ berth_conf_free(struct berth_conf *c)
     berth_arena_fini(&full->arena);
     free(full);
 }
+
+bool
+berth_conf_is_set(const struct berth_conf *c, const char *key)
+{
+    const struct berth_conf_full *full = (const struct berth_conf_full *)c;
+    size_t row = berth_conf_find(key);
+
+    berth_assert(row != SIZE_MAX);
+    return full->origins[row].from != BERTH_FROM_DEFAULT;
+}

@@ -161,6 +161,9 @@ int berth_conf_load(const struct berth_conf_from *from, struct berth_conf **ret,
                     struct berth_err *e);
 void berth_conf_free(struct berth_conf *c); /* NULL is fine */
 
+/* Did a file, the environment or a flag set it?  key is one of the table's. */
+bool berth_conf_is_set(const struct berth_conf *c, const char *key);
+
 /* The settings in effect as YAML; origins: with a comment where each came from, secrets hidden.
  * Without origins the text can serve as a configuration file: secrets are left out. */
 void berth_conf_print(const struct berth_conf *c, bool origins, struct berth_buf *out);

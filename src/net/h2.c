@@ -566,10 +566,10 @@ h2_input(struct berth_conn *c, const char *at, size_t n)
         return;
     bool in_block = h->block_ns != 0;
     ssize_t used = nghttp2_session_mem_recv(h->session, (const uint8_t *)at, n);
-    if (used == NGHTTP2_ERR_FLOODED)
-        calm(c);
-    else if (used < 0)
+    if (used == NGHTTP2_ERR_BAD_CLIENT_MAGIC || used == NGHTTP2_ERR_NOMEM)
         h->fatal = true;
+    else if (used < 0) /* nghttp2's own limits: acknowledgements, continuations */
+        calm(c);
     /* A header block that never ends costs memory and work without ever being a request. */
     h->block_bytes = h->block_ns == 0 ? 0 : in_block ? h->block_bytes + n : 0;
     if (h->block_bytes > 2 * conf(c)->head_bytes_max)

@@ -316,3 +316,35 @@ test_statuses(const char *answers, char out[64])
     for (const char *p = answers; (p = strstr(p, "HTTP/1.1 ")) != NULL && n + 5 < 64; p += 9)
         n += (size_t)snprintf(out + n, 64 - n, n > 0 ? " %.3s" : "%.3s", p + 9);
 }
+
+void
+test_send_text(int fd, const char *text)
+{
+    test_send(fd, text, strlen(text));
+}
+
+char *
+test_expect(int fd, const char *until)
+{
+    char *text = test_read(fd, until, NULL);
+
+    if (strstr(text, until) == NULL)
+        fail_msg("the connection ended without \"%s\": %.300s", until, text);
+    return text;
+}
+
+void
+test_bytes(struct test_server *t, const char *why, const char *bytes, size_t len,
+           const char *statuses)
+{
+    char got[64];
+    int fd = test_connect(t->port);
+
+    test_send(fd, bytes, len);
+    char *answers = test_read(fd, NULL, NULL);
+    (void)close(fd);
+    test_statuses(answers, got);
+    if (strcmp(got, statuses) != 0)
+        fail_msg("%s: wanted %s, got %s: %.300s", why, statuses, got, answers);
+    free(answers);
+}

@@ -68,5 +68,12 @@ void test_send(int fd, const void *at, size_t n);
 char *test_read(int fd, const char *until, size_t *ret_len);
 /* "200 404": the status codes in a stream of HTTP/1.1 answers, the test's bodies hold none. */
 void test_statuses(const char *answers, char out[64]);
+void test_send_text(int fd, const char *text);
+/* Read until `until`; fails unless it came.  The caller's to free. */
+char *test_expect(int fd, const char *until);
+/* Send the bytes on a new connection; fails unless the statuses of the answers until it is closed
+ * are these. */
+void test_bytes(struct test_server *t, const char *why, const char *bytes, size_t len,
+                const char *statuses);
 
 #endif

@@ -178,6 +178,26 @@ eight_share_their_steps(void **state)
     assert_true(steps < 3 * ANSWER);
 }
 
+/* The first five end early; those behind them come together and go on as if nothing were. */
+static void
+gaps_are_closed(void **state)
+{
+    const struct world *const w = *state;
+    const size_t moves = host_moves;
+    struct berth_request r[8];
+
+    for (size_t i = 0; i < 8; i++)
+        r[i] = text_request(prompts[i], i < 5 ? 3 : ANSWER);
+    (void)drive(w, r, 8);
+    assert_true(host_moves >= moves + 2);
+    for (size_t i = 5; i < 8; i++) {
+        assert_int_equal(r[i].state, HOST_FINISHED);
+        assert_true(strcmp(r[i].text, w->want[i]) == 0 || w->margin[i] < 0.5f);
+    }
+    for (size_t i = 0; i < 8; i++)
+        host_request_fini(&r[i]);
+}
+
 static void
 a_cancelled_one_goes_within_a_step(void **state)
 {
@@ -493,6 +513,7 @@ main(void)
         cmocka_unit_test(greedy_is_the_engines_own),
         cmocka_unit_test(together_differs_only_at_near_ties),
         cmocka_unit_test(eight_share_their_steps),
+        cmocka_unit_test(gaps_are_closed),
         cmocka_unit_test(a_cancelled_one_goes_within_a_step),
         cmocka_unit_test(stop_strings_cross_token_borders),
         cmocka_unit_test(characters_are_never_split),

@@ -1,0 +1,252 @@
+#include "net/test_support.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+
+#define H "Host: h\r\n"
+#define C "Connection: close\r\n"
+
+static void
+a_client_that_leaves_is_noticed(void **unused)
+{
+    static const char *const requests[] = {
+        "GET /hold/a HTTP/1.1\r\n" H "\r\n",
+        "GET /hold/a HTTP/1.1\r\n" H "\r\nGET /hello HTTP/1.1\r\n" H "\r\n",
+        "POST /hold/a HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc",
+    };
+    const struct linger rst = {.l_onoff = 1};
+
+    for (size_t i = 0; i < 2 * BERTH_COUNT(requests); i++) {
+        struct test_server t;
+        test_start(&t, test_conf(), 1, NULL, false);
+        int fd = test_connect(t.port);
+        test_send_text(fd, requests[i / 2]);
+        test_wait(&t, handled, 1);
+        if (i % 2 == 1)
+            assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &rst, sizeof rst), 0);
+        (void)close(fd);
+        test_wait(&t, gone, 1);
+        test_wait(&t, ended, 1);
+        assert_int_equal(t.seen.handled, 1);
+        test_stop(&t);
+    }
+}
+
+static void
+a_client_that_leaves_within_its_body_ends_the_exchange(void **unused)
+{
+    struct test_server t;
+
+    test_start(&t, test_conf(), 1, NULL, false);
+    int fd = test_connect(t.port);
+    test_send_text(fd, "POST /echo HTTP/1.1\r\n" H "Content-Length: 10\r\n\r\nabc");
+    test_wait(&t, begun, 1);
+    (void)close(fd);
+    test_wait(&t, ended, 1);
+    assert_int_equal(t.seen.gone + t.seen.handled, 0);
+    test_stop(&t);
+}
+
+static void
+a_reader_that_takes_nothing_is_dropped(void **unused)
+{
+    struct berth_server_conf conf = test_conf();
+    struct test_server t;
+
+    conf.write_timeout_ns = 100 * BERTH_MS;
+    test_start(&t, conf, 1, NULL, false);
+    int fd = test_connect(t.port);
+    test_send_text(fd, "GET /flood HTTP/1.1\r\n" H "\r\n");
+    test_wait(&t, eagain, 1);
+    test_wait(&t, gone, 1);
+    test_wait(&t, canceled, 1);
+    test_wait(&t, ended, 1);
+    (void)close(fd);
+    test_stop(&t);
+}
+
+/* What is sent, what the server says before it closes. */
+static const struct {
+    const char *why, *bytes, *statuses;
+} slow_rows[] = {
+    {"nothing", "", ""},
+    {"part of a head", "GET /hello HT", "408"},
+    {"part of a body", "POST /echo HTTP/1.1\r\n" H "Content-Length: 10\r\n\r\nabc", "408"},
+    {"part of a chunk", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nA\r\nabc",
+     "408"},
+    {"silence after an answer", "GET /hello HTTP/1.1\r\n" H "\r\n", "200"},
+    {"part of the HTTP/2 preface", "PRI * HT", ""},
+};
+
+static void
+slow_clients_are_dropped(void **unused)
+{
+    struct berth_server_conf conf = test_conf();
+    struct test_server t;
+
+    conf.head_timeout_ns = conf.body_timeout_ns = conf.idle_timeout_ns = 50 * BERTH_MS;
+    test_start(&t, conf, 1, NULL, false);
+    for (size_t i = 0; i < BERTH_COUNT(slow_rows); i++)
+        test_bytes(&t, slow_rows[i].why, slow_rows[i].bytes, strlen(slow_rows[i].bytes),
+                   slow_rows[i].statuses);
+    test_stop(&t);
+}
+
+static void
+connections_beyond_the_limit_get_503(void **unused)
+{
+    struct berth_server_conf conf = test_conf();
+    struct test_server t;
+
+    conf.connections_max = 1;
+    test_start(&t, conf, 1, NULL, false);
+    int fd = test_connect(t.port);
+    test_send_text(fd, "GET /hello HTTP/1.1\r\n" H "\r\n");
+    free(test_expect(fd, "\r\n\r\nhello"));
+    test_bytes(&t, "second", "GET /hello HTTP/1.1\r\n" H "\r\n", 32, "503");
+    test_send_text(fd, "GET /hello HTTP/1.1\r\n" H "\r\n");
+    free(test_expect(fd, "\r\n\r\nhello"));
+    (void)close(fd);
+    assert_int_equal(berth_server_stats(t.server).refused_total, 1);
+    test_stop(&t);
+}
+
+static void
+a_header_cannot_be_forged_by_a_value(void **unused)
+{
+    struct test_server t;
+
+    test_start(&t, test_conf(), 1, NULL, false);
+    int fd = test_connect(t.port);
+    test_send_text(fd, "GET /inject HTTP/1.1\r\n" H C "\r\n");
+    char *answers = test_read(fd, NULL, NULL);
+    assert_null(strstr(answers, "forged"));
+    free(answers);
+    (void)close(fd);
+    test_stop(&t);
+}
+
+static void
+an_aborted_answer_does_not_look_complete(void **unused)
+{
+    struct test_server t;
+
+    test_start(&t, test_conf(), 1, NULL, false);
+    int fd = test_connect(t.port);
+    test_send_text(fd, "GET /abort HTTP/1.1\r\n" H "\r\n");
+    char *answers = test_read(fd, NULL, NULL);
+    assert_non_null(strstr(answers, "one"));
+    assert_null(strstr(answers, "\r\n0\r\n"));
+    free(answers);
+    (void)close(fd);
+    test_wait(&t, ended, 1);
+    assert_int_equal(t.seen.gone, 0);
+    test_stop(&t);
+}
+
+static void
+connections_are_dealt_out_to_all_loops(void **unused)
+{
+    struct test_server t;
+
+    test_start(&t, test_conf(), 2, NULL, false);
+    for (int i = 0; i < 2; i++)
+        test_bytes(&t, "either loop", "GET /hello HTTP/1.1\r\n" H C "\r\n", 51, "200");
+    test_wait(&t, handled, 2);
+    assert_ptr_not_equal(t.handled_on[0], t.handled_on[1]);
+    test_stop(&t);
+}
+
+static void *
+drain(void *arg)
+{
+    struct test_server *t = arg;
+
+    berth_server_drain(t->server, 10 * BERTH_S);
+    return NULL;
+}
+
+static void
+drain_lets_the_busy_finish(void **unused)
+{
+    struct test_server t;
+    pthread_t thread;
+
+    test_start(&t, test_conf(), 1, NULL, false);
+    int idle = test_connect(t.port), busy = test_connect(t.port);
+    test_send_text(idle, "GET /hello HTTP/1.1\r\n" H "\r\n");
+    free(test_expect(idle, "hello"));
+    test_send_text(busy, "GET /hold/a HTTP/1.1\r\n" H "\r\nGET /hello HTTP/1.1\r\n" H "\r\n");
+    test_wait(&t, handled, 2);
+    assert_int_equal(pthread_create(&thread, NULL, drain, &t), 0);
+    free(test_read(idle, NULL, NULL)); /* closed: the drain has begun */
+    (void)close(idle);
+    test_release(&t, "a");
+    char *answers = test_read(busy, NULL, NULL);
+    assert_non_null(strstr(answers, "connection: close\r\n"));
+    assert_non_null(strstr(answers, "\r\n\r\na"));
+    assert_null(strstr(answers, "hello"));
+    free(answers);
+    (void)close(busy);
+    (void)pthread_join(thread, NULL);
+    assert_int_equal(t.seen.gone, 0);
+    test_stop(&t);
+}
+
+static void
+drain_cuts_off_the_rest(void **unused)
+{
+    struct test_server t;
+
+    test_start(&t, test_conf(), 2, NULL, false);
+    int fd = test_connect(t.port);
+    test_send_text(fd, "GET /hold/a HTTP/1.1\r\n" H "\r\n");
+    test_wait(&t, handled, 1);
+    berth_server_drain(t.server, 20 * BERTH_MS);
+    assert_int_equal(t.seen.gone, 1);
+    assert_int_equal(t.seen.ended, 1);
+    assert_int_equal(berth_server_stats(t.server).connections, 0);
+    (void)close(fd);
+    test_stop(&t);
+}
+
+static void
+a_taken_port_is_named(void **unused)
+{
+    struct test_server t;
+    struct berth_err e = {0};
+    uint16_t port = 7;
+
+    test_start(&t, test_conf(), 1, NULL, false);
+    const struct berth_listen_conf conf = {.host = "127.0.0.1", .port = t.port};
+    assert_int_equal(berth_server_listen(t.server, &conf, &port, &e), -BERTH_EIO);
+    assert_int_equal(port, 7);
+    assert_non_null(strstr(e.msg, "is taken by another program"));
+    test_stop(&t);
+}
+
+int
+main(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* the client writes to connections that the server closed */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_client_that_leaves_is_noticed),
+        cmocka_unit_test(a_client_that_leaves_within_its_body_ends_the_exchange),
+        cmocka_unit_test(a_reader_that_takes_nothing_is_dropped),
+        cmocka_unit_test(slow_clients_are_dropped),
+        cmocka_unit_test(connections_beyond_the_limit_get_503),
+        cmocka_unit_test(a_header_cannot_be_forged_by_a_value),
+        cmocka_unit_test(an_aborted_answer_does_not_look_complete),
+        cmocka_unit_test(connections_are_dealt_out_to_all_loops),
+        cmocka_unit_test(drain_lets_the_busy_finish),
+        cmocka_unit_test(drain_cuts_off_the_rest),
+        cmocka_unit_test(a_taken_port_is_named),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
