@@ -132,58 +132,75 @@ echo_cancel(struct berth_instance *m)
     (void)pthread_mutex_unlock(&m->mu);
 }
 
+/* Element i of t, a tensor of numbers, as text; "" where C11 has no such numbers. */
+static void
+number_text(const struct berth_tensor *t, size_t i, char *ret, size_t cap)
+{
+    const unsigned char *p = t->bytes;
+
+    ret[0] = '\0';
+    switch (t->dtype) {
+#define CASE(dtype, type, format)               \
+    case dtype: {                               \
+        type x;                                 \
+        memcpy(&x, p + i * sizeof x, sizeof x); \
+        (void)snprintf(ret, cap, format, x);    \
+        break;                                  \
+    }
+        CASE(BERTH_BOOL, uint8_t, "%d")
+        CASE(BERTH_UINT8, uint8_t, "%d")
+        CASE(BERTH_UINT16, uint16_t, "%d")
+        CASE(BERTH_UINT32, uint32_t, "%u")
+        CASE(BERTH_UINT64, unsigned long long, "%llu")
+        CASE(BERTH_INT8, int8_t, "%d")
+        CASE(BERTH_INT16, int16_t, "%d")
+        CASE(BERTH_INT32, int32_t, "%d")
+        CASE(BERTH_INT64, long long, "%lld")
+        CASE(BERTH_FP32, float, "%g")
+        CASE(BERTH_FP64, double, "%g")
+#undef CASE
+    case BERTH_FP16:
+    case BERTH_BF16:
+    case BERTH_BYTES:
+    case BERTH_DTYPE_COUNT:
+        break;
+    }
+}
+
+static bool
+has_text(const struct berth_tensor *t, const char *text)
+{
+    const size_t want = strlen(text);
+    const unsigned char *p = t->bytes, *end = p + t->size;
+
+    for (uint32_t len; (size_t)(end - p) >= sizeof len; p += len) {
+        memcpy(&len, p, sizeof len);
+        p += sizeof len;
+        if (len > (size_t)(end - p))
+            return false;
+        if (len == want && memcmp(p, text, want) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Is an element of t, as text, the one that must fail? */
 static bool
 is_bad(const struct berth_instance *m, const struct berth_tensor *t)
 {
-    const size_t want = strlen(m->fail_on);
-    const unsigned char *p = t->bytes, *end = p + t->size;
+    static const size_t widths[BERTH_DTYPE_COUNT] = {
+#define X(name, width) [BERTH_##name] = (width),
+        BERTH_DTYPES(X)
+#undef X
+    };
     char text[64];
 
-    if (want == 0 || p == NULL)
+    if (m->fail_on[0] == '\0' || t->size == 0)
         return false;
-    if (t->dtype == BERTH_BYTES) {
-        for (uint32_t len; (size_t)(end - p) >= sizeof len; p += len) {
-            memcpy(&len, p, sizeof len);
-            p += sizeof len;
-            if (len > (size_t)(end - p))
-                return false;
-            if (len == want && memcmp(p, m->fail_on, want) == 0)
-                return true;
-        }
-        return false;
-    }
-    for (size_t i = 0; i < t->size; i++) {
-        text[0] = '\0';
-        switch (t->dtype) {
-#define CASE(dtype, width, type, format)                  \
-    case dtype:                                           \
-        if (i < t->size / (width)) {                      \
-            type x;                                       \
-            memcpy(&x, p + i * (width), sizeof x);        \
-            (void)snprintf(text, sizeof text, format, x); \
-        }                                                 \
-        break;
-            CASE(BERTH_BOOL, 1, uint8_t, "%d")
-            CASE(BERTH_UINT8, 1, uint8_t, "%d")
-            CASE(BERTH_UINT16, 2, uint16_t, "%d")
-            CASE(BERTH_UINT32, 4, uint32_t, "%u")
-            CASE(BERTH_UINT64, 8, unsigned long long, "%llu")
-            CASE(BERTH_INT8, 1, int8_t, "%d")
-            CASE(BERTH_INT16, 2, int16_t, "%d")
-            CASE(BERTH_INT32, 4, int32_t, "%d")
-            CASE(BERTH_INT64, 8, long long, "%lld")
-            CASE(BERTH_FP32, 4, float, "%g")
-            CASE(BERTH_FP64, 8, double, "%g")
-#undef CASE
-        case BERTH_FP16: /* C11 has no such numbers */
-        case BERTH_BF16:
-        case BERTH_BYTES:
-        case BERTH_DTYPE_COUNT:
-            break;
-        }
-        if (text[0] == '\0')
-            return false;
+    if (t->dtype == BERTH_BYTES)
+        return has_text(t, m->fail_on);
+    for (size_t i = 0; i < t->size / widths[t->dtype]; i++) {
+        number_text(t, i, text, sizeof text);
         if (strcmp(text, m->fail_on) == 0)
             return true;
     }

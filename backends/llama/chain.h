@@ -12,12 +12,21 @@
 struct llama_sampler;
 
 /*
- * How one sequence chooses its tokens.  The engine's own samplers, one chain for each sequence; a
- * greedy one that changes no logit takes the largest straight away, which is the same choice.
+ * How one sequence chooses its tokens: bias and penalties change the logits of the few tokens that
+ * they concern, then the engine's own samplers choose, one chain for each sequence.  Greedy takes
+ * the largest straight away, which is the same choice.
  */
 struct berth_chain {
     struct llama_sampler *samplers; /* NULL: the largest logit */
-    struct llama_sampler *repeat;   /* in samplers; it counts the prompt's tokens too */
+    struct llama_logit_bias *bias;
+    size_t bias_count;
+    float repeat, frequency, presence;
+    int32_t *recent; /* the last tokens, the prompt's too, for repeat: a ring */
+    size_t recent_count;
+    struct berth_chain_count *counts; /* of the answer's tokens, for the other two */
+    size_t count_len, count_max;
+    struct berth_chain_edit *edits; /* to undo: log-probabilities are those of the model */
+    size_t edit_len;
 };
 
 enum { BERTH_LOGPROBS_MAX = 64 };
@@ -31,8 +40,9 @@ void berth_chain_fini(struct berth_chain *c);
 /* Let the prompt count for the repeat penalty. */
 void berth_chain_prompt(struct berth_chain *c, const int32_t *tokens, size_t n);
 
-/* Choose one of `count` tokens by their logits; `room` has space for count candidates. */
-int32_t berth_chain_sample(struct berth_chain *c, const float *logits, int32_t count,
+/* Choose one of `count` tokens by their logits, which are as before afterwards; `room` has space
+ * for count candidates. */
+int32_t berth_chain_sample(struct berth_chain *c, float *logits, int32_t count,
                            struct llama_token_data *room);
 
 /* The largest of n >= 1 numbers, the first of equals. */

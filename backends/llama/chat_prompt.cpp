@@ -248,6 +248,12 @@ static void
 guard_message(const berth_chat &c, common_chat_msg &msg, bool careful, stand_ins &stands,
               bool *used)
 {
+    std::string joined;
+
+    /* Parts that a template puts side by side may make a mark together. */
+    for (const auto &part : msg.content_parts)
+        joined += part.text;
+    careful = careful || any_mark(c, joined) != nullptr;
     const auto guard = [&](std::string &text) {
         if (careful || any_mark(c, text) != nullptr) {
             stands.replace(text);

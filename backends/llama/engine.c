@@ -4,9 +4,12 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <llama.h>
+
+#include "guard.h"
 
 enum { LINE_MAX_BYTES = 400 };
 
@@ -57,6 +60,7 @@ bring_up(void)
     Dl_info where;
 
     llama_log_set(take_log, NULL);
+    berth_guard_open();
     llama_backend_init();
     if (dladdr((void *)(uintptr_t)llama_backend_init, &where) == 0 || where.dli_fname == NULL)
         return;
@@ -92,4 +96,14 @@ void
 berth_engine_clear_error(void)
 {
     last_error[0] = '\0';
+}
+
+void
+berth_engine_note_error(const char *text)
+{
+    const struct berth_host *const h = atomic_load(&host);
+
+    (void)snprintf(last_error, sizeof last_error, "%s", text);
+    if (h != NULL)
+        h->log(BERTH_LOG_DEBUG, last_error);
 }

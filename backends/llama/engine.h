@@ -20,6 +20,8 @@ int berth_engine_open(const struct berth_host *h, struct berth_err *e);
 /* This thread's last error line, "" when there was none since clear; valid till the next one. */
 const char *berth_engine_last_error(void);
 void berth_engine_clear_error(void);
+/* Keep one that did not come through the log, and log it. */
+void berth_engine_note_error(const char *text);
 
 #ifdef __cplusplus
 }

@@ -59,6 +59,7 @@ struct berth_instance {
     uint32_t in_hand;
     uint64_t admitted;
     uint32_t chunk_max; /* prompt tokens a step takes at most */
+    uint32_t gap_steps; /* steps since a slot below a taken one became free */
     uint64_t prompt_ns; /* what one prompt token cost lately */
     struct llama_token_data *candidates;
 
@@ -86,12 +87,15 @@ void berth_instance_unload(struct berth_instance *m);
  * accept: one more token was chosen; the request may be finished by it.
  * drop: forget the request, which the host has already been told about. */
 struct berth_slot *berth_slot_begin(struct berth_instance *m, struct berth_request *r);
-void berth_slot_accept(struct berth_instance *m, struct berth_slot *s, const float *logits);
+void berth_slot_accept(struct berth_instance *m, struct berth_slot *s, float *logits);
 void berth_slot_fail(struct berth_instance *m, struct berth_slot *s, enum berth_code code,
                      const char *msg);
 void berth_slot_drop(struct berth_instance *m, struct berth_slot *s);
 /* The cache's tokens of s from `from` on go; all of them when the engine cannot cut there. */
 void berth_slot_cut(struct berth_instance *m, struct berth_slot *s, uint32_t from);
+
+/* compact.c: before a step, close a gap between slots that has stayed open. */
+void berth_instance_compact(struct berth_instance *m);
 
 /* step.c */
 int berth_instance_step(struct berth_instance *m, struct berth_queue *q, struct berth_err *e);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "guard.h"
 #include "memory.h"
 #include "model_file.h"
 
@@ -109,6 +110,20 @@ engine_failed(struct berth_err *e, const char *what, const char *file)
                          file, what, why[0] != '\0' ? why : "no reason given", llama_version());
 }
 
+struct model_call {
+    struct berth_instance *m;
+    const char *file;
+    struct llama_model_params params;
+};
+
+static void
+call_model(void *arg)
+{
+    struct model_call *const c = arg;
+
+    c->m->model = llama_model_load_from_file(c->file, c->params);
+}
+
 static int
 load_model(struct berth_instance *m, const char *path, struct berth_err *e)
 {
@@ -127,8 +142,8 @@ load_model(struct berth_instance *m, const char *path, struct berth_err *e)
     else
         p.load_mode = m->conf.mlock ? LLAMA_LOAD_MODE_MLOCK : LLAMA_LOAD_MODE_NONE;
     berth_engine_clear_error();
-    m->model = llama_model_load_from_file(file, p);
-    if (m->model == NULL)
+    struct model_call c = {m, file, p};
+    if (berth_guard_call(true, call_model, &c) < 0 || m->model == NULL)
         return engine_failed(e, "llama.cpp refused the model", file);
     return 0;
 }
@@ -240,6 +255,19 @@ attach_threads(struct berth_instance *m, int n)
         llama_attach_threadpool(m->engine, m->threads, m->threads);
 }
 
+struct context_call {
+    struct berth_instance *m;
+    struct llama_context_params params;
+};
+
+static void
+call_context(void *arg)
+{
+    struct context_call *const c = arg;
+
+    c->m->engine = llama_init_from_model(c->m->model, c->params);
+}
+
 static int
 make_context(struct berth_instance *m, const struct berth_load *how, struct berth_err *e)
 {
@@ -269,8 +297,8 @@ make_context(struct berth_instance *m, const struct berth_load *how, struct bert
         p.abort_callback_data = m;
     }
     berth_engine_clear_error();
-    m->engine = llama_init_from_model(m->model, p);
-    if (m->engine == NULL)
+    struct context_call c = {m, p};
+    if (berth_guard_call(true, call_context, &c) < 0 || m->engine == NULL)
         return engine_failed(e, "no context", how->path);
     attach_threads(m, threads);
     if (embeddings && llama_pooling_type(m->engine) == LLAMA_POOLING_TYPE_NONE)

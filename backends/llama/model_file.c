@@ -13,6 +13,7 @@
 #include <gguf.h>
 
 #include "engine.h"
+#include "guard.h"
 
 enum { FOLDER_ENTRIES_MAX = 10000 };
 
@@ -167,6 +168,19 @@ check_extent(const struct gguf_context *g, const char *file, uint64_t file_bytes
     return 0;
 }
 
+struct open_head {
+    const char *file;
+    struct gguf_context *g;
+};
+
+static void
+open_head(void *arg)
+{
+    struct open_head *const o = arg;
+
+    o->g = gguf_init_from_file(o->file, (struct gguf_init_params){true, NULL});
+}
+
 int
 berth_model_file_check(const char *file, struct berth_err *e)
 {
@@ -189,7 +203,9 @@ berth_model_file_check(const char *file, struct berth_err *e)
                              "model with llama.cpp's convert_hf_to_gguf.py",
                              file);
     berth_engine_clear_error();
-    struct gguf_context *const g = gguf_init_from_file(file, (struct gguf_init_params){true, NULL});
+    struct open_head o = {.file = file};
+    (void)berth_guard_call(true, open_head, &o);
+    struct gguf_context *const g = o.g;
     if (g == NULL)
         return berth_err_set(e, BERTH_EINVAL,
                              "%s: the head of the file is damaged (%s); fetch it again", file,

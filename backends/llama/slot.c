@@ -316,7 +316,7 @@ finish(struct berth_instance *m, struct berth_slot *s, enum berth_finish_reason 
 }
 
 void
-berth_slot_accept(struct berth_instance *m, struct berth_slot *s, const float *logits)
+berth_slot_accept(struct berth_instance *m, struct berth_slot *s, float *logits)
 {
     const struct berth_gen *const gen = s->gen;
     const int32_t token = berth_chain_sample(&s->chain, logits, m->vocab.count, m->candidates);

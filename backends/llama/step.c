@@ -2,9 +2,12 @@
 
 #include <time.h>
 
-/* How long a step's prompt part may take: short while answers run beside it, longer when nobody
- * but the prompts' own clients waits. */
-static const uint64_t shared_ns = 40u * 1000 * 1000, alone_ns = 200u * 1000 * 1000;
+#include "engine.h"
+#include "guard.h"
+
+/* How long a step's prompt part may take before it is made smaller: shorter while answers run
+ * beside it than when nobody but the prompts' own clients waits. */
+static const uint64_t shared_ns = 120u * 1000 * 1000, alone_ns = 400u * 1000 * 1000;
 
 enum { CHUNK_MIN = 16 };
 
@@ -58,16 +61,17 @@ add(struct berth_instance *m, struct berth_slot *s, uint32_t at, bool last)
         s->row = row;
 }
 
-/* How many prompt tokens this step takes.  Halves of the most, so that the same prompt is cut at
- * the same places from run to run: where it is cut shows in the last digits of the logits. */
+/* How many prompt tokens this step takes.  Few sizes, so that the same prompt is cut at the same
+ * places from run to run, which shows in the last digits of the logits; and quarters, because the
+ * engine's attention is half as fast for any size below 64 on a CPU. */
 static uint32_t
 chunk_of(const struct berth_instance *m, bool answers)
 {
     const uint64_t limit_ns = answers ? shared_ns : alone_ns;
     uint32_t chunk = m->chunk_max;
 
-    while (chunk > CHUNK_MIN && chunk * m->prompt_ns > limit_ns)
-        chunk /= 2;
+    while (chunk / 4 >= CHUNK_MIN && chunk * m->prompt_ns > limit_ns)
+        chunk /= 4;
     return chunk;
 }
 
@@ -87,34 +91,39 @@ oldest_prompt(struct berth_instance *m)
     return best;
 }
 
-/* Fill the batch: a token of every answer, in the order of slots so that the engine takes
- * neighbours together, then prompts, oldest first.  Returns the number of prompt tokens. */
+/* A token of every answer, in the order of slots so that the engine takes neighbours together.
+ * Returns how many. */
 static uint32_t
-fill(struct berth_instance *m)
+fill_answers(struct berth_instance *m)
 {
-    bool answers = false;
-    uint32_t prompt = 0;
+    uint32_t n = 0;
 
-    m->batch.n_tokens = 0;
     for (uint32_t i = 0; i < m->about.sequence_max; i++) {
         struct berth_slot *const s = &m->slots[i];
 
-        s->row = -1;
         if (s->r == NULL || s->kept < s->prompt_count)
             continue;
         add(m, s, s->kept++, true);
-        answers = true;
+        n++;
     }
-    const uint32_t chunk = chunk_of(m, answers);
-    while (prompt < chunk) {
+    return n;
+}
+
+/* Up to `chunk` tokens of prompts, the oldest first.  Returns how many. */
+static uint32_t
+fill_prompts(struct berth_instance *m, uint32_t chunk)
+{
+    uint32_t n = 0;
+
+    while (n < chunk) {
         struct berth_slot *const s = oldest_prompt(m);
 
         if (s == NULL)
             break;
-        for (; prompt < chunk && s->kept < s->prompt_count; prompt++, s->kept++)
+        for (; n < chunk && s->kept < s->prompt_count; n++, s->kept++)
             add(m, s, s->kept, s->kept + 1 == s->prompt_count);
     }
-    return prompt;
+    return n;
 }
 
 /* A batch that did not go through leaves the cache in an unknown state. */
@@ -126,29 +135,72 @@ distrust_cache(struct berth_instance *m)
     llama_memory_clear(llama_get_memory(m->engine), false);
 }
 
+struct decode_call {
+    struct berth_instance *m;
+    int32_t result;
+};
+
+static void
+call_decode(void *arg)
+{
+    struct decode_call *const c = arg;
+
+    c->result = llama_decode(c->m->engine, c->m->batch);
+}
+
+/* Compute the batch and take the tokens that come of it.  prompt: how many of its tokens are
+ * prompts'. */
 static int
-decode(struct berth_instance *m, struct berth_err *e)
+decode(struct berth_instance *m, uint32_t prompt, struct berth_err *e)
 {
     const uint64_t from = now_ns();
-    const uint32_t prompt = fill(m);
-    const int32_t r = llama_decode(m->engine, m->batch);
+    struct decode_call c = {m, 0};
 
-    if (r == 1)
+    if (berth_guard_call(false, call_decode, &c) < 0)
+        return berth_err_set(e, BERTH_EBACKEND, "llama.cpp: %s", berth_engine_last_error());
+    if (c.result == 1)
         return berth_err_set(e, BERTH_EBACKEND,
                              "llama.cpp: no room in the key-value cache for %d tokens; lower "
                              "parallel or raise context_length",
                              m->batch.n_tokens);
-    if (r != 0)
+    if (c.result != 0)
         return berth_err_set(e, BERTH_EBACKEND, "llama.cpp: llama_decode of %d tokens gave %d",
-                             m->batch.n_tokens, r);
-    /* Only steps that are mostly prompt tell what prompts cost. */
+                             m->batch.n_tokens, c.result);
+    /* Only what is mostly prompt tells what prompts cost. */
     if (prompt >= CHUNK_MIN && prompt * 2 > (uint32_t)m->batch.n_tokens) {
         llama_synchronize(m->engine);
         const uint64_t each = (now_ns() - from) / (uint32_t)m->batch.n_tokens;
 
         m->prompt_ns = m->prompt_ns == 0 ? each : (m->prompt_ns * 3 + each) / 4;
     }
+    for (uint32_t i = 0; i < m->about.sequence_max; i++) {
+        struct berth_slot *const s = &m->slots[i];
+        const int32_t row = s->row;
+
+        s->row = -1;
+        if (s->r != NULL && row >= 0)
+            berth_slot_accept(m, s, llama_get_logits_ith(m->engine, row));
+    }
+    m->batch.n_tokens = 0;
     return 0;
+}
+
+/* Answers and prompts in one go where all sequences share a buffer.  Where each has its own, the
+ * engine would cut such a batch into unequal parts; so the answers go first by themselves, and
+ * their clients have them the sooner. */
+static int
+decode_all(struct berth_instance *m, struct berth_err *e)
+{
+    int r = 0;
+
+    m->batch.n_tokens = 0;
+    const uint32_t answers = fill_answers(m);
+    if (answers > 0 && !m->conf.kv_unified)
+        r = decode(m, 0, e);
+    if (r < 0)
+        return r;
+    const uint32_t prompt = fill_prompts(m, chunk_of(m, answers > 0));
+    return m->batch.n_tokens > 0 ? decode(m, prompt, e) : 0;
 }
 
 int
@@ -160,16 +212,11 @@ berth_instance_step(struct berth_instance *m, struct berth_queue *q, struct bert
     take_new(m, q);
     if (m->in_hand == 0)
         return 0;
-    const int r = decode(m, e);
+    berth_instance_compact(m);
+    const int r = decode_all(m, e);
     if (r < 0) {
         distrust_cache(m);
         return r;
-    }
-    for (uint32_t i = 0; i < m->about.sequence_max; i++) {
-        struct berth_slot *const s = &m->slots[i];
-
-        if (s->r != NULL && s->row >= 0)
-            berth_slot_accept(m, s, llama_get_logits_ith(m->engine, s->row));
     }
     return (int)m->in_hand;
 }

@@ -47,13 +47,17 @@ struct berth_request {
     uint32_t batch_requests; /* how many ran together, this one included */
 
     /* The core's own. */
-    atomic_bool cancelled;
+    atomic_bool cancelled;                 /* nobody waits for it any more */
+    atomic_bool expired;                   /* ... because its deadline passed */
+    atomic_bool slow;                      /* ... because deltas piled up */
+    atomic_size_t delta_bytes, delta_count; /* on their way to the loop */
     struct berth_model *model;
-    struct berth_instance_thread *instance;
+    struct berth_instance_thread *instance; /* under the model's lock */
     struct berth_request *next;
     struct berth_msg msg;
-    uint32_t rows;
+    uint32_t rows, output_cap;
     uint64_t shape_hash;
+    bool failed; /* by host->fail() */
 };
 
 /* On r's loop, between submit and done(): nobody wants the answer any more.  done() still comes,

@@ -15,6 +15,10 @@ struct berth_plugins;
 int berth_plugins_new(const char *const *dirs, const struct berth_host *host,
                       struct berth_plugins **ret, struct berth_err *e);
 void berth_plugins_free(struct berth_plugins *p);
+/* A backend that is compiled in; it goes before those in the folders.  ops: static storage.
+ *   -BERTH_EABI  as below      -BERTH_EEXIST  there is one of that name */
+int berth_plugins_add(struct berth_plugins *p, const struct berth_backend_ops *ops,
+                      struct berth_err *e);
 
 /* The backend called name, opened when it is not yet.
  *   -BERTH_ENOENT  none of that name; the message lists the ones there are and where was looked

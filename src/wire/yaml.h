@@ -16,5 +16,8 @@ struct berth_json;
  */
 int berth_yaml_parse(struct berth_arena *a, const char *text, size_t len,
                      const struct berth_json **ret, struct berth_err *e);
+/* The line, from 1, of the key at a path such as "server.port"; 0 when there is none.  Reads the
+ * text anew: for error messages. */
+size_t berth_yaml_line(const char *text, size_t len, const char *path);
 
 #endif

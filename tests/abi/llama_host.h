@@ -40,8 +40,8 @@ struct berth_queue {
 };
 
 extern const struct berth_host host_calls;
-/* How many lines were logged. */
-extern size_t host_log_lines;
+/* How many times the backend has logged that a sequence moved. */
+extern size_t host_moves;
 
 /* A greedy request with every option off. */
 struct berth_request host_request(uint32_t max_tokens);

@@ -56,6 +56,8 @@ reference_new(const char *model, int threads, uint32_t context, uint32_t chunk)
 void
 reference_free(struct reference *r)
 {
+    if (r == NULL)
+        return;
     llama_free(r->engine);
     llama_model_free(r->model);
     free(r);

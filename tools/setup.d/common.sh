@@ -17,6 +17,7 @@ cache_open() {
     mkdir -p "$CACHE/stamps" "$CACHE/fetched" || die "cannot write to $CACHE (set BERTH_CACHE)"
     exec 9>"$CACHE/.lock"
     flock -n 9 || { say "another setup is at work in $CACHE; waiting for it"; flock -w 1800 9 || die "gave up waiting"; }
+    rm -rf "$CACHE"/.tmp.* # of a setup that was killed
     TMP="$(mktemp -d "$CACHE/.tmp.XXXXXX")"
     trap 'rm -rf "$TMP"' EXIT
 }
@@ -55,7 +56,7 @@ kept() {
 
 check_sha256() { # FILE SHA256
     echo "$2  $1" | sha256sum -c --quiet - >/dev/null 2>&1 ||
-        die "$(basename "$1"): its SHA-256 is not the pinned $2; remove it and try again"
+        die "$1: its SHA-256 is not the pinned $2; remove it and try again"
 }
 
 # ---- apt ----

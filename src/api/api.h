@@ -1,0 +1,86 @@
+#ifndef BERTH_API_H
+#define BERTH_API_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <berth/err.h>
+
+#include "net/server.h"
+
+struct berth_metrics;
+struct berth_plugins;
+struct berth_registry;
+
+/*
+ * Every HTTP dialect of Berth behind one struct berth_server_app: UniModel, OpenAI, the Open
+ * Inference Protocol (version 2), health, metrics and administration.  It parses a body, checks it
+ * completely, gives requests to the models of a registry and renders their answers.
+ *
+ * Threads: the app's functions run on the loop of their exchange; nothing is shared between loops
+ * but counters.  What may block (registering a model) runs on one thread of the api's own.
+ */
+struct berth_api;
+
+/* What a key may do; a route names the one it needs. */
+enum berth_scope {
+    BERTH_SCOPE_PUBLIC = 0, /* needs no key: health */
+    BERTH_SCOPE_READ = 1u << 0,
+    BERTH_SCOPE_INFER = 1u << 1,
+    BERTH_SCOPE_MANAGE = 1u << 2,
+};
+enum { BERTH_SHA256_HEX = 65 };
+
+struct berth_api_key {
+    char sha256_hex[BERTH_SHA256_HEX]; /* of the key's text, in lower case, NUL-ended */
+    uint32_t scopes;                   /* of enum berth_scope */
+};
+
+/* The hash a key is kept as. */
+void berth_api_key_hash(const char *key, size_t len, char ret[BERTH_SHA256_HEX]);
+
+/* berth_listen_conf.tag: what a port answers. */
+enum berth_api_listener {
+    BERTH_API_LISTENER_ALL,
+    BERTH_API_LISTENER_METRICS, /* /metrics, /health and /ready, without a key */
+};
+
+/* A rate for each key or, without keys, each peer's address. */
+struct berth_api_rate {
+    uint32_t requests_per_minute; /* 0: no limit */
+    uint32_t burst;               /* that many at once; at least 1 */
+};
+
+struct berth_api_conf {
+    struct berth_registry *registry;
+    struct berth_plugins *plugins; /* NULL: GET /v1/plugins answers an empty list */
+    struct berth_metrics *metrics;
+    const char *version; /* NULL: BERTH_VERSION */
+    const struct berth_api_key *keys;
+    size_t key_count; /* 0: whoever reaches the port may read and infer; see manage below */
+    const char *const *cors_origins; /* "*" or whole origins; none: no CORS headers */
+    size_t cors_origin_count;
+    struct berth_api_rate rate;
+    uint64_t request_timeout_ns; /* of one request, answered with 504; 0: 300 s */
+    size_t body_bytes_max;       /* of requests with tensors or images; 0: 128 MiB */
+    size_t output_bytes_max;     /* that one request's outputs may take; 0: 256 MiB */
+    uint32_t image_pixels_max;   /* width times height of an image sent in; 0: 100,000,000 */
+    const atomic_bool *stopping; /* true: /ready and /v2/health/ready answer 503; NULL: never */
+    bool access_log;             /* a line for every request at info level; else at debug level */
+};
+
+/*
+ * Everything in conf but registry, plugins, metrics and stopping is copied; those must outlive the
+ * api.  *ret is given to berth_api_free().  -BERTH_ECONFIG: the message names the setting.
+ *
+ * Without keys, routes that change something (BERTH_SCOPE_MANAGE) are refused to peers that are
+ * not on this machine, and to web pages of other origins that are not listed by name.
+ */
+int berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct berth_err *e);
+/* After berth_server_free(), before the loops go.  NULL is fine. */
+void berth_api_free(struct berth_api *api);
+struct berth_server_app berth_api_app(struct berth_api *api);
+
+#endif

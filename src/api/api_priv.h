@@ -1,0 +1,84 @@
+#ifndef BERTH_API_PRIV_H
+#define BERTH_API_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "api/admit.h"
+#include "api/api.h"
+#include "api/call.h"
+#include "obs/metrics.h"
+
+enum { BERTH_API_STATUS_MAX = 600 };
+
+/* What the files of this folder share. */
+struct berth_api {
+    struct berth_api_conf conf; /* copied, defaults filled in */
+    struct berth_arena arena;   /* what conf points to */
+    struct berth_admit admit;
+    uint64_t begin_ns;
+    _Atomic uint64_t id_next;
+    /* Series at hand, so that a request takes no lock; made at first use. */
+    _Atomic(struct berth_series *) answered[BERTH_DIALECT_COUNT][BERTH_API_STATUS_MAX];
+    _Atomic(struct berth_series *) seconds[BERTH_DIALECT_COUNT];
+    _Atomic(struct berth_series *) errors[BERTH_EINTERNAL + 1];
+
+    /* The thread for handlers that may block. */
+    pthread_t worker;
+    pthread_mutex_t mu;
+    pthread_cond_t wake;
+    struct berth_call *jobs, **jobs_last; /* under mu */
+    uint32_t job_count;                   /* under mu */
+    bool worker_started, stop;            /* stop: under mu */
+};
+
+/* Send c->reply.  On the loop. */
+void berth_call_send(struct berth_call *c);
+void berth_api_count_error(struct berth_api *api, int code);
+
+/* The smallest number of seconds since 1970 that OpenAI's `created` wants. */
+static inline int64_t
+berth_call_created(const struct berth_call *c)
+{
+    return (int64_t)(c->wall_ns / UINT64_C(1000000000));
+}
+
+/* ---- handlers, by file ---- */
+
+/* admin.c */
+void berth_admin_health(struct berth_call *c);
+void berth_admin_ready(struct berth_call *c);
+void berth_admin_metrics(struct berth_call *c);
+void berth_admin_openapi(struct berth_call *c);
+void berth_admin_plugins(struct berth_call *c);
+/* unimodel_models.c */
+void berth_unimodel_register(struct berth_call *c);
+void berth_unimodel_list(struct berth_call *c);
+void berth_unimodel_get(struct berth_call *c);
+void berth_unimodel_delete(struct berth_call *c);
+void berth_unimodel_status(struct berth_call *c);
+/* unimodel.c */
+void berth_unimodel_predict(struct berth_call *c);
+void berth_unimodel_batch(struct berth_call *c);
+/* openai_*.c */
+void berth_openai_chat(struct berth_call *c);
+void berth_openai_completions(struct berth_call *c);
+void berth_openai_embeddings(struct berth_call *c);
+/* v2_rest.c */
+void berth_v2_infer(struct berth_call *c);
+/* v2_models.c */
+void berth_v2_server(struct berth_call *c);
+void berth_v2_live(struct berth_call *c);
+void berth_v2_ready(struct berth_call *c);
+void berth_v2_model(struct berth_call *c);
+void berth_v2_model_ready(struct berth_call *c);
+void berth_v2_config(struct berth_call *c);
+void berth_v2_stats(struct berth_call *c);
+void berth_v2_index(struct berth_call *c);
+void berth_v2_load(struct berth_call *c);
+void berth_v2_unload(struct berth_call *c);
+/* generate.c */
+void berth_v2_generate(struct berth_call *c);
+void berth_v2_generate_stream(struct berth_call *c);
+
+#endif

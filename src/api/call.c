@@ -1,0 +1,387 @@
+#include "api/call.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "api/api_priv.h"
+#include "api/routes.h"
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "infer/model.h"
+#include "infer/registry.h"
+
+static const char out_of_memory[] = "the request is larger than its memory limit; send less";
+
+void
+berth_call_headers(struct berth_call *c)
+{
+    berth_exchange_add(c->x, "x-request-id", c->id);
+    if (c->cors_origin.len > 0) {
+        berth_exchange_add(c->x, "access-control-allow-origin", c->cors_origin.at);
+        berth_exchange_add(c->x, "vary", "Origin");
+        berth_exchange_add(c->x, "access-control-expose-headers",
+                           "X-Request-Id, Retry-After, Inference-Header-Content-Length");
+    }
+    if (c->allow != NULL)
+        berth_exchange_add(c->x, "allow", c->allow);
+    if (c->reply.retry_after_s > 0) {
+        char text[16];
+
+        (void)snprintf(text, sizeof text, "%u", c->reply.retry_after_s);
+        berth_exchange_add(c->x, "retry-after", text);
+    }
+}
+
+void
+berth_call_reply(struct berth_call *c, uint16_t status, const char *type, const void *body,
+                 size_t len)
+{
+    c->reply.status = status;
+    c->reply.type = type;
+    c->reply.body = body;
+    c->reply.len = len;
+    if (!c->off_loop)
+        berth_call_send(c);
+}
+
+void
+berth_call_send(struct berth_call *c)
+{
+    berth_assert(!c->streaming);
+    c->ended = true;
+    berth_call_headers(c);
+    berth_exchange_reply(c->x, c->reply.status, c->reply.type, c->reply.body, c->reply.len);
+}
+
+void
+berth_call_json(struct berth_call *c, uint16_t status, const struct berth_buf *b)
+{
+    if (b->failed)
+        berth_call_fail(c, -BERTH_ENOMEM, NULL, out_of_memory);
+    else
+        berth_call_reply(c, status, "application/json", b->at, b->len);
+}
+
+void
+berth_call_fault(struct berth_call *c, const struct berth_fault *f)
+{
+    static const char last_resort[] =
+        "{\"error\":\"RESOURCE_ERROR\",\"message\":\"out of memory\"}";
+    const struct berth_error_look *look = berth_error_look(f->code);
+    struct berth_buf b;
+
+    berth_buf_init(&b, &c->x->arena);
+    berth_fault_put(&b, c->dialect, f);
+    berth_api_count_error(c->api, f->code);
+    if (berth_fault_status(f) == 429 || berth_fault_status(f) == 503)
+        c->reply.retry_after_s = look->retry_after_s > 0 ? look->retry_after_s : 1;
+    if (b.failed)
+        berth_call_reply(c, 503, "application/json", last_resort, sizeof last_resort - 1);
+    else
+        berth_call_reply(c, berth_fault_status(f), "application/json", b.at, b.len);
+}
+
+void
+berth_call_fail(struct berth_call *c, int code, const char *param, const char *message)
+{
+    const struct berth_fault f = {.code = code, .param = param, .message = message};
+
+    berth_call_fault(c, &f);
+}
+
+bool
+berth_call_body(struct berth_call *c)
+{
+    struct berth_err e;
+    struct berth_fault f = {.code = -BERTH_EINVAL, .kind = "SERIALIZATION_ERROR"};
+    const struct berth_slice body = c->x->body;
+    int r;
+
+    if (body.len == 0) {
+        f.message = "the body is empty; send a JSON object";
+        berth_call_fault(c, &f);
+        return false;
+    }
+    r = berth_json_parse(&c->x->arena, body.at, body.len, NULL, &c->body, &e);
+    if (r == 0 && berth_json_type(c->body) != BERTH_JSON_OBJECT)
+        r = berth_err_set(&e, BERTH_EINVAL, "must be an object, not %s",
+                          berth_json_type_name(c->body));
+    if (r < 0) {
+        (void)berth_err_wrap(&e, r, "the body is not right JSON");
+        f.code = r;
+        f.message = e.msg;
+        berth_call_fault(c, &f);
+    }
+    return r == 0;
+}
+
+static void
+drop_model(void *model)
+{
+    berth_model_unref(model);
+}
+
+int
+berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_slice version,
+                struct berth_err *e)
+{
+    struct berth_model *m;
+    int r = berth_registry_find(c->api->conf.registry, name, version, &m, e);
+
+    if (r < 0)
+        return r;
+    if (berth_model_describe(m) == NULL) {
+        berth_model_unref(m);
+        return berth_err_set(e, BERTH_ENOTREADY, "model %.*s is not loaded yet; try again",
+                             (int)name.len, name.at);
+    }
+    r = berth_arena_defer(&c->x->arena, drop_model, m);
+    if (r < 0) {
+        berth_model_unref(m);
+        return berth_err_set(e, BERTH_ENOMEM, "%s", out_of_memory);
+    }
+    c->model = m;
+    return 0;
+}
+
+const char *
+berth_call_model_id(struct berth_call *c)
+{
+    const char *name = berth_model_name(c->model);
+    struct berth_model_info info;
+    struct berth_err e;
+
+    return berth_registry_info(c->api->conf.registry, &c->x->arena, berth_slice_of(name), &info,
+                               &e) == 0
+               ? info.id
+               : name;
+}
+
+/* ---- requests ---- */
+
+static void
+fini_parts(void *call)
+{
+    struct berth_call *c = call;
+
+    for (uint32_t i = 0; i < c->part_count; i++)
+        berth_arena_fini(&c->parts[i].r.arena);
+}
+
+static void
+part_delta(struct berth_request *r, const struct berth_delta *d)
+{
+    struct berth_part *part = r->user;
+    struct berth_call *c = part->call;
+
+    if (c->ended)
+        return;
+    if (c->ops->delta != NULL)
+        c->ops->delta(c, part, d);
+    else
+        berth_buf_put(&part->text, d->text, d->text_len);
+}
+
+static void
+cancel_parts(struct berth_call *c)
+{
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        if (c->parts[i].pending)
+            berth_request_cancel(&c->parts[i].r);
+    }
+}
+
+/* One less to wait for; after the last, c may be gone. */
+static void
+release(struct berth_call *c)
+{
+    struct berth_exchange *x = c->x;
+
+    if (--c->parts_left > 0)
+        return;
+    berth_timer_stop(&c->timer);
+    if (!c->ended)
+        c->ops->answer(c);
+    berth_assert(c->ended);
+    x->gone = NULL;
+    berth_exchange_unref(x);
+}
+
+void
+berth_call_cut(struct berth_call *c, const struct berth_fault *f)
+{
+    if (c->ended)
+        return;
+    if (c->streaming) {
+        berth_api_count_error(c->api, f->code);
+        berth_fault_put(berth_sse_data(c), c->dialect, f);
+        berth_sse_send(c);
+        berth_sse_end(c);
+    } else {
+        berth_call_fault(c, f);
+    }
+    cancel_parts(c);
+}
+
+static void
+part_ended(struct berth_call *c, struct berth_part *part)
+{
+    part->ended = true;
+    if (c->ended)
+        return;
+    if (part->r.result < 0 && c->ops->all_or_nothing) {
+        const struct berth_fault f = {.code = part->r.result, .message = part->r.err.msg};
+        berth_call_cut(c, &f);
+    } else if (c->ops->part_done != NULL) {
+        c->ops->part_done(c, part);
+    }
+}
+
+static void
+part_done(struct berth_request *r)
+{
+    struct berth_part *part = r->user;
+    struct berth_call *c = part->call;
+
+    part->pending = false;
+    part_ended(c, part);
+    release(c);
+}
+
+static void
+too_late(struct berth_timer *t)
+{
+    struct berth_call *c = (struct berth_call *)((char *)t - offsetof(struct berth_call, timer));
+    char text[160];
+
+    (void)snprintf(text, sizeof text,
+                   "the model did not answer within %.3f s; send a smaller request or raise "
+                   "server.request_timeout_secs",
+                   (double)c->timeout_ns / 1e9);
+    const struct berth_fault f = {.code = -BERTH_EDEADLINE, .message = text};
+    berth_call_cut(c, &f);
+}
+
+static void
+client_gone(struct berth_exchange *x)
+{
+    struct berth_call *c = x->user;
+
+    if (c->ended)
+        return;
+    c->ended = true;
+    cancel_parts(c);
+    berth_exchange_abort(x);
+}
+
+struct berth_part *
+berth_call_parts(struct berth_call *c, uint32_t n)
+{
+    if (c->timeout_ns == 0 || c->timeout_ns > c->api->conf.request_timeout_ns)
+        c->timeout_ns = c->api->conf.request_timeout_ns;
+    c->parts = BERTH_NEW_N(&c->x->arena, struct berth_part, n);
+    if (c->parts == NULL || berth_arena_defer(&c->x->arena, fini_parts, c) < 0)
+        return NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        struct berth_part *part = &c->parts[i];
+
+        part->call = c;
+        part->index = i;
+        berth_buf_init(&part->text, &c->x->arena);
+        berth_buf_init(&part->logprobs, &c->x->arena);
+        part->r.loop = c->x->loop;
+        part->r.user = part;
+        part->r.delta = part_delta;
+        part->r.done = part_done;
+        part->r.deadline_ns = c->x->begin_ns + c->timeout_ns;
+        berth_arena_init(&part->r.arena, c->api->conf.output_bytes_max);
+    }
+    c->part_count = n;
+    return c->parts;
+}
+
+void
+berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
+{
+    const uint64_t now = berth_loop_now_ns(c->x->loop), until = c->x->begin_ns + c->timeout_ns;
+
+    c->ops = ops;
+    c->parts_left = c->part_count + 1; /* one for this function: done() may come at once */
+    berth_exchange_ref(c->x);
+    c->x->gone = client_gone;
+    if (berth_timer_start(&c->timer, c->x->loop, until > now ? until - now : 0, too_late) < 0) {
+        const struct berth_fault f = {.code = -BERTH_ENOMEM, .message = "out of memory"};
+        berth_call_cut(c, &f);
+    }
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        struct berth_part *part = &c->parts[i];
+
+        if (c->ended) {
+            c->parts_left--;
+            continue;
+        }
+        if (part->r.result == 0) {
+            part->pending = true;
+            const int r = berth_model_submit(c->model, &part->r, &part->r.err);
+            if (r == 0)
+                continue;
+            part->pending = false;
+            part->r.result = r;
+        }
+        part_ended(c, part);
+        c->parts_left--;
+    }
+    release(c);
+}
+
+/* ---- server-sent events ---- */
+
+void
+berth_sse_start(struct berth_call *c)
+{
+    if (c->streaming || c->ended)
+        return;
+    c->streaming = true;
+    berth_call_headers(c);
+    berth_exchange_add(c->x, "cache-control", "no-cache");
+    berth_exchange_add(c->x, "x-accel-buffering", "no"); /* proxies must not collect the stream */
+    berth_exchange_start(c->x, 200, "text/event-stream; charset=utf-8");
+}
+
+struct berth_buf *
+berth_sse_data(struct berth_call *c)
+{
+    if (c->scratch.arena == NULL)
+        berth_buf_init(&c->scratch, &c->x->arena);
+    c->scratch.len = 0;
+    c->scratch.failed = false;
+    berth_buf_puts(&c->scratch, "data: ");
+    return &c->scratch;
+}
+
+void
+berth_sse_send(struct berth_call *c)
+{
+    int r;
+
+    if (c->ended)
+        return;
+    berth_buf_puts(&c->scratch, "\n\n");
+    r = c->scratch.failed ? -BERTH_ENOMEM
+                          : berth_exchange_write(c->x, c->scratch.at, c->scratch.len);
+    if (r < 0) { /* whoever reads so slowly gets no half of an answer */
+        c->ended = true;
+        berth_exchange_abort(c->x);
+        cancel_parts(c);
+    }
+}
+
+void
+berth_sse_end(struct berth_call *c)
+{
+    if (c->ended)
+        return;
+    c->ended = true;
+    berth_exchange_end(c->x);
+}

@@ -1,0 +1,63 @@
+#ifndef BERTH_API_OPENAI_H
+#define BERTH_API_OPENAI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/call.h"
+#include "api/fields.h"
+
+/* What OpenAI's chat completions, completions and embeddings have in common. */
+
+enum {
+    BERTH_CHOICES_MAX = 128,
+    BERTH_TOP_LOGPROBS_MAX = 20,
+    BERTH_MESSAGES_MAX = 4096,
+    BERTH_PROMPTS_MAX = 2048,
+};
+
+struct berth_openai {
+    const char *prefix, *object, *chunk_object; /* of the answer's id; its `object` */
+    struct berth_gen gen;                       /* what all choices have in common */
+    uint32_t n;                                 /* choices for each prompt */
+    bool stream, include_usage, logprobs;
+    bool chat;
+    bool *begun; /* chat: this choice's role has been sent */
+    uint32_t prompt_count;
+    size_t *text_offset; /* completions: of each part, for logprobs */
+};
+
+/* Member `model`: "name", or "name:version" where no model is called so.  Finds it into c->model;
+ * false: answered. */
+bool berth_openai_find(struct berth_call *c);
+/* n, stream, stream_options, the sampling members, logit_bias. */
+int berth_openai_read(struct berth_fields *f, struct berth_call *c, struct berth_openai *o);
+/* A member that is refused unless it is missing, null, empty or false. */
+int berth_openai_refuse(struct berth_fields *f, const char *key, const char *why);
+
+/* id, object, created, model, system_fingerprint: the object is open afterwards. */
+void berth_openai_put_head(struct berth_jw *w, const struct berth_call *c, const char *object);
+/* The sum over all parts; a prompt counts once for all its choices. */
+void berth_openai_put_usage(struct berth_jw *w, const struct berth_call *c);
+void berth_openai_put_finish(struct berth_jw *w, const struct berth_part *part);
+/* The last events of a stream: the usage, when asked for, and [DONE]. */
+void berth_openai_stream_end(struct berth_call *c);
+
+/* ---- pure, for tests and fuzzers ---- */
+
+/* OpenAI's messages as the backend gets them: {"messages":[{"role","content"},..]} with every
+ * content a string.  Text parts are joined; anything else is refused, naming its place. */
+int berth_openai_messages(struct berth_fields *f, struct berth_buf *b);
+
+/* A prompt: text or tokens. */
+struct berth_openai_prompt {
+    struct berth_slice text;
+    const int32_t *tokens; /* NULL: text */
+    size_t token_count;
+};
+/* Member `key`: a string, an array of strings, of tokens, or of arrays of tokens. */
+int berth_openai_prompts(struct berth_fields *f, struct berth_arena *a, const char *key,
+                         struct berth_openai_prompt **ret, size_t *ret_count);
+
+#endif

@@ -1,0 +1,463 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "api/api_priv.h"
+#include "api/fields.h"
+#include "base/arena.h"
+#include "base/clock.h"
+#include "infer/model.h"
+#include "infer/registry.h"
+
+/* UniModel's records of models; OpenAI's clients read the same ones. */
+
+static void
+put_string(struct berth_jw *w, const char *key, const char *text)
+{
+    berth_jw_key(w, key);
+    berth_jw_string(w, text);
+}
+
+static void
+put_uint(struct berth_jw *w, const char *key, uint64_t n)
+{
+    berth_jw_key(w, key);
+    berth_jw_uint(w, n);
+}
+
+static void
+put_real(struct berth_jw *w, const char *key, double x)
+{
+    berth_jw_key(w, key);
+    berth_jw_double(w, x);
+}
+
+static void
+put_time(struct berth_jw *w, const char *key, uint64_t wall_ns)
+{
+    char text[BERTH_TIME_TEXT];
+
+    put_string(w, key, wall_ns > 0 ? berth_time_text(wall_ns, text) : NULL);
+}
+
+/* The state as UniModel's Rust enum spells it. */
+static const char *
+status_name(const struct berth_model_info *m)
+{
+    switch (m->state) {
+    case BERTH_MODEL_UNLOADED:
+        return "Unloaded";
+    case BERTH_MODEL_LOADING:
+        return "Loading";
+    case BERTH_MODEL_READY:
+        return m->running > 0 ? "Running" : "Ready";
+    case BERTH_MODEL_DRAINING:
+        return "Running";
+    case BERTH_MODEL_FAILED:
+    case BERTH_MODEL_STATE_COUNT:
+        break;
+    }
+    return "Error";
+}
+
+static const char *
+health_name(const struct berth_model_info *m)
+{
+    return m->state == BERTH_MODEL_READY    ? "Healthy"
+           : m->state == BERTH_MODEL_FAILED ? "Unhealthy"
+                                            : "Unknown";
+}
+
+/* Of the model's own config, under several keys that people use. */
+static void
+put_config_member(struct berth_jw *w, const char *key, const struct berth_json *config)
+{
+    berth_jw_key(w, key);
+    berth_jw_value(w, berth_json_get(config, key));
+}
+
+static void
+put_device(struct berth_jw *w, const struct berth_json *config)
+{
+    int64_t layers = 0;
+
+    (void)berth_json_int(berth_json_get(config, "gpu_layers"), &layers);
+    berth_jw_key(w, "device");
+    berth_jw_object(w);
+    put_string(w, "device_type", layers > 0 ? "CUDA" : "CPU");
+    berth_jw_key(w, "device_ids");
+    berth_jw_array(w);
+    berth_jw_int(w, 0);
+    berth_jw_array_end(w);
+    berth_jw_key(w, "memory_limit_mb");
+    berth_jw_null(w);
+    berth_jw_key(w, "mixed_precision");
+    berth_jw_bool(w, false);
+    berth_jw_object_end(w);
+    berth_jw_key(w, "optimization");
+    berth_jw_object(w);
+    berth_jw_key(w, "kv_cache");
+    berth_jw_bool(w, true);
+    berth_jw_key(w, "quantization");
+    berth_jw_null(w);
+    berth_jw_key(w, "graph_optimization");
+    berth_jw_bool(w, true);
+    put_uint(w, "inference_parallelism", 1);
+    put_string(w, "memory_optimization", "Medium");
+    berth_jw_object_end(w);
+}
+
+static void
+put_config(struct berth_jw *w, const struct berth_api *api, const struct berth_model_info *m)
+{
+    berth_jw_key(w, "config");
+    berth_jw_object(w);
+    put_string(w, "model_path", m->path);
+    put_config_member(w, "config_path", m->config);
+    put_config_member(w, "tokenizer_path", m->config);
+    put_string(w, "backend", m->backend);
+    put_device(w, m->config);
+    berth_jw_key(w, "batch_config");
+    berth_jw_object(w);
+    put_uint(w, "max_batch_size", m->batch.batch_requests_max);
+    put_uint(w, "max_wait_time_ms", m->batch.wait_ns_max / BERTH_MS);
+    berth_jw_key(w, "dynamic_padding");
+    berth_jw_bool(w, false);
+    put_uint(w, "timeout_ms", api->conf.request_timeout_ns / BERTH_MS);
+    berth_jw_object_end(w);
+    berth_jw_key(w, "custom_params");
+    if (m->config != NULL)
+        berth_jw_value(w, m->config);
+    else
+        berth_jw_raw(w, "{}", 2);
+    berth_jw_object_end(w);
+}
+
+static void
+put_metadata(struct berth_jw *w, const struct berth_model_info *m)
+{
+    static const char *const keys[] = {"author", "description", "license"};
+    const struct berth_json *tags = berth_json_get(m->manifest, "tags");
+
+    berth_jw_key(w, "metadata");
+    berth_jw_object(w);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        put_config_member(w, keys[i], m->manifest);
+    berth_jw_key(w, "tags");
+    if (berth_json_type(tags) == BERTH_JSON_ARRAY)
+        berth_jw_value(w, tags);
+    else
+        berth_jw_raw(w, "[]", 2);
+    put_string(w, "version", m->version[0] != '\0' ? m->version : NULL);
+    put_time(w, "created_at", m->created_wall_ns);
+    put_time(w, "updated_at",
+             m->used_wall_ns > m->created_wall_ns ? m->used_wall_ns : m->created_wall_ns);
+    berth_jw_key(w, "custom_metadata");
+    berth_jw_raw(w, "{}", 2);
+    berth_jw_object_end(w);
+}
+
+static uint64_t
+memory_of(const struct berth_model_info *m)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < m->version_count; i++)
+        sum += m->versions[i].memory_bytes;
+    return sum;
+}
+
+static void
+put_resources(struct berth_jw *w, const struct berth_model_info *m)
+{
+    uint64_t engine = 0;
+
+    for (size_t i = 0; i < m->version_count; i++)
+        engine += m->versions[i].engine_bytes;
+    berth_jw_key(w, "resource_usage");
+    berth_jw_object(w);
+    put_uint(w, "memory_usage_bytes", memory_of(m));
+    put_uint(w, "engine_memory_bytes", engine);
+    berth_jw_key(w, "gpu_usage");
+    berth_jw_raw(w, "[]", 2);
+    put_time(w, "timestamp", berth_wall_ns());
+    berth_jw_object_end(w);
+}
+
+static void
+put_performance(struct berth_jw *w, const struct berth_model_info *m)
+{
+    const struct berth_model_stats *s = &m->stats;
+
+    berth_jw_key(w, "performance_stats");
+    berth_jw_object(w);
+    put_uint(w, "total_requests", s->requests);
+    put_uint(w, "successful_requests", s->ok);
+    put_uint(w, "failed_requests", s->failed);
+    put_uint(w, "canceled_requests", s->canceled);
+    put_real(w, "avg_latency_ms", s->latency_avg_ms);
+    put_real(w, "p95_latency_ms", s->latency_p95_ms);
+    put_real(w, "p99_latency_ms", s->latency_p99_ms);
+    put_real(w, "avg_throughput_rps", s->rps);
+    put_uint(w, "tokens_input", s->tokens_in);
+    put_uint(w, "tokens_generated", s->tokens_out);
+    put_time(w, "last_updated", s->last_wall_ns);
+    berth_jw_object_end(w);
+}
+
+/* ModelInfo, and OpenAI's model object in the same one. */
+static void
+put_model(struct berth_jw *w, const struct berth_api *api, const struct berth_model_info *m)
+{
+    berth_jw_object(w);
+    put_string(w, "id", m->id);
+    put_string(w, "name", m->name);
+    put_string(w, "object", "model");
+    put_uint(w, "created", m->created_wall_ns / BERTH_S);
+    put_string(w, "owned_by", "berth");
+    put_string(w, "model_type", m->model_type);
+    berth_jw_key(w, "status");
+    if (m->state == BERTH_MODEL_FAILED) { /* Rust's Error(text) */
+        berth_jw_object(w);
+        put_string(w, "Error", m->why);
+        berth_jw_object_end(w);
+    } else {
+        berth_jw_string(w, status_name(m));
+    }
+    put_string(w, "health_status", health_name(m));
+    put_config(w, api, m);
+    put_metadata(w, m);
+    put_resources(w, m);
+    put_performance(w, m);
+    berth_jw_object_end(w);
+}
+
+/* ---- handlers ---- */
+
+/* OpenAI's clients send an entry's id as `model`: so it is the name there, as any server has it. */
+static void
+put_openai_model(struct berth_jw *w, const struct berth_model_info *m)
+{
+    berth_jw_object(w);
+    put_string(w, "id", m->name);
+    put_string(w, "object", "model");
+    put_uint(w, "created", m->created_wall_ns / BERTH_S);
+    put_string(w, "owned_by", "berth");
+    berth_jw_object_end(w);
+}
+
+void
+berth_unimodel_list(struct berth_call *c)
+{
+    struct berth_model_info *all;
+    struct berth_err e;
+    struct berth_buf b;
+    struct berth_jw w;
+    size_t n;
+    const int r = berth_registry_list(c->api->conf.registry, &c->x->arena, &all, &n, &e);
+
+    if (r < 0) {
+        berth_call_fail(c, r, NULL, e.msg);
+        return;
+    }
+    berth_buf_init(&b, &c->x->arena);
+    berth_jw_init(&w, &b);
+    berth_jw_object(&w);
+    put_string(&w, "object", "list");
+    put_uint(&w, "total", n);
+    berth_jw_key(&w, "data");
+    berth_jw_array(&w);
+    for (size_t i = 0; i < n; i++)
+        put_openai_model(&w, &all[i]);
+    berth_jw_array_end(&w);
+    berth_jw_key(&w, "models");
+    berth_jw_array(&w);
+    for (size_t i = 0; i < n; i++)
+        put_model(&w, c->api, &all[i]);
+    berth_jw_array_end(&w);
+    berth_jw_object_end(&w);
+    berth_call_json(c, 200, &b);
+}
+
+static bool
+find_info(struct berth_call *c, struct berth_model_info *ret)
+{
+    struct berth_err e;
+    const int r = berth_registry_info(c->api->conf.registry, &c->x->arena, c->name, ret, &e);
+
+    if (r < 0)
+        berth_call_fail(c, r, NULL, e.msg);
+    return r == 0;
+}
+
+void
+berth_unimodel_get(struct berth_call *c)
+{
+    struct berth_model_info m;
+    struct berth_buf b;
+    struct berth_jw w;
+
+    if (!find_info(c, &m))
+        return;
+    berth_buf_init(&b, &c->x->arena);
+    berth_jw_init(&w, &b);
+    put_model(&w, c->api, &m);
+    berth_call_json(c, 200, &b);
+}
+
+static void
+put_versions(struct berth_jw *w, const struct berth_model_info *m)
+{
+    berth_jw_key(w, "instances");
+    berth_jw_array(w);
+    for (size_t i = 0; i < m->version_count; i++) {
+        const struct berth_model_version_info *v = &m->versions[i];
+
+        berth_jw_object(w);
+        put_string(w, "version", v->version);
+        put_string(w, "state", berth_model_state_name(v->state));
+        put_string(w, "reason", v->why);
+        put_uint(w, "count", v->instances);
+        put_uint(w, "memory_bytes", v->memory_bytes);
+        put_real(w, "load_ms", (double)(v->load_ns / 1000) / 1e3);
+        put_time(w, "loaded_at", v->loaded_wall_ns);
+        if (v->describe != NULL) {
+            put_string(w, "platform", v->describe->platform);
+            put_uint(w, "context_length", v->describe->context_len);
+            put_uint(w, "embedding_length", v->describe->embedding_len);
+        }
+        berth_jw_object_end(w);
+    }
+    berth_jw_array_end(w);
+}
+
+void
+berth_unimodel_status(struct berth_call *c)
+{
+    struct berth_model_info m;
+    struct berth_buf b;
+    struct berth_jw w;
+    uint64_t loaded = 0;
+
+    if (!find_info(c, &m))
+        return;
+    for (size_t i = 0; i < m.version_count; i++) {
+        if (strcmp(m.versions[i].version, m.version) == 0)
+            loaded = m.versions[i].loaded_wall_ns;
+    }
+    berth_buf_init(&b, &c->x->arena);
+    berth_jw_init(&w, &b);
+    berth_jw_object(&w);
+    put_string(&w, "name", m.name);
+    put_string(&w, "id", m.id);
+    put_string(&w, "status", status_name(&m));
+    put_string(&w, "error", m.state == BERTH_MODEL_FAILED ? m.why : NULL);
+    put_string(&w, "health_status", health_name(&m));
+    berth_jw_key(&w, "is_warm");
+    berth_jw_bool(&w, m.state == BERTH_MODEL_READY);
+    put_time(&w, "loaded_at", loaded);
+    put_time(&w, "last_accessed", m.used_wall_ns);
+    put_uint(&w, "queue_length", m.queue_len);
+    put_uint(&w, "running", m.running);
+    put_resources(&w, &m);
+    put_performance(&w, &m);
+    put_versions(&w, &m);
+    berth_jw_object_end(&w);
+    berth_call_json(c, 200, &b);
+}
+
+static void
+reply_done(struct berth_call *c, const char *id, const char *name, const char *verb)
+{
+    struct berth_buf b;
+    struct berth_jw w;
+
+    berth_buf_init(&b, &c->x->arena);
+    berth_jw_init(&w, &b);
+    berth_jw_object(&w);
+    if (id != NULL)
+        put_string(&w, "model_id", id);
+    put_string(&w, "status", "success");
+    put_string(&w, "message",
+               berth_arena_printf(&c->x->arena, "Model '%s' %s successfully", name, verb));
+    berth_jw_object_end(&w);
+    berth_call_json(c, 200, &b);
+}
+
+void
+berth_unimodel_delete(struct berth_call *c)
+{
+    struct berth_err e;
+    const int r = berth_registry_unregister(c->api->conf.registry, c->name, &e);
+
+    if (r < 0)
+        berth_call_fail(c, r, NULL, e.msg);
+    else
+        reply_done(c, NULL, c->name.at, "unregistered");
+}
+
+/* Our own request, so an unknown member is a mistake worth telling. */
+static int
+check_keys(const struct berth_json *body, struct berth_err *e)
+{
+    static const char *const known[] = {"name",       "backend", "model_path",
+                                        "model_type", "config",  "metadata"};
+
+    for (struct berth_json_iter it = berth_json_iter(body); berth_json_next(&it);) {
+        size_t i = 0;
+
+        while (i < sizeof known / sizeof *known && !berth_slice_is(it.key, known[i]))
+            i++;
+        if (i == sizeof known / sizeof *known)
+            return berth_err_set(e, BERTH_EINVAL,
+                                 "%.*s: is not known here; a registration has name, model_path, "
+                                 "backend, model_type and config",
+                                 (int)(it.key.len < 64 ? it.key.len : 64), it.key.at);
+    }
+    return 0;
+}
+
+static int
+read_spec(struct berth_call *c, struct berth_model_spec *spec, struct berth_err *e)
+{
+    struct berth_fields f = berth_fields(c->body, "", e);
+    struct berth_slice name = {NULL, 0}, backend = {NULL, 0}, path = {NULL, 0}, type = {NULL, 0};
+    int r;
+
+    *spec = (struct berth_model_spec){.config = berth_field(&f, "config")};
+    if ((r = check_keys(c->body, e)) < 0 || (r = berth_field_string(&f, "name", &name)) < 0 ||
+        (r = berth_field_string(&f, "backend", &backend)) < 0 ||
+        (r = berth_field_string(&f, "model_path", &path)) < 0 ||
+        (r = berth_field_string(&f, "model_type", &type)) < 0)
+        return r;
+    if (name.len == 0)
+        return berth_field_bad(&f, "name", "is missing; give the model a name");
+    if (path.len == 0 && !berth_slice_is(backend, "echo"))
+        return berth_field_bad(&f, "model_path", "is missing; name the model's file or folder");
+    if (spec->config != NULL && berth_json_type(spec->config) != BERTH_JSON_OBJECT)
+        return berth_field_bad(&f, "config", "must be an object, not %s",
+                               berth_json_type_name(spec->config));
+    spec->name = name.at;
+    spec->path = path.at;
+    spec->backend = backend.at;
+    spec->model_type = type.at;
+    return 0;
+}
+
+void
+berth_unimodel_register(struct berth_call *c)
+{
+    struct berth_model_spec spec;
+    char id[BERTH_UUID_TEXT];
+    struct berth_err e;
+    int r;
+
+    if (!berth_call_body(c))
+        return;
+    r = read_spec(c, &spec, &e);
+    if (r == 0)
+        r = berth_registry_register(c->api->conf.registry, &spec, id, &e);
+    if (r < 0)
+        berth_call_fail(c, r, NULL, e.msg);
+    else
+        reply_done(c, berth_arena_strdup(&c->x->arena, id), spec.name, "registered");
+}

@@ -1,0 +1,66 @@
+#ifndef BERTH_API_V2_INFER_H
+#define BERTH_API_V2_INFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <berth/backend.h>
+#include <berth/err.h>
+
+#include "base/buf.h"
+
+struct berth_arena;
+struct berth_json;
+
+/* An inference request of the Open Inference Protocol, read and checked; and its answer.  Pure. */
+
+enum { BERTH_V2_TENSORS_MAX = 1024, BERTH_V2_ID_MAX = 1024, BERTH_V2_CLASSES_MAX = 1000 };
+
+struct berth_v2_output {
+    const char *name;
+    bool binary, base64;
+    uint32_t classes; /* parameter "classification": that many best; 0: the tensor itself */
+};
+
+struct berth_v2_infer {
+    struct berth_slice id; /* or empty */
+    struct berth_tensor *inputs;
+    size_t input_count;
+    struct berth_v2_output *outputs; /* as asked for; none: all */
+    const char **wanted;             /* their names */
+    size_t output_count;
+    bool binary;         /* for outputs that do not say */
+    bool allow_nan;      /* parameter "allow_nan" */
+    uint64_t timeout_us; /* parameter "timeout"; 0: none */
+};
+
+struct berth_v2_body {
+    struct berth_slice body;
+    /* Inference-Header-Content-Length: how much of body is JSON.  Has it no such header: all. */
+    bool has_header_len;
+    size_t header_len;
+    /* For a raw request (header_len 0): what the model takes.  May be NULL otherwise. */
+    const struct berth_describe *describe;
+};
+
+/* Everything in *ret lies in the arena or in the body.  -BERTH_EINVAL with the field's path in the
+ * message, -BERTH_ENOMEM. */
+int berth_v2_infer_read(struct berth_arena *a, const struct berth_v2_body *from,
+                        struct berth_v2_infer *ret, struct berth_err *e);
+/* The value of Inference-Header-Content-Length. */
+int berth_v2_header_len(struct berth_slice value, size_t *ret, struct berth_err *e);
+
+struct berth_v2_answer {
+    const char *model, *version;
+    const struct berth_v2_infer *asked;
+    const struct berth_tensor *outputs;
+    size_t output_count;
+    const struct berth_json *labels; /* the manifest's, for classification; or NULL */
+};
+/* The answer's body; *ret_header_len is its JSON part's length, or 0 when all of it is JSON.
+ * -BERTH_EBACKEND: an output cannot be written as JSON. */
+int berth_v2_answer_put(struct berth_buf *b, const struct berth_v2_answer *from,
+                        size_t *ret_header_len, struct berth_err *e);
+
+#endif

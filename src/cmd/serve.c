@@ -1,0 +1,377 @@
+#include "cmd/serve.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "cmd/gauges.h"
+#include "cmd/keys.h"
+#include "cmd/place.h"
+#include "conf/conf.h"
+#include "infer/host.h"
+#include "infer/registry.h"
+#include "net/server.h"
+#include "obs/metrics.h"
+#include "os/loop.h"
+#include "plugin/plugins.h"
+#include "store/store.h"
+
+enum { LOOPS_MAX = 64, RELOADS_MAX = 1024 };
+/* Beyond its body an exchange holds the parsed tree and the rendered answer. */
+static const size_t exchange_spare_bytes = (size_t)512 << 20;
+
+/* What a serving process owns; made in this order by serve_up(), undone in the reverse one. */
+struct serving {
+    const struct berth_conf *conf;
+    struct berth_conf *reloaded; /* from the last SIGHUP: then conf points here */
+    sigset_t signals;
+    atomic_bool stopping;
+    struct berth_metrics *metrics;
+    struct berth_store *store;
+    struct berth_plugins *plugins;
+    struct berth_registry *registry;
+    struct berth_loop *loops[LOOPS_MAX];
+    size_t loop_count;
+    struct berth_keys keys;
+    struct berth_api *api;
+    struct berth_server *server;
+    struct berth_gauges gauges;
+};
+
+static void
+log_set_up(const struct berth_conf *c)
+{
+    enum berth_log_level level = BERTH_LOG_INFO;
+
+    if (strcmp(c->logging.level, "trace") == 0)
+        level = BERTH_LOG_DEBUG;
+    else
+        (void)berth_log_level_parse(c->logging.level, &level); /* the table allows no other */
+    berth_log_init(level, strcmp(c->logging.format, "json") == 0 ? BERTH_LOG_JSON : BERTH_LOG_TEXT,
+                   STDERR_FILENO);
+    for (size_t i = 0; i < c->notes.count; i++)
+        berth_info("%s", c->notes.at[i]);
+}
+
+/* Every connection is a descriptor; the usual soft limit of 1,024 would be met first. */
+static void
+raise_file_limit(const struct berth_conf *c)
+{
+    struct rlimit files;
+    rlim_t need = (rlim_t)c->server.max_connections + 256;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    if (files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (files.rlim_cur < need)
+        berth_warn("server.max_connections is %lld, but this process may open %llu files: raise "
+                   "the limit (ulimit -n) or lower the setting",
+                   (long long)c->server.max_connections, (unsigned long long)files.rlim_cur);
+}
+
+/* Blocked before any thread starts, so that only this one takes them, by sigtimedwait(). */
+static void
+signals_block(struct serving *s)
+{
+    (void)sigemptyset(&s->signals);
+    (void)sigaddset(&s->signals, SIGTERM);
+    (void)sigaddset(&s->signals, SIGINT);
+    (void)sigaddset(&s->signals, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static struct berth_batch_conf
+batch_conf(const struct berth_conf *c)
+{
+    return (struct berth_batch_conf){
+        .batch_requests_max = (uint32_t)c->engine.default_batch_size,
+        .wait_ns_max = (uint64_t)c->engine.max_batch_wait_ms * BERTH_MS,
+        .queue_len_max = (uint32_t)c->engine.queue_len,
+    };
+}
+
+static int
+registry_up(struct serving *s, struct berth_err *e)
+{
+    const struct berth_conf *c = s->conf;
+    struct berth_place place;
+    int r;
+
+    s->metrics = berth_metrics_new();
+    if (s->metrics == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+    if ((r = berth_place_find(c->state_dir, c->plugins.plugin_dir, &place, e)) < 0)
+        return r;
+    r = place.ephemeral ? berth_store_open_memory(&s->store, e)
+                        : berth_store_open_sqlite(place.store, &s->store, e);
+    if (r < 0 || (r = berth_plugins_new(place.plugin_dirs, berth_host_calls(), &s->plugins, e)) < 0)
+        return r;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct berth_registry_conf conf = {
+        .store = s->store,
+        .plugins = s->plugins,
+        .metrics = s->metrics,
+        .models_max = (uint32_t)c->engine.max_models,
+        .cores = c->engine.cores > 0 ? (uint32_t)c->engine.cores
+                 : cores > 0         ? (uint32_t)cores
+                                     : 1,
+        .loaders = (uint32_t)c->engine.loaders,
+        .batch = batch_conf(c),
+    };
+    if ((r = berth_registry_new(&conf, &s->registry, e)) < 0)
+        return r;
+    return berth_registry_restore(s->registry, e);
+}
+
+/* What the command line and the configuration name is wanted: a wrong one stops the start. */
+static int
+models_up(struct serving *s, struct berth_err *e)
+{
+    const struct berth_conf *c = s->conf;
+    char id[BERTH_UUID_TEXT];
+
+    for (size_t i = 0; i < c->models.count; i++) {
+        const struct berth_conf_model *m = &c->models.at[i];
+        struct berth_model_spec spec = {
+            .name = m->name,
+            .path = m->path,
+            .backend = m->backend,
+            .config = m->config,
+            .ephemeral = true,
+        };
+        int r = berth_registry_register(s->registry, &spec, id, e);
+        if (r < 0)
+            return berth_err_wrap(e, r, "model %s", m->name);
+    }
+    for (size_t i = 0; i < c->model_dirs.count; i++) {
+        int r = berth_registry_watch_dir(s->registry, c->model_dirs.at[i], e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int
+api_up(struct serving *s, struct berth_err *e)
+{
+    const struct berth_conf *c = s->conf;
+    int r = berth_keys_init(&s->keys, c, e);
+
+    if (r < 0)
+        return r;
+    struct berth_api_conf conf = {
+        .registry = s->registry,
+        .plugins = s->plugins,
+        .metrics = s->metrics,
+        .keys = s->keys.at,
+        .key_count = s->keys.count,
+        .cors_origins = c->security.cors_allowed_origins.at,
+        .cors_origin_count = c->security.cors_enabled ? c->security.cors_allowed_origins.count : 0,
+        .request_timeout_ns = (uint64_t)c->server.request_timeout_secs * BERTH_S,
+        .body_bytes_max = (size_t)c->server.max_body_bytes,
+        .stopping = &s->stopping,
+        .access_log = c->monitoring.access_log,
+    };
+    if (c->security.rate_limiting.enabled)
+        conf.rate = (struct berth_api_rate){
+            .requests_per_minute = (uint32_t)c->security.rate_limiting.requests_per_minute,
+            .burst = (uint32_t)c->security.rate_limiting.burst_size,
+        };
+    return berth_api_new(&conf, &s->api, e);
+}
+
+static int
+loops_up(struct serving *s, struct berth_err *e)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t want = s->conf->server.worker_threads;
+
+    if (want == 0)
+        want = cores > 0 ? cores : 1;
+    if (want > LOOPS_MAX)
+        want = LOOPS_MAX;
+    while (s->loop_count < (size_t)want) {
+        char name[8];
+        (void)snprintf(name, sizeof name, "loop%zu", s->loop_count);
+        int r = berth_loop_new(name, &s->loops[s->loop_count], e);
+        if (r < 0)
+            return r;
+        s->loop_count++;
+    }
+    return 0;
+}
+
+static int
+listen_on(struct serving *s, int64_t port, uint32_t tag, const char *what, struct berth_err *e)
+{
+    const struct berth_conf_server *c = &s->conf->server;
+    struct berth_listen_conf conf = {.host = c->host, .port = (uint16_t)port, .tag = tag};
+    uint16_t got;
+
+    if (c->enable_tls && tag == BERTH_API_LISTENER_ALL) {
+        conf.tls = (struct berth_tls_conf){
+            .cert_path = c->tls_cert_path,
+            .key_path = c->tls_key_path,
+            .client_ca_path = c->tls_client_ca_path,
+        };
+        conf.plain_refused = true;
+    }
+    int r = berth_server_listen(s->server, &conf, &got, e);
+    if (r == 0)
+        berth_info("listening on %s://%s:%u (%s)", conf.plain_refused ? "https" : "http", c->host,
+                   (unsigned)got, what);
+    return r;
+}
+
+static int
+server_up(struct serving *s, struct berth_err *e)
+{
+    const struct berth_conf_server *c = &s->conf->server;
+    struct berth_server_app app = berth_api_app(s->api);
+    struct berth_server_conf conf = {
+        .loops = s->loops,
+        .loop_count = s->loop_count,
+        .connections_max = (uint32_t)c->max_connections,
+        .head_bytes_max = (size_t)c->max_head_bytes,
+        .header_count_max = 128,
+        .exchange_bytes_max = (size_t)c->max_body_bytes + exchange_spare_bytes,
+        .unsent_bytes_max = (size_t)c->max_unsent_bytes,
+        .streams_max = (uint32_t)c->max_streams,
+        .head_timeout_ns = (uint64_t)c->head_timeout_secs * BERTH_S,
+        .body_timeout_ns = (uint64_t)c->body_timeout_secs * BERTH_S,
+        .idle_timeout_ns = (uint64_t)c->idle_timeout_secs * BERTH_S,
+        .write_timeout_ns = (uint64_t)c->write_timeout_secs * BERTH_S,
+    };
+    bool asked = s->conf->from.file_first; /* unimodel-server's commands expect these ports */
+    int r = berth_server_new(&conf, &app, &s->server, e);
+
+    if (r < 0)
+        return r;
+    berth_gauges_add(&s->gauges, s->metrics, s->server);
+    if ((r = listen_on(s, c->port, BERTH_API_LISTENER_ALL, "every API", e)) < 0)
+        return r;
+    if ((asked || berth_conf_is_set(s->conf, "server.grpc_port")) &&
+        (r = listen_on(s, c->grpc_port, BERTH_API_LISTENER_ALL, "every API", e)) < 0)
+        return r;
+    const struct berth_conf_monitoring *m = &s->conf->monitoring;
+    if (m->prometheus_enabled &&
+        (asked || berth_conf_is_set(s->conf, "monitoring.prometheus_port")))
+        r = listen_on(s, m->prometheus_port, BERTH_API_LISTENER_METRICS, "metrics", e);
+    return r;
+}
+
+static int
+serve_up(struct serving *s, struct berth_err *e)
+{
+    int r = registry_up(s, e);
+
+    if (r < 0 || (r = loops_up(s, e)) < 0 || (r = api_up(s, e)) < 0 || (r = server_up(s, e)) < 0)
+        return r;
+    return models_up(s, e); /* last: a port that is taken is known before a model is read */
+}
+
+static void
+serve_down(struct serving *s)
+{
+    atomic_store(&s->stopping, true); /* /ready says 503 from here on */
+    if (s->server != NULL)
+        berth_server_drain(s->server, (uint64_t)s->conf->server.drain_timeout_secs * BERTH_S);
+    berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
+    berth_server_free(s->server);
+    berth_api_free(s->api);
+    berth_keys_fini(&s->keys);
+    while (s->loop_count > 0)
+        berth_loop_free(s->loops[--s->loop_count]);
+    berth_plugins_free(s->plugins);
+    berth_store_close(s->store);
+    berth_metrics_free(s->metrics);
+    berth_conf_free(s->reloaded);
+}
+
+static void
+say_changed(void *arg, const char *key, bool live)
+{
+    (void)arg;
+    if (live)
+        berth_info("configuration: %s changed", key);
+    else
+        berth_warn("configuration: %s changed, but takes effect only after a restart", key);
+}
+
+static void
+reload(struct serving *s)
+{
+    struct berth_conf *now = NULL;
+    struct berth_err e;
+
+    if (berth_conf_load(&s->conf->from, &now, &e) < 0) {
+        berth_error("SIGHUP: %s; the old configuration stays", e.msg);
+        return;
+    }
+    berth_conf_diff(s->conf, now, say_changed, NULL);
+    log_set_up(now);
+    struct berth_batch_conf batch = batch_conf(now);
+    berth_registry_batch_set(s->registry, &batch);
+    berth_conf_free(s->reloaded);
+    s->reloaded = now;
+    s->conf = now;
+}
+
+/* Returns when it is time to stop. */
+static void
+wait_for_stop(struct serving *s)
+{
+    for (;;) {
+        int signal_number = 0;
+        if (sigwait(&s->signals, &signal_number) != 0)
+            continue;
+        if (signal_number == SIGHUP) {
+            reload(s);
+            continue;
+        }
+        berth_info("%s: finishing what runs, at most %lld s; once more stops at once",
+                   signal_number == SIGINT ? "interrupt" : "SIGTERM",
+                   (long long)s->conf->server.drain_timeout_secs);
+        /* A second one shall not wait for anybody. */
+        (void)signal(SIGTERM, SIG_DFL);
+        (void)signal(SIGINT, SIG_DFL);
+        (void)pthread_sigmask(SIG_UNBLOCK, &s->signals, NULL);
+        return;
+    }
+}
+
+int
+berth_cmd_serve(const struct berth_conf *conf)
+{
+    struct serving s = {.conf = conf};
+    struct berth_err e = {{0}};
+    uint64_t start_ns = berth_now_ns();
+
+    log_set_up(conf);
+    raise_file_limit(conf);
+    signals_block(&s);
+    int r = serve_up(&s, &e);
+    if (r < 0) {
+        berth_error("%s", e.msg);
+    } else {
+        berth_info("berth %s is up after %.1f ms", BERTH_VERSION,
+                   (double)(berth_now_ns() - start_ns) / 1e6);
+        wait_for_stop(&s);
+    }
+    serve_down(&s);
+    if (r == 0)
+        berth_info("stopped");
+    return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,126 @@
+#include "conf/conf_priv.h"
+
+/* One row a setting, in the order of the documentation.  Short names keep a row readable. */
+#define LIVE   BERTH_CONF_LIVE
+#define SECRET BERTH_CONF_SECRET
+#define NUL    BERTH_CONF_NULL
+#define INERT  BERTH_CONF_INERT
+#define MAIN   BERTH_CONF_MAIN
+#define AT(f)  offsetof(struct berth_conf, f)
+
+#define ROW(type_, f, dflt_, lo, hi, choices_, bits_, flag_, help_)                            \
+    {                                                                                          \
+        .key = #f, .type = BERTH_CONF_##type_, .offset = AT(f), .dflt = (dflt_), .min = (lo),  \
+        .max = (hi), .choices = (choices_), .bits = (bits_), .flag = (flag_), .help = (help_), \
+    }
+#define INT(f, d, lo, hi, bits, flag, help)   ROW(INT, f, d, lo, hi, NULL, bits, flag, help)
+#define FLOAT(f, d, lo, hi, bits, flag, help) ROW(FLOAT, f, d, lo, hi, NULL, bits, flag, help)
+#define BOOL(f, d, bits, flag, help)          ROW(BOOL, f, d, 0, 0, NULL, bits, flag, help)
+#define TEXT(f, d, bits, flag, help)          ROW(STRING, f, d, 1, 0, NULL, bits, flag, help)
+#define ONE_OF(f, d, ch, bits, flag, help)    ROW(STRING, f, d, 1, 0, ch, bits, flag, help)
+#define LIST(f, d, bits, flag, help)          ROW(STRINGS, f, d, 0, 0, NULL, bits, flag, help)
+
+#define SECS_MAX 86400
+#define MAX_INT  9007199254740992.0
+
+/* clang-format off */
+const struct berth_conf_row berth_conf_rows[] = {
+    TEXT(server.host, "127.0.0.1", MAIN, "host ADDRESS", "address to listen on; 0.0.0.0: every interface"),
+    INT(server.port, "8000", 0, 65535, MAIN, "port PORT", "HTTP port, all APIs; 0: any free one"),
+    INT(server.grpc_port, "9000", 0, 65535, MAIN, "grpc-port PORT", "gRPC port (HTTP is answered there too); 0: any free one"),
+    INT(server.max_connections, "1000", 1, 1000000, 0, "max-connections N", "connections at once; beyond them 503"),
+    INT(server.worker_threads, NULL, 1, 1024, NUL, "worker-threads N", "event loops; null: by the number of cores"),
+    INT(server.request_timeout_secs, "300", 1, SECS_MAX, LIVE, "request-timeout SECONDS", "longest time a request may take; beyond it 504"),
+    INT(server.head_timeout_secs, "10", 1, SECS_MAX, 0, NULL, "from a request's first byte to the end of its head"),
+    INT(server.body_timeout_secs, "30", 1, SECS_MAX, 0, NULL, "longest wait for the next bytes of a body"),
+    INT(server.idle_timeout_secs, "75", 1, SECS_MAX, 0, NULL, "an idle connection is closed after this"),
+    INT(server.write_timeout_secs, "60", 1, SECS_MAX, 0, NULL, "a client that reads nothing is dropped after this"),
+    INT(server.drain_timeout_secs, "30", 0, SECS_MAX, LIVE, "drain-timeout SECONDS", "at stop: time for running requests to finish"),
+    INT(server.max_head_bytes, "32768", 1024, 1 << 20, 0, NULL, "request line and headers together; beyond it 431"),
+    INT(server.max_body_bytes, "134217728", 1024, 1 << 30, 0, "max-body-bytes BYTES", "a request's body; beyond it 413"),
+    INT(server.max_unsent_bytes, "1048576", 4096, 1 << 30, 0, NULL, "answer bytes kept for a slow reader"),
+    INT(server.max_streams, "128", 1, 65536, 0, NULL, "HTTP/2 streams at once on a connection"),
+    BOOL(server.enable_tls, "false", 0, "tls", "speak TLS on every port"),
+    TEXT(server.tls_cert_path, NULL, NUL, "tls-cert FILE", "certificate chain, PEM"),
+    TEXT(server.tls_key_path, NULL, NUL, "tls-key FILE", "private key, PEM"),
+    TEXT(server.tls_client_ca_path, NULL, NUL, "tls-client-ca FILE", "clients must show a certificate of this authority, PEM"),
+
+    INT(engine.max_models, "10", 1, 1000000, MAIN, "max-models N", "models that may be registered"),
+    INT(engine.cores, NULL, 1, 4096, NUL, "cores N", "cores that engines may use together; null: all"),
+    INT(engine.loaders, "2", 1, 64, 0, NULL, "models loaded at the same time"),
+    INT(engine.queue_len, "256", 1, 65536, LIVE, "queue-len N", "requests waiting for one model; beyond it 429"),
+    INT(engine.default_batch_size, "8", 1, 65536, LIVE, "batch-size N", "requests in one run, when the model says nothing else"),
+    INT(engine.max_batch_wait_ms, "50", 0, 60000, LIVE, "batch-wait MS", "how long a request waits for company in a batch"),
+    INT(engine.batch_config.max_batch_size, "32", 1, 65536, LIVE, NULL, "most requests in one run, whatever a model asks for"),
+    INT(engine.batch_config.max_wait_time_ms, "50", 1, 60000, LIVE, NULL, "longest wait for company, whatever a model asks for"),
+    BOOL(engine.batch_config.dynamic_padding, "true", INERT, NULL, "pad ragged inputs to the longest of a batch"),
+    INT(engine.batch_config.timeout_ms, "30000", 1, 86400000, LIVE, NULL, "a tensor request not answered after this gets 504"),
+    ROW(INTS, engine.gpu.device_ids, "", 0, 65535, NULL, 0, "gpu-devices LIST", "GPUs to use; empty: none"),
+    FLOAT(engine.gpu.memory_fraction, "0.8", 0.0, 1, INERT, NULL, "share of a GPU's memory that may be used, above 0"),
+    BOOL(engine.gpu.enable_pooling, "true", INERT, NULL, "several models may share a GPU"),
+    BOOL(engine.gpu.enable_p2p, "false", INERT, NULL, "GPUs may copy to each other directly"),
+    FLOAT(engine.memory.max_memory_gb, "16", 0.001, 1e6, INERT, "max-memory GB", "memory that models may take together"),
+    BOOL(engine.memory.enable_mmap, "true", INERT, NULL, "map model files instead of reading them"),
+    INT(engine.memory.cache_size_mb, "1024", 0, MAX_INT, INERT, NULL, "memory for cached results"),
+
+    TEXT(plugins.plugin_dir, "./plugins", MAIN, "plugin-dir DIR", "folder with backends (berth-NAME.so)"),
+    LIST(plugins.enabled_plugins, "", INERT, NULL, "backends that may be used; empty: all that are found"),
+    ROW(MAP, plugins.plugin_configs, "{}", 0, 0, NULL, INERT, NULL, "settings of backends, by name"),
+    INT(plugins.plugin_timeout_secs, "300", 1, SECS_MAX, INERT, NULL, "longest time a backend may take to load a model"),
+
+    BOOL(monitoring.prometheus_enabled, "true", 0, NULL, "serve /metrics on a port of its own as well"),
+    INT(monitoring.prometheus_port, "9090", 0, 65535, 0, "metrics-port PORT", "that port; 0: any free one"),
+    BOOL(monitoring.access_log, "false", LIVE, "access-log", "a log line for every request"),
+    BOOL(monitoring.jaeger_enabled, "false", INERT, NULL, "send traces"),
+    TEXT(monitoring.jaeger_endpoint, NULL, NUL | INERT, NULL, "where to send traces"),
+    INT(monitoring.health_check_interval_secs, "30", 1, SECS_MAX, INERT, NULL, "time between checks of a model's health"),
+    INT(monitoring.metrics_collection_interval_secs, "60", 1, SECS_MAX, INERT, NULL, "time between measurements of the machine"),
+
+    BOOL(security.auth_enabled, "false", 0, "auth", "ask for a key; on by itself with api_key_file"),
+    ROW(STRING, security.jwt_secret, NULL, 8, 0, NULL, NUL | SECRET, NULL, "secret of HS256 tokens"),
+    LIST(security.api_keys, "", SECRET, NULL, "keys: KEY, or 'KEY ROLE' with admin, operator, user or viewer"),
+    TEXT(security.api_key_file, NULL, NUL | MAIN, "api-key-file FILE", "keys, one a line as in api_keys; turns auth on"),
+    BOOL(security.cors_enabled, "true", 0, NULL, "answer browsers of other origins"),
+    LIST(security.cors_allowed_origins, "*", 0, NULL, "those origins; *: any"),
+    BOOL(security.rate_limiting.enabled, "false", LIVE, "rate-limit", "limit requests of each client; beyond it 429"),
+    INT(security.rate_limiting.requests_per_minute, "1000", 1, 1e9, LIVE, NULL, "that limit"),
+    INT(security.rate_limiting.burst_size, "100", 1, 1e9, LIVE, NULL, "requests a client may make at once"),
+
+    TEXT(storage.model_storage_path, "./models", INERT, NULL, "folder of models"),
+    TEXT(storage.cache_storage_path, "./cache", INERT, NULL, "folder of fetched files"),
+    TEXT(storage.log_storage_path, "./logs", INERT, NULL, "folder of logs"),
+    INT(storage.max_storage_gb, "1000", 1, MAX_INT, INERT, NULL, "disk that fetched models may take"),
+
+    ONE_OF(logging.level, "info", "trace|debug|info|warn|error", LIVE | MAIN, "log-level LEVEL", "least level that is logged"),
+    ONE_OF(logging.format, "text", "text|json|pretty|compact", MAIN, "log-format FORMAT", "text or json"),
+    BOOL(logging.console_output, "true", INERT, NULL, "log to standard error"),
+    BOOL(logging.file_output, "false", 0, NULL, "log to file_path"),
+    TEXT(logging.file_path, "./logs/unimodel.log", 0, "log-file FILE", "that file"),
+    INT(logging.rotation_size_mb, "100", 1, MAX_INT, INERT, NULL, "a log file starts anew at this size"),
+    INT(logging.retention_count, "10", 1, 1000, INERT, NULL, "old log files kept"),
+
+    TEXT(state_dir, "", MAIN, "state-dir DIR", "registered models and fetched files are kept here"),
+    LIST(model_dirs, "", MAIN, "model-dir DIR", "watch a folder: models put there are served; repeatable"),
+    ROW(MODELS, models, "", 0, 0, NULL, MAIN, "model NAME=PATH", "serve this model; repeatable; PATH alone names itself"),
+};
+/* clang-format on */
+
+const size_t berth_conf_row_count = sizeof berth_conf_rows / sizeof berth_conf_rows[0];
+_Static_assert(sizeof berth_conf_rows / sizeof berth_conf_rows[0] <= BERTH_CONF_ROWS_MAX,
+               "origins has a place for every row");
+
+const struct berth_conf_alias berth_conf_env_aliases[] = {
+    {"UNIMODEL_HOST", "server.host"},
+    {"UNIMODEL_PORT", "server.port"},
+    {"UNIMODEL_GRPC_PORT", "server.grpc_port"},
+    {"UNIMODEL_MAX_MODELS", "engine.max_models"},
+    {"UNIMODEL_GPU_DEVICES", "engine.gpu.device_ids"},
+    {"UNIMODEL_PLUGIN_DIR", "plugins.plugin_dir"},
+    {NULL, NULL},
+};
+
+const struct berth_conf_alias berth_conf_key_aliases[] = {
+    {"gpu.", "engine.gpu."},
+    {"monitoring.log_level", "logging.level"},
+    {NULL, NULL},
+};

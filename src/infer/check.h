@@ -1,0 +1,26 @@
+#ifndef BERTH_CHECK_H
+#define BERTH_CHECK_H
+
+#include <stdbool.h>
+
+#include <berth/backend.h>
+
+struct berth_request;
+
+/*
+ * Does a request fit what the model takes?  Pure; any thread.  On success r->rows and
+ * r->shape_hash are set.  The messages name the tensor, what was expected and what came.
+ *   -BERTH_EINVAL, -BERTH_EUNSUPPORTED (the task)
+ */
+int berth_check_request(const struct berth_describe *d, struct berth_request *r,
+                        struct berth_err *e);
+
+/* May two checked requests run in one batch: equal names, types and shapes but for dimension 0? */
+bool berth_check_same_shape(const struct berth_request *a, const struct berth_request *b);
+
+/* "[-1,64]" into buf, which holds BERTH_SHAPE_TEXT bytes. */
+enum { BERTH_SHAPE_TEXT = 128 };
+const char *berth_check_shape_text(const int64_t *shape, uint32_t rank,
+                                   char buf[BERTH_SHAPE_TEXT]);
+
+#endif

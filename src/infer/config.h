@@ -1,0 +1,51 @@
+#ifndef BERTH_CONFIG_H
+#define BERTH_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <berth/backend.h>
+
+#include "infer/registry.h"
+
+struct berth_arena;
+struct berth_json;
+
+/* Which version folders are loaded. */
+enum berth_versions { BERTH_VERSIONS_LATEST, BERTH_VERSIONS_ALL, BERTH_VERSIONS_LIST };
+enum { BERTH_VERSIONS_MAX = 64, BERTH_INSTANCES_MAX = 64, BERTH_MANIFEST_BYTES_MAX = 256 * 1024 };
+
+/* A model's configuration, checked.  Everything is in the arena it was made in. */
+struct berth_model_conf {
+    const struct berth_json *merged; /* the manifest under the registration's config */
+    const char *settings_json;       /* what is the backend's */
+    uint32_t instances;
+    uint32_t threads;              /* 0: not said */
+    struct berth_batch_conf batch; /* of these, what is said below */
+    bool has_batch_max, has_wait, has_queue, learn;
+    enum berth_versions versions;
+    uint64_t version_list[BERTH_VERSIONS_MAX];
+    uint32_t version_len;
+};
+
+/* The manifest of the model at path: berth.yaml, berth.yml or berth.json in it when it is a
+ * folder.  *ret is NULL when there is none.  -BERTH_EINVAL with its name and the place. */
+int berth_config_manifest(struct berth_arena *a, const char *path, const struct berth_json **ret,
+                          struct berth_err *e);
+
+/* Members of a, and those of b where a has none; either may be NULL. */
+int berth_config_merge(struct berth_arena *arena, const struct berth_json *a,
+                       const struct berth_json *b, const struct berth_json **ret,
+                       struct berth_err *e);
+
+/* Check a merged configuration against Berth's own keys and the backend's table.  -BERTH_EINVAL
+ * names the key, what is expected, and for an unknown one the nearest that there is. */
+int berth_config_check(struct berth_arena *a, const struct berth_json *merged,
+                       const struct berth_backend_ops *ops, struct berth_model_conf *ret,
+                       struct berth_err *e);
+
+/* What the model says over the defaults. */
+struct berth_batch_conf berth_config_batch(const struct berth_model_conf *c,
+                                           const struct berth_batch_conf *defaults);
+
+#endif

@@ -1,0 +1,428 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "infer/model_priv.h"
+
+enum {
+    FAILED_STEPS_MAX = 3,   /* in a row: then the model is FAILED */
+    STOPPING_STEPS_MAX = 64 /* steps an engine gets to let go of cancelled sequences */
+};
+static const uint64_t idle_wait_ns = 5 * BERTH_MS;
+
+bool
+berth_request_is_dead(struct berth_request *r, uint64_t now_ns)
+{
+    if (r->deadline_ns != 0 && r->deadline_ns <= now_ns &&
+        !atomic_load_explicit(&r->cancelled, memory_order_relaxed)) {
+        atomic_store(&r->expired, true);
+        atomic_store(&r->cancelled, true);
+    }
+    return atomic_load_explicit(&r->cancelled, memory_order_relaxed);
+}
+
+int
+berth_request_dead_result(struct berth_request *r, const char **ret_msg)
+{
+    bool expired = atomic_load(&r->expired);
+
+    *ret_msg = expired                 ? "the deadline passed"
+               : atomic_load(&r->slow) ? "the reader was too slow"
+                                       : "cancelled";
+    return expired ? -BERTH_EDEADLINE : -BERTH_ECANCELED;
+}
+
+static void
+done_run(struct berth_msg *msg)
+{
+    struct berth_request *r =
+        (struct berth_request *)(void *)((char *)msg - offsetof(struct berth_request, msg));
+    struct berth_model *m = r->model;
+
+    r->model = NULL; /* from here on berth_request_cancel() has no effect */
+    berth_model_unref(m);
+    r->done(r);
+}
+
+void
+berth_request_end(struct berth_request *r, int result, const char *msg)
+{
+    r->result = result;
+    if (result != 0) {
+        if (msg != NULL)
+            (void)berth_err_set(&r->err, BERTH_EINTERNAL, "%s", msg);
+        r->outputs = NULL;
+        r->output_count = 0;
+    }
+    r->done_ns = berth_now_ns();
+    r->msg.run = done_run;
+    berth_loop_post(r->loop, &r->msg);
+}
+
+/* The numbers of a request that is about to end, before it is given away. */
+static struct berth_stats_item
+count(struct berth_model *m, const struct berth_request *r, int result)
+{
+    uint64_t now = berth_now_ns();
+    bool canceled = result == -BERTH_ECANCELED || result == -BERTH_EDEADLINE;
+
+    berth_series_add(result == 0 ? m->series.infer_ok
+                     : canceled  ? m->series.infer_canceled
+                                 : m->series.infer_error,
+                     1);
+    if (canceled)
+        berth_series_add(m->series.canceled, 1);
+    return (struct berth_stats_item){
+        .result = result,
+        .latency_ns = now - r->submit_ns,
+        .queue_ns = (r->run_ns != 0 ? r->run_ns : now) - r->submit_ns,
+        .tokens_in = r->finish.prompt_tokens,
+        .tokens_out = r->finish.completion_tokens,
+    };
+}
+
+void
+berth_request_drop(struct berth_request *r, int result, const char *msg)
+{
+    struct berth_model *m = r->model;
+    struct berth_stats_item item = count(m, r, result);
+
+    berth_stats_add(m->stats, &item, 1, 0);
+    berth_request_end(r, result, msg);
+}
+
+/* ---- tensors ---- */
+
+void
+berth_instance_cancel_locked(struct berth_instance_thread *i)
+{
+    struct berth_model *m = i->model;
+
+    if (i->running_len == 0 || !BERTH_HAS(m->ops, cancel))
+        return;
+    for (uint32_t k = 0; k < i->running_len; k++) {
+        if (!atomic_load(&i->running[k]->cancelled))
+            return; /* somebody still waits for this batch */
+    }
+    /* The instance's thread waits for us before it goes on, so that this run is the one met. */
+    i->cancelling++;
+    (void)pthread_mutex_unlock(&m->mu);
+    m->ops->cancel(i->engine);
+    (void)pthread_mutex_lock(&m->mu);
+    if (--i->cancelling == 0)
+        (void)pthread_cond_broadcast(&m->quiet);
+}
+
+static void
+publish_running(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_t n)
+{
+    struct berth_model *m = i->model;
+
+    (void)pthread_mutex_lock(&m->mu);
+    i->running_len = 0;
+    while (i->cancelling > 0)
+        (void)pthread_cond_wait(&m->quiet, &m->mu);
+    if (n > 0)
+        memcpy(i->running, reqs, n * sizeof reqs[0]);
+    i->running_len = n;
+    (void)pthread_mutex_unlock(&m->mu);
+}
+
+/* One call of run().  The requests' results are in them afterwards, or r < 0 for all. */
+static int
+run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_t n,
+    uint64_t *ret_run_ns, struct berth_err *e)
+{
+    struct berth_model *m = i->model;
+
+    for (uint32_t k = 0; k < n; k++) {
+        reqs[k]->batch_requests = n;
+        berth_host_run_begin(reqs[k]);
+    }
+    publish_running(i, reqs, n);
+    uint64_t start = berth_now_ns();
+    (void)snprintf(e->msg, sizeof e->msg, "the model failed without a reason");
+    int r = m->ops->run(i->engine, reqs, n, e);
+    *ret_run_ns = berth_now_ns() - start;
+    berth_series_observe(m->series.infer_seconds, (double)*ret_run_ns / 1e9);
+    berth_series_observe(m->series.batch_size, n);
+    publish_running(i, NULL, 0);
+    (void)pthread_mutex_lock(&m->mu);
+    if (r == 0)
+        berth_batcher_ran(&m->batcher, n, *ret_run_ns);
+    (void)pthread_mutex_unlock(&m->mu);
+    return r;
+}
+
+/* End n requests that ran: with r for all, or each with its own result. */
+static void
+end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_t n, int r,
+          const struct berth_err *e, uint64_t run_ns)
+{
+    struct berth_model *m = i->model;
+
+    for (uint32_t k = 0; k < n; k++) {
+        struct berth_request *q = reqs[k];
+        const char *msg;
+        q->result = r < 0 ? r : berth_host_run_end(q);
+        if (q->result != 0 && atomic_load(&q->cancelled)) {
+            q->result = berth_request_dead_result(q, &msg);
+            (void)berth_err_set(&q->err, BERTH_ECANCELED, "%s", msg);
+        } else if (r < 0) {
+            q->err = *e;
+        }
+        i->items[k] = count(m, q, q->result);
+    }
+    berth_stats_add(m->stats, i->items, n, run_ns);
+    for (uint32_t k = 0; k < n; k++)
+        berth_request_end(reqs[k], reqs[k]->result, NULL);
+}
+
+static void
+run_batch(struct berth_instance_thread *i, uint32_t n)
+{
+    struct berth_err e;
+    uint64_t run_ns;
+    bool wanted = false;
+    int r = run(i, i->batch, n, &run_ns, &e);
+
+    for (uint32_t k = 0; k < n; k++)
+        wanted = wanted || !atomic_load(&i->batch[k]->cancelled);
+    if (r == 0 || n == 1 || !wanted) {
+        end_batch(i, i->batch, n, r, &e, run_ns);
+        return;
+    }
+    /* One bad item must not fail its neighbours: find it by running them one by one. */
+    memcpy(i->single, i->batch, n * sizeof i->batch[0]);
+    for (uint32_t k = 0; k < n; k++) {
+        if (berth_request_is_dead(i->single[k], berth_now_ns())) {
+            r = -BERTH_ECANCELED;
+            run_ns = 0;
+        } else {
+            r = run(i, &i->single[k], 1, &run_ns, &e);
+        }
+        end_batch(i, &i->single[k], 1, r, &e, run_ns);
+    }
+}
+
+/* Take a batch: the living to i->batch, the dead to a list.  Returns how many live. */
+static uint32_t
+take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request **ret_dead,
+            uint64_t *ret_wake_ns)
+{
+    struct berth_model *m = i->model;
+    uint32_t n = berth_batcher_take(&m->batcher, now, i->batch, ret_wake_ns), live = 0;
+
+    *ret_dead = NULL;
+    for (uint32_t k = 0; k < n; k++) {
+        struct berth_request *r = i->batch[k];
+        if (berth_request_is_dead(r, now)) {
+            r->next = *ret_dead;
+            *ret_dead = r;
+            continue;
+        }
+        r->run_ns = now;
+        r->instance = i;
+        i->batch[live++] = r;
+    }
+    /* Seen by whoever cancels from here on, although run() has not begun. */
+    memcpy(i->running, i->batch, live * sizeof i->batch[0]);
+    i->running_len = live;
+    berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
+    return live;
+}
+
+void
+berth_requests_drop_dead(struct berth_request *dead)
+{
+    for (struct berth_request *r = dead, *next; r != NULL; r = next) {
+        const char *msg;
+        next = r->next;
+        int result = berth_request_dead_result(r, &msg);
+        berth_request_drop(r, result, msg);
+    }
+}
+
+/* ---- sequences ---- */
+
+struct berth_request *
+berth_instance_next(struct berth_instance_thread *i)
+{
+    struct berth_model *m = i->model;
+    struct berth_request *dead = NULL, *r = NULL;
+    uint64_t now = berth_now_ns();
+
+    (void)pthread_mutex_lock(&m->mu);
+    uint32_t max = atomic_load(&m->describe)->sequence_max;
+    while (i->hand_len < max && (r = berth_batcher_take_sequence(&m->batcher)) != NULL) {
+        if (!berth_request_is_dead(r, now))
+            break;
+        r->next = dead;
+        dead = r;
+    }
+    if (i->hand_len == max)
+        r = NULL;
+    if (r != NULL) {
+        r->run_ns = now;
+        r->instance = i;
+        r->batch_requests = i->hand_len + 1;
+        r->next = i->hand;
+        i->hand = r;
+        i->hand_len++;
+        berth_series_add(m->series.sequences, 1);
+        berth_series_observe(m->series.queue_seconds, (double)(now - r->submit_ns) / 1e9);
+    }
+    berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
+    (void)pthread_mutex_unlock(&m->mu);
+    berth_requests_drop_dead(dead);
+    return r;
+}
+
+void
+berth_instance_end_sequence(struct berth_request *r, int result, const char *msg)
+{
+    struct berth_instance_thread *i = r->instance;
+    struct berth_model *m = i->model;
+    struct berth_request **at = &i->hand;
+
+    (void)pthread_mutex_lock(&m->mu);
+    while (*at != NULL && *at != r)
+        at = &(*at)->next;
+    berth_assert(*at == r); /* a backend ends each sequence once */
+    *at = r->next;
+    i->hand_len--;
+    (void)pthread_mutex_unlock(&m->mu);
+    berth_series_sub(m->series.sequences, 1);
+    if (result != 0 && atomic_load(&r->cancelled))
+        result = berth_request_dead_result(r, &msg);
+    berth_series_add(m->series.tokens_in, r->finish.prompt_tokens);
+    berth_series_add(m->series.tokens_out, r->finish.completion_tokens);
+    uint64_t now = berth_now_ns();
+    berth_series_observe(m->series.infer_seconds, (double)(now - r->run_ns) / 1e9);
+    if (r->first_ns != 0)
+        berth_series_observe(m->series.first_token, (double)(r->first_ns - r->submit_ns) / 1e9);
+    struct berth_stats_item item = count(m, r, result);
+    berth_stats_add(m->stats, &item, 1, now - r->run_ns);
+    berth_request_end(r, result, msg != NULL ? msg : "the model failed without a reason");
+}
+
+static void
+fail_hand(struct berth_instance_thread *i, int result, const char *msg)
+{
+    while (i->hand != NULL)
+        berth_instance_end_sequence(i->hand, result, msg);
+}
+
+static void
+step(struct berth_instance_thread *i)
+{
+    struct berth_model *m = i->model;
+    struct berth_err e = {"the model failed without a reason"};
+    uint32_t before = i->hand_len;
+    int r = m->ops->step(i->engine, (struct berth_queue *)(void *)i, &e);
+
+    if (r >= 0) {
+        i->failed_steps = 0;
+        i->idle_steps = before == 0 && i->hand_len == 0 ? i->idle_steps + 1 : 0;
+        return;
+    }
+    fail_hand(i, r, e.msg);
+    if (BERTH_HAS(m->ops, reset))
+        m->ops->reset(i->engine);
+    if (++i->failed_steps >= FAILED_STEPS_MAX)
+        berth_model_fail(m, e.msg);
+}
+
+/* The model goes: give the engine a few steps to notice that its sequences are cancelled. */
+static void
+let_go(struct berth_instance_thread *i)
+{
+    struct berth_model *m = i->model;
+
+    for (int k = 0; k < STOPPING_STEPS_MAX && i->hand_len > 0; k++)
+        step(i);
+    if (i->hand_len == 0)
+        return;
+    fail_hand(i, -BERTH_ECANCELED, "the model was unloaded");
+    if (BERTH_HAS(m->ops, reset))
+        m->ops->reset(i->engine);
+}
+
+/* ---- the thread ---- */
+
+static void
+sleep_locked(struct berth_instance_thread *i, uint64_t until_ns)
+{
+    struct berth_model *m = i->model;
+
+    m->sleepers++;
+    if (until_ns == UINT64_MAX) {
+        (void)pthread_cond_wait(&m->work, &m->mu);
+    } else {
+        struct timespec until = {.tv_sec = (time_t)(until_ns / BERTH_S),
+                                 .tv_nsec = (long)(until_ns % BERTH_S)};
+        (void)pthread_cond_timedwait(&m->work, &m->mu, &until);
+    }
+    m->sleepers--;
+}
+
+/* One round of work; false when there was none, and when to look again. */
+static bool
+work_locked(struct berth_instance_thread *i, uint64_t *ret_wake_ns)
+{
+    struct berth_model *m = i->model;
+    struct berth_request *dead = NULL;
+    bool worked = false;
+
+    *ret_wake_ns = UINT64_MAX;
+    if (i->hand_len > 0 || m->batcher.seq_first != NULL) {
+        (void)pthread_mutex_unlock(&m->mu);
+        step(i);
+        (void)pthread_mutex_lock(&m->mu);
+        if (i->idle_steps > 0) /* an engine that does not take what waits: do not spin */
+            *ret_wake_ns = berth_now_ns() + idle_wait_ns;
+        else
+            worked = true;
+    }
+    if (m->batcher.len == 0 || m->stopping)
+        return worked;
+    uint64_t wake_ns, now = berth_now_ns();
+    uint32_t n = take_locked(i, now, &dead, &wake_ns);
+    if (n == 0 && dead == NULL) {
+        *ret_wake_ns = wake_ns < *ret_wake_ns ? wake_ns : *ret_wake_ns;
+        return worked;
+    }
+    (void)pthread_mutex_unlock(&m->mu);
+    berth_requests_drop_dead(dead);
+    for (uint32_t k = 0; k < n; k++)
+        berth_series_observe(m->series.queue_seconds, (double)(now - i->batch[k]->submit_ns) / 1e9);
+    if (n > 0)
+        run_batch(i, n);
+    (void)pthread_mutex_lock(&m->mu);
+    return true;
+}
+
+void *
+berth_instance_main(void *arg)
+{
+    struct berth_instance_thread *i = arg;
+    struct berth_model *m = i->model;
+    uint64_t wake_ns;
+    char name[16];
+
+    (void)snprintf(name, sizeof name, "m-%.13s", m->name);
+    (void)pthread_setname_np(pthread_self(), name);
+    (void)pthread_mutex_lock(&m->mu);
+    while (!m->stopping) {
+        if (!work_locked(i, &wake_ns) && !m->stopping)
+            sleep_locked(i, wake_ns);
+    }
+    (void)pthread_mutex_unlock(&m->mu);
+    let_go(i);
+    (void)pthread_mutex_lock(&m->mu);
+    i->ended = true;
+    (void)pthread_cond_broadcast(&m->quiet);
+    (void)pthread_mutex_unlock(&m->mu);
+    return NULL;
+}

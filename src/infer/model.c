@@ -1,0 +1,568 @@
+#include "infer/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "infer/check.h"
+#include "infer/model_priv.h"
+
+enum { ARENA_BYTES_MAX = 16 << 20 };
+static const uint64_t stop_wait_ns = 30 * BERTH_S, tick_ns = 10 * BERTH_MS,
+                      cancel_again_ns = 50 * BERTH_MS;
+
+void
+berth_model_ref(struct berth_model *m)
+{
+    (void)atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+}
+
+void
+berth_model_unref(struct berth_model *m)
+{
+    if (m == NULL || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    free(m->instances);
+    berth_stats_unref(m->stats);
+    (void)pthread_cond_destroy(&m->work);
+    (void)pthread_cond_destroy(&m->quiet);
+    (void)pthread_mutex_destroy(&m->mu);
+    struct berth_arena arena = m->arena; /* m itself may hold the arena's head no longer */
+    free(m);
+    berth_arena_fini(&arena);
+}
+
+const char *
+berth_model_name(const struct berth_model *m)
+{
+    return m->name;
+}
+
+const char *
+berth_model_version(const struct berth_model *m)
+{
+    return m->version;
+}
+
+const char *
+berth_model_backend(const struct berth_model *m)
+{
+    return m->ops->name;
+}
+
+const struct berth_describe *
+berth_model_describe(const struct berth_model *m)
+{
+    return atomic_load_explicit(&((struct berth_model *)m)->describe, memory_order_acquire);
+}
+
+const struct berth_json *
+berth_model_manifest(const struct berth_model *m)
+{
+    return m->conf.merged;
+}
+
+static void
+init_locks(struct berth_model *m)
+{
+    pthread_condattr_t attr;
+
+    (void)pthread_mutex_init(&m->mu, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&m->work, &attr);
+    (void)pthread_cond_init(&m->quiet, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+static void
+init_series(struct berth_model *m, struct berth_metrics *metrics)
+{
+    const char *const model[] = {m->name, NULL};
+    struct berth_model_series *s = &m->series;
+
+#define INFER(result) \
+    berth_metrics_series(metrics, BERTH_METRIC_INFER, (const char *const[]){m->name, result, NULL})
+    s->infer_ok = INFER("ok");
+    s->infer_error = INFER("error");
+    s->infer_canceled = INFER("canceled");
+#undef INFER
+    s->infer_seconds = berth_metrics_series(metrics, BERTH_METRIC_INFER_SECONDS, model);
+    s->queue_seconds = berth_metrics_series(metrics, BERTH_METRIC_QUEUE_SECONDS, model);
+    s->queue_len = berth_metrics_series(metrics, BERTH_METRIC_QUEUE_LEN, model);
+    s->batch_size = berth_metrics_series(metrics, BERTH_METRIC_BATCH_SIZE, model);
+    s->tokens_in = berth_metrics_series(metrics, BERTH_METRIC_TOKENS_IN, model);
+    s->tokens_out = berth_metrics_series(metrics, BERTH_METRIC_TOKENS_OUT, model);
+    s->first_token = berth_metrics_series(metrics, BERTH_METRIC_FIRST_TOKEN_SECONDS, model);
+    s->sequences = berth_metrics_series(metrics, BERTH_METRIC_SEQUENCES, model);
+    s->canceled = berth_metrics_series(metrics, BERTH_METRIC_CANCELED, model);
+    s->refused = berth_metrics_series(metrics, BERTH_METRIC_REFUSED,
+                                      (const char *const[]){"queue", NULL});
+}
+
+int
+berth_model_new(const struct berth_model_make *make, struct berth_model **ret, struct berth_err *e)
+{
+    struct berth_model *m = calloc(1, sizeof *m);
+
+    if (m == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", make->name);
+    berth_arena_init(&m->arena, ARENA_BYTES_MAX);
+    atomic_init(&m->refs, 1);
+    init_locks(m);
+    m->name = berth_arena_strdup(&m->arena, make->name);
+    m->version = berth_arena_strdup(&m->arena, make->version);
+    m->path = berth_arena_strdup(&m->arena, make->path);
+    m->conf = *make->conf;
+    m->conf.settings_json = berth_arena_strdup(&m->arena, make->conf->settings_json);
+    m->instances = calloc(make->conf->instances, sizeof *m->instances);
+    if (m->name == NULL || m->version == NULL || m->path == NULL ||
+        m->conf.settings_json == NULL || m->instances == NULL ||
+        berth_config_merge(&m->arena, make->conf->merged, NULL, &m->conf.merged, NULL) < 0) {
+        berth_model_unref(m);
+        return berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", make->name);
+    }
+    m->ops = make->ops;
+    m->host = make->host;
+    m->watchdog = make->watchdog;
+    m->failed = make->failed;
+    m->failed_arg = make->failed_arg;
+    m->stats = make->stats;
+    berth_stats_ref(m->stats);
+    init_series(m, make->metrics);
+    struct berth_batch_conf batch = berth_config_batch(make->conf, make->batch);
+    berth_batcher_init(&m->batcher, &batch, 1, make->conf->learn);
+    m->state = BERTH_MODEL_UNLOADED;
+    berth_assert(berth_model_move(&m->state, BERTH_MODEL_LOADING) == 0);
+    *ret = m;
+    return 0;
+}
+
+static int
+copy_specs(struct berth_arena *a, const struct berth_tensor_spec *from, size_t count,
+           const struct berth_tensor_spec **ret)
+{
+    struct berth_tensor_spec *specs = BERTH_NEW_N(a, struct berth_tensor_spec, count + 1);
+
+    if (specs == NULL)
+        return -BERTH_ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        specs[i] = from[i];
+        specs[i].name = berth_arena_strdup(a, from[i].name);
+        if (specs[i].name == NULL)
+            return -BERTH_ENOMEM;
+    }
+    *ret = specs;
+    return 0;
+}
+
+struct berth_describe *
+berth_describe_copy(struct berth_arena *a, const struct berth_describe *from)
+{
+    struct berth_describe *d = BERTH_NEW(a, struct berth_describe);
+
+    if (d == NULL)
+        return NULL;
+    memcpy(d, from, from->struct_size < sizeof *d ? from->struct_size : sizeof *d);
+    d->struct_size = sizeof *d;
+    d->platform = berth_arena_strdup(a, d->platform != NULL ? d->platform : "");
+    if (d->platform == NULL || copy_specs(a, d->inputs, d->input_count, &d->inputs) < 0 ||
+        copy_specs(a, d->outputs, d->output_count, &d->outputs) < 0)
+        return NULL;
+    return d;
+}
+
+/* What the engine says it is, checked against what it offers. */
+static int
+describe(struct berth_model *m, struct berth_err *e)
+{
+    const uint32_t tensors = BERTH_TASK_TENSOR | BERTH_TASK_EMBEDDING;
+    const uint32_t sequences = BERTH_TASK_COMPLETION | BERTH_TASK_CHAT;
+    const struct berth_describe *from = m->ops->describe(m->instances[0].engine);
+    struct berth_describe *d = from != NULL ? berth_describe_copy(&m->arena, from) : NULL;
+
+    if (d == NULL)
+        return berth_err_set(e, BERTH_EBACKEND, "backend %s does not describe the model",
+                             m->ops->name);
+    if (d->tasks == 0 || ((d->tasks & tensors) != 0 && !BERTH_HAS(m->ops, run)) ||
+        ((d->tasks & sequences) != 0 && (!BERTH_HAS(m->ops, step) || d->sequence_max == 0)))
+        return berth_err_set(e, BERTH_EBACKEND,
+                             "backend %s describes tasks (%#x) that it cannot run", m->ops->name,
+                             d->tasks);
+    (void)pthread_mutex_lock(&m->mu);
+    m->batcher.rows_max = d->batch_rows_max;
+    (void)pthread_mutex_unlock(&m->mu);
+    atomic_store_explicit(&m->describe, d, memory_order_release);
+    return 0;
+}
+
+static int
+load_instances(struct berth_model *m, uint32_t threads, struct berth_err *e)
+{
+    struct berth_load how = {.struct_size = sizeof how,
+                             .path = m->path,
+                             .settings_json = m->conf.settings_json,
+                             .threads = threads};
+
+    for (uint32_t i = 0; i < m->conf.instances; i++) {
+        struct berth_err inner = {"the engine failed without a reason"};
+        m->instances[i].model = m;
+        int r = m->ops->load(m->host, &how, &m->instances[i].engine, &inner);
+        if (r < 0)
+            return berth_err_set(e, (enum berth_code) - r, "%s", inner.msg);
+        m->instance_len = i + 1;
+    }
+    return describe(m, e);
+}
+
+static void
+unload_instances(struct berth_model *m)
+{
+    for (uint32_t i = 0; i < m->instance_len; i++) {
+        if (m->instances[i].started)
+            (void)pthread_join(m->instances[i].thread, NULL);
+        m->instances[i].started = false;
+        m->ops->unload(m->instances[i].engine);
+        m->instances[i].engine = NULL;
+    }
+}
+
+static int
+start_threads(struct berth_model *m, struct berth_err *e)
+{
+    for (uint32_t i = 0; i < m->instance_len; i++) {
+        if (pthread_create(&m->instances[i].thread, NULL, berth_instance_main, &m->instances[i]) !=
+            0) {
+            (void)pthread_mutex_lock(&m->mu);
+            m->stopping = true;
+            (void)pthread_cond_broadcast(&m->work);
+            (void)pthread_mutex_unlock(&m->mu);
+            return berth_err_set(e, BERTH_ENOMEM, "cannot start a thread for the model");
+        }
+        m->instances[i].started = true;
+    }
+    return 0;
+}
+
+int
+berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e)
+{
+    uint64_t start = berth_now_ns();
+    int r = load_instances(m, threads, e);
+
+    if (r == 0)
+        r = start_threads(m, e);
+    if (r < 0) {
+        unload_instances(m);
+        m->instance_len = 0;
+        (void)pthread_mutex_lock(&m->mu);
+        (void)snprintf(m->why, sizeof m->why, "%s", e->msg);
+        berth_assert(berth_model_move(&m->state, BERTH_MODEL_FAILED) == 0);
+        (void)pthread_mutex_unlock(&m->mu);
+        return r;
+    }
+    for (uint32_t i = 0; BERTH_HAS(m->ops, memory) && i < m->instance_len; i++)
+        m->engine_bytes += m->ops->memory(m->instances[i].engine);
+    m->load_ns = berth_now_ns() - start;
+    m->loaded_wall_ns = berth_wall_ns();
+    (void)pthread_mutex_lock(&m->mu);
+    m->accepting = true;
+    berth_assert(berth_model_move(&m->state, BERTH_MODEL_READY) == 0);
+    (void)pthread_mutex_unlock(&m->mu);
+    berth_watchdog_add(m->watchdog, m);
+    return 0;
+}
+
+enum berth_model_state
+berth_model_state(struct berth_model *m, char why[480])
+{
+    (void)pthread_mutex_lock(&m->mu);
+    enum berth_model_state s = m->state;
+    if (why != NULL)
+        memcpy(why, m->why, sizeof m->why);
+    (void)pthread_mutex_unlock(&m->mu);
+    return s;
+}
+
+static bool
+any(struct berth_request *r, void *arg)
+{
+    (void)r;
+    (void)arg;
+    return true;
+}
+
+static void
+drop_all(struct berth_request *first, int result, const char *msg)
+{
+    for (struct berth_request *r = first, *next; r != NULL; r = next) {
+        next = r->next;
+        berth_request_drop(r, result, msg);
+    }
+}
+
+void
+berth_model_fail(struct berth_model *m, const char *why)
+{
+    (void)pthread_mutex_lock(&m->mu);
+    bool moved = berth_model_move(&m->state, BERTH_MODEL_FAILED) == 0;
+    if (moved)
+        (void)snprintf(m->why, sizeof m->why, "%s", why);
+    m->accepting = false;
+    m->stopping = true;
+    struct berth_request *waiting = berth_batcher_sweep(&m->batcher, any, NULL);
+    (void)pthread_cond_broadcast(&m->work);
+    (void)pthread_mutex_unlock(&m->mu);
+    drop_all(waiting, -BERTH_ENOTREADY, "the model failed");
+    if (moved && m->failed != NULL)
+        m->failed(m->failed_arg);
+}
+
+/* Mark everything in the engine as cancelled, and tell it. */
+static void
+cut_locked(struct berth_model *m)
+{
+    for (uint32_t i = 0; i < m->instance_len; i++) {
+        struct berth_instance_thread *t = &m->instances[i];
+        for (uint32_t k = 0; k < t->running_len; k++)
+            atomic_store(&t->running[k]->cancelled, true);
+        for (struct berth_request *r = t->hand; r != NULL; r = r->next)
+            atomic_store(&r->cancelled, true);
+        berth_instance_cancel_locked(t);
+    }
+}
+
+static bool
+is_ended_locked(const struct berth_model *m)
+{
+    for (uint32_t i = 0; i < m->instance_len; i++) {
+        if (m->instances[i].started && !m->instances[i].ended)
+            return false;
+    }
+    return m->visitors == 0;
+}
+
+static void
+tick_locked(struct berth_model *m)
+{
+    uint64_t at = berth_now_ns() + tick_ns;
+    struct timespec until = {.tv_sec = (time_t)(at / BERTH_S), .tv_nsec = (long)(at % BERTH_S)};
+
+    (void)pthread_cond_timedwait(&m->quiet, &m->mu, &until);
+}
+
+void
+berth_model_stop(struct berth_model *m, uint64_t drain_ns)
+{
+    uint64_t end = berth_now_ns() + drain_ns;
+
+    (void)pthread_mutex_lock(&m->mu);
+    bool draining = berth_model_move(&m->state, BERTH_MODEL_DRAINING) == 0;
+    /* Requests hold a reference each, and so does whoever is about to submit one: when ours is the
+     * last, nothing is left to wait for.  Dropping one tells nobody, hence the ticks. */
+    while (draining && atomic_load(&m->refs) > 1 && berth_now_ns() < end)
+        tick_locked(m);
+    m->accepting = false;
+    m->stopping = true;
+    struct berth_request *waiting = berth_batcher_sweep(&m->batcher, any, NULL);
+    (void)pthread_cond_broadcast(&m->work);
+    (void)pthread_mutex_unlock(&m->mu);
+    drop_all(waiting, -BERTH_ENOTREADY, "the model was unloaded");
+
+    end = berth_now_ns() + stop_wait_ns;
+    (void)pthread_mutex_lock(&m->mu);
+    while (!is_ended_locked(m) && berth_now_ns() < end) {
+        cut_locked(m);
+        if (!is_ended_locked(m))
+            tick_locked(m);
+    }
+    bool ended = is_ended_locked(m);
+    if (!ended) {
+        (void)berth_model_move(&m->state, BERTH_MODEL_FAILED);
+        (void)snprintf(m->why, sizeof m->why,
+                       "its engine does not end its work; its memory comes back with a restart");
+    }
+    (void)pthread_mutex_unlock(&m->mu);
+    if (!ended) {
+        berth_model_ref(m); /* its thread may still use it: keep it for good */
+        return;
+    }
+    if (m->loaded_wall_ns != 0)
+        berth_watchdog_remove(m->watchdog, m);
+    unload_instances(m);
+    (void)pthread_mutex_lock(&m->mu);
+    m->instance_len = 0;
+    if (draining && m->state == BERTH_MODEL_DRAINING)
+        berth_assert(berth_model_move(&m->state, BERTH_MODEL_UNLOADED) == 0);
+    (void)pthread_mutex_unlock(&m->mu);
+}
+
+void
+berth_model_wake_locked(struct berth_model *m)
+{
+    struct berth_batcher *b = &m->batcher;
+
+    if (m->sleepers > 0 &&
+        (b->seq_len > 0 || b->len == 1 || berth_batcher_due(b, berth_now_ns())))
+        (void)pthread_cond_signal(&m->work);
+}
+
+/* The core's part of a new request. */
+static void
+begin(struct berth_request *r, struct berth_model *m)
+{
+    atomic_store_explicit(&r->cancelled, false, memory_order_relaxed);
+    atomic_store_explicit(&r->expired, false, memory_order_relaxed);
+    atomic_store_explicit(&r->slow, false, memory_order_relaxed);
+    atomic_store_explicit(&r->delta_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&r->delta_count, 0, memory_order_relaxed);
+    r->model = m;
+    r->instance = NULL;
+    r->outputs = NULL;
+    r->output_count = 0;
+    r->output_cap = 0;
+    r->result = 0;
+    r->err.msg[0] = '\0';
+    r->finish = (struct berth_finish){.reason = BERTH_FINISH_STOP};
+    r->gen.struct_size = sizeof r->gen;
+    r->run_ns = r->first_ns = r->done_ns = 0;
+    r->batch_requests = 0;
+}
+
+static int
+not_ready_locked(const struct berth_model *m, struct berth_err *e)
+{
+    return berth_err_set(e, BERTH_ENOTREADY, "model '%s' is %s%s%s", m->name,
+                         berth_model_state_name(m->state), m->why[0] != '\0' ? ": " : "", m->why);
+}
+
+int
+berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_err *e)
+{
+    const struct berth_describe *d = berth_model_describe(m);
+    const uint64_t now = berth_now_ns(), deadline = r->deadline_ns;
+    int ret = 0;
+
+    if (d != NULL && (ret = berth_check_request(d, r, e)) < 0)
+        return ret;
+    if (deadline != 0 && deadline <= now)
+        return berth_err_set(e, BERTH_EDEADLINE, "the deadline passed before the model had it");
+    begin(r, m);
+    r->submit_ns = now;
+    (void)pthread_mutex_lock(&m->mu);
+    if (!m->accepting) {
+        ret = not_ready_locked(m, e);
+    } else if (berth_batcher_put(&m->batcher, r) < 0) {
+        ret = berth_err_set(e, BERTH_EAGAIN,
+                            "model '%s' has %u requests waiting, its maximum; try again later",
+                            m->name, m->batcher.conf.queue_len_max);
+    } else {
+        berth_model_ref(m);
+        berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
+        berth_model_wake_locked(m);
+    }
+    (void)pthread_mutex_unlock(&m->mu);
+    if (ret == 0)
+        berth_watchdog_note(m->watchdog, deadline);
+    else
+        r->model = NULL;
+    if (ret == -BERTH_EAGAIN)
+        berth_series_add(m->series.refused, 1);
+    return ret;
+}
+
+void
+berth_request_cancel(struct berth_request *r)
+{
+    struct berth_model *m = r->model;
+
+    if (m == NULL || atomic_exchange(&r->cancelled, true))
+        return;
+    (void)pthread_mutex_lock(&m->mu);
+    bool queued = r->instance == NULL && berth_batcher_remove(&m->batcher, r);
+    bool running = !queued && r->instance != NULL;
+    if (!queued && r->instance != NULL) {
+        struct berth_instance_thread *i = r->instance;
+        for (uint32_t k = 0; k < i->running_len; k++) {
+            if (i->running[k] == r) {
+                berth_instance_cancel_locked(i);
+                break;
+            }
+        }
+    }
+    (void)pthread_mutex_unlock(&m->mu);
+    if (queued)
+        berth_request_drop(r, -BERTH_ECANCELED, "cancelled");
+    else if (running) /* in case run() had not begun and so did not hear of it */
+        berth_watchdog_note(m->watchdog, berth_now_ns() + cancel_again_ns);
+}
+
+struct expiry {
+    uint64_t now_ns, next_ns;
+};
+
+static bool
+expire_queued(struct berth_request *r, void *arg)
+{
+    struct expiry *x = arg;
+
+    if (berth_request_is_dead(r, x->now_ns))
+        return true;
+    if (r->deadline_ns != 0 && r->deadline_ns < x->next_ns)
+        x->next_ns = r->deadline_ns;
+    return false;
+}
+
+uint64_t
+berth_model_expire(struct berth_model *m, uint64_t now_ns)
+{
+    struct expiry x = {.now_ns = now_ns, .next_ns = UINT64_MAX};
+
+    (void)pthread_mutex_lock(&m->mu);
+    struct berth_request *dead = berth_batcher_sweep(&m->batcher, expire_queued, &x);
+    for (uint32_t i = 0; i < m->instance_len; i++) {
+        struct berth_instance_thread *t = &m->instances[i];
+        bool cut = t->running_len > 0;
+        for (uint32_t k = 0; k < t->running_len; k++)
+            cut = expire_queued(t->running[k], &x) && cut;
+        for (struct berth_request *r = t->hand; r != NULL; r = r->next)
+            (void)expire_queued(r, &x);
+        if (cut) { /* again until it ends: a cancel() just before run() begins goes unseen */
+            x.next_ns = now_ns + cancel_again_ns < x.next_ns ? now_ns + cancel_again_ns : x.next_ns;
+            berth_instance_cancel_locked(t);
+        }
+    }
+    (void)pthread_mutex_unlock(&m->mu);
+    berth_requests_drop_dead(dead);
+    return x.next_ns;
+}
+
+void
+berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf *defaults)
+{
+    (void)pthread_mutex_lock(&m->mu);
+    m->batcher.conf = berth_config_batch(&m->conf, defaults);
+    (void)pthread_cond_broadcast(&m->work);
+    (void)pthread_mutex_unlock(&m->mu);
+}
+
+int64_t
+berth_model_tokenize(struct berth_model *m, const char *text, size_t len, int32_t *ret, size_t cap)
+{
+    if (!BERTH_HAS(m->ops, tokenize))
+        return -BERTH_EUNSUPPORTED;
+    (void)pthread_mutex_lock(&m->mu);
+    bool loaded = !m->stopping && m->instance_len > 0 && m->accepting;
+    m->visitors += loaded;
+    (void)pthread_mutex_unlock(&m->mu);
+    if (!loaded)
+        return -BERTH_ENOTREADY;
+    int64_t n = m->ops->tokenize(m->instances[0].engine, text, len, true, ret, cap);
+    (void)pthread_mutex_lock(&m->mu);
+    if (--m->visitors == 0)
+        (void)pthread_cond_broadcast(&m->quiet);
+    (void)pthread_mutex_unlock(&m->mu);
+    return n;
+}

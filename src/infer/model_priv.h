@@ -1,0 +1,143 @@
+#ifndef BERTH_MODEL_PRIV_H
+#define BERTH_MODEL_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "infer/batcher.h"
+#include "infer/config.h"
+#include "infer/lifecycle.h"
+#include "infer/model.h"
+#include "infer/request.h"
+#include "infer/stats.h"
+#include "obs/metrics.h"
+
+/*
+ * A loading of one version: made for it, moved through the states of lifecycle.h, never loaded a
+ * second time.  The registry owns it and stops it; dialects and requests hold references, which
+ * keep the memory and nothing else.
+ */
+
+/* One loaded copy and the thread that works it.  This is also what a backend sees as its queue. */
+struct berth_instance_thread {
+    struct berth_model *model;
+    struct berth_instance *engine;
+    pthread_t thread;
+    bool started;
+    /* Under the model's lock. */
+    bool ended;
+    struct berth_request *running[BERTH_BATCH_MAX]; /* what run() works on */
+    uint32_t running_len;
+    uint32_t cancelling;        /* calls of ops->cancel() going on */
+    struct berth_request *hand; /* sequences, linked by ->next; changed by the thread alone */
+    uint32_t hand_len;
+    /* The thread's own. */
+    struct berth_request *batch[BERTH_BATCH_MAX], *single[BERTH_BATCH_MAX];
+    struct berth_stats_item items[BERTH_BATCH_MAX];
+    uint32_t failed_steps;
+    uint32_t idle_steps; /* steps that neither had nor took a sequence */
+};
+
+struct berth_model_series {
+    struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
+        *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
+        *refused;
+};
+
+struct berth_watchdog;
+
+struct berth_model {
+    atomic_uint refs;
+    struct berth_arena arena; /* everything below that is text or a tree */
+    const char *name, *version, *path;
+    const struct berth_backend_ops *ops;
+    const struct berth_host *host;
+    struct berth_model_conf conf;
+    struct berth_stats *stats;         /* a reference */
+    struct berth_watchdog *watchdog;
+    void (*failed)(void *arg); /* it became FAILED by itself; on an instance's thread */
+    void *failed_arg;
+    struct berth_model_series series;
+    _Atomic(const struct berth_describe *) describe; /* NULL until it was ready */
+    uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
+    uint64_t generation; /* the registry's: which load() made it */
+
+    pthread_mutex_t mu;
+    pthread_cond_t work;         /* on CLOCK_MONOTONIC: instances wait for requests */
+    pthread_cond_t quiet;        /* on CLOCK_MONOTONIC: something ended */
+    enum berth_model_state state; /* this and all below under mu */
+    char why[480];
+    struct berth_batcher batcher;
+    bool accepting; /* submit() may queue */
+    bool stopping;  /* instances end when their hands are empty */
+    uint32_t sleepers;
+    uint32_t visitors; /* calls into the engine from other threads: tokenize */
+    struct berth_instance_thread *instances;
+    uint32_t instance_len;
+    struct berth_model *watch_next, *watch_prev; /* the watchdog's */
+};
+
+struct berth_model_make {
+    const char *name, *version, *path;
+    const struct berth_backend_ops *ops;
+    const struct berth_host *host;
+    const struct berth_model_conf *conf; /* copied */
+    const struct berth_batch_conf *batch;
+    struct berth_stats *stats;
+    struct berth_metrics *metrics;
+    struct berth_watchdog *watchdog;
+    void (*failed)(void *arg);
+    void *failed_arg;
+};
+/* A model in state LOADING with one reference. */
+int berth_model_new(const struct berth_model_make *make, struct berth_model **ret,
+                    struct berth_err *e);
+/* Load its instances and start their threads: READY, or FAILED with the reason.  Blocks for as
+ * long as the engine needs.  Once. */
+int berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e);
+/* READY to UNLOADED: let those that hold it finish for drain_ns, then cut the rest, and unload.
+ * Also for FAILED ones, which stay FAILED.  Blocks.  Once. */
+void berth_model_stop(struct berth_model *m, uint64_t drain_ns);
+/* State and, when why is not NULL, the reason (copied). */
+enum berth_model_state berth_model_state(struct berth_model *m, char why[480]);
+/* An engine that cannot go on: READY to FAILED, and nothing more is taken. */
+void berth_model_fail(struct berth_model *m, const char *why);
+/* Cancel what is dead at now_ns; returns when to come again. */
+uint64_t berth_model_expire(struct berth_model *m, uint64_t now_ns);
+void berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf *defaults);
+
+/* The end of r: sets result (and the message of err when it is not 0), posts done().  r is gone
+ * then.  Not for requests that are still queued or running. */
+void berth_request_end(struct berth_request *r, int result, const char *msg);
+/* Likewise for one that never ran: counted, then ended. */
+void berth_request_drop(struct berth_request *r, int result, const char *msg);
+void berth_requests_drop_dead(struct berth_request *dead);
+/* What a request whose client is gone ends with. */
+int berth_request_dead_result(struct berth_request *r, const char **ret_msg);
+bool berth_request_is_dead(struct berth_request *r, uint64_t now_ns);
+
+/* A deep copy; NULL: no memory. */
+struct berth_describe *berth_describe_copy(struct berth_arena *a, const struct berth_describe *d);
+
+/* instance.c: the thread's body; under the model's lock: cancel the run if nobody waits for it. */
+void *berth_instance_main(void *arg);
+void berth_instance_cancel_locked(struct berth_instance_thread *i);
+struct berth_request *berth_instance_next(struct berth_instance_thread *i);
+/* Take r out of the hand, count it and end it. */
+void berth_instance_end_sequence(struct berth_request *r, int result, const char *msg);
+/* Wake instances after a put. */
+void berth_model_wake_locked(struct berth_model *m);
+
+/* host.c: before each run of r; and after it, the result for the client. */
+void berth_host_run_begin(struct berth_request *r);
+int berth_host_run_end(struct berth_request *r);
+
+/* watchdog.c: a thread that cuts what passed its deadline. */
+int berth_watchdog_new(struct berth_watchdog **ret, struct berth_err *e);
+void berth_watchdog_free(struct berth_watchdog *w);
+void berth_watchdog_add(struct berth_watchdog *w, struct berth_model *m);
+void berth_watchdog_remove(struct berth_watchdog *w, struct berth_model *m);
+void berth_watchdog_note(struct berth_watchdog *w, uint64_t deadline_ns);
+
+#endif

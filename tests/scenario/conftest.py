@@ -1,0 +1,52 @@
+"""Fixtures: one server with the real models for the whole run, and small ones with echo models."""
+import pathlib
+
+import pytest
+
+import harness
+
+
+def pytest_configure(config):
+    missing = [p for p in (harness.BERTH, harness.SMOLLM, harness.MINILM, harness.DIGITS)
+               if not pathlib.Path(p).exists()]
+    if missing:
+        raise pytest.UsageError(f"missing: {', '.join(map(str, missing))}; run make and tools/setup")
+
+
+@pytest.fixture(scope="session")
+def models_server():
+    """SmolLM2, MiniLM and digits, loaded once.  Tests must leave these models as they are."""
+    server = harness.Server()
+    with server:
+        # One thread for each: engines that spin against each other lose nine tenths of their speed.
+        server.register("smollm2", "llama", harness.SMOLLM, {"threads": 1}, wait=False)
+        server.register("minilm", "llama", harness.MINILM, {"threads": 1}, wait=False)
+        server.register("digits", "onnx", harness.DIGITS, wait=False)
+        for name in ("smollm2", "minilm", "digits"):
+            server.wait_model(name)
+        yield server
+        assert server.alive, server.log()
+
+
+@pytest.fixture
+def make_server():
+    """make_server(*args, **kw): a started server that is stopped and removed after the test."""
+    made = []
+
+    def make(*args, start=True, **kw):
+        server = harness.Server(*args, **kw)
+        made.append(server)
+        return server.start() if start else server
+
+    yield make
+    for server in made:
+        server.stop()
+        server.remove()
+
+
+@pytest.fixture
+def echo(make_server):
+    """A server with one echo model, "echo", that answers at once."""
+    server = make_server()
+    server.register("echo")
+    return server

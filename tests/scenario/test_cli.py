@@ -1,0 +1,388 @@
+"""The command line, as a person and as a script use it."""
+import functools
+import hashlib
+import http.server
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import threading
+import time
+
+import pytest
+import yaml
+
+import harness
+
+COMMANDS = ["serve", "run", "pull", "list", "show", "ps", "stop", "rm", "predict", "bench", "doctor",
+            "config", "version", "completion"]
+
+
+def berth(*args, env=None, input=None, timeout=60, server=None, cwd=None, name=None):
+    environment = {k: v for k, v in os.environ.items()
+                   if not k.startswith(("UNIMODEL_", "BERTH_")) or k == "BERTH_PLUGIN_DIR"}
+    if server is not None:
+        environment["BERTH_HOST"] = f"127.0.0.1:{server.port}"
+    environment.update(env or {})
+    return subprocess.run([str(name or harness.BERTH), *map(str, args)], capture_output=True,
+                          text=True, timeout=timeout * harness.SLOW, env=environment, input=input,
+                          stdin=None if input is not None else subprocess.DEVNULL, cwd=cwd)
+
+
+def ok(*args, **kw):
+    r = berth(*args, **kw)
+    assert r.returncode == 0, (args, r.stdout, r.stderr)
+    return r.stdout
+
+
+@pytest.fixture(scope="module")
+def server():
+    with harness.Server() as s:
+        s.register("echo")
+        s.register("digits", "onnx", harness.DIGITS)
+        yield s
+
+
+# ---- version and help ----
+
+@pytest.mark.parametrize("args", [("--version",), ("version",), ("-V",)])
+def test_version(args):
+    assert re.match(r"^berth v?\d+\.\d+\.\d+", ok(*args).splitlines()[0])
+
+
+def test_help_names_every_command():
+    out = ok("--help")
+    for command in COMMANDS:
+        assert re.search(rf"^\s+{command}\b", out, re.M), command
+    assert out == ok("help") and berth().returncode != 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_fits_a_screen(command):
+    r = berth(command, "--help")
+    assert r.returncode == 0 and r.stderr == ""
+    lines = r.stdout.splitlines()
+    assert 2 <= len(lines) <= 24 and max(map(len, lines)) <= 80, r.stdout
+    assert lines[0].lower().startswith("usage: berth " + command)
+
+
+def test_unknown_things_are_named_and_exit_2():
+    for args, word in ((["fly"], "fly"), (["serve", "--wings"], "--wings"),
+                       (["list", "--port"], "--port"), (["serve", "--port", "x"], "x"),
+                       (["serve", "--port", "70000"], "70000"), (["rm"], "rm"),
+                       (["serve", "--set", "no.such.key=1"], "no.such.key"),
+                       (["serve", "--set", "server.port"], "server.port")):
+        r = berth(*args)
+        assert r.returncode == 2 and r.stdout == "", (args, r)
+        assert word in r.stderr and "--help" in r.stderr, (args, r.stderr)
+
+
+def test_a_typo_gets_a_hint():
+    assert "serve" in berth("serv").stderr
+
+
+# ---- with a server ----
+
+def test_list_and_ps_and_show(server):
+    for command in ("list", "ps"):
+        out = ok(command, server=server)
+        assert "echo" in out and "digits" in out and re.search(r"ready", out, re.I), out
+    out = ok("show", "digits", server=server)
+    for word in ("digits", "onnx", "image", "FP32", "scores", "[-1,1,8,8]"):
+        assert word in out.replace(", ", ","), out
+    data = json.loads(ok("list", "--json", server=server))
+    listed = data if isinstance(data, list) else data.get("models")
+    assert {m["name"] for m in listed} >= {"echo", "digits"}
+    assert json.loads(ok("show", "digits", "--json", server=server))["name"] == "digits"
+
+
+def test_errors_of_the_server_are_shown_and_exit_1(server):
+    for args in (["show", "nope"], ["rm", "nope"], ["predict", "nope", "x"], ["stop", "nope"]):
+        r = berth(*args, server=server)
+        assert r.returncode == 1 and "nope" in r.stderr and r.stdout == "", (args, r)
+
+
+def test_predict_a_picture_and_a_text(server):
+    for path in sorted((harness.DIGITS / "heldout").glob("*.png"))[:3]:
+        out = ok("predict", "digits", path, server=server)
+        assert out.split()[0].strip('":') == path.stem[-1] or f'"{path.stem[-1]}"' in out, out
+    assert "hello there" in ok("predict", "echo", "hello there", server=server)
+    assert "from the pipe" in ok("predict", "echo", "-", input="from the pipe", server=server)
+    data = json.loads(ok("predict", "digits", path, "--json", server=server))
+    assert str(data["output"][0]["label"]) == path.stem[-1]
+
+
+def test_stop_unloads_and_rm_forgets(server):
+    server.register("brief")
+    ok("stop", "brief", server=server)
+    harness.wait_until(lambda: server.get("/v2/models/brief/ready").status != 200, 10, "unloaded")
+    assert "brief" in ok("list", server=server)
+    ok("rm", "brief", server=server)
+    assert "brief" not in ok("list", server=server)
+
+
+def test_without_a_server_it_says_how_to_start_one():
+    r = berth("list", env={"BERTH_HOST": f"127.0.0.1:{harness.free_port()}"})
+    assert r.returncode == 1 and "berth serve" in r.stderr
+
+
+def test_bench_prints_percentiles_as_json(server):
+    for mode in ((), ("--rate", "200")):
+        r = json.loads(ok("bench", "echo", "--duration", "1", "--concurrency", "4", "--json", *mode,
+                          server=server))
+        flat = json.dumps(r)
+        for key in ("p50", "p95", "p99"):
+            assert key in flat, r
+        found = re.findall(r'"(?:requests|count|ok)": (\d+)', flat)
+        assert found and max(map(int, found)) > 50, r
+    out = ok("bench", "echo", "--duration", "1", server=server)
+    assert "p99" in out
+
+
+def test_bench_of_nothing_fails(server):
+    r = berth("bench", "nope", "--duration", "1", server=server)
+    assert r.returncode != 0 and "nope" in r.stderr
+
+
+# ---- run ----
+
+def test_run_starts_a_server_when_none_runs(tmp_path):
+    env = {"BERTH_HOST": f"127.0.0.1:{harness.free_port()}", "BERTH_STATE_DIR": str(tmp_path / "s"),
+           "HOME": str(tmp_path)}
+    out = ok("run", harness.SMOLLM, "What is the capital of France? Answer in one word.", env=env,
+             timeout=90)
+    assert "Paris" in out
+    r = berth("list", env=env)
+    if r.returncode == 0:  # it was left running: then it must be stoppable by its own command
+        pytest.fail(f"run left a server behind: {r.stdout}")
+
+
+def test_run_with_a_prompt_uses_the_running_server(models_server):
+    out = ok("run", "smollm2", "What is the capital of France? Answer in one word.",
+             server=models_server)
+    assert "Paris" in out
+
+
+def test_run_on_a_terminal_is_a_conversation(models_server):
+    parent, child = pty.openpty()
+    env = {**os.environ, "BERTH_HOST": f"127.0.0.1:{models_server.port}", "TERM": "dumb"}
+    p = subprocess.Popen([str(harness.BERTH), "run", "smollm2"], stdin=child, stdout=child,
+                         stderr=child, env=env, close_fds=True)
+    os.close(child)
+    seen = b""
+
+    def read_until(pattern, seconds=60):
+        nonlocal seen
+        end = time.monotonic() + seconds * harness.SLOW
+        while not re.search(pattern, seen):
+            assert time.monotonic() < end, seen
+            if select.select([parent], [], [], 1)[0]:
+                try:
+                    seen += os.read(parent, 4096)
+                except OSError:
+                    return
+    try:
+        read_until(rb">\s*$")
+        os.write(parent, b"My name is Ada. Say hello.\n")
+        read_until(rb"Ada[\s\S]+Ada[\s\S]*>\s*$")
+        seen = b""
+        os.write(parent, b"What is my name?\n")
+        read_until(rb"name\?[\s\S]*Ada[\s\S]*>\s*$")
+        os.write(parent, b"/bye\n")
+        assert p.wait(20 * harness.SLOW) == 0
+    finally:
+        if p.poll() is None:
+            p.kill()
+            p.wait()
+        os.close(parent)
+
+
+# ---- pull ----
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """Files with ranges, so that a download can go on where it stopped."""
+
+    def do_GET(self):
+        self.server.seen.append(self.headers.get("Range"))
+        path = self.translate_path(self.path)
+        if not os.path.isfile(path):
+            self.send_error(404)
+            return
+        data = open(path, "rb").read()
+        m = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        begin = int(m.group(1)) if m else 0
+        cut = self.server.cut if not m else None
+        self.send_response(206 if m else 200)
+        self.send_header("Content-Length", str(len(data) - begin))
+        self.send_header("ETag", '"one"')
+        self.send_header("Accept-Ranges", "bytes")
+        if m:
+            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        self.wfile.write(data[begin:cut])
+        if cut:
+            self.close_connection = True
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def files(tmp_path):
+    root = tmp_path / "files"
+    root.mkdir()
+    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0),
+                                        functools.partial(Files, directory=str(root)))
+    s.seen, s.cut, s.root = [], None, root
+    t = threading.Thread(target=s.serve_forever, daemon=True)
+    t.start()
+    yield s
+    s.shutdown()
+    s.server_close()
+
+
+def pull(files, tmp_path, *args):
+    return berth("pull", *args, env={"BERTH_STATE_DIR": str(tmp_path / "state"),
+                                     "HOME": str(tmp_path)}, cwd=tmp_path)
+
+
+def stored(tmp_path, data):
+    return [p for p in tmp_path.rglob("*") if p.is_file() and "files" not in p.parts
+            and p.stat().st_size == len(data) and p.read_bytes() == data]
+
+
+def test_pull_by_http_with_checksum(files, tmp_path):
+    data = os.urandom(3 << 20)
+    (files.root / "model.onnx").write_bytes(data)
+    url = f"http://127.0.0.1:{files.server_port}/model.onnx"
+    digest = hashlib.sha256(data).hexdigest()
+    r = pull(files, tmp_path, url, "--sha256", digest)
+    assert r.returncode == 0, r
+    assert stored(tmp_path, data)
+    again = pull(files, tmp_path, url, "--sha256", digest)
+    assert again.returncode == 0
+
+
+def test_pull_refuses_a_wrong_checksum(files, tmp_path):
+    data = os.urandom(100000)
+    (files.root / "model.onnx").write_bytes(data)
+    r = pull(files, tmp_path, f"http://127.0.0.1:{files.server_port}/model.onnx", "--sha256", "0" * 64)
+    assert r.returncode == 1 and "0000" in r.stderr and hashlib.sha256(data).hexdigest() in r.stderr
+    assert not stored(tmp_path, data), "a file with a wrong checksum is kept under its name"
+
+
+def test_pull_goes_on_where_it_stopped(files, tmp_path):
+    data = os.urandom(2 << 20)
+    (files.root / "model.gguf").write_bytes(data)
+    files.cut = 700000
+    url = f"http://127.0.0.1:{files.server_port}/model.gguf"
+    r = pull(files, tmp_path, url)
+    if r.returncode != 0:
+        files.cut = None
+        r = pull(files, tmp_path, url)
+    assert r.returncode == 0, r
+    assert stored(tmp_path, data)
+    assert any(x and x.startswith("bytes=") for x in files.seen), files.seen
+
+
+def test_pull_of_what_is_not_there(files, tmp_path):
+    r = pull(files, tmp_path, f"http://127.0.0.1:{files.server_port}/nope.onnx")
+    assert r.returncode == 1 and "404" in r.stderr and "nope.onnx" in r.stderr
+    r = pull(files, tmp_path, f"http://127.0.0.1:{harness.free_port()}/x.onnx")
+    assert r.returncode == 1 and r.stderr
+
+
+# ---- config, doctor, completion ----
+
+def test_config_says_where_each_value_came_from(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("engine:\n  max_models: 5\n  default_batch_size: 4\n")
+    out = ok("config", "--config", path, "--set", "engine.max_batch_wait_ms=7",
+             env={"UNIMODEL_PORT": "8123"})
+    settings = yaml.safe_load(out)
+    assert settings["engine"]["max_models"] == 5 and settings["engine"]["max_batch_wait_ms"] == 7
+    assert settings["server"]["port"] == 8123 and settings["server"]["max_connections"] == 1000
+
+    def line(key):
+        return next(x for x in out.splitlines() if x.strip().startswith(key + ":"))
+
+    assert "c.yaml" in line("max_models") and "--set" in line("max_batch_wait_ms")
+    assert "UNIMODEL_PORT" in line("port")
+
+
+def test_config_hides_secrets(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("security:\n  jwt_secret: hunter2hunter2\n  api_keys: [topsecretkey]\n")
+    out = ok("config", "--config", path)
+    assert "hunter2" not in out and "topsecretkey" not in out
+
+
+def test_a_printed_config_is_a_config(tmp_path):
+    path = tmp_path / "again.yaml"
+    path.write_text(ok("config", "--max-models", "7"))
+    assert yaml.safe_load(ok("config", "--config", path))["engine"]["max_models"] == 7
+
+
+def test_doctor_says_what_there_is():
+    r = berth("doctor")
+    assert r.returncode in (0, 1) and len(r.stdout.splitlines()) >= 5
+    for word in ("llama", "onnx", "echo", "memory", "core"):
+        assert word in r.stdout.lower(), r.stdout
+
+
+def test_doctor_sees_a_bad_config(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("engine:\n  max_modles: 5\n")
+    r = berth("doctor", "--config", path)
+    assert r.returncode == 1 and "max_modles" in r.stdout + r.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell, tmp_path):
+    out = ok("completion", shell)
+    assert "berth" in out and all(c in out for c in COMMANDS)
+    if shell == "bash":
+        script = out + '\nCOMP_WORDS=(berth se); COMP_CWORD=1; ' \
+            '$(complete -p berth | sed -E "s/.*-F ([^ ]+).*/\\1/") berth se berth; ' \
+            'printf "%s\\n" "${COMPREPLY[@]}"\n'
+        r = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert r.returncode == 0 and "serve" in r.stdout.split(), (r.stdout, r.stderr)
+
+
+# ---- other names ----
+
+@pytest.mark.parametrize("name,args", [("unimodel-server", ("--help",)), ("unimodel-cli", ("--help",)),
+                                       ("unimodel-bench", ("--help",)),
+                                       ("unimodel-server", ("--version",))])
+def test_other_names_are_known(tmp_path, name, args):
+    link = tmp_path / name
+    link.symlink_to(harness.BERTH)
+    out = ok(*args, name=link)
+    assert name in out or args == ("--version",), out
+
+
+def test_unimodel_cli_lists_models(tmp_path, server):
+    link = tmp_path / "unimodel-cli"
+    link.symlink_to(harness.BERTH)
+    out = ok("models", "list", name=link, server=server)
+    assert "echo" in out and "digits" in out
+
+
+# ---- serve ----
+
+def test_serve_on_a_port_that_is_taken(server):
+    r = berth("serve", "--host", "127.0.0.1", "--port", server.port, "--state-dir", "none")
+    assert r.returncode == 1 and str(server.port) in r.stderr and r.stderr.count("\n") < 6
+
+
+def test_serve_says_where_it_listens(make_server):
+    s = make_server()
+    assert str(s.port) in s.log()
+
+
+def test_start_is_quick_and_small(make_server):
+    s = make_server()
+    assert s.rss() < 24 << 20
+    assert len(os.listdir(f"/proc/{s.pid}/task")) < 20
