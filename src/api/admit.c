@@ -3,26 +3,39 @@
 #include <string.h>
 #include <strings.h>
 
-#include <openssl/crypto.h>
-#include <openssl/sha.h>
-
 #include "api/errors.h"
+#include "base/assert.h"
+#include "net/digest.h"
 #include "net/server.h"
 
-_Static_assert(BERTH_SHA256_HEX == 2 * SHA256_DIGEST_LENGTH + 1, "hex text of a SHA-256");
-
-void
-berth_api_key_hash(const char *key, size_t len, char ret[BERTH_SHA256_HEX])
+int
+berth_api_key_read(const char *text, struct berth_api_key *ret, struct berth_err *e)
 {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char sum[SHA256_DIGEST_LENGTH];
+    static const struct {
+        const char *role;
+        uint32_t scopes;
+    } roles[] = {
+        {"admin", BERTH_SCOPE_READ | BERTH_SCOPE_INFER | BERTH_SCOPE_MANAGE},
+        {"operator", BERTH_SCOPE_READ | BERTH_SCOPE_MANAGE},
+        {"user", BERTH_SCOPE_READ | BERTH_SCOPE_INFER},
+        {"viewer", BERTH_SCOPE_READ},
+    };
+    const size_t len = strcspn(text, " ");
+    const char *role = text + len + strspn(text + len, " ");
+    size_t i = 0;
 
-    (void)SHA256((const unsigned char *)key, len, sum);
-    for (size_t i = 0; i < sizeof sum; i++) {
-        ret[2 * i] = digits[sum[i] >> 4];
-        ret[2 * i + 1] = digits[sum[i] & 15];
-    }
-    ret[2 * sizeof sum] = '\0';
+    while (*role != '\0' && i < BERTH_COUNT(roles) && strcmp(role, roles[i].role) != 0)
+        i++;
+    if (len == 0 || i == BERTH_COUNT(roles))
+        return berth_err_set(e, BERTH_ECONFIG,
+                             "a key must be \"KEY\" or \"KEY ROLE\" with admin, operator, user or "
+                             "viewer as its role");
+    ret->scopes = roles[i].scopes;
+    if (strncmp(text, "sha256:", 7) != 0)
+        berth_digest_of(text, len, ret->sha256_hex);
+    else if (!berth_digest_parse(text + 7, len - 7, ret->sha256_hex))
+        return berth_err_set(e, BERTH_ECONFIG, "sha256: must be followed by 64 hex digits");
+    return 0;
 }
 
 void
@@ -60,12 +73,12 @@ berth_admit_key(const struct berth_exchange *x)
 uint32_t
 berth_admit_scopes(const struct berth_admit *a, struct berth_slice key)
 {
-    char hash[BERTH_SHA256_HEX];
+    char sum[BERTH_DIGEST_HEX];
     uint32_t scopes = 0;
 
-    berth_api_key_hash(key.at, key.len, hash);
+    berth_digest_of(key.at, key.len, sum);
     for (size_t i = 0; i < a->key_count; i++) {
-        if (CRYPTO_memcmp(hash, a->keys[i].sha256_hex, BERTH_SHA256_HEX) == 0)
+        if (berth_digest_equal(sum, a->keys[i].sha256_hex, sizeof sum))
             scopes |= a->keys[i].scopes;
     }
     return scopes;

@@ -37,12 +37,15 @@ series(struct berth_api *api, _Atomic(struct berth_series *) *kept, enum berth_f
 }
 
 void
-berth_api_count_error(struct berth_api *api, int code)
+berth_api_count_error(struct berth_api *api, const struct berth_fault *f)
 {
-    const struct berth_error_look *look = berth_error_look(code);
-    const char *const labels[] = {look->unimodel, NULL};
+    const struct berth_error_look *look = berth_error_look(f->code);
+    const char *const labels[] = {f->kind != NULL ? f->kind : look->unimodel, NULL};
+    _Atomic(struct berth_series *) none = NULL;
 
-    berth_series_add(series(api, &api->errors[look->code], BERTH_METRIC_ERRORS, labels), 1);
+    berth_series_add(series(api, f->kind != NULL ? &none : &api->errors[look->code],
+                            BERTH_METRIC_ERRORS, labels),
+                     1);
 }
 
 static void
@@ -354,15 +357,16 @@ api_ended(void *arg, struct berth_exchange *x)
     const struct berth_call *c = x->user;
     const enum berth_dialect d = c != NULL ? c->dialect : BERTH_DIALECT_ADMIN;
     const double seconds = (double)(berth_now_ns() - x->begin_ns) / 1e9;
+    const uint16_t status = x->status != 0 ? x->status : 499; /* the client left first */
 
-    count_answer(api, d, x->status, seconds);
+    count_answer(api, d, status, seconds);
     if (!api->conf.access_log && !berth_log_wanted(BERTH_LOG_DEBUG))
         return;
     berth_log(api->conf.access_log ? BERTH_LOG_INFO : BERTH_LOG_DEBUG,
               "%.*s %.*s %u %" PRIu64 " bytes %.3f ms from %s id %s", (int)x->method.len,
               x->method.at != NULL ? x->method.at : "", (int)x->path.len,
-              x->path.at != NULL ? x->path.at : "", x->status, x->answer_bytes, seconds * 1e3,
-              x->peer, c != NULL ? c->id : "-");
+              x->path.at != NULL ? x->path.at : "", status, x->answer_bytes, seconds * 1e3, x->peer,
+              c != NULL ? c->id : "-");
 }
 
 struct berth_server_app
@@ -389,7 +393,7 @@ copy_conf(struct berth_api *api, const struct berth_api_conf *conf, struct berth
         return berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
     for (size_t i = 0; i < conf->key_count; i++) {
         keys[i] = conf->keys[i];
-        if (strspn(keys[i].sha256_hex, "0123456789abcdef") != BERTH_SHA256_HEX - 1)
+        if (strspn(keys[i].sha256_hex, "0123456789abcdef") != BERTH_DIGEST_HEX - 1)
             return berth_err_set(e, BERTH_ECONFIG,
                                  "security.api_keys[%zu]: must be a SHA-256 in lower-case hex", i);
         if (keys[i].scopes == 0)

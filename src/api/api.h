@@ -8,6 +8,7 @@
 
 #include <berth/err.h>
 
+#include "net/digest.h"
 #include "net/server.h"
 
 struct berth_metrics;
@@ -31,15 +32,16 @@ enum berth_scope {
     BERTH_SCOPE_INFER = 1u << 1,
     BERTH_SCOPE_MANAGE = 1u << 2,
 };
-enum { BERTH_SHA256_HEX = 65 };
 
 struct berth_api_key {
-    char sha256_hex[BERTH_SHA256_HEX]; /* of the key's text, in lower case, NUL-ended */
+    char sha256_hex[BERTH_DIGEST_HEX]; /* of the key's text, in lower case */
     uint32_t scopes;                   /* of enum berth_scope */
 };
 
-/* The hash a key is kept as. */
-void berth_api_key_hash(const char *key, size_t len, char ret[BERTH_SHA256_HEX]);
+/* From a setting: "KEY" or "KEY ROLE", with "sha256:HEX" for KEY where the text must not be known.
+ * The role says the scopes: admin (also without a role) all, operator read and manage, user read
+ * and infer, viewer read.  -BERTH_ECONFIG */
+int berth_api_key_read(const char *text, struct berth_api_key *ret, struct berth_err *e);
 
 /* berth_listen_conf.tag: what a port answers. */
 enum berth_api_listener {
