@@ -55,52 +55,28 @@ compare(const void *a, const void *b)
     return echo != 0 ? echo : strcmp(x->name, y->name);
 }
 
-/* Note the plugin in dir/file; file is berth-NAME.so, or anything else, which is left alone. */
+/* Keep the plugin `name` in the file dir/rest, unless an earlier folder has one of that name. */
 static int
-scan_file(struct berth_plugins *p, const char *dir, const char *file, struct berth_err *e)
+keep(struct berth_plugins *p, const char *name, size_t name_len, const char *dir, const char *rest,
+     struct berth_err *e)
 {
-    const size_t len = strlen(file), around = sizeof prefix - 1 + sizeof suffix - 1;
+    BERTH_AUTO_FREE char *copy = strndup(name, name_len);
 
-    if (len <= around || len > NAME_MAX_LEN || strncmp(file, prefix, sizeof prefix - 1) != 0 ||
-        strcmp(file + len - (sizeof suffix - 1), suffix) != 0)
+    if (copy != NULL && find(p, copy) != NULL)
         return 0;
-    BERTH_AUTO_FREE char *name = strndup(file + sizeof prefix - 1, len - around);
-    if (name != NULL && find(p, name) != NULL)
-        return 0; /* an earlier folder goes first */
     if (p->len == PLUGINS_MAX)
         return berth_err_set(e, BERTH_ELIMIT, "%s: more than %d plugins", dir, PLUGINS_MAX);
     struct plugin *plugin = &p->plugins[p->len];
-    if (name == NULL || asprintf(&plugin->path, "%s/%s", dir, file) < 0) {
+    if (copy == NULL || asprintf(&plugin->path, "%s/%s", dir, rest) < 0) {
         plugin->path = NULL;
         return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", dir);
     }
-    plugin->name = BERTH_TAKE(name);
+    plugin->name = BERTH_TAKE(copy);
     p->len++;
     return 0;
 }
 
-/* A folder NAME in dir: its plugin is NAME/berth-NAME.so, which leaves room beside it for the
- * engine's own libraries. */
-static int
-scan_folder(struct berth_plugins *p, const char *dir, const char *name, struct berth_err *e)
-{
-    char file[NAME_MAX_LEN + sizeof prefix + sizeof suffix];
-    BERTH_AUTO_FREE char *folder = NULL, *path = NULL;
-
-    if (name[0] == '.' || strlen(name) > NAME_MAX_LEN)
-        return 0;
-    (void)snprintf(file, sizeof file, "%s%s%s", prefix, name, suffix);
-    if (asprintf(&folder, "%s/%s", dir, name) < 0) {
-        folder = NULL;
-        return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", dir);
-    }
-    if (asprintf(&path, "%s/%s", folder, file) < 0) {
-        path = NULL;
-        return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", dir);
-    }
-    return access(path, F_OK) == 0 ? scan_file(p, folder, file, e) : 0;
-}
-
+/* dir/berth-NAME.so, and dir/NAME/berth-NAME.so for one that brings its engine along. */
 static int
 scan_dir(struct berth_plugins *p, const char *dir, struct berth_err *e)
 {
@@ -110,9 +86,20 @@ scan_dir(struct berth_plugins *p, const char *dir, struct berth_err *e)
     if (d == NULL)
         return 0; /* a folder that is not there has no plugins */
     for (struct dirent *f; r == 0 && (f = readdir(d)) != NULL;) {
-        r = scan_file(p, dir, f->d_name, e);
-        if (r == 0)
-            r = scan_folder(p, dir, f->d_name, e);
+        char inner[2 * NAME_MAX_LEN + 16];
+        size_t len = strlen(f->d_name);
+        if (len > NAME_MAX_LEN || f->d_name[0] == '.')
+            continue;
+        if (len > sizeof prefix - 1 + sizeof suffix - 1 &&
+            strncmp(f->d_name, prefix, sizeof prefix - 1) == 0 &&
+            strcmp(f->d_name + len - (sizeof suffix - 1), suffix) == 0) {
+            r = keep(p, f->d_name + sizeof prefix - 1,
+                     len - (sizeof prefix - 1) - (sizeof suffix - 1), dir, f->d_name, e);
+            continue;
+        }
+        (void)snprintf(inner, sizeof inner, "%s/%s%s%s", f->d_name, prefix, f->d_name, suffix);
+        if (faccessat(dirfd(d), inner, F_OK, 0) == 0)
+            r = keep(p, f->d_name, len, dir, inner, e);
     }
     (void)closedir(d);
     return r;
