@@ -71,10 +71,10 @@ check_size(const struct berth_tensor *t, struct berth_err *e)
         return 0;
     }
     if (!berth_mul(count, dtypes[t->dtype].width, &bytes) || bytes != t->size)
-        return berth_err_set(
-            e, BERTH_EINVAL, "input '%.*s' with shape %s of %s has %zu bytes, expected %zu",
-            NAME_SHOWN, t->name, berth_check_shape_text(t->shape, t->rank, text),
-            dtypes[t->dtype].name, t->size, count * dtypes[t->dtype].width);
+        return berth_err_set(e, BERTH_EINVAL,
+                             "input '%.*s' with shape %s of %s has %zu bytes, expected %zu",
+                             NAME_SHOWN, t->name, berth_check_shape_text(t->shape, t->rank, text),
+                             dtypes[t->dtype].name, t->size, count * dtypes[t->dtype].width);
     return 0;
 }
 
@@ -133,10 +133,9 @@ check_inputs(const struct berth_describe *d, const struct berth_request *r, stru
         const struct berth_tensor *t = &r->inputs[i];
         const struct berth_tensor_spec *spec = find_spec(d->inputs, d->input_count, t->name);
         if (spec == NULL)
-            return berth_err_set(e, BERTH_EINVAL,
-                                 "unexpected input '%.*s': the model's inputs are: %s", NAME_SHOWN,
-                                 t->name,
-                                 names_text(d->inputs, d->input_count, names, sizeof names));
+            return berth_err_set(
+                e, BERTH_EINVAL, "unexpected input '%.*s': the model's inputs are: %s", NAME_SHOWN,
+                t->name, names_text(d->inputs, d->input_count, names, sizeof names));
         if ((ret = check_spec(spec, t, e)) < 0)
             return ret;
     }
@@ -145,10 +144,9 @@ check_inputs(const struct berth_describe *d, const struct berth_request *r, stru
         while (k < r->input_count && strcmp(r->inputs[k].name, d->inputs[i].name) != 0)
             k++;
         if (k == r->input_count)
-            return berth_err_set(e, BERTH_EINVAL,
-                                 "missing input '%.*s': the model's inputs are: %s", NAME_SHOWN,
-                                 d->inputs[i].name,
-                                 names_text(d->inputs, d->input_count, names, sizeof names));
+            return berth_err_set(
+                e, BERTH_EINVAL, "missing input '%.*s': the model's inputs are: %s", NAME_SHOWN,
+                d->inputs[i].name, names_text(d->inputs, d->input_count, names, sizeof names));
     }
     return 0;
 }
@@ -298,14 +296,13 @@ berth_check_request(const struct berth_describe *d, struct berth_request *r, str
         ret = check_embedding(r, e);
     else if (d->input_count > 0)
         ret = check_inputs(d, r, e);
-    for (size_t i = 0; ret == 0 && r->task == BERTH_TASK_TENSOR && d->output_count > 0 &&
-                       i < r->wanted_count;
+    for (size_t i = 0;
+         ret == 0 && r->task == BERTH_TASK_TENSOR && d->output_count > 0 && i < r->wanted_count;
          i++) {
         if (find_spec(d->outputs, d->output_count, r->wanted[i]) == NULL)
-            ret = berth_err_set(e, BERTH_EINVAL,
-                                "unknown output '%.*s': the model's outputs are: %s", NAME_SHOWN,
-                                r->wanted[i],
-                                names_text(d->outputs, d->output_count, names, sizeof names));
+            ret = berth_err_set(
+                e, BERTH_EINVAL, "unknown output '%.*s': the model's outputs are: %s", NAME_SHOWN,
+                r->wanted[i], names_text(d->outputs, d->output_count, names, sizeof names));
     }
     if (ret < 0 || (ret = check_rows(d, r, e)) < 0)
         return ret;

@@ -20,7 +20,6 @@ bool berth_check_same_shape(const struct berth_request *a, const struct berth_re
 
 /* "[-1,64]" into buf, which holds BERTH_SHAPE_TEXT bytes. */
 enum { BERTH_SHAPE_TEXT = 128 };
-const char *berth_check_shape_text(const int64_t *shape, uint32_t rank,
-                                   char buf[BERTH_SHAPE_TEXT]);
+const char *berth_check_shape_text(const int64_t *shape, uint32_t rank, char buf[BERTH_SHAPE_TEXT]);
 
 #endif

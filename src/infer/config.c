@@ -39,8 +39,7 @@ static const struct {
 };
 
 static int
-read_file(const char *path, struct berth_arena *a, char **ret, size_t *ret_len,
-          struct berth_err *e)
+read_file(const char *path, struct berth_arena *a, char **ret, size_t *ret_len, struct berth_err *e)
 {
     BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
     size_t len = 0;
@@ -208,8 +207,7 @@ get_batching(const struct berth_json *v, struct berth_model_conf *c, struct bert
         } else if (berth_slice_is(it.key, "max_wait_ms") ||
                    berth_slice_is(it.key, "max_batch_wait_ms")) {
             r = get_wait("batching.max_wait_ms", it.value, c, e);
-        } else if (berth_slice_is(it.key, "max_queue_len") ||
-                   berth_slice_is(it.key, "queue_len")) {
+        } else if (berth_slice_is(it.key, "max_queue_len") || berth_slice_is(it.key, "queue_len")) {
             r = get_count("batching.queue_len", it.value, 1, 65536, &c->batch.queue_len_max, e);
             c->has_queue = true;
         } else {
@@ -364,10 +362,10 @@ unknown_key(const char *key, const struct berth_backend_ops *ops, struct berth_e
         }
     }
     const char *all = berth_buf_text(&names);
-    int r = berth_err_set(e, BERTH_EINVAL, "config.%.64s: unknown%s%s%s; allowed for backend %s: %s",
-                          key, nearest != NULL ? ", did you mean '" : "",
-                          nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "", ops->name,
-                          all != NULL ? all : "");
+    int r = berth_err_set(e, BERTH_EINVAL,
+                          "config.%.64s: unknown%s%s%s; allowed for backend %s: %s", key,
+                          nearest != NULL ? ", did you mean '" : "", nearest != NULL ? nearest : "",
+                          nearest != NULL ? "'?" : "", ops->name, all != NULL ? all : "");
     berth_buf_fini(&names);
     return r;
 }

@@ -70,7 +70,8 @@ output_slot(struct berth_request *r, const char *name)
     }
     if (r->output_count == r->output_cap) {
         uint32_t cap = r->output_cap == 0 ? 8 : r->output_cap * 2;
-        struct output *more = cap <= OUTPUTS_MAX ? BERTH_NEW_N(&r->arena, struct output, cap) : NULL;
+        struct output *more =
+            cap <= OUTPUTS_MAX ? BERTH_NEW_N(&r->arena, struct output, cap) : NULL;
         if (more == NULL)
             return NULL;
         if (r->output_count > 0)
@@ -94,8 +95,9 @@ host_output(struct berth_request *r, const struct berth_tensor *shape, void **re
         return berth_err_set(e, BERTH_EINVAL, "an output without a name, or of impossible shape");
     struct output *o = output_slot(r, shape->name);
     if (o == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "output '%s': no memory left for the answer (limit "
-                                              "%zu bytes)",
+        return berth_err_set(e, BERTH_ENOMEM,
+                             "output '%s': no memory left for the answer (limit "
+                             "%zu bytes)",
                              shape->name, r->arena.max_bytes);
     if (o->given)
         return berth_err_set(e, BERTH_EINVAL, "output '%s' is given twice", shape->name);

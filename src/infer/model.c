@@ -98,8 +98,8 @@ init_series(struct berth_model *m, struct berth_metrics *metrics)
     s->first_token = berth_metrics_series(metrics, BERTH_METRIC_FIRST_TOKEN_SECONDS, model);
     s->sequences = berth_metrics_series(metrics, BERTH_METRIC_SEQUENCES, model);
     s->canceled = berth_metrics_series(metrics, BERTH_METRIC_CANCELED, model);
-    s->refused = berth_metrics_series(metrics, BERTH_METRIC_REFUSED,
-                                      (const char *const[]){"queue", NULL});
+    s->refused =
+        berth_metrics_series(metrics, BERTH_METRIC_REFUSED, (const char *const[]){"queue", NULL});
 }
 
 int
@@ -118,8 +118,8 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->conf = *make->conf;
     m->conf.settings_json = berth_arena_strdup(&m->arena, make->conf->settings_json);
     m->instances = calloc(make->conf->instances, sizeof *m->instances);
-    if (m->name == NULL || m->version == NULL || m->path == NULL ||
-        m->conf.settings_json == NULL || m->instances == NULL ||
+    if (m->name == NULL || m->version == NULL || m->path == NULL || m->conf.settings_json == NULL ||
+        m->instances == NULL ||
         berth_config_merge(&m->arena, make->conf->merged, NULL, &m->conf.merged, NULL) < 0) {
         berth_model_unref(m);
         return berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", make->name);
@@ -354,7 +354,7 @@ tick_locked(struct berth_model *m)
 }
 
 void
-berth_model_stop(struct berth_model *m, uint64_t drain_ns)
+berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cut)
 {
     uint64_t end = berth_now_ns() + drain_ns;
 
@@ -362,7 +362,8 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns)
     bool draining = berth_model_move(&m->state, BERTH_MODEL_DRAINING) == 0;
     /* Requests hold a reference each, and so does whoever is about to submit one: when ours is the
      * last, nothing is left to wait for.  Dropping one tells nobody, hence the ticks. */
-    while (draining && atomic_load(&m->refs) > 1 && berth_now_ns() < end)
+    while (draining && atomic_load(&m->refs) > 1 + atomic_load(&m->kept) && berth_now_ns() < end &&
+           !atomic_load(cut))
         tick_locked(m);
     m->accepting = false;
     m->stopping = true;
@@ -404,8 +405,7 @@ berth_model_wake_locked(struct berth_model *m)
 {
     struct berth_batcher *b = &m->batcher;
 
-    if (m->sleepers > 0 &&
-        (b->seq_len > 0 || b->len == 1 || berth_batcher_due(b, berth_now_ns())))
+    if (m->sleepers > 0 && (b->seq_len > 0 || b->len == 1 || berth_batcher_due(b, berth_now_ns())))
         (void)pthread_cond_signal(&m->work);
 }
 

@@ -49,23 +49,24 @@ struct berth_watchdog;
 
 struct berth_model {
     atomic_uint refs;
+    atomic_uint kept; /* of these, held only to tell of it later: no reason to wait when draining */
     struct berth_arena arena; /* everything below that is text or a tree */
     const char *name, *version, *path;
     const struct berth_backend_ops *ops;
     const struct berth_host *host;
     struct berth_model_conf conf;
-    struct berth_stats *stats;         /* a reference */
+    struct berth_stats *stats; /* a reference */
     struct berth_watchdog *watchdog;
     void (*failed)(void *arg); /* it became FAILED by itself; on an instance's thread */
     void *failed_arg;
     struct berth_model_series series;
-    _Atomic(const struct berth_describe *) describe; /* NULL until it was ready */
+    _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
     uint64_t generation; /* the registry's: which load() made it */
 
     pthread_mutex_t mu;
-    pthread_cond_t work;         /* on CLOCK_MONOTONIC: instances wait for requests */
-    pthread_cond_t quiet;        /* on CLOCK_MONOTONIC: something ended */
+    pthread_cond_t work;          /* on CLOCK_MONOTONIC: instances wait for requests */
+    pthread_cond_t quiet;         /* on CLOCK_MONOTONIC: something ended */
     enum berth_model_state state; /* this and all below under mu */
     char why[480];
     struct berth_batcher batcher;
@@ -96,9 +97,9 @@ int berth_model_new(const struct berth_model_make *make, struct berth_model **re
 /* Load its instances and start their threads: READY, or FAILED with the reason.  Blocks for as
  * long as the engine needs.  Once. */
 int berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e);
-/* READY to UNLOADED: let those that hold it finish for drain_ns, then cut the rest, and unload.
- * Also for FAILED ones, which stay FAILED.  Blocks.  Once. */
-void berth_model_stop(struct berth_model *m, uint64_t drain_ns);
+/* READY to UNLOADED: let those that hold it finish for drain_ns (or until *cut), then cut the rest,
+ * and unload. Also for FAILED ones, which stay FAILED.  Blocks.  Once. */
+void berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cut);
 /* State and, when why is not NULL, the reason (copied). */
 enum berth_model_state berth_model_state(struct berth_model *m, char why[480]);
 /* An engine that cannot go on: READY to FAILED, and nothing more is taken. */

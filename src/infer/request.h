@@ -47,9 +47,9 @@ struct berth_request {
     uint32_t batch_requests; /* how many ran together, this one included */
 
     /* The core's own. */
-    atomic_bool cancelled;                 /* nobody waits for it any more */
-    atomic_bool expired;                   /* ... because its deadline passed */
-    atomic_bool slow;                      /* ... because deltas piled up */
+    atomic_bool cancelled;                  /* nobody waits for it any more */
+    atomic_bool expired;                    /* ... because its deadline passed */
+    atomic_bool slow;                       /* ... because deltas piled up */
     atomic_size_t delta_bytes, delta_count; /* on their way to the loop */
     struct berth_model *model;
     struct berth_instance_thread *instance; /* under the model's lock */

@@ -57,8 +57,8 @@ add_locked(struct berth_stats *s, const struct berth_stats_item *item, uint64_t 
     s->sum.requests++;
     s->sum.ok += item->result == 0;
     s->sum.canceled += item->result == -BERTH_ECANCELED || item->result == -BERTH_EDEADLINE;
-    s->sum.failed += item->result != 0 && item->result != -BERTH_ECANCELED &&
-                     item->result != -BERTH_EDEADLINE;
+    s->sum.failed +=
+        item->result != 0 && item->result != -BERTH_ECANCELED && item->result != -BERTH_EDEADLINE;
     s->sum.tokens_in += item->tokens_in;
     s->sum.tokens_out += item->tokens_out;
     s->sum.queue_ns += item->queue_ns;

@@ -12,7 +12,7 @@
  */
 struct berth_watchdog {
     pthread_t thread;
-    pthread_mutex_t mu; /* taken before a model's */
+    pthread_mutex_t mu;  /* taken before a model's */
     pthread_cond_t wake; /* on CLOCK_MONOTONIC */
     struct berth_model *models;
     atomic_uint_least64_t next_ns; /* when it wakes; written under mu */

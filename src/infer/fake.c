@@ -1,0 +1,611 @@
+#include "infer/fake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "infer/host.h"
+#include "infer/model.h"
+#include "obs/metrics.h"
+#include "plugin/plugins.h"
+#include "store/store.h"
+#include "wire/json.h"
+
+enum { SEQUENCES = 8 };
+
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static struct fake_seen seen;
+static bool run_open = true, load_open = true;
+
+struct sequence {
+    struct berth_request *r;
+    const struct berth_gen *gen;
+    size_t at;
+};
+
+struct berth_instance {
+    const struct berth_host *h;
+    struct berth_describe describe;
+    struct berth_tensor_spec in, out;
+    struct sequence seq[SEQUENCES];
+    size_t len;
+    bool running, cancelled; /* under mu */
+};
+
+/* ---- what the test says and sees ---- */
+
+void
+fake_reset(void)
+{
+    (void)pthread_mutex_lock(&mu);
+    seen = (struct fake_seen){0};
+    run_open = load_open = true;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mu);
+}
+
+void
+fake_gate_run(bool open)
+{
+    (void)pthread_mutex_lock(&mu);
+    run_open = open;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mu);
+}
+
+void
+fake_gate_load(bool open)
+{
+    (void)pthread_mutex_lock(&mu);
+    load_open = open;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mu);
+}
+
+struct fake_seen
+fake_seen(void)
+{
+    (void)pthread_mutex_lock(&mu);
+    struct fake_seen copy = seen;
+    (void)pthread_mutex_unlock(&mu);
+    return copy;
+}
+
+static void
+wait_until(const unsigned *counter, unsigned n, const char *what)
+{
+    struct timespec until;
+
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    (void)pthread_mutex_lock(&mu);
+    while (*counter < n) {
+        if (pthread_cond_timedwait(&changed, &mu, &until) == ETIMEDOUT) {
+            (void)pthread_mutex_unlock(&mu);
+            fail_msg("%u %s, waited for %u", *counter, what, n);
+        }
+    }
+    (void)pthread_mutex_unlock(&mu);
+}
+
+void
+fake_wait_runs(unsigned n)
+{
+    wait_until(&seen.runs, n, "runs");
+}
+
+void
+fake_wait_cancels(unsigned n)
+{
+    wait_until(&seen.cancels, n, "cancels");
+}
+
+void
+fake_wait_loads(unsigned n)
+{
+    wait_until(&seen.loads, n, "loads");
+}
+
+void
+fake_wait_unloads(unsigned n)
+{
+    wait_until(&seen.unloads, n, "unloads");
+}
+
+/* ---- the backend ---- */
+
+static int
+fake_load(const struct berth_host *h, const struct berth_load *how, struct berth_instance **ret,
+          struct berth_err *e)
+{
+    struct berth_instance *m = calloc(1, sizeof *m);
+    const char *batch = strstr(how->settings_json, "\"batch\":");
+    char path[600], text[4] = "";
+    struct stat st;
+
+    assert_non_null(m);
+    (void)pthread_mutex_lock(&mu);
+    seen.loads++;
+    (void)pthread_cond_broadcast(&changed);
+    while (!load_open)
+        (void)pthread_cond_wait(&changed, &mu);
+    (void)pthread_mutex_unlock(&mu);
+    (void)snprintf(path, sizeof path, "%s", how->path);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        (void)snprintf(path, sizeof path, "%s/m.fake", how->path);
+    FILE *f = fopen(path, "r");
+    if (f == NULL || fread(text, 1, 3, f) == 0 || strncmp(text, "bad", 3) == 0) {
+        if (f != NULL)
+            (void)fclose(f);
+        free(m);
+        return berth_err_set(e, BERTH_EINVAL, "%s: not a model", path);
+    }
+    (void)fclose(f);
+    m->h = h;
+    m->in =
+        (struct berth_tensor_spec){.name = "x", .dtype = BERTH_FP32, .rank = 2, .shape = {-1, 2}};
+    m->out = m->in;
+    m->out.name = "y";
+    m->describe = (struct berth_describe){
+        .struct_size = sizeof m->describe,
+        .tasks = BERTH_TASK_TENSOR | BERTH_TASK_COMPLETION,
+        .platform = "fake",
+        .inputs = &m->in,
+        .outputs = &m->out,
+        .input_count = 1,
+        .output_count = 1,
+        .batch_rows_max = batch != NULL ? (uint32_t)strtoul(batch + 8, NULL, 10) : 1000,
+        .sequence_max = SEQUENCES,
+        .context_len = 4096,
+    };
+    *ret = m;
+    return 0;
+}
+
+static void
+fake_unload(struct berth_instance *m)
+{
+    (void)pthread_mutex_lock(&mu);
+    seen.unloads++;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mu);
+    free(m);
+}
+
+static const struct berth_describe *
+fake_describe(const struct berth_instance *m)
+{
+    return &m->describe;
+}
+
+static bool
+all_cancelled(const struct berth_instance *m, struct berth_request *const reqs[], size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && m->h->cancelled(reqs[i]))
+        i++;
+    return i == n;
+}
+
+/* Wait for the gate; false when cancelled. */
+static bool
+pass(struct berth_instance *m, struct berth_request *const reqs[], size_t n)
+{
+    (void)pthread_mutex_lock(&mu);
+    if (seen.runs < 256)
+        seen.batches[seen.runs] = n;
+    seen.runs++;
+    m->running = true;
+    m->cancelled = all_cancelled(m, reqs, n);
+    (void)pthread_cond_broadcast(&changed);
+    while (!run_open && !m->cancelled)
+        (void)pthread_cond_wait(&changed, &mu);
+    bool cancelled = m->cancelled;
+    m->running = false;
+    (void)pthread_mutex_unlock(&mu);
+    return !cancelled;
+}
+
+static int
+fake_run(struct berth_instance *m, struct berth_request *const reqs[], size_t n,
+         struct berth_err *e)
+{
+    int r;
+
+    if (!pass(m, reqs, n))
+        return berth_err_set(e, BERTH_ECANCELED, "cut short");
+    for (size_t i = 0; i < n; i++) {
+        const struct berth_tensor *in = m->h->input(reqs[i], 0);
+        const float *x = in->bytes;
+        struct berth_tensor out = *in;
+        void *buf;
+        if (in->size > 0 && x[0] == 13.0f)
+            return berth_err_set(e, BERTH_EBACKEND, "13 brings bad luck");
+        out.name = "y";
+        if ((r = m->h->output(reqs[i], &out, &buf, e)) < 0)
+            return r;
+        if (in->size > 0 && x[0] == 14.0f) {
+            (m->h->fail)(reqs[i], BERTH_EINVAL, "14 is not liked");
+            continue;
+        }
+        for (size_t k = 0; k < in->size / sizeof *x; k++)
+            ((float *)buf)[k] = 2 * x[k];
+    }
+    return 0;
+}
+
+static void
+fake_cancel(struct berth_instance *m)
+{
+    (void)pthread_mutex_lock(&mu);
+    m->cancelled = m->running;
+    seen.cancels++;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mu);
+}
+
+static bool
+finish_if_over(struct berth_instance *m, struct sequence *s)
+{
+    struct berth_finish f = {.reason = s->at == s->gen->prompt_len ? BERTH_FINISH_STOP
+                                                                   : BERTH_FINISH_LENGTH,
+                             .prompt_tokens = (uint32_t)s->gen->prompt_len,
+                             .completion_tokens = (uint32_t)s->at};
+
+    if (m->h->cancelled(s->r)) {
+        (m->h->fail)(s->r, BERTH_ECANCELED, "nobody waits");
+        return true;
+    }
+    if (s->at < s->gen->prompt_len && (s->gen->max_tokens == 0 || s->at < s->gen->max_tokens))
+        return false;
+    m->h->finish(s->r, &f);
+    return true;
+}
+
+static int
+fake_step(struct berth_instance *m, struct berth_queue *q, struct berth_err *e)
+{
+    struct berth_request *r;
+
+    (void)pthread_mutex_lock(&mu);
+    seen.steps++;
+    while (!run_open)
+        (void)pthread_cond_wait(&changed, &mu);
+    (void)pthread_mutex_unlock(&mu);
+    while (m->len < SEQUENCES && (r = m->h->next(q)) != NULL)
+        m->seq[m->len++] = (struct sequence){.r = r, .gen = m->h->gen(r)};
+    (void)pthread_mutex_lock(&mu);
+    seen.in_hand_max = m->len > seen.in_hand_max ? m->len : seen.in_hand_max;
+    (void)pthread_mutex_unlock(&mu);
+    for (size_t i = 0; i < m->len;) {
+        struct sequence *s = &m->seq[i];
+        if (finish_if_over(m, s)) {
+            *s = m->seq[--m->len];
+            continue;
+        }
+        if (s->gen->prompt[s->at] == '!')
+            return berth_err_set(e, BERTH_EBACKEND, "the engine stumbled");
+        struct berth_delta d = {.text = s->gen->prompt + s->at, .text_len = 1, .token_count = 1};
+        m->h->emit(s->r, &d);
+        s->at++;
+        i++;
+    }
+    return (int)m->len;
+}
+
+static void
+fake_forget(struct berth_instance *m)
+{
+    m->len = 0;
+    (void)pthread_mutex_lock(&mu);
+    seen.resets++;
+    (void)pthread_mutex_unlock(&mu);
+}
+
+static uint64_t
+fake_memory(const struct berth_instance *m)
+{
+    (void)m;
+    return UINT64_C(1) << 40; /* more than a process grows in a test */
+}
+
+static const char *const suffixes[] = {".fake", NULL};
+static const struct berth_setting settings[] = {
+    {"batch", BERTH_SETTING_INT, 0, 1000, "1000", "rows at once"},
+    {"greedy", BERTH_SETTING_BOOL, 0, 0, "false", "nothing"},
+    {"scale", BERTH_SETTING_FLOAT, 0, 1, "1", "nothing"},
+    {NULL, BERTH_SETTING_INT, 0, 0, NULL, NULL},
+};
+const struct berth_backend_ops fake_ops = {
+    .abi = BERTH_BACKEND_ABI,
+    .struct_size = sizeof fake_ops,
+    .name = "fake",
+    .version = "1",
+    .suffixes = suffixes,
+    .settings = settings,
+    .load = fake_load,
+    .unload = fake_unload,
+    .describe = fake_describe,
+    .run = fake_run,
+    .step = fake_step,
+    .reset = fake_forget,
+    .cancel = fake_cancel,
+    .memory = fake_memory,
+};
+
+/* ---- clients ---- */
+
+static pthread_mutex_t clients_mu = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t clients_changed = PTHREAD_COND_INITIALIZER;
+
+static void
+on_done(struct berth_request *r)
+{
+    struct client *c = r->user;
+
+    assert_true(berth_loop_is_mine(r->loop));
+    (void)pthread_mutex_lock(&clients_mu);
+    c->done = true;
+    (void)pthread_cond_broadcast(&clients_changed);
+    (void)pthread_mutex_unlock(&clients_mu);
+}
+
+static void
+on_delta(struct berth_request *r, const struct berth_delta *d)
+{
+    struct client *c = r->user;
+
+    assert_false(c->done);
+    if (c->text_len + d->text_len < sizeof c->text) {
+        memcpy(c->text + c->text_len, d->text, d->text_len);
+        c->text_len += d->text_len;
+    }
+}
+
+static void
+client_init(struct client *c, struct berth_loop *l)
+{
+    memset(c, 0, sizeof *c);
+    c->r.loop = l;
+    c->r.user = c;
+    c->r.done = on_done;
+    berth_arena_init(&c->r.arena, 1 << 20);
+}
+
+void
+client_tensor(struct client *c, struct berth_loop *l, float value, int64_t rows)
+{
+    client_init(c, l);
+    for (size_t i = 0; i < 16; i++)
+        c->x[i] = value + (float)i;
+    c->input = (struct berth_tensor){.name = "x",
+                                     .dtype = BERTH_FP32,
+                                     .rank = 2,
+                                     .shape = {rows, 2},
+                                     .bytes = c->x,
+                                     .size = (size_t)rows * 2 * sizeof(float)};
+    c->r.task = BERTH_TASK_TENSOR;
+    c->r.inputs = &c->input;
+    c->r.input_count = 1;
+}
+
+void
+client_prompt(struct client *c, struct berth_loop *l, const char *prompt)
+{
+    client_init(c, l);
+    c->r.delta = on_delta;
+    c->r.task = BERTH_TASK_COMPLETION;
+    c->r.gen.prompt = prompt;
+    c->r.gen.prompt_len = strlen(prompt);
+}
+
+static void
+submit(void *arg)
+{
+    struct client *c = arg;
+
+    c->submitted = berth_model_submit(c->m, &c->r, &c->err);
+}
+
+void
+client_submit(struct client *c, struct berth_model *m)
+{
+    c->m = m;
+    berth_loop_call(c->r.loop, submit, c);
+}
+
+static void
+cancel(void *arg)
+{
+    struct client *c = arg;
+
+    berth_request_cancel(&c->r);
+}
+
+void
+client_cancel(struct client *c)
+{
+    berth_loop_call(c->r.loop, cancel, c);
+}
+
+void
+client_wait(struct client *c)
+{
+    struct timespec until;
+
+    assert_int_equal(c->submitted, 0);
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    (void)pthread_mutex_lock(&clients_mu);
+    while (!c->done) {
+        if (pthread_cond_timedwait(&clients_changed, &clients_mu, &until) == ETIMEDOUT) {
+            (void)pthread_mutex_unlock(&clients_mu);
+            fail_msg("no done() within 20 s");
+        }
+    }
+    (void)pthread_mutex_unlock(&clients_mu);
+}
+
+bool
+client_is_done(struct client *c)
+{
+    (void)pthread_mutex_lock(&clients_mu);
+    bool done = c->done;
+    (void)pthread_mutex_unlock(&clients_mu);
+    return done;
+}
+
+void
+client_fini(struct client *c)
+{
+    berth_arena_fini(&c->r.arena);
+}
+
+/* ---- everything around ---- */
+
+void
+bench_open(struct bench *b, const struct berth_batch_conf *batch, uint32_t models_max,
+           const char *store_path)
+{
+    struct berth_err e = {""};
+    int r = store_path != NULL ? berth_store_open_sqlite(store_path, &b->store, &e)
+                               : berth_store_open_memory(&b->store, &e);
+
+    if (r < 0)
+        fail_msg("%s", e.msg);
+    const struct berth_registry_conf conf = {.store = b->store,
+                                             .plugins = b->plugins,
+                                             .metrics = b->metrics,
+                                             .models_max = models_max,
+                                             .cores = 2,
+                                             .loaders = 2,
+                                             .batch = *batch};
+    if (berth_registry_new(&conf, &b->g, &e) < 0)
+        fail_msg("%s", e.msg);
+}
+
+void
+bench_init(struct bench *b, const struct berth_batch_conf *batch, uint32_t models_max,
+           const char *store_path)
+{
+    struct berth_err e = {""};
+
+    fake_reset();
+    memset(b, 0, sizeof *b);
+    (void)snprintf(b->dir, sizeof b->dir, "/tmp/berth-infer-XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    b->metrics = berth_metrics_new();
+    assert_non_null(b->metrics);
+    assert_int_equal(berth_plugins_new(NULL, berth_host_calls(), &b->plugins, &e), 0);
+    assert_int_equal(berth_plugins_add(b->plugins, &fake_ops, &e), 0);
+    assert_int_equal(berth_loop_new("test", &b->loop, &e), 0);
+    bench_open(b, batch, models_max, store_path);
+}
+
+void
+bench_close(struct bench *b)
+{
+    berth_registry_free(b->g);
+    berth_store_close(b->store);
+    b->g = NULL;
+    b->store = NULL;
+}
+
+void
+bench_fini(struct bench *b)
+{
+    char command[128];
+
+    bench_close(b);
+    berth_loop_free(b->loop);
+    berth_plugins_free(b->plugins);
+    berth_metrics_free(b->metrics);
+    (void)snprintf(command, sizeof command, "rm -r %s", b->dir);
+    assert_int_equal(system(command), 0);
+    struct fake_seen s = fake_seen();
+    assert_true(s.unloads <= s.loads);
+}
+
+const char *
+bench_file(struct bench *b, const char *name, const char *text)
+{
+    static char path[256]; /* of the last call: tests use one at a time */
+    char *at = path + snprintf(path, sizeof path, "%s/", b->dir);
+
+    (void)snprintf(at, sizeof path - (size_t)(at - path), "%s", name);
+    for (at = strchr(at, '/'); at != NULL; at = strchr(at + 1, '/')) {
+        *at = '\0';
+        (void)mkdir(path, 0700);
+        *at = '/';
+    }
+    if (text != NULL) {
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        (void)fputs(text, f);
+        (void)fclose(f);
+    }
+    return path;
+}
+
+int
+bench_register(struct bench *b, const char *name, const char *path, const char *config,
+               struct berth_err *e)
+{
+    const struct berth_json *v = NULL;
+    struct berth_arena a;
+    char id[BERTH_UUID_TEXT];
+
+    berth_arena_init(&a, 1 << 20);
+    if (config != NULL)
+        assert_int_equal(berth_json_parse(&a, config, strlen(config), NULL, &v, e), 0);
+    const struct berth_model_spec spec = {.name = name, .path = path, .config = v};
+    int r = berth_registry_register(b->g, &spec, id, e);
+    berth_arena_fini(&a);
+    return r;
+}
+
+void
+bench_wait_state(struct bench *b, const char *name, enum berth_model_state state)
+{
+    uint64_t end = berth_now_ns() + 20 * BERTH_S;
+
+    for (;;) {
+        struct berth_model_info info;
+        struct berth_arena a;
+        struct berth_err e = {""};
+        berth_arena_init(&a, 4 << 20);
+        int r = berth_registry_info(b->g, &a, berth_slice_of(name), &info, &e);
+        enum berth_model_state now = r == 0 ? info.state : BERTH_MODEL_STATE_COUNT;
+        if (now != state && berth_now_ns() > end)
+            fail_msg("%s is %s (%s), waited for %s", name,
+                     r == 0 ? berth_model_state_name(now) : e.msg, r == 0 ? info.why : "",
+                     berth_model_state_name(state));
+        berth_arena_fini(&a);
+        if (now == state)
+            return;
+        (void)usleep(1000); /* nothing to wait on from outside: a condition with a deadline */
+    }
+}
+
+struct berth_model *
+bench_find(struct bench *b, const char *name)
+{
+    struct berth_model *m = NULL;
+    struct berth_err e = {""};
+
+    if (berth_registry_find(b->g, berth_slice_of(name), (struct berth_slice){NULL, 0}, &m, &e) < 0)
+        fail_msg("%s", e.msg);
+    return m;
+}

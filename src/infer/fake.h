@@ -1,0 +1,86 @@
+#ifndef BERTH_FAKE_H
+#define BERTH_FAKE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <berth/backend.h>
+
+#include "infer/registry.h"
+#include "infer/request.h"
+
+/*
+ * For tests: a backend whose engine does what the test says, and a client that waits.
+ *
+ * Files *.fake are its models; one whose text starts with "bad" does not load.  Tensors: input x
+ * FP32 [-1,2], output y = 2 x.  A request with a 13 fails its whole batch, one with a 14 itself
+ * alone.  Sequences: each step says one character of each prompt; a prompt with '!' fails the step
+ * that comes to it.
+ */
+extern const struct berth_backend_ops fake_ops;
+
+/* What the engines have seen, all of them together. */
+struct fake_seen {
+    unsigned runs, cancels, loads, unloads, resets, steps;
+    size_t batches[256]; /* of the first runs */
+    size_t in_hand_max;
+};
+void fake_reset(void);
+/* Closed: run(), step() and load() wait until it is opened (or run() is cancelled). */
+void fake_gate_run(bool open);
+void fake_gate_load(bool open);
+struct fake_seen fake_seen(void);
+/* Until at least so many runs (begun), cancels, loads (begun) or steps; fails the test after 20 s.
+ */
+void fake_wait_runs(unsigned n);
+void fake_wait_cancels(unsigned n);
+void fake_wait_loads(unsigned n);
+void fake_wait_unloads(unsigned n);
+
+/* A request with a client that waits for it. */
+struct client {
+    struct berth_request r;
+    struct berth_model *m;
+    float x[16];
+    struct berth_tensor input;
+    char text[4096];
+    size_t text_len;
+    int submitted; /* what berth_model_submit() said */
+    struct berth_err err;
+    bool done;
+};
+void client_tensor(struct client *c, struct berth_loop *l, float value, int64_t rows);
+void client_prompt(struct client *c, struct berth_loop *l, const char *prompt);
+void client_submit(struct client *c, struct berth_model *m); /* on its loop; asserts nothing */
+void client_cancel(struct client *c);
+void client_wait(struct client *c);
+bool client_is_done(struct client *c);
+void client_fini(struct client *c);
+
+/* A registry with everything around it; the store is in memory unless path is given. */
+struct bench {
+    struct berth_store *store;
+    struct berth_plugins *plugins;
+    struct berth_metrics *metrics;
+    struct berth_registry *g;
+    struct berth_loop *loop;
+    char dir[64];
+};
+void bench_init(struct bench *b, const struct berth_batch_conf *batch, uint32_t models_max,
+                const char *store_path);
+void bench_fini(struct bench *b);
+/* Only the registry and the store, as a restart would. */
+void bench_close(struct bench *b);
+void bench_open(struct bench *b, const struct berth_batch_conf *batch, uint32_t models_max,
+                const char *store_path);
+/* DIR/name with this text; folders are made. */
+const char *bench_file(struct bench *b, const char *name, const char *text);
+/* Register; config as JSON text or NULL. */
+int bench_register(struct bench *b, const char *name, const char *path, const char *config,
+                   struct berth_err *e);
+/* Wait until the model's state is this; fails the test after 20 s. */
+void bench_wait_state(struct bench *b, const char *name, enum berth_model_state state);
+struct berth_model *bench_find(struct bench *b, const char *name);
+
+#endif
