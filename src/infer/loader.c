@@ -78,6 +78,17 @@ berth_plan_wants(const struct berth_plan *p, const struct berth_version_dir *dir
     return false;
 }
 
+void
+berth_slot_set_last(struct berth_slot *s, struct berth_model *m)
+{
+    if (m != NULL)
+        (void)atomic_fetch_add(&m->kept, 1);
+    if (s->last != NULL)
+        (void)atomic_fetch_sub(&s->last->kept, 1);
+    berth_model_unref(s->last);
+    s->last = m;
+}
+
 static int
 compare_slots(const void *a, const void *b)
 {
@@ -98,7 +109,7 @@ berth_entry_plan_locked(struct berth_entry *x, const struct berth_plan *p)
         for (size_t k = 0; k < p->dirs.len; k++)
             s->on_disk = s->on_disk || strcmp(p->dirs.at[k].label, s->dir.label) == 0;
         if (!s->on_disk && s->serving == NULL) {
-            berth_model_unref(s->last);
+            berth_slot_set_last(s, NULL);
             continue;
         }
         x->slots[kept++] = *s;
@@ -265,8 +276,7 @@ publish(struct berth_registry *g, struct berth_entry *x, const char *label, uint
         struct berth_slot *s = &x->slots[i];
         if (strcmp(s->dir.label, label) != 0)
             continue;
-        berth_model_unref(s->last);
-        s->last = m;
+        berth_slot_set_last(s, m);
         s->generation = generation;
         if (ready) {
             old = take_serving_locked(s);
@@ -358,7 +368,7 @@ berth_entry_free(struct berth_entry *x)
 {
     for (size_t i = 0; i < x->slot_len; i++) {
         berth_assert(x->slots[i].serving == NULL);
-        berth_model_unref(x->slots[i].last);
+        berth_slot_set_last(&x->slots[i], NULL);
     }
     berth_stats_unref(x->stats);
     struct berth_arena arena = x->arena;

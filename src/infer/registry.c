@@ -309,6 +309,32 @@ berth_registry_register(struct berth_registry *g, const struct berth_model_spec 
     return 0;
 }
 
+int
+berth_registry_register_broken(struct berth_registry *g, const struct berth_model_spec *spec,
+                               const char *why)
+{
+    struct berth_entry *x;
+    int r = check_name(spec->name, NULL);
+
+    if (r < 0 || (r = entry_new(spec, &x, NULL)) < 0)
+        return r;
+    x->wish = x->achieved = 0;
+    x->ephemeral = true;
+    (void)snprintf(x->why, sizeof x->why, "%s", why);
+    (void)pthread_mutex_lock(&g->change_mu);
+    if ((r = check_room(g, x->name, NULL)) == 0) {
+        (void)pthread_rwlock_wrlock(&g->lock);
+        put_tables_locked(g, x);
+        (void)pthread_rwlock_unlock(&g->lock);
+    }
+    (void)pthread_mutex_unlock(&g->change_mu);
+    if (r < 0)
+        berth_entry_free(x);
+    else
+        berth_registry_count_states(g);
+    return r;
+}
+
 /* ---- changing ---- */
 
 enum change { LOAD, UNLOAD, FORGET };
