@@ -27,8 +27,9 @@ struct ort_port {
     const char *symbols[BERTH_RANK_MAX]; /* a varying dimension's name; "" when it has none */
     /* Outputs only: where a varying dimension's length is to be read, as input * RANK_MAX + dim. */
     uint32_t from[BERTH_RANK_MAX];
-    bool known;   /* every dimension is fixed or can be read from the inputs */
-    bool checked; /* and a run has shown that the model keeps to it */
+    bool known;                   /* every dimension is fixed or can be read from the inputs */
+    bool checked;                 /* and a run has given the shape `seen` as expected */
+    int64_t seen[BERTH_RANK_MAX]; /* the instance's thread only, as `checked` */
 };
 
 struct berth_instance {

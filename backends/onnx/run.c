@@ -113,8 +113,8 @@ predict(const struct berth_instance *m, const struct ort_port *out, struct berth
     return true;
 }
 
-/* Let the engine write where the host wants it, once the model has been seen to keep to its
- * declared shapes: the engine refuses a buffer of another shape, and the run would be lost. */
+/* Let the engine write where the host wants it, once a run has shown that the model gives this
+ * shape: the engine refuses a buffer of another one, and the run would be lost. */
 static int
 place_output(struct berth_instance *m, const struct ort_port *out, struct berth_request *r,
              OrtValue **ret, struct berth_err *e)
@@ -123,7 +123,8 @@ place_output(struct berth_instance *m, const struct ort_port *out, struct berth_
     void *buf;
     int rc;
 
-    if (!out->checked || !predict(m, out, &t) || t.size == 0)
+    if (!out->checked || !predict(m, out, &t) || t.size == 0 ||
+        memcmp(t.shape, out->seen, t.rank * sizeof t.shape[0]) != 0)
         return 0;
     rc = m->h->output(r, &t, &buf, e);
     if (rc < 0)
@@ -147,6 +148,7 @@ give_output(struct berth_instance *m, struct ort_port *out, OrtValue *v, struct 
         out->checked =
             guess.rank == t.rank && memcmp(guess.shape, t.shape, t.rank * sizeof t.shape[0]) == 0;
         out->known = out->checked;
+        memcpy(out->seen, t.shape, sizeof out->seen);
     }
     return ort_value_give(m, out, v, &t, 0, -1, r, e);
 }

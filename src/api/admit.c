@@ -3,26 +3,14 @@
 #include <string.h>
 #include <strings.h>
 
-#include <openssl/crypto.h>
-#include <openssl/sha.h>
-
 #include "api/errors.h"
+#include "net/digest.h"
 #include "net/server.h"
 
-_Static_assert(BERTH_SHA256_HEX == 2 * SHA256_DIGEST_LENGTH + 1, "hex text of a SHA-256");
-
 void
-berth_api_key_hash(const char *key, size_t len, char ret[BERTH_SHA256_HEX])
+berth_api_key_hash(const char *key, size_t len, char ret[BERTH_DIGEST_HEX])
 {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char sum[SHA256_DIGEST_LENGTH];
-
-    (void)SHA256((const unsigned char *)key, len, sum);
-    for (size_t i = 0; i < sizeof sum; i++) {
-        ret[2 * i] = digits[sum[i] >> 4];
-        ret[2 * i + 1] = digits[sum[i] & 15];
-    }
-    ret[2 * sizeof sum] = '\0';
+    berth_digest_of(key, len, ret);
 }
 
 void
@@ -60,12 +48,12 @@ berth_admit_key(const struct berth_exchange *x)
 uint32_t
 berth_admit_scopes(const struct berth_admit *a, struct berth_slice key)
 {
-    char hash[BERTH_SHA256_HEX];
+    char sum[BERTH_DIGEST_HEX];
     uint32_t scopes = 0;
 
-    berth_api_key_hash(key.at, key.len, hash);
+    berth_digest_of(key.at, key.len, sum);
     for (size_t i = 0; i < a->key_count; i++) {
-        if (CRYPTO_memcmp(hash, a->keys[i].sha256_hex, BERTH_SHA256_HEX) == 0)
+        if (berth_digest_equal(sum, a->keys[i].sha256_hex, sizeof sum))
             scopes |= a->keys[i].scopes;
     }
     return scopes;

@@ -37,12 +37,15 @@ series(struct berth_api *api, _Atomic(struct berth_series *) *kept, enum berth_f
 }
 
 void
-berth_api_count_error(struct berth_api *api, int code)
+berth_api_count_error(struct berth_api *api, const struct berth_fault *f)
 {
-    const struct berth_error_look *look = berth_error_look(code);
-    const char *const labels[] = {look->unimodel, NULL};
+    const struct berth_error_look *look = berth_error_look(f->code);
+    const char *const labels[] = {f->kind != NULL ? f->kind : look->unimodel, NULL};
+    _Atomic(struct berth_series *) none = NULL;
 
-    berth_series_add(series(api, &api->errors[look->code], BERTH_METRIC_ERRORS, labels), 1);
+    berth_series_add(series(api, f->kind != NULL ? &none : &api->errors[look->code],
+                            BERTH_METRIC_ERRORS, labels),
+                     1);
 }
 
 static void
@@ -112,7 +115,7 @@ job_post(struct berth_call *c)
     berth_exchange_ref(c->x);
     c->off_loop = true;
     (void)pthread_mutex_lock(&api->mu);
-    taken = api->job_count < JOBS_MAX;
+    taken = api->job_count < JOBS_MAX && !api->stop;
     if (taken) {
         api->job_count++;
         *api->jobs_last = c;
@@ -124,7 +127,8 @@ job_post(struct berth_call *c)
         struct berth_exchange *x = c->x;
 
         c->off_loop = false;
-        berth_call_fail(c, -BERTH_EAGAIN, NULL, "too many changes wait already; try again");
+        berth_call_fail(c, -BERTH_EAGAIN, NULL,
+                        "too many changes wait already, or the server is stopping; try again");
         berth_exchange_unref(x);
     }
 }
@@ -354,15 +358,16 @@ api_ended(void *arg, struct berth_exchange *x)
     const struct berth_call *c = x->user;
     const enum berth_dialect d = c != NULL ? c->dialect : BERTH_DIALECT_ADMIN;
     const double seconds = (double)(berth_now_ns() - x->begin_ns) / 1e9;
+    const uint16_t status = x->status != 0 ? x->status : 499; /* the client left first */
 
-    count_answer(api, d, x->status, seconds);
+    count_answer(api, d, status, seconds);
     if (!api->conf.access_log && !berth_log_wanted(BERTH_LOG_DEBUG))
         return;
     berth_log(api->conf.access_log ? BERTH_LOG_INFO : BERTH_LOG_DEBUG,
               "%.*s %.*s %u %" PRIu64 " bytes %.3f ms from %s id %s", (int)x->method.len,
               x->method.at != NULL ? x->method.at : "", (int)x->path.len,
-              x->path.at != NULL ? x->path.at : "", x->status, x->answer_bytes, seconds * 1e3,
-              x->peer, c != NULL ? c->id : "-");
+              x->path.at != NULL ? x->path.at : "", status, x->answer_bytes, seconds * 1e3, x->peer,
+              c != NULL ? c->id : "-");
 }
 
 struct berth_server_app
@@ -389,7 +394,7 @@ copy_conf(struct berth_api *api, const struct berth_api_conf *conf, struct berth
         return berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
     for (size_t i = 0; i < conf->key_count; i++) {
         keys[i] = conf->keys[i];
-        if (strspn(keys[i].sha256_hex, "0123456789abcdef") != BERTH_SHA256_HEX - 1)
+        if (strspn(keys[i].sha256_hex, "0123456789abcdef") != BERTH_DIGEST_HEX - 1)
             return berth_err_set(e, BERTH_ECONFIG,
                                  "security.api_keys[%zu]: must be a SHA-256 in lower-case hex", i);
         if (keys[i].scopes == 0)
@@ -445,17 +450,24 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
 }
 
 void
+berth_api_stop(struct berth_api *api)
+{
+    if (api == NULL || !api->worker_started)
+        return;
+    (void)pthread_mutex_lock(&api->mu);
+    api->stop = true;
+    (void)pthread_cond_signal(&api->wake);
+    (void)pthread_mutex_unlock(&api->mu);
+    (void)pthread_join(api->worker, NULL);
+    api->worker_started = false;
+}
+
+void
 berth_api_free(struct berth_api *api)
 {
     if (api == NULL)
         return;
-    if (api->worker_started) {
-        (void)pthread_mutex_lock(&api->mu);
-        api->stop = true;
-        (void)pthread_cond_signal(&api->wake);
-        (void)pthread_mutex_unlock(&api->mu);
-        (void)pthread_join(api->worker, NULL);
-    }
+    berth_api_stop(api);
     (void)pthread_cond_destroy(&api->wake);
     (void)pthread_mutex_destroy(&api->mu);
     berth_arena_fini(&api->arena);

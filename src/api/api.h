@@ -8,6 +8,7 @@
 
 #include <berth/err.h>
 
+#include "net/digest.h"
 #include "net/server.h"
 
 struct berth_metrics;
@@ -31,15 +32,14 @@ enum berth_scope {
     BERTH_SCOPE_INFER = 1u << 1,
     BERTH_SCOPE_MANAGE = 1u << 2,
 };
-enum { BERTH_SHA256_HEX = 65 };
 
 struct berth_api_key {
-    char sha256_hex[BERTH_SHA256_HEX]; /* of the key's text, in lower case, NUL-ended */
+    char sha256_hex[BERTH_DIGEST_HEX]; /* of the key's text, in lower case */
     uint32_t scopes;                   /* of enum berth_scope */
 };
 
-/* The hash a key is kept as. */
-void berth_api_key_hash(const char *key, size_t len, char ret[BERTH_SHA256_HEX]);
+/* The hash that a key of len bytes is kept as. */
+void berth_api_key_hash(const char *key, size_t len, char ret[BERTH_DIGEST_HEX]);
 
 /* berth_listen_conf.tag: what a port answers. */
 enum berth_api_listener {
@@ -79,7 +79,10 @@ struct berth_api_conf {
  * not on this machine, and to web pages of other origins that are not listed by name.
  */
 int berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct berth_err *e);
-/* After berth_server_free(), before the loops go.  NULL is fine. */
+/* Finish what runs on the api's own thread and refuse more of it: after berth_server_drain(),
+ * before berth_registry_free().  Idempotent; not from a loop. */
+void berth_api_stop(struct berth_api *api);
+/* Stopped first.  After berth_server_free(), before the loops go.  NULL is fine. */
 void berth_api_free(struct berth_api *api);
 struct berth_server_app berth_api_app(struct berth_api *api);
 

@@ -1,11 +1,10 @@
-#include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/num.h"
-#include "net/server_priv.h"
+#include "net/h2_priv.h"
 
 /*
  * HTTP/2 on a connection.  nghttp2 turns bytes into frames and keeps the flow control; here are
@@ -28,48 +27,6 @@ enum {
     COST_INVALID = 5,
 };
 
-struct stream {
-    TAILQ_ENTRY(stream) all;
-    struct berth_conn *conn;
-    struct berth_xchg *x; /* the stream is in its arena */
-    int32_t id;
-    size_t head_bytes, header_room;
-    struct berth_http1_fault fault; /* of the head; status 0: none */
-    int64_t content_length;         /* -1: not known */
-    bool remote_ended;              /* the request is complete */
-    bool deferred;                  /* nghttp2 waits for resume_data */
-    bool end;                       /* nothing comes behind out and tail */
-    size_t linger_left;             /* bytes still dropped behind the answer; 0: not lingering */
-    uint64_t deadline_ns;           /* of the body, or of the reader */
-    struct berth_outbuf out;
-    struct berth_slice tail;
-};
-
-TAILQ_HEAD(stream_list, stream);
-
-struct berth_h2 {
-    nghttp2_session *session;
-    struct stream_list streams;
-    int64_t points;
-    uint64_t points_ns;        /* when they were last topped up */
-    uint64_t idle_ns;          /* since when no stream is open; 0: some are */
-    uint64_t block_ns;         /* since when a header block is incomplete; 0: none is */
-    size_t block_bytes;        /* of it */
-    bool calmed, going, fatal; /* told ENHANCE_YOUR_CALM; told GOAWAY; nghttp2 gave up */
-};
-
-static uint64_t
-now(const struct berth_conn *c)
-{
-    return berth_loop_now_ns(c->nl->loop);
-}
-
-static const struct berth_server_conf *
-conf(const struct berth_conn *c)
-{
-    return &c->nl->server->conf;
-}
-
 /* ---- a peer that wastes our time ---- */
 
 static void
@@ -88,12 +45,12 @@ static void
 charge(struct berth_conn *c, int64_t cost)
 {
     struct berth_h2 *h = c->h2;
-    uint64_t passed_ns = now(c) - h->points_ns;
+    uint64_t passed_ns = berth_h2_now(c) - h->points_ns;
 
     if (passed_ns >= BERTH_S) {
         h->points += (int64_t)(passed_ns / BERTH_S) * CALM_POINTS_PER_S;
         h->points = h->points < CALM_POINTS ? h->points : CALM_POINTS;
-        h->points_ns = now(c);
+        h->points_ns = berth_h2_now(c);
     }
     h->points -= cost;
     if (h->points < 0)
@@ -102,21 +59,21 @@ charge(struct berth_conn *c, int64_t cost)
 
 /* ---- requests ---- */
 
-static struct stream *
+static struct berth_h2_stream *
 stream_of(nghttp2_session *session, int32_t id)
 {
     return nghttp2_session_get_stream_user_data(session, id);
 }
 
 static void
-refuse(struct stream *st, uint16_t status, const char *why)
+refuse(struct berth_h2_stream *st, uint16_t status, const char *why)
 {
     st->deadline_ns = 0;
     berth_xchg_refuse(st->x, status, why);
 }
 
 static void
-handle(struct stream *st)
+handle(struct berth_h2_stream *st)
 {
     st->remote_ended = true;
     st->deadline_ns = 0;
@@ -134,18 +91,20 @@ on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *use
     struct berth_conn *c = user;
     struct berth_h2 *h = c->h2;
 
-    h->block_ns = now(c);
+    h->block_ns = berth_h2_now(c);
     h->block_bytes = 0;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     struct berth_xchg *x = berth_xchg_new(c, berth_now_ns());
-    struct stream *st = x != NULL ? BERTH_NEW(&x->pub.arena, struct stream) : NULL;
+    struct berth_h2_stream *st =
+        x != NULL ? BERTH_NEW(&x->pub.arena, struct berth_h2_stream) : NULL;
     if (st == NULL) {
         if (x != NULL)
             berth_xchg_sent(x);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    *st = (struct stream){.conn = c, .x = x, .id = frame->hd.stream_id, .content_length = -1};
+    *st = (struct berth_h2_stream){
+        .conn = c, .x = x, .id = frame->hd.stream_id, .content_length = -1};
     x->stream = st;
     TAILQ_INSERT_TAIL(&h->streams, st, all);
     h->idle_ns = 0;
@@ -155,7 +114,7 @@ on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *use
 }
 
 static bool
-add_header(struct stream *st, struct berth_slice name, struct berth_slice value)
+add_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_slice value)
 {
     struct berth_exchange *x = &st->x->pub;
 
@@ -186,7 +145,7 @@ set_path(struct berth_exchange *x, struct berth_slice url)
 
 /* nghttp2 has checked characters, order and presence of what begins with a colon. */
 static bool
-take_header(struct stream *st, struct berth_slice name, struct berth_slice value)
+take_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_slice value)
 {
     struct berth_exchange *x = &st->x->pub;
 
@@ -211,7 +170,7 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *n
           size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
     struct berth_conn *c = user;
-    struct stream *st = stream_of(session, frame->hd.stream_id);
+    struct berth_h2_stream *st = stream_of(session, frame->hd.stream_id);
 
     if (st == NULL || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0; /* trailers: nothing here wants them */
@@ -223,8 +182,8 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *n
         st->fault = (struct berth_http1_fault){414, "the URL is too long"};
         return 0;
     }
-    if (st->head_bytes > conf(c)->head_bytes_max ||
-        st->x->pub.header_count >= conf(c)->header_count_max) {
+    if (st->head_bytes > berth_h2_conf(c)->head_bytes_max ||
+        st->x->pub.header_count >= berth_h2_conf(c)->header_count_max) {
         st->fault =
             (struct berth_http1_fault){431, "the request's headers are too long or too many"};
         return 0;
@@ -248,7 +207,7 @@ on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const ui
 }
 
 static void
-begin(struct stream *st, bool ended)
+begin(struct berth_h2_stream *st, bool ended)
 {
     struct berth_conn *c = st->conn;
     struct berth_xchg *x = st->x;
@@ -282,7 +241,7 @@ begin(struct stream *st, bool ended)
     else if (ended)
         handle(st);
     else
-        st->deadline_ns = now(c) + conf(c)->body_timeout_ns;
+        st->deadline_ns = berth_h2_now(c) + berth_h2_conf(c)->body_timeout_ns;
 }
 
 static int
@@ -290,7 +249,7 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t
               void *user)
 {
     struct berth_conn *c = user;
-    struct stream *st = stream_of(session, id);
+    struct berth_h2_stream *st = stream_of(session, id);
 
     if (st == NULL)
         return 0;
@@ -301,7 +260,7 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t
     }
     if (st->x->answer != BERTH_ANSWER_NONE)
         return 0;
-    st->deadline_ns = now(c) + conf(c)->body_timeout_ns;
+    st->deadline_ns = berth_h2_now(c) + berth_h2_conf(c)->body_timeout_ns;
     if (berth_xchg_body_put(st->x, at, len) < 0)
         refuse(st, 413, "the body is too large");
     return 0;
@@ -311,7 +270,7 @@ static int
 on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct berth_conn *c = user;
-    struct stream *st = stream_of(session, frame->hd.stream_id);
+    struct berth_h2_stream *st = stream_of(session, frame->hd.stream_id);
     bool ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 
     switch (frame->hd.type) {
@@ -357,7 +316,7 @@ on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error
 static int
 on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
-    struct stream *st = stream_of(session, frame->hd.stream_id);
+    struct berth_h2_stream *st = stream_of(session, frame->hd.stream_id);
 
     if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
         charge(user, COST_RESET);
@@ -365,20 +324,20 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
         (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
         st->linger_left = BERTH_LINGER_BYTES_MAX;
-        st->deadline_ns = now(user) + BERTH_LINGER_NS;
+        st->deadline_ns = berth_h2_now(user) + BERTH_LINGER_NS;
     }
     return 0;
 }
 
 static void
-stream_close(struct stream *st)
+stream_close(struct berth_h2_stream *st)
 {
     struct berth_conn *c = st->conn;
     struct berth_xchg *x = st->x;
 
     TAILQ_REMOVE(&c->h2->streams, st, all);
     if (TAILQ_EMPTY(&c->h2->streams))
-        c->h2->idle_ns = now(c);
+        c->h2->idle_ns = berth_h2_now(c);
     berth_outbuf_drop(&st->out, &c->nl->bufs);
     x->stream = NULL;
     if (x->answer == BERTH_ANSWER_ENDED)
@@ -390,169 +349,11 @@ stream_close(struct stream *st)
 static int
 on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *user)
 {
-    struct stream *st = stream_of(session, id);
+    struct berth_h2_stream *st = stream_of(session, id);
 
     if (st != NULL)
         stream_close(st);
     return 0;
-}
-
-/* ---- answers ---- */
-
-static ssize_t
-read_data(nghttp2_session *session, int32_t id, uint8_t *at, size_t room, uint32_t *flags,
-          nghttp2_data_source *source, void *user)
-{
-    struct berth_conn *c = user;
-    struct stream *st = source->ptr;
-    size_t n = berth_outbuf_left(&st->out) > 0 ? berth_outbuf_left(&st->out) : st->tail.len;
-
-    n = n < room ? n : room;
-    if (n > 0 && berth_outbuf_left(&st->out) > 0) {
-        memcpy(at, st->out.at + st->out.sent, n);
-        berth_outbuf_consume(&st->out, &c->nl->bufs, n);
-    } else if (n > 0) {
-        memcpy(at, st->tail.at, n);
-        st->tail.at += n;
-        st->tail.len -= n;
-    }
-    bool more = berth_outbuf_left(&st->out) + st->tail.len > 0;
-    st->deadline_ns = more ? now(c) + conf(c)->write_timeout_ns : 0;
-    if (!more && st->end) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    } else if (n == 0) {
-        st->deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    return (ssize_t)n;
-}
-
-static nghttp2_nv
-nv_of(struct berth_slice name, struct berth_slice value)
-{
-    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.at,
-                        .value = (uint8_t *)(uintptr_t)value.at,
-                        .namelen = name.len,
-                        .valuelen = value.len};
-}
-
-static struct berth_slice
-number_of(uint64_t n, char text[24])
-{
-    char *p = text + 24;
-
-    do
-        *--p = (char)('0' + n % 10);
-    while ((n /= 10) > 0);
-    return (struct berth_slice){p, (size_t)(text + 24 - p)};
-}
-
-/* The answer's head; a body of data frames follows when with_body. */
-static void
-put_head(struct stream *st, const char *type, bool known, uint64_t len, bool with_body)
-{
-    struct berth_conn *c = st->conn;
-    struct berth_xchg *x = st->x;
-    const struct berth_slice date = berth_net_date(c->nl); /* "date: VALUE\r\n" */
-    char status[24], length[24];
-    size_t room = 4, n = 0;
-
-    for (const struct berth_added *a = x->added; a != NULL; a = a->next)
-        room++;
-    nghttp2_nv *nva = calloc(room, sizeof *nva); /* the exchange's own memory may be used up */
-    if (nva == NULL) {
-        berth_conn_break(c);
-        return;
-    }
-    nva[n++] = nv_of(BERTH_SLICE(":status"), number_of(x->pub.status, status));
-    nva[n++] = nv_of(BERTH_SLICE("date"), (struct berth_slice){date.at + 6, date.len - 8});
-    if (type != NULL)
-        nva[n++] = nv_of(BERTH_SLICE("content-type"), berth_slice_of(type));
-    if (known)
-        nva[n++] = nv_of(BERTH_SLICE("content-length"), number_of(len, length));
-    for (const struct berth_added *a = x->added; a != NULL; a = a->next)
-        nva[n++] = nv_of(a->name, a->value);
-    const nghttp2_data_provider data = {.source.ptr = st, .read_callback = read_data};
-    if (nghttp2_submit_response(c->h2->session, st->id, nva, n, with_body ? &data : NULL) != 0)
-        berth_conn_break(c);
-    free(nva);
-    st->deadline_ns = now(c) + conf(c)->write_timeout_ns;
-    berth_conn_work_later(c);
-}
-
-static bool
-status_has_body(uint16_t status)
-{
-    return status != 204 && status != 304;
-}
-
-static void
-h2_reply(struct berth_xchg *x, const char *type, const void *body, size_t len)
-{
-    struct stream *st = x->stream;
-    bool with_body = len > 0 && !x->is_head && status_has_body(x->pub.status);
-
-    if (with_body)
-        st->tail = (struct berth_slice){body, len};
-    st->end = true;
-    put_head(st, type, status_has_body(x->pub.status), len, with_body);
-}
-
-static void
-h2_start(struct berth_xchg *x, const char *type)
-{
-    if (!status_has_body(x->pub.status))
-        x->is_head = true; /* writes are dropped */
-    put_head(x->stream, type, false, 0, !x->is_head);
-}
-
-static void
-wake(struct stream *st)
-{
-    if (st->deferred) {
-        st->deferred = false;
-        (void)nghttp2_session_resume_data(st->conn->h2->session, st->id);
-    }
-    berth_conn_work_later(st->conn);
-}
-
-static int
-h2_write(struct berth_xchg *x, const void *bytes, size_t len)
-{
-    struct stream *st = x->stream;
-    struct berth_conn *c = st->conn;
-
-    if (c->broken)
-        return -BERTH_ECANCELED;
-    if (berth_outbuf_left(&st->out) > conf(c)->unsent_bytes_max)
-        return -BERTH_EAGAIN;
-    if (!berth_outbuf_put(&st->out, &c->nl->bufs, bytes, len)) {
-        berth_conn_break(c);
-        return -BERTH_ECANCELED;
-    }
-    if (st->deadline_ns == 0)
-        st->deadline_ns = now(c) + conf(c)->write_timeout_ns;
-    wake(st);
-    return 0;
-}
-
-static void
-h2_end(struct berth_xchg *x)
-{
-    struct stream *st = x->stream;
-
-    st->end = true;
-    wake(st);
-}
-
-static void
-h2_abort(struct berth_xchg *x)
-{
-    struct stream *st = x->stream;
-
-    (void)nghttp2_submit_rst_stream(st->conn->h2->session, NGHTTP2_FLAG_NONE, st->id,
-                                    NGHTTP2_INTERNAL_ERROR);
-    berth_conn_work_later(st->conn);
 }
 
 /* ---- the connection ---- */
@@ -572,7 +373,7 @@ h2_input(struct berth_conn *c, const char *at, size_t n)
         calm(c);
     /* A header block that never ends costs memory and work without ever being a request. */
     h->block_bytes = h->block_ns == 0 ? 0 : in_block ? h->block_bytes + n : 0;
-    if (h->block_bytes > 2 * conf(c)->head_bytes_max)
+    if (h->block_bytes > 2 * berth_h2_conf(c)->head_bytes_max)
         calm(c);
 }
 
@@ -614,10 +415,10 @@ static void
 h2_expired(struct berth_conn *c)
 {
     struct berth_h2 *h = c->h2;
-    uint64_t now_ns = now(c);
+    uint64_t now_ns = berth_h2_now(c);
 
     c->read_deadline_ns = now_ns + 1;
-    for (struct stream *st = TAILQ_FIRST(&h->streams), *next; st != NULL; st = next) {
+    for (struct berth_h2_stream *st = TAILQ_FIRST(&h->streams), *next; st != NULL; st = next) {
         next = TAILQ_NEXT(st, all);
         if (st->deadline_ns == 0 || now_ns < st->deadline_ns)
             continue;
@@ -627,9 +428,9 @@ h2_expired(struct berth_conn *c)
         else
             (void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_CANCEL);
     }
-    if (h->block_ns != 0 && now_ns - h->block_ns >= conf(c)->head_timeout_ns)
+    if (h->block_ns != 0 && now_ns - h->block_ns >= berth_h2_conf(c)->head_timeout_ns)
         calm(c);
-    if (h->idle_ns != 0 && now_ns - h->idle_ns >= conf(c)->idle_timeout_ns)
+    if (h->idle_ns != 0 && now_ns - h->idle_ns >= berth_h2_conf(c)->idle_timeout_ns)
         (void)nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
 }
 
@@ -650,7 +451,7 @@ h2_drain(struct berth_conn *c)
 static void
 h2_gone(struct berth_conn *c)
 {
-    struct stream *st;
+    struct berth_h2_stream *st;
 
     if (c->h2 == NULL)
         return;
@@ -689,9 +490,9 @@ bool
 berth_h2_open(struct berth_conn *c)
 {
     const nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, conf(c)->streams_max},
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, berth_h2_conf(c)->streams_max},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)conf(c)->head_bytes_max},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)berth_h2_conf(c)->head_bytes_max},
     };
     struct berth_h2 *h = calloc(1, sizeof *h);
 
@@ -699,7 +500,7 @@ berth_h2_open(struct berth_conn *c)
         return false;
     TAILQ_INIT(&h->streams);
     h->points = CALM_POINTS;
-    h->points_ns = h->idle_ns = now(c);
+    h->points_ns = h->idle_ns = berth_h2_now(c);
     c->h2 = h;
     h->session = session_new(c);
     if (h->session == NULL ||
@@ -707,7 +508,7 @@ berth_h2_open(struct berth_conn *c)
             0 ||
         nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, CONN_WINDOW) != 0)
         return false;
-    c->read_deadline_ns = now(c) + 1;
+    c->read_deadline_ns = berth_h2_now(c) + 1;
     return true;
 }
 
@@ -729,9 +530,9 @@ const struct berth_proto berth_proto_h2 = {
     .expired = h2_expired,
     .drain = h2_drain,
     .gone = h2_gone,
-    .reply = h2_reply,
-    .start = h2_start,
-    .write = h2_write,
-    .end = h2_end,
-    .abort = h2_abort,
+    .reply = berth_h2_reply,
+    .start = berth_h2_start,
+    .write = berth_h2_write,
+    .end = berth_h2_end,
+    .abort = berth_h2_abort,
 };

@@ -12,7 +12,8 @@
  * Resizing along one axis at a time.  Every output pixel is a weighted sum of the input pixels
  * under a triangle that is as wide as two output pixels (or two input pixels, when the picture
  * grows).  Weights are whole numbers of 1/2^FRACTION, so that a pass is integers alone; rounding
- * to 8 bits between the passes is what Pillow does.
+ * to 8 bits between the passes is what Pillow does.  Weights are not negative and add up to
+ * 2^FRACTION but for rounding, at most 2^17 halves: a sum stays below 2^31.
  */
 enum { FRACTION = 22 };
 
@@ -70,10 +71,35 @@ axis_init(struct axis *a, uint32_t in, uint32_t out)
 }
 
 static uint8_t
-rounded(int64_t sum)
+rounded(int32_t sum)
 {
     sum = (sum + (1 << (FRACTION - 1))) >> FRACTION;
     return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+}
+
+static void
+sum_colour(const uint8_t *p, const int32_t *w, size_t n, uint8_t *ret)
+{
+    int32_t red = 0, green = 0, blue = 0;
+
+    for (size_t k = 0; k < n; k++, p += 3) {
+        red += w[k] * p[0];
+        green += w[k] * p[1];
+        blue += w[k] * p[2];
+    }
+    ret[0] = rounded(red);
+    ret[1] = rounded(green);
+    ret[2] = rounded(blue);
+}
+
+static void
+sum_grey(const uint8_t *p, const int32_t *w, size_t n, uint8_t *ret)
+{
+    int32_t sum = 0;
+
+    for (size_t k = 0; k < n; k++)
+        sum += w[k] * p[k];
+    *ret = rounded(sum);
 }
 
 static void
@@ -81,30 +107,26 @@ resize_rows(const struct berth_image *src, const struct axis *a, struct berth_im
 {
     const size_t c = src->channels;
 
-    berth_assert(c <= 3);
+    berth_assert(c == 1 || c == 3);
     for (size_t y = 0; y < ret->height; y++) {
         const uint8_t *row = src->pixels + y * src->width * c;
         uint8_t *out = ret->pixels + y * ret->width * c;
 
-        for (size_t x = 0; x < ret->width; x++) {
+        for (size_t x = 0; x < ret->width; x++, out += c) {
+            const uint8_t *p = row + a->first[x] * c;
             const int32_t *w = a->weights + x * a->stride;
-            int64_t sum[3] = {0, 0, 0};
 
-            for (size_t k = 0; k < a->count[x]; k++) {
-                const uint8_t *p = row + (a->first[x] + k) * c;
-
-                for (size_t j = 0; j < c; j++)
-                    sum[j] += (int64_t)w[k] * p[j];
-            }
-            for (size_t j = 0; j < c; j++)
-                out[x * c + j] = rounded(sum[j]);
+            if (c == 3)
+                sum_colour(p, w, a->count[x], out);
+            else
+                sum_grey(p, w, a->count[x], out);
         }
     }
 }
 
 /* Row by row, so that memory is read in order; `sums` has one number for each value of a row. */
 static void
-resize_columns(const struct berth_image *src, const struct axis *a, int64_t *sums,
+resize_columns(const struct berth_image *src, const struct axis *a, int32_t *sums,
                struct berth_image *ret)
 {
     const size_t row = (size_t)src->width * src->channels;
@@ -117,7 +139,7 @@ resize_columns(const struct berth_image *src, const struct axis *a, int64_t *sum
             const uint8_t *p = src->pixels + (a->first[y] + k) * row;
 
             for (size_t i = 0; i < row; i++)
-                sums[i] += (int64_t)w[k] * p[i];
+                sums[i] += w[k] * p[i];
         }
         for (size_t i = 0; i < row; i++)
             ret->pixels[y * row + i] = rounded(sums[i]);
@@ -133,7 +155,7 @@ resize_axis(const struct berth_image *src, uint32_t w, uint32_t h, struct berth_
     const bool wider = w != src->width;
     struct berth_image im = {.pixels = NULL};
     struct axis a = {.first = NULL};
-    int64_t *sums = NULL;
+    int32_t *sums = NULL;
     int rc = berth_image_alloc(w, h, src->channels, any, &im, e);
 
     if (rc < 0)

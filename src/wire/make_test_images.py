@@ -100,10 +100,12 @@ def main():
         sized = []
         for w, h in SIZES:
             name = "resized_%d_%d" % (w, h)
-            small = picture().convert("RGB").resize((w, h), Image.Resampling.BILINEAR)
-            f.write(array(name, small.tobytes()))
-            sized.append("{%d,%d,%s}," % (w, h, name))
-        f.write("/* of png_colour */\nstatic const struct {uint32_t w,h;const unsigned char *rgb;}\n"
+            for mode in "RGB", "L":
+                small = picture().convert(mode).resize((w, h), Image.Resampling.BILINEAR)
+                f.write(array(name + "_" + mode, small.tobytes()))
+            sized.append("{%d,%d,%s_RGB,%s_L}," % (w, h, name, name))
+        f.write("/* of png_colour and png_grey */\n"
+                "static const struct {uint32_t w,h;const unsigned char *rgb,*grey;}\n"
                 "resized[]={\n%s\n};\n" % "\n".join(sized))
 
 

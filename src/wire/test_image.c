@@ -11,7 +11,7 @@
 
 #include "wire/test_image_data.h"
 
-enum { PIXELS = PICTURE_W * PICTURE_H, COLOUR = 4 /* of pictures[]: png_colour */ };
+enum { PIXELS = PICTURE_W * PICTURE_H, COLOUR = 4, GREY = 6 /* of pictures[] */ };
 
 /* The largest difference of two pieces of pixels. */
 static int
@@ -82,6 +82,8 @@ large_pictures_are_refused_by_their_header(void **unused)
     size_t at = 0;
 
     (void)unused;
+    assert_string_equal(pictures[COLOUR].name, "png_colour");
+    assert_string_equal(pictures[GREY].name, "png_grey");
     for (size_t i = 0; i <= COLOUR; i += COLOUR) {
         assert_int_equal(berth_image_decode(pictures[i].bytes, pictures[i].len, &few, 1, &im, &e),
                          -BERTH_ETOOBIG);
@@ -152,13 +154,12 @@ other_bytes_and_arguments_are_refused(void **unused)
 }
 
 static struct berth_image
-colour_picture(void)
+read_picture(size_t i, uint32_t channels)
 {
     struct berth_image im = {.pixels = NULL};
 
-    assert_string_equal(pictures[COLOUR].name, "png_colour");
-    assert_int_equal(berth_image_decode(pictures[COLOUR].bytes, pictures[COLOUR].len,
-                                        &berth_image_limits_default, 3, &im, NULL),
+    assert_int_equal(berth_image_decode(pictures[i].bytes, pictures[i].len,
+                                        &berth_image_limits_default, channels, &im, NULL),
                      0);
     return im;
 }
@@ -166,18 +167,24 @@ colour_picture(void)
 static void
 sizes_change_as_in_pillow(void **unused)
 {
-    struct berth_image im = colour_picture(), got = {.pixels = NULL};
+    struct berth_image im = read_picture(COLOUR, 3), grey = read_picture(GREY, 1);
+    struct berth_image got = {.pixels = NULL};
 
     (void)unused;
     for (size_t i = 0; i < sizeof resized / sizeof resized[0]; i++) {
+        const size_t count = (size_t)resized[i].w * resized[i].h;
+
         print_message("  %u by %u\n", resized[i].w, resized[i].h);
         assert_int_equal(berth_image_resize(&im, resized[i].w, resized[i].h, &got, NULL), 0);
         assert_int_equal(got.width, resized[i].w);
         assert_int_equal(got.height, resized[i].h);
-        assert_true(difference(got.pixels, resized[i].rgb, (size_t)got.width * got.height * 3) <=
-                    1);
+        assert_true(difference(got.pixels, resized[i].rgb, count * 3) <= 1);
+        berth_image_fini(&got);
+        assert_int_equal(berth_image_resize(&grey, resized[i].w, resized[i].h, &got, NULL), 0);
+        assert_true(difference(got.pixels, resized[i].grey, count) <= 1);
         berth_image_fini(&got);
     }
+    berth_image_fini(&grey);
     assert_int_equal(berth_image_resize(&im, PICTURE_W, PICTURE_H, &got, NULL), 0);
     assert_ptr_not_equal(got.pixels, im.pixels);
     assert_memory_equal(got.pixels, im.pixels, (size_t)PIXELS * 3);
@@ -196,7 +203,7 @@ numbers_lie_where_the_layout_says(void **unused)
         {BERTH_IMAGE_NHWC, {0.5F, 0.25F, 0}, {0.5F, 2, 1}},
         {BERTH_IMAGE_FLAT, {0}, {1, 1, 1}},
     };
-    struct berth_image small = colour_picture(), large = {.pixels = NULL};
+    struct berth_image small = read_picture(COLOUR, 3), large = {.pixels = NULL};
 
     (void)unused;
     assert_int_equal(berth_image_resize(&small, 40, 30, &large, NULL), 0); /* by the table */

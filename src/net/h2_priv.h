@@ -1,0 +1,58 @@
+#ifndef BERTH_NET_H2_PRIV_H
+#define BERTH_NET_H2_PRIV_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "net/server_priv.h"
+
+/* What h2.c (requests, limits) and h2_answer.c share of a connection's HTTP/2 state. */
+struct berth_h2_stream {
+    TAILQ_ENTRY(berth_h2_stream) all;
+    struct berth_conn *conn;
+    struct berth_xchg *x; /* the stream is in its arena */
+    int32_t id;
+    size_t head_bytes, header_room;
+    struct berth_http1_fault fault; /* of the head; status 0: none */
+    int64_t content_length;         /* -1: not known */
+    bool remote_ended;              /* the request is complete */
+    bool deferred;                  /* nghttp2 waits for resume_data */
+    bool end;                       /* nothing comes behind out and tail */
+    size_t linger_left;             /* bytes still dropped behind the answer; 0: not lingering */
+    uint64_t deadline_ns;           /* of the body, or of the reader */
+    struct berth_outbuf out;
+    struct berth_slice tail;
+};
+
+TAILQ_HEAD(berth_h2_streams, berth_h2_stream);
+
+struct berth_h2 {
+    nghttp2_session *session;
+    struct berth_h2_streams streams;
+    int64_t points;
+    uint64_t points_ns;        /* when they were last topped up */
+    uint64_t idle_ns;          /* since when no stream is open; 0: some are */
+    uint64_t block_ns;         /* since when a header block is incomplete; 0: none is */
+    size_t block_bytes;        /* of it */
+    bool calmed, going, fatal; /* told ENHANCE_YOUR_CALM; told GOAWAY; nghttp2 gave up */
+};
+
+static inline uint64_t
+berth_h2_now(const struct berth_conn *c)
+{
+    return berth_loop_now_ns(c->nl->loop);
+}
+
+static inline const struct berth_server_conf *
+berth_h2_conf(const struct berth_conn *c)
+{
+    return &c->nl->server->conf;
+}
+
+/* ---- h2_answer.c: what berth_proto_h2 calls ---- */
+void berth_h2_reply(struct berth_xchg *x, const char *type, const void *body, size_t len);
+void berth_h2_start(struct berth_xchg *x, const char *type);
+int berth_h2_write(struct berth_xchg *x, const void *bytes, size_t len);
+void berth_h2_end(struct berth_xchg *x);
+void berth_h2_abort(struct berth_xchg *x);
+
+#endif
