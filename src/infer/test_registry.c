@@ -355,6 +355,57 @@ versions_are_folders(void **unused)
     bench_fini(&b);
 }
 
+static void
+defaults_can_change_while_models_serve(void **unused)
+{
+    const struct berth_batch_conf other = {
+        .batch_requests_max = 3, .wait_ns_max = 7 * BERTH_MS, .queue_len_max = 2};
+    struct berth_model_info info;
+    struct berth_arena a;
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    berth_arena_init(&a, 8 << 20);
+    bench_init(&b, &defaults, 4, NULL);
+    const char *path = bench_file(&b, "m.fake", "good");
+    assert_int_equal(bench_register(&b, "plain", path, NULL, &e), 0);
+    assert_int_equal(bench_register(&b, "own", path, "{\"max_batch_size\": 5}", &e), 0);
+    assert_int_equal(bench_register(&b, "off", path, "{\"batching\": \"off\"}", &e), 0);
+    bench_wait_state(&b, "plain", BERTH_MODEL_READY);
+    bench_wait_state(&b, "own", BERTH_MODEL_READY);
+    bench_wait_state(&b, "off", BERTH_MODEL_READY);
+    berth_registry_batch_set(b.g, &other);
+    info = info_of(&b, &a, "plain");
+    assert_int_equal(info.batch.batch_requests_max, 3);
+    assert_int_equal(info.batch.wait_ns_max, 7 * BERTH_MS);
+    info = info_of(&b, &a, "own");
+    assert_int_equal(info.batch.batch_requests_max, 5);
+    assert_int_equal(info.batch.queue_len_max, 2);
+    info = info_of(&b, &a, "off");
+    assert_int_equal(info.batch.batch_requests_max, 1);
+    assert_int_equal(info.batch.wait_ns_max, 0);
+    struct berth_model *m = bench_find(&b, "plain");
+    struct client c[4];
+    fake_gate_run(false);
+    for (int i = 0; i < 4; i++) {
+        client_tensor(&c[i], b.loop, 1, 1);
+        client_submit(&c[i], m);
+        if (i == 0)
+            fake_wait_runs(1);
+    }
+    assert_int_equal(c[3].submitted, -BERTH_EAGAIN); /* one runs, two wait */
+    fake_gate_run(true);
+    for (int i = 0; i < 4; i++) {
+        if (i < 3)
+            client_wait(&c[i]);
+        client_fini(&c[i]);
+    }
+    berth_model_unref(m);
+    berth_arena_fini(&a);
+    bench_fini(&b);
+}
+
 struct churner {
     struct bench *b;
     const char *path, *name;
@@ -501,6 +552,7 @@ main(void)
         cmocka_unit_test(unloading_lets_what_runs_finish),
         cmocka_unit_test(the_end_cuts_what_runs),
         cmocka_unit_test(versions_are_folders),
+        cmocka_unit_test(defaults_can_change_while_models_serve),
         cmocka_unit_test(any_order_of_changes_is_survived),
         cmocka_unit_test(numbers_are_kept),
     };
