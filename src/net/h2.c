@@ -128,8 +128,7 @@ add_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_sli
         x->headers = more;
         st->header_room = room;
     }
-    ((struct berth_header *)(uintptr_t)x->headers)[x->header_count++] =
-        (struct berth_header){name, value};
+    ((struct berth_header *)x->headers)[x->header_count++] = (struct berth_header){name, value};
     return true;
 }
 
@@ -165,7 +164,7 @@ take_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_sl
     return add_header(st, name, value);
 }
 
-static int
+static int /* NOLINTNEXTLINE(readability-function-size): nghttp2's */
 on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
           size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
@@ -198,7 +197,7 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *n
 }
 
 /* A header with bytes that no header may have: the stream is reset rather than guessed at. */
-static int
+static int /* NOLINTNEXTLINE(readability-function-size): nghttp2's */
 on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                   size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                   void *user)
