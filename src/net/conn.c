@@ -178,8 +178,10 @@ consume_text(struct berth_conn *c, size_t n)
 
     if (of_out > 0)
         berth_outbuf_consume(&c->out, &c->nl->bufs, of_out);
-    c->tail.at += n - of_out;
-    c->tail.len -= n - of_out;
+    if (n > of_out) {
+        c->tail.at += n - of_out;
+        c->tail.len -= n - of_out;
+    }
 }
 
 static ssize_t
@@ -224,9 +226,9 @@ flush_tls(struct berth_conn *c)
     ssize_t all = 0;
 
     while (fill_records(c)) {
-        struct iovec iov = {c->tls_out.at + c->tls_out.sent, berth_outbuf_left(&c->tls_out)};
-        if (iov.iov_len == 0)
+        if (berth_outbuf_left(&c->tls_out) == 0)
             return all;
+        struct iovec iov = {c->tls_out.at + c->tls_out.sent, berth_outbuf_left(&c->tls_out)};
         ssize_t sent = send_iov(c, &iov, 1);
         if (sent < 0)
             return -1;
@@ -353,10 +355,11 @@ become_agreed(struct berth_conn *c)
 static void
 end_of_records(struct berth_conn *c)
 {
-    struct iovec alert = {c->tls_out.at + c->tls_out.sent, berth_outbuf_left(&c->tls_out)};
-
-    if (alert.iov_len > 0) /* the peer may learn why; whether it is sent matters no more */
+    if (berth_outbuf_left(&c->tls_out) > 0) {
+        /* The peer may learn why; whether it is sent matters no more. */
+        struct iovec alert = {c->tls_out.at + c->tls_out.sent, berth_outbuf_left(&c->tls_out)};
         (void)send_iov(c, &alert, 1);
+    }
     c->eof = true;
     c->proto->eof(c);
 }
