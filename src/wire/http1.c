@@ -217,14 +217,23 @@ list_has(struct berth_slice list, const char *token)
     return false;
 }
 
+/* What a host may consist of (RFC 3986): no blank, slash, at sign or comma that a proxy in front
+ * could take for the end of the name. */
 static bool
 host_is_valid(struct berth_slice host)
 {
-    for (size_t i = 0; i < host.len; i++) {
-        unsigned char c = (unsigned char)host.at[i];
-        if (c <= ' ' || c >= 0x7f || strchr("/?#@\\,<>\"{}^`|", c) != NULL)
+    static const bool allowed[256] = {
+        ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['.'] = true,
+        ['-'] = true,         [':'] = true,         ['['] = true,         [']'] = true,
+        ['_'] = true,         ['%'] = true,         ['~'] = true,         ['!'] = true,
+        ['$'] = true,         ['&'] = true,         ['\''] = true,        ['('] = true,
+        [')'] = true,         ['*'] = true,         ['+'] = true,         [';'] = true,
+        ['='] = true,
+    };
+
+    for (size_t i = 0; i < host.len; i++)
+        if (!allowed[(unsigned char)host.at[i]])
             return false;
-    }
     return true;
 }
 
