@@ -377,6 +377,19 @@ h2_input(struct berth_conn *c, const char *at, size_t n)
 }
 
 static void
+h2_gone(struct berth_conn *c)
+{
+    struct berth_h2_stream *st;
+
+    if (c->h2 == NULL)
+        return;
+    while ((st = TAILQ_FIRST(&c->h2->streams)) != NULL) {
+        (void)nghttp2_session_set_stream_user_data(c->h2->session, st->id, NULL);
+        stream_close(st);
+    }
+}
+
+static void
 pump(struct berth_conn *c)
 {
     struct berth_h2 *h = c->h2;
@@ -395,6 +408,8 @@ pump(struct berth_conn *c)
     bool gone = h->going && TAILQ_EMPTY(&h->streams);
     if (h->fatal || over || (gone && !nghttp2_session_want_write(h->session)))
         c->close_when_sent = true;
+    if (h->fatal || over) /* nothing can be answered any more: do not wait for the socket's end */
+        h2_gone(c);
 }
 
 static char *
@@ -445,19 +460,6 @@ h2_drain(struct berth_conn *c)
                                 nghttp2_session_get_last_proc_stream_id(h->session),
                                 NGHTTP2_NO_ERROR, NULL, 0);
     berth_conn_work_later(c);
-}
-
-static void
-h2_gone(struct berth_conn *c)
-{
-    struct berth_h2_stream *st;
-
-    if (c->h2 == NULL)
-        return;
-    while ((st = TAILQ_FIRST(&c->h2->streams)) != NULL) {
-        (void)nghttp2_session_set_stream_user_data(c->h2->session, st->id, NULL);
-        stream_close(st);
-    }
 }
 
 static nghttp2_session *
