@@ -37,12 +37,15 @@ series(struct berth_api *api, _Atomic(struct berth_series *) *kept, enum berth_f
 }
 
 void
-berth_api_count_error(struct berth_api *api, int code)
+berth_api_count_error(struct berth_api *api, const struct berth_fault *f)
 {
-    const struct berth_error_look *look = berth_error_look(code);
-    const char *const labels[] = {look->unimodel, NULL};
+    const struct berth_error_look *look = berth_error_look(f->code);
+    const char *const labels[] = {f->kind != NULL ? f->kind : look->unimodel, NULL};
+    _Atomic(struct berth_series *) none = NULL;
 
-    berth_series_add(series(api, &api->errors[look->code], BERTH_METRIC_ERRORS, labels), 1);
+    berth_series_add(series(api, f->kind != NULL ? &none : &api->errors[look->code],
+                            BERTH_METRIC_ERRORS, labels),
+                     1);
 }
 
 static void

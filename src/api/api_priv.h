@@ -34,7 +34,7 @@ struct berth_api {
 
 /* Send c->reply.  On the loop. */
 void berth_call_send(struct berth_call *c);
-void berth_api_count_error(struct berth_api *api, int code);
+void berth_api_count_error(struct berth_api *api, const struct berth_fault *f);
 
 /* The smallest number of seconds since 1970 that OpenAI's `created` wants. */
 static inline int64_t

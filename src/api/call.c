@@ -73,7 +73,7 @@ berth_call_fault(struct berth_call *c, const struct berth_fault *f)
 
     berth_buf_init(&b, &c->x->arena);
     berth_fault_put(&b, c->dialect, f);
-    berth_api_count_error(c->api, f->code);
+    berth_api_count_error(c->api, f);
     if (berth_fault_status(f) == 429 || berth_fault_status(f) == 503)
         c->reply.retry_after_s = look->retry_after_s > 0 ? look->retry_after_s : 1;
     if (b.failed)
@@ -214,7 +214,7 @@ berth_call_cut(struct berth_call *c, const struct berth_fault *f)
     if (c->ended)
         return;
     if (c->streaming) {
-        berth_api_count_error(c->api, f->code);
+        berth_api_count_error(c->api, f);
         berth_fault_put(berth_sse_data(c), c->dialect, f);
         berth_sse_send(c);
         berth_sse_end(c);

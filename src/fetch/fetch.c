@@ -30,14 +30,14 @@ struct fetching {
     struct berth_client *client;
     const char *url;
     char sha256[BERTH_DIGEST_HEX]; /* that it must have; empty: any */
-    const char *path, *part;     /* where it goes; where it grows */
-    const char *note;            /* PART.from: URL and ETag that the part belongs to */
-    int fd;                      /* of the part */
-    uint64_t have;               /* bytes in it */
-    uint64_t begin;              /* of them, when this answer began */
-    uint64_t total;              /* of the whole; 0: unknown */
-    char etag[128];              /* of the part */
-    uint16_t status;             /* of the answer, once its body comes */
+    const char *path, *part;       /* where it goes; where it grows */
+    const char *note;              /* PART.from: URL and ETag that the part belongs to */
+    int fd;                        /* of the part */
+    uint64_t have;                 /* bytes in it */
+    uint64_t begin;                /* of them, when this answer began */
+    uint64_t total;                /* of the whole; 0: unknown */
+    char etag[128];                /* of the part */
+    uint16_t status;               /* of the answer, once its body comes */
     int disk_errno;
     bool too_big;
 };
@@ -292,8 +292,7 @@ static int
 status_fail(const struct fetching *f, uint16_t status, struct berth_err *e)
 {
     if (status == 401 || status == 403)
-        return berth_err_set(e, BERTH_EAUTH,
-                             "%s: the server says %u: %s", f->url, status,
+        return berth_err_set(e, BERTH_EAUTH, "%s: the server says %u: %s", f->url, status,
                              f->what->hf_token == NULL ? "a token is needed; set HF_TOKEN"
                                                        : "the token does not allow it");
     if (status == 404 || status == 410)

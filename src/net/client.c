@@ -176,7 +176,7 @@ headers_set(CURL *curl, const struct berth_client_call *call, struct curl_slist 
 static bool
 is_loopback(const char *url)
 {
-    static const char *const hosts[] = {"http://127.", "http://localhost", "http://[::1]",
+    static const char *const hosts[] = {"http://127.",  "http://localhost",  "http://[::1]",
                                         "https://127.", "https://localhost", "https://[::1]"};
 
     for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++)
