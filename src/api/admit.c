@@ -4,38 +4,13 @@
 #include <strings.h>
 
 #include "api/errors.h"
-#include "base/assert.h"
 #include "net/digest.h"
 #include "net/server.h"
 
-int
-berth_api_key_read(const char *text, struct berth_api_key *ret, struct berth_err *e)
+void
+berth_api_key_hash(const char *key, size_t len, char ret[BERTH_DIGEST_HEX])
 {
-    static const struct {
-        const char *role;
-        uint32_t scopes;
-    } roles[] = {
-        {"admin", BERTH_SCOPE_READ | BERTH_SCOPE_INFER | BERTH_SCOPE_MANAGE},
-        {"operator", BERTH_SCOPE_READ | BERTH_SCOPE_MANAGE},
-        {"user", BERTH_SCOPE_READ | BERTH_SCOPE_INFER},
-        {"viewer", BERTH_SCOPE_READ},
-    };
-    const size_t len = strcspn(text, " ");
-    const char *role = text + len + strspn(text + len, " ");
-    size_t i = 0;
-
-    while (*role != '\0' && i < BERTH_COUNT(roles) && strcmp(role, roles[i].role) != 0)
-        i++;
-    if (len == 0 || i == BERTH_COUNT(roles))
-        return berth_err_set(e, BERTH_ECONFIG,
-                             "a key must be \"KEY\" or \"KEY ROLE\" with admin, operator, user or "
-                             "viewer as its role");
-    ret->scopes = roles[i].scopes;
-    if (strncmp(text, "sha256:", 7) != 0)
-        berth_digest_of(text, len, ret->sha256_hex);
-    else if (!berth_digest_parse(text + 7, len - 7, ret->sha256_hex))
-        return berth_err_set(e, BERTH_ECONFIG, "sha256: must be followed by 64 hex digits");
-    return 0;
+    berth_digest_of(key, len, ret);
 }
 
 void

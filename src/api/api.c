@@ -115,7 +115,7 @@ job_post(struct berth_call *c)
     berth_exchange_ref(c->x);
     c->off_loop = true;
     (void)pthread_mutex_lock(&api->mu);
-    taken = api->job_count < JOBS_MAX;
+    taken = api->job_count < JOBS_MAX && !api->stop;
     if (taken) {
         api->job_count++;
         *api->jobs_last = c;
@@ -127,7 +127,8 @@ job_post(struct berth_call *c)
         struct berth_exchange *x = c->x;
 
         c->off_loop = false;
-        berth_call_fail(c, -BERTH_EAGAIN, NULL, "too many changes wait already; try again");
+        berth_call_fail(c, -BERTH_EAGAIN, NULL,
+                        "too many changes wait already, or the server is stopping; try again");
         berth_exchange_unref(x);
     }
 }
@@ -449,17 +450,24 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
 }
 
 void
+berth_api_stop(struct berth_api *api)
+{
+    if (api == NULL || !api->worker_started)
+        return;
+    (void)pthread_mutex_lock(&api->mu);
+    api->stop = true;
+    (void)pthread_cond_signal(&api->wake);
+    (void)pthread_mutex_unlock(&api->mu);
+    (void)pthread_join(api->worker, NULL);
+    api->worker_started = false;
+}
+
+void
 berth_api_free(struct berth_api *api)
 {
     if (api == NULL)
         return;
-    if (api->worker_started) {
-        (void)pthread_mutex_lock(&api->mu);
-        api->stop = true;
-        (void)pthread_cond_signal(&api->wake);
-        (void)pthread_mutex_unlock(&api->mu);
-        (void)pthread_join(api->worker, NULL);
-    }
+    berth_api_stop(api);
     (void)pthread_cond_destroy(&api->wake);
     (void)pthread_mutex_destroy(&api->mu);
     berth_arena_fini(&api->arena);

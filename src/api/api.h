@@ -38,10 +38,8 @@ struct berth_api_key {
     uint32_t scopes;                   /* of enum berth_scope */
 };
 
-/* From a setting: "KEY" or "KEY ROLE", with "sha256:HEX" for KEY where the text must not be known.
- * The role says the scopes: admin (also without a role) all, operator read and manage, user read
- * and infer, viewer read.  -BERTH_ECONFIG */
-int berth_api_key_read(const char *text, struct berth_api_key *ret, struct berth_err *e);
+/* The hash that a key of len bytes is kept as. */
+void berth_api_key_hash(const char *key, size_t len, char ret[BERTH_DIGEST_HEX]);
 
 /* berth_listen_conf.tag: what a port answers. */
 enum berth_api_listener {
@@ -81,7 +79,10 @@ struct berth_api_conf {
  * not on this machine, and to web pages of other origins that are not listed by name.
  */
 int berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct berth_err *e);
-/* After berth_server_free(), before the loops go.  NULL is fine. */
+/* Finish what runs on the api's own thread and refuse more of it: after berth_server_drain(),
+ * before berth_registry_free().  Idempotent; not from a loop. */
+void berth_api_stop(struct berth_api *api);
+/* Stopped first.  After berth_server_free(), before the loops go.  NULL is fine. */
 void berth_api_free(struct berth_api *api);
 struct berth_server_app berth_api_app(struct berth_api *api);
 

@@ -1,512 +1,413 @@
 #include "fetch/fetch.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/arena.h"
+#include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "fetch/part.h"
+#include "fetch/source.h"
 #include "net/client.h"
-#include "net/digest.h"
-#include "wire/uri.h"
 
-#define HUB "https://huggingface.co"
+static const char hub_address[] = "https://huggingface.co";
+enum { HUB_BYTES_MAX = 1024, FOLDER_BYTES_MAX = 4000, ATTEMPTS_MAX = 2 };
 
-enum { MEMORY_BYTES_MAX = 1 << 20, PIECE_BYTES = 1 << 20, BREAKS_MAX = 5, NAME_BYTES_MAX = 200 };
-
-/* One file on its way. */
-struct fetching {
+/* One fetch. */
+struct job {
     const struct berth_fetch *what;
-    struct berth_arena arena;
-    struct berth_client *client;
-    const char *url;
-    char sha256[BERTH_DIGEST_HEX]; /* that it must have; empty: any */
-    const char *path, *part;       /* where it goes; where it grows */
-    const char *note;              /* PART.from: URL and ETag that the part belongs to */
-    int fd;                        /* of the part */
-    uint64_t have;                 /* bytes in it */
-    uint64_t begin;                /* of them, when this answer began */
-    uint64_t total;                /* of the whole; 0: unknown */
-    char etag[128];                /* of the part */
-    uint16_t status;               /* of the answer, once its body comes */
-    int disk_errno;
-    bool too_big;
+    struct berth_source source;
+    struct berth_part part;
+    char *file;                    /* where it will be */
+    char sha256[BERTH_DIGEST_HEX]; /* expected; empty: none known */
+    uint64_t total;                /* of the file; 0: unknown */
+    bool have;                     /* the file in place is the one: nothing to do */
+    bool again;                    /* what came does not fit what we have: from the beginning */
+    bool token_sent;
+    int r; /* a callback's failure, with its message in e */
+    struct berth_err *e;
 };
 
-static int
-no_memory(struct berth_err *e)
+static bool
+go_on(void *arg, uint64_t got, uint64_t total)
 {
-    return berth_err_set(e, BERTH_ENOMEM, "fetch: not enough memory");
+    struct job *j = arg;
+
+    (void)got; /* of this answer; people want to know it of the file */
+    (void)total;
+    return j->what->progress == NULL || j->what->progress(j->what->arg, j->part.len, j->total);
 }
 
-/* ---- names ---- */
-
-static int
-source_bad(const char *source, struct berth_err *e)
+/* Summing up what is there already takes its time too; it counts as got. */
+static bool
+go_on_summing(void *arg, uint64_t summed, uint64_t total)
 {
-    return berth_err_set(e, BERTH_EINVAL,
-                         "'%s' is no source: give a path, https://HOST/FILE or "
-                         "hf://ORG/REPO/FILE[@REVISION]",
-                         source);
+    struct job *j = arg;
+
+    return j->what->progress == NULL || j->what->progress(j->what->arg, summed, total);
 }
 
-/* hf://ORG/REPO/FILE[@REVISION] to the hub's address of it. */
-static int
-hub_url(struct fetching *f, const char *source, struct berth_err *e)
-{
-    const char *org = source + strlen("hf://");
-    const char *slash = strchr(org, '/');
-    const char *file = slash != NULL ? strchr(slash + 1, '/') : NULL;
-    const char *base = f->what->hf_endpoint != NULL ? f->what->hf_endpoint : HUB;
-    struct berth_buf b;
+/* ---- before ---- */
 
-    if (file == NULL || slash == org || file == slash + 1 || file[1] == '\0' || file[1] == '@')
-        return source_bad(source, e);
-    const char *at = strrchr(file, '@');
-    const size_t file_len = at != NULL ? (size_t)(at - file) - 1 : strlen(file + 1);
-    berth_buf_init(&b, &f->arena);
-    berth_buf_put(&b, base, strlen(base) - (base[strlen(base) - 1] == '/'));
-    berth_buf_printf(&b, "/%.*s/resolve/", (int)(file - org), org);
-    if (at != NULL)
-        berth_uri_put(&b, at + 1, strlen(at + 1));
-    else
-        berth_buf_puts(&b, "main");
-    for (size_t i = 0; i <= file_len; i++) { /* the slashes stay */
-        const size_t n = strcspn(file + i, "/");
-        const size_t left = file_len + 1 - i;
-        berth_uri_put(&b, file + i, n < left ? n : left);
-        i += n;
-        if (n < left)
-            berth_buf_putc(&b, '/');
+/* As mkdir -p. */
+static int
+make_folder(const char *folder, struct berth_err *e)
+{
+    char path[FOLDER_BYTES_MAX + 1];
+    const size_t n = strlen(folder);
+
+    if (n == 0 || n > FOLDER_BYTES_MAX)
+        return berth_err_set(e, BERTH_EINVAL, "a folder's name has 1 to %d bytes",
+                             FOLDER_BYTES_MAX);
+    memcpy(path, folder, n + 1);
+    for (size_t i = 1; i <= n; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        const char kept = path[i];
+        path[i] = '\0';
+        if (mkdir(path, 0777) < 0 && errno != EEXIST)
+            return berth_err_set(e, BERTH_EIO, "%.300s: cannot be made: %m", path);
+        path[i] = kept;
     }
-    f->url = berth_buf_text(&b);
-    return f->url != NULL ? 0 : no_memory(e);
-}
-
-/* The last part of the URL's path, decoded; a name that could leave the folder is refused. */
-static const char *
-name_of(struct fetching *f)
-{
-    const size_t end = strcspn(f->url, "?#");
-    size_t from = end;
-    struct berth_slice name;
-
-    if (f->what->name != NULL)
-        name = berth_slice_of(f->what->name);
-    else {
-        while (from > 0 && f->url[from - 1] != '/')
-            from--;
-        if (!berth_uri_decode(&f->arena, (struct berth_slice){f->url + from, end - from}, false,
-                              &name))
-            return NULL;
-    }
-    if (name.len == 0 || name.len > NAME_BYTES_MAX || name.at[0] == '.' ||
-        memchr(name.at, '/', name.len) != NULL)
-        return NULL;
-    return name.at;
-}
-
-/* Split source and digest; find URL, path and names of the helpers beside it. */
-static int
-names_find(struct fetching *f, const char *source, struct berth_err *e)
-{
-    int rc = 0;
-
-    if (strncasecmp(source, "hf://", 5) == 0)
-        rc = hub_url(f, source, e);
-    else
-        f->url = source;
-    const char *name = rc == 0 ? name_of(f) : NULL;
-    if (rc != 0)
-        return rc;
-    if (name == NULL)
-        return berth_err_set(e, BERTH_EINVAL, "%s has no usable file name: give one", source);
-    f->path = berth_arena_printf(&f->arena, "%s/%s", f->what->folder, name);
-    f->part = f->path != NULL ? berth_arena_printf(&f->arena, "%s.part", f->path) : NULL;
-    f->note = f->part != NULL ? berth_arena_printf(&f->arena, "%s.from", f->part) : NULL;
-    return f->note != NULL ? 0 : no_memory(e);
-}
-
-/* ---- the disk ---- */
-
-static int
-folder_make(const char *folder, struct berth_err *e)
-{
-    char part[PATH_MAX];
-
-    if (snprintf(part, sizeof part, "%s", folder) >= (int)sizeof part || folder[0] == '\0')
-        return berth_err_set(e, BERTH_EIO, "%s: is no folder's name", folder);
-    for (char *slash = strchr(part + 1, '/');; slash = strchr(slash + 1, '/')) {
-        if (slash != NULL)
-            *slash = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            return berth_err_set(e, BERTH_EIO, "%s: cannot be made: %m", part);
-        if (slash == NULL)
-            return 0;
-        *slash = '/';
-    }
-}
-
-/* Room on the disk for n more bytes, and some for others? */
-static int
-room_check(struct fetching *f, uint64_t n, struct berth_err *e)
-{
-    struct statvfs fs;
-
-    if (f->what->bytes_max > 0 && f->begin + n > f->what->bytes_max)
-        return berth_err_set(e, BERTH_ETOOBIG, "%s has %llu bytes, only %llu are allowed", f->url,
-                             (unsigned long long)(f->begin + n),
-                             (unsigned long long)f->what->bytes_max);
-    if (statvfs(f->what->folder, &fs) != 0)
-        return 0; /* then writing will tell */
-    const uint64_t spare = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (n > spare)
-        return berth_err_set(e, BERTH_ETOOBIG,
-                             "%s needs %llu more bytes, %s has only %llu left: make room, or "
-                             "choose another folder",
-                             f->url, (unsigned long long)n, f->what->folder,
-                             (unsigned long long)spare);
     return 0;
 }
 
-/* What the part belongs to: two lines, URL and ETag.  It counts only for the same URL. */
-static void
-note_read(struct fetching *f)
+static int
+expect(struct job *j, const char *hex, const char *who)
 {
-    BERTH_AUTO_FREE char *line = NULL;
-    size_t size = 0;
-    FILE *in = fopen(f->note, "re");
-
-    f->etag[0] = '\0';
-    if (in == NULL)
-        return;
-    ssize_t n = getline(&line, &size, in);
-    if (n > 0 && line[n - 1] == '\n')
-        line[n - 1] = '\0';
-    const bool same = n > 0 && strcmp(line, f->url) == 0;
-    n = same ? getline(&line, &size, in) : -1;
-    if (n > 0 && line[n - 1] == '\n')
-        line[--n] = '\0';
-    if (n > 0 && (size_t)n < sizeof f->etag)
-        memcpy(f->etag, line, (size_t)n + 1);
-    (void)fclose(in);
-}
-
-static void
-note_write(const struct fetching *f)
-{
-    FILE *out = fopen(f->note, "we");
-
-    if (out == NULL)
-        return; /* then a broken-off part is fetched anew */
-    (void)fprintf(out, "%s\n%s\n", f->url, f->etag);
-    (void)fclose(out);
+    if (j->sha256[0] != '\0' && strcmp(j->sha256, hex) != 0)
+        return berth_err_set(j->e, BERTH_EBACKEND,
+                             "%s: %s says its SHA-256 is %s, but %s is expected: another file",
+                             j->source.label, who, hex, j->sha256);
+    (void)snprintf(j->sha256, sizeof j->sha256, "%s", hex);
+    return 0;
 }
 
 static int
-part_open(struct fetching *f, struct berth_err *e)
+prepare(struct job *j)
 {
+    const struct berth_fetch *what = j->what;
+    const char *name = what->name != NULL ? what->name : j->source.name;
+    int r = 0;
+
+    if (what->sha256 != NULL && !berth_digest_parse(what->sha256, strlen(what->sha256), j->sha256))
+        return berth_err_set(j->e, BERTH_EINVAL, "a SHA-256 has 64 hex digits, not '%.80s'",
+                             what->sha256);
+    if (j->source.sha256[0] != '\0')
+        r = expect(j, j->source.sha256, "the source");
+    if (r < 0 || j->source.kind == BERTH_SOURCE_PATH)
+        return r;
+    if (name == NULL)
+        return berth_err_set(j->e, BERTH_EINVAL, "%s: it names no file: give a name",
+                             j->source.label);
+    r = berth_source_name_check(name, j->e);
+    if (r == 0)
+        r = make_folder(what->folder, j->e);
+    if (r == 0 && asprintf(&j->file, "%s/%s", what->folder, name) < 0)
+        r = berth_err_set(j->e, BERTH_ENOMEM, "out of memory");
+    return r;
+}
+
+/* Is the file in place the expected one? */
+static int
+is_in_place(struct job *j, bool *ret)
+{
+    char sum[BERTH_DIGEST_HEX];
     struct stat st;
 
-    f->fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (f->fd < 0 || fstat(f->fd, &st) != 0)
-        return berth_err_set(e, BERTH_EIO, "%s: cannot be opened: %m", f->part);
-    note_read(f);
-    f->have = f->etag[0] != '\0' ? (uint64_t)st.st_size : 0; /* of nothing known: start anew */
+    *ret = false;
+    if (j->sha256[0] == '\0' || stat(j->file, &st) < 0 || !S_ISREG(st.st_mode) ||
+        (j->total > 0 && (uint64_t)st.st_size != j->total))
+        return 0;
+    const int r = berth_part_sum_file(j->file, sum, go_on_summing, j, j->e);
+    if (r == 0)
+        *ret = strcmp(sum, j->sha256) == 0;
+    return r;
+}
+
+/* ---- while it comes ---- */
+
+/* Room on the disk for what is still to come. */
+static int
+check_room(struct job *j)
+{
+    const uint64_t bytes_max = j->what->bytes_max;
+    const uint64_t rest = j->total > j->part.len ? j->total - j->part.len : 0;
+    struct statvfs fs;
+    uint64_t room;
+
+    if (bytes_max > 0 && j->total > bytes_max)
+        return berth_err_set(j->e, BERTH_ETOOBIG, "%s: %llu bytes, at most %llu", j->source.label,
+                             (unsigned long long)j->total, (unsigned long long)bytes_max);
+    if (statvfs(j->what->folder, &fs) < 0)
+        return 0; /* no figure: writing will tell */
+    if (__builtin_mul_overflow((uint64_t)fs.f_bavail, (uint64_t)fs.f_frsize, &room))
+        room = UINT64_MAX;
+    if (rest > room)
+        return berth_err_set(
+            j->e, BERTH_ETOOBIG, "%s: %llu bytes are to come, the disk of %s has room for %llu",
+            j->source.label, (unsigned long long)rest, j->what->folder, (unsigned long long)room);
     return 0;
 }
 
-/* ---- the transfer ---- */
-
+/* "\"HEX\"", as the hub writes a large file's checksum.  False for a small one's git hash. */
 static bool
-write_all(struct fetching *f, const char *bytes, size_t len)
+hub_checksum(const char *linked_etag, char ret[BERTH_DIGEST_HEX])
 {
-    while (len > 0) {
-        const ssize_t n = pwrite(f->fd, bytes, len, (off_t)f->have);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            f->disk_errno = errno;
-            return false;
-        }
-        f->have += (uint64_t)n;
-        bytes += n;
-        len -= (size_t)n;
+    size_t n = strlen(linked_etag);
+
+    if (n < 2 || linked_etag[0] != '"' || linked_etag[n - 1] != '"')
+        return false;
+    return berth_digest_parse(linked_etag + 1, n - 2, ret);
+}
+
+static int
+head(struct job *j, const struct berth_client_answer *a)
+{
+    char sum[BERTH_DIGEST_HEX];
+    int r = 0;
+
+    if (a->status != 200 && a->status != 206)
+        return 0;
+    j->total = a->content_length != UINT64_MAX ? a->content_length : 0;
+    if (j->source.kind == BERTH_SOURCE_HUB && hub_checksum(a->linked_etag, sum))
+        r = expect(j, sum, "the hub");
+    if (r == 0)
+        r = is_in_place(j, &j->have);
+    if (r < 0 || j->have)
+        return r;
+    if (a->partial && j->part.sha256[0] != '\0' && j->sha256[0] != '\0' &&
+        strcmp(j->part.sha256, j->sha256) != 0) {
+        j->again = true; /* no ETag told, but the file is another one by now */
+        return 0;
     }
-    return true;
+    if (!a->partial) {
+        r = berth_part_clear(&j->part, j->e);
+        if (r == 0)
+            r = berth_part_describe(&j->part, a->etag, j->sha256, j->e);
+    }
+    return r == 0 ? check_room(j) : r;
 }
 
 static bool
-on_part(void *arg, uint16_t status, const char *bytes, size_t len)
+on_head(void *arg, const struct berth_client_answer *a)
 {
-    struct fetching *f = arg;
+    struct job *j = arg;
+
+    j->r = head(j, a);
+    return j->r == 0 && !j->have && !j->again;
+}
+
+static bool
+on_part(void *arg, uint16_t status, const char *bytes, size_t n)
+{
+    struct job *j = arg;
+    const uint64_t bytes_max = j->what->bytes_max;
 
     if (status != 200 && status != 206)
-        return true; /* an error's text */
-    if (f->status == 0) {
-        f->status = status;
-        if (status == 200) { /* from the beginning after all */
-            f->begin = f->have = 0;
-            if (ftruncate(f->fd, 0) != 0) {
-                f->disk_errno = errno;
-                return false;
-            }
-        }
-    }
-    if (f->what->bytes_max > 0 && len > f->what->bytes_max - f->have) {
-        f->too_big = true;
-        return false;
-    }
-    return write_all(f, bytes, len);
+        return true; /* a page about what is wrong */
+    if (bytes_max > 0 && (n > bytes_max || j->part.len > bytes_max - n))
+        j->r = berth_err_set(j->e, BERTH_ETOOBIG, "%s: more than %llu bytes", j->source.label,
+                             (unsigned long long)bytes_max);
+    else
+        j->r = berth_part_put(&j->part, bytes, n, j->e);
+    return j->r == 0;
 }
 
-static bool
-on_progress(void *arg, uint64_t got, uint64_t total)
-{
-    struct fetching *f = arg;
-
-    f->total = total > 0 ? f->begin + total : 0;
-    return f->what->progress == NULL || f->what->progress(f->what->arg, f->begin + got, f->total);
-}
-
-/* Ask what is there: size, ETag, and whether the server lets us. */
-static int
-look(struct fetching *f, struct berth_client_answer *ret, struct berth_err *e)
-{
-    const struct berth_client_call call = {
-        .method = "HEAD", .url = f->url, .bearer = f->what->hf_token};
-
-    return berth_client_call(f->client, &call, ret, e);
-}
+/* ---- afterwards ---- */
 
 static int
-status_fail(const struct fetching *f, uint16_t status, struct berth_err *e)
+refused(const struct job *j, uint16_t status)
 {
-    if (status == 401 || status == 403)
-        return berth_err_set(e, BERTH_EAUTH, "%s: the server says %u: %s", f->url, status,
-                             f->what->hf_token == NULL ? "a token is needed; set HF_TOKEN"
-                                                       : "the token does not allow it");
+    const char *label = j->source.label;
+
     if (status == 404 || status == 410)
-        return berth_err_set(e, BERTH_ENOENT, "%s: the server says %u: no such file", f->url,
-                             status);
-    return berth_err_set(e, BERTH_ENETWORK, "%s: the server says %u", f->url, status);
+        return berth_err_set(j->e, BERTH_ENOENT, "%s: there is no such file (%u)", label, status);
+    if (j->source.kind == BERTH_SOURCE_HUB && (status == 401 || status == 403)) {
+        if (j->token_sent)
+            return berth_err_set(j->e, BERTH_EAUTH,
+                                 "%s: the token may not read it (%u): accept the model's terms on "
+                                 "its page, or set HF_TOKEN (--token) to another one",
+                                 label, status);
+        return berth_err_set(j->e, BERTH_EAUTH,
+                             "%s: not there, or a token is needed (%u): set HF_TOKEN or give "
+                             "--token, and accept the model's terms on its page",
+                             label, status);
+    }
+    if (status == 401 || status == 403)
+        return berth_err_set(j->e, BERTH_EAUTH,
+                             "%s: it may not be read without credentials (%u); HF_TOKEN and "
+                             "--token are for hf:// sources",
+                             label, status);
+    return berth_err_set(j->e, BERTH_ENETWORK, "%s: the server answered %u; try again later", label,
+                         status);
 }
 
-/* Fetch from f->have on.  0: the whole is there. */
 static int
-once(struct fetching *f, struct berth_err *e)
+broken_off(const struct job *j, const struct berth_err *why)
 {
+    const bool kept = j->part.etag[0] != '\0' || j->part.sha256[0] != '\0';
+    char total[40] = "";
+
+    if (j->total > 0)
+        (void)snprintf(total, sizeof total, " of %llu", (unsigned long long)j->total);
+    return berth_err_set(j->e, BERTH_ENETWORK, "%s: %s; %llu%s bytes are here, %s", j->source.label,
+                         why->msg, (unsigned long long)j->part.len, total,
+                         kept || j->part.len == 0 ? "the next try goes on from there"
+                                                  : "but the server tells no ETag: the next try "
+                                                    "begins anew");
+}
+
+/* One request.  0 with j->again: try once more. */
+static int
+attempt(struct job *j, struct berth_client *client, struct berth_client_answer *answer)
+{
+    const bool hub = j->source.kind == BERTH_SOURCE_HUB;
     const struct berth_client_call call = {
-        .url = f->url,
-        .bearer = f->what->hf_token,
+        .url = j->source.at,
+        .bearer = hub ? j->what->hf_token : NULL,
         .body_bytes_max = UINT64_MAX,
-        .resume_at = f->have,
-        .if_range = f->have > 0 && strncmp(f->etag, "W/", 2) != 0 ? f->etag : NULL,
+        .resume_at = j->part.len,
+        .if_range = j->part.etag[0] != '\0' ? j->part.etag : NULL,
+        .head = on_head,
         .body_part = on_part,
-        .go_on = on_progress,
-        .arg = f,
+        .go_on = go_on,
+        .arg = j,
     };
-    struct berth_client_answer answer;
+    struct berth_err why = {""};
 
-    f->begin = f->have;
-    f->status = 0;
-    const int rc = berth_client_call(f->client, &call, &answer, e);
-    if (f->disk_errno != 0)
-        return berth_err_set(e, f->disk_errno == ENOSPC ? BERTH_ETOOBIG : BERTH_EIO,
-                             "%s: cannot be written: %s", f->part, strerrordesc_np(f->disk_errno));
-    if (f->too_big)
-        return berth_err_set(e, BERTH_ETOOBIG, "%s is larger than the %llu bytes allowed", f->url,
-                             (unsigned long long)f->what->bytes_max);
-    if (rc != 0)
-        return rc;
-    if (answer.status == 416) { /* nothing behind what we have: the digest decides */
-        f->status = 206;
+    j->again = j->have = false;
+    j->r = 0;
+    j->token_sent = call.bearer != NULL;
+    const int r = berth_client_call(client, &call, answer, &why);
+    if (j->r < 0)
+        return j->r;
+    if (j->have || j->again)
+        return 0;
+    if (r == -BERTH_ENETWORK || r == -BERTH_EDEADLINE)
+        return broken_off(j, &why);
+    if (r < 0)
+        return berth_err_set(j->e, (enum berth_code) - r, "%s: %s", j->source.label, why.msg);
+    if (answer->status == 416 && j->part.len > 0) {
+        /* Nothing behind what we have: either it is all there, or it is of another file. */
+        j->again = answer->content_length != j->part.len;
         return 0;
     }
-    if (answer.status != 200 && answer.status != 206)
-        return status_fail(f, answer.status, e);
-    if (f->status == 0 && answer.status == 200 && ftruncate(f->fd, 0) != 0) /* an empty file */
-        return berth_err_set(e, BERTH_EIO, "%s: cannot be written: %m", f->part);
-    return 0;
-}
-
-/* Look first, so that size, room and ETag are known; then fetch, going on after breaks. */
-static int
-transfer(struct fetching *f, struct berth_err *e)
-{
-    struct berth_client_answer head;
-    int rc = look(f, &head, e);
-
-    if (rc != 0)
-        return rc;
-    const bool told = head.status >= 200 && head.status < 300;
-    if (!told && head.status != 405 && head.status != 501)
-        return status_fail(f, head.status, e);
-    if (told && (f->have == 0 || strcmp(head.etag, f->etag) != 0)) {
-        f->have = 0; /* another file now */
-        (void)snprintf(f->etag, sizeof f->etag, "%s", head.etag);
-        note_write(f);
-    }
-    if (f->sha256[0] == '\0' && told) { /* the hub's large files: the digest is the linked ETag */
-        const size_t n = strspn(head.linked_etag, "W/\"");
-        (void)berth_digest_parse(head.linked_etag + n, strcspn(head.linked_etag + n, "\""),
-                                 f->sha256);
-    }
-    if (told && head.content_length != UINT64_MAX) {
-        f->begin = f->have;
-        const uint64_t left = head.content_length > f->have ? head.content_length - f->have : 0;
-        rc = room_check(f, left, e);
-        if (rc == 0 && left == 0 && f->have > 0)
-            return 0; /* it was whole already */
-    }
-    for (int breaks = 0; rc == 0; breaks++) {
-        const uint64_t before = f->have;
-        rc = once(f, e);
-        const bool again = (rc == -BERTH_ENETWORK || rc == -BERTH_EDEADLINE) && f->status != 0 &&
-                           f->have > before && breaks < BREAKS_MAX;
-        if (!again)
-            break;
-        rc = 0; /* some of it came: go on from there */
-        (void)nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
-    }
-    return rc;
-}
-
-/* ---- the end ---- */
-
-static int
-digest_of(const char *path, char ret[BERTH_DIGEST_HEX], struct berth_err *e)
-{
-    BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    BERTH_AUTO_FREE char *piece = malloc(PIECE_BYTES);
-    struct berth_digest *d = berth_digest_new();
-    ssize_t n = 1;
-
-    if (fd < 0 || piece == NULL || d == NULL) {
-        berth_digest_free(d);
-        return berth_err_set(e, fd < 0 ? BERTH_EIO : BERTH_ENOMEM, "%s: cannot be checked: %m",
-                             path);
-    }
-    while (n != 0) {
-        n = read(fd, piece, PIECE_BYTES);
-        if (n > 0)
-            berth_digest_put(d, piece, (size_t)n);
-        if (n < 0 && errno != EINTR)
-            break;
-    }
-    berth_digest_hex(d, ret);
-    berth_digest_free(d);
-    return n == 0 ? 0 : berth_err_set(e, BERTH_EIO, "%s: cannot be read: %m", path);
+    return answer->status == 200 || answer->status == 206 ? 0 : refused(j, answer->status);
 }
 
 static int
-verify(const char *path, const char *want, struct berth_err *e)
+finish(struct job *j)
 {
-    char got[BERTH_DIGEST_HEX];
-    const int rc = digest_of(path, got, e);
+    char sum[BERTH_DIGEST_HEX];
 
-    if (rc != 0 || strcmp(got, want) == 0)
-        return rc;
-    return berth_err_set(e, BERTH_EBACKEND, "the checksum is %s, expected %s", got, want);
-}
-
-static int
-put_in_place(struct fetching *f, struct berth_err *e)
-{
-    int rc = f->sha256[0] != '\0' ? verify(f->part, f->sha256, e) : 0;
-
-    if (rc == -BERTH_EBACKEND) {
-        (void)unlink(f->part);
-        (void)unlink(f->note);
-        return berth_err_wrap(e, rc, "%s", f->url);
+    berth_digest_hex(j->part.sum, sum);
+    if (j->sha256[0] != '\0' && strcmp(sum, j->sha256) != 0) {
+        berth_part_delete(&j->part);
+        return berth_err_set(j->e, BERTH_EBACKEND,
+                             "%s: what came has the SHA-256 %s, expected %s: it is deleted",
+                             j->source.label, sum, j->sha256);
     }
-    if (rc != 0)
-        return rc;
-    if (fsync(f->fd) != 0 || rename(f->part, f->path) != 0)
-        return berth_err_set(e, BERTH_EIO, "%s: cannot be put in place: %m", f->path);
-    (void)unlink(f->note);
-    return 0;
+    return berth_part_finish(&j->part, j->e);
 }
 
 static int
-from_url(struct fetching *f, struct berth_err *e)
+download(struct job *j, struct berth_client *client)
 {
-    int rc;
+    int r = 0;
 
-    if (f->sha256[0] != '\0' && access(f->path, R_OK) == 0 && verify(f->path, f->sha256, NULL) == 0)
-        return 0; /* fetched before */
-    rc = folder_make(f->what->folder, e);
-    if (rc == 0)
-        rc = part_open(f, e);
-    if (rc == 0)
-        rc = berth_client_new(&f->client, e);
-    if (rc == 0)
-        rc = transfer(f, e);
-    if (rc == 0)
-        rc = put_in_place(f, e);
-    else if (f->have == 0) { /* nothing came: leave nothing behind */
-        (void)unlink(f->part);
-        (void)unlink(f->note);
+    for (int i = 0; i < ATTEMPTS_MAX; i++) {
+        struct berth_client_answer answer = {0};
+        r = attempt(j, client, &answer);
+        berth_buf_fini(&answer.body);
+        if (r == 0 && j->have)
+            berth_part_delete(&j->part);
+        if (r < 0 || j->have)
+            return r;
+        if (!j->again)
+            return finish(j);
+        r = berth_part_clear(&j->part, j->e);
+        if (r < 0)
+            return r;
     }
-    berth_client_free(f->client);
-    if (f->fd >= 0)
-        (void)close(f->fd);
-    return rc;
+    return berth_err_set(j->e, BERTH_ENETWORK, "%s: the server contradicts itself on its length",
+                         j->source.label);
 }
 
 static int
-from_path(struct fetching *f, const char *source, struct berth_err *e)
+from_elsewhere(struct job *j)
 {
-    const char *path = strncmp(source, "file://", 7) == 0 ? source + 7 : source;
-    char whole[PATH_MAX];
+    struct berth_client *client;
+    bool in_place;
+    int r = is_in_place(j, &in_place);
 
-    if (realpath(path, whole) == NULL)
-        return berth_err_set(e, errno == ENOENT ? BERTH_ENOENT : BERTH_EIO, "%s: %m", path);
-    f->path = berth_arena_strdup(&f->arena, whole);
-    if (f->path == NULL)
-        return no_memory(e);
-    if (f->sha256[0] == '\0')
-        return 0;
-    const int rc = verify(whole, f->sha256, e);
-    return rc != 0 ? berth_err_wrap(e, rc, "%s", whole) : 0;
+    if (r < 0 || in_place)
+        return r;
+    r = berth_part_open(&j->part, j->file, j->source.at, go_on_summing, j, j->e);
+    if (r < 0)
+        return r;
+    r = berth_client_new(&client, j->e);
+    if (r < 0)
+        return r;
+    r = download(j, client);
+    berth_client_free(client);
+    if (r == 0 && !j->have && j->what->progress != NULL)
+        (void)j->what->progress(j->what->arg, j->part.len, j->part.len); /* too late to stop */
+    if (r < 0 && j->part.len == 0)
+        berth_part_delete(&j->part); /* nothing came: leave nothing */
+    return r;
+}
+
+static int
+from_path(struct job *j)
+{
+    char sum[BERTH_DIGEST_HEX];
+    int r = 0;
+
+    j->file = realpath(j->source.at, NULL);
+    if (j->file == NULL)
+        return berth_err_set(j->e, errno == ENOENT || errno == ENOTDIR ? BERTH_ENOENT : BERTH_EIO,
+                             "%s: %m", j->source.at);
+    if (access(j->file, R_OK) < 0)
+        return berth_err_set(j->e, BERTH_EIO, "%s: %m", j->source.at);
+    if (j->sha256[0] != '\0')
+        r = berth_part_sum_file(j->file, sum, go_on_summing, j, j->e);
+    if (r == 0 && j->sha256[0] != '\0' && strcmp(sum, j->sha256) != 0)
+        r = berth_err_set(j->e, BERTH_EBACKEND, "%s: its SHA-256 is %s, expected %s", j->source.at,
+                          sum, j->sha256);
+    return r;
 }
 
 int
 berth_fetch(const struct berth_fetch *what, char **ret_path, struct berth_err *e)
 {
-    struct fetching f = {.what = what, .fd = -1};
-    const char *mark = strstr(what->source, "#sha256=");
-    const char *sha256 = what->sha256 != NULL ? what->sha256 : mark != NULL ? mark + 8 : NULL;
-    int rc = 0;
+    struct job j = {.what = what, .part = {.fd = -1}, .e = e};
+    const char *hub = what->hf_endpoint != NULL ? what->hf_endpoint : hub_address;
+    char address[HUB_BYTES_MAX];
+    size_t n = strlen(hub);
 
-    if (sha256 != NULL && !berth_digest_parse(sha256, strlen(sha256), f.sha256))
-        return berth_err_set(e, BERTH_EINVAL, "'%s' is no SHA-256: 64 hex digits", sha256);
-    berth_arena_init(&f.arena, MEMORY_BYTES_MAX);
-    const size_t len = mark != NULL ? (size_t)(mark - what->source) : strlen(what->source);
-    const char *source = berth_arena_strndup(&f.arena, what->source, len);
-    if (source == NULL)
-        rc = no_memory(e);
-    else if (strstr(source, "://") == NULL || strncmp(source, "file://", 7) == 0)
-        rc = source[0] != '\0' ? from_path(&f, source, e) : source_bad(source, e);
-    else if (strncasecmp(source, "http://", 7) != 0 && strncasecmp(source, "https://", 8) != 0 &&
-             strncasecmp(source, "hf://", 5) != 0)
-        rc = source_bad(source, e);
-    else if ((rc = names_find(&f, source, e)) == 0)
-        rc = from_url(&f, e);
-    char *path = rc == 0 ? strdup(f.path) : NULL;
-    if (rc == 0 && path == NULL)
-        rc = no_memory(e);
-    berth_arena_fini(&f.arena);
-    if (rc == 0)
-        *ret_path = path;
-    return rc;
+    while (n > 0 && hub[n - 1] == '/')
+        n--;
+    if (n == 0 || n >= sizeof address)
+        return berth_err_set(e, BERTH_EINVAL, "the hub's address has 1 to %d characters",
+                             HUB_BYTES_MAX);
+    memcpy(address, hub, n);
+    address[n] = '\0';
+    int r = berth_source_parse(what->source, address, &j.source, e);
+    if (r < 0)
+        return r;
+    r = prepare(&j);
+    if (r == 0)
+        r = j.source.kind == BERTH_SOURCE_PATH ? from_path(&j) : from_elsewhere(&j);
+    if (r == 0)
+        *ret_path = BERTH_TAKE(j.file);
+    free(j.file);
+    berth_part_fini(&j.part);
+    berth_source_fini(&j.source);
+    return r;
 }

@@ -9,42 +9,65 @@
 
 #include <curl/curl.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
+#include "base/num.h"
 
-enum { REDIRECTS_MAX = 10, BODY_BYTES_MAX = 64 << 20, CONNECT_S = 10, SILENT_S = 60 };
-
-struct berth_client {
-    CURL *curl;
+enum {
+    REDIRECTS_MAX = 8,
+    HOST_TEXT = 160,
+    POLL_MS = 100, /* how often go_on() and the clocks are looked at while nothing comes */
+    RECEIVE_BYTES = 256 * 1024,
 };
 
-/* One call under way. */
-struct transfer {
-    CURL *curl;
+struct berth_client {
+    CURLM *multi;
+    CURL *easy;
+    char curl_text[CURL_ERROR_SIZE];
+};
+
+/* One request of a call and its answer; a redirect makes another. */
+struct exchange {
+    CURL *easy;
     const struct berth_client_call *call;
     struct berth_client_answer *answer;
-    uint64_t body_bytes_max, got;
-    uint64_t range_total; /* of Content-Range; 0: none */
-    bool stopped, too_big;
+    uint64_t body_bytes_max;
+    uint64_t got, range_begin;
+    uint64_t activity_ns;
+    bool headed, redirected; /* redirected: it has a Location that will be followed */
+    int stop;                /* a code of ours, why the transfer was stopped from a callback */
+    char host[HOST_TEXT];
+};
+
+/* Where a request goes, and what it takes along. */
+struct hop {
+    CURLU *url;
+    char *text;
+    const char *method; /* NULL: GET, or POST with a body */
+    bool body, trusted; /* trusted: the host that the caller named, so that credentials go along */
 };
 
 static void
-init_once(void)
+global_init(void)
 {
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+    berth_assert(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
 }
 
 int
 berth_client_new(struct berth_client **ret, struct berth_err *e)
 {
+    /* libcurl wants this once in a program; the only state that is not in an object of ours. */
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct berth_client *c = calloc(1, sizeof *c);
 
-    (void)pthread_once(&once, init_once);
-    if (c != NULL)
-        c->curl = curl_easy_init();
-    if (c == NULL || c->curl == NULL) {
-        free(c);
-        return berth_err_set(e, BERTH_ENOMEM, "HTTP client: not enough memory");
+    (void)pthread_once(&once, global_init);
+    if (c != NULL) {
+        c->multi = curl_multi_init();
+        c->easy = curl_easy_init();
+    }
+    if (c == NULL || c->multi == NULL || c->easy == NULL) {
+        berth_client_free(c);
+        return berth_err_set(e, BERTH_ENOMEM, "HTTP client: out of memory");
     }
     *ret = c;
     return 0;
@@ -55,249 +78,481 @@ berth_client_free(struct berth_client *c)
 {
     if (c == NULL)
         return;
-    curl_easy_cleanup(c->curl);
+    curl_easy_cleanup(c->easy);
+    (void)curl_multi_cleanup(c->multi);
     free(c);
 }
 
-/* ---- what comes back ---- */
+/* ---- what curl tells us ---- */
 
-static size_t
-on_body(char *bytes, size_t size, size_t count, void *arg)
+static void
+keep_text(struct berth_slice value, char *out, size_t cap)
 {
-    struct transfer *t = arg;
-    const size_t n = size * count; /* size is 1 */
+    const size_t n = value.len < cap ? value.len : cap - 1;
+
+    memcpy(out, value.at, n);
+    out[n] = '\0';
+}
+
+static bool
+parse_u64(const char *at, size_t len, uint64_t *ret)
+{
+    int64_t v;
+
+    if (!berth_int_parse(at, len, 0, INT64_MAX, &v))
+        return false;
+    *ret = (uint64_t)v;
+    return true;
+}
+
+/* "bytes 100-199/1000", "bytes 100-199" + "/" + "*", or with status 416 "bytes * /1000". */
+static void
+keep_range(struct exchange *x, struct berth_slice value)
+{
+    const char *at = value.at, *end = value.at + value.len;
+
+    if (value.len < 6 || strncasecmp(at, "bytes ", 6) != 0)
+        return;
+    at += 6;
+    const char *slash = memchr(at, '/', (size_t)(end - at));
+    const char *dash = memchr(at, '-', (size_t)(end - at));
+    if (slash == NULL)
+        return;
+    (void)parse_u64(slash + 1, (size_t)(end - slash - 1), &x->answer->content_length);
+    if (dash != NULL && dash < slash)
+        (void)parse_u64(at, (size_t)(dash - at), &x->range_begin);
+}
+
+static void
+keep_header(struct exchange *x, struct berth_slice name, struct berth_slice value)
+{
+    struct berth_client_answer *a = x->answer;
+
+    if (berth_slice_is_nocase(name, "etag"))
+        keep_text(value, a->etag, sizeof a->etag);
+    else if (berth_slice_is_nocase(name, "x-linked-etag"))
+        keep_text(value, a->linked_etag, sizeof a->linked_etag);
+    else if (berth_slice_is_nocase(name, "content-type"))
+        keep_text(value, a->content_type, sizeof a->content_type);
+    else if (berth_slice_is_nocase(name, "content-range"))
+        keep_range(x, value);
+    else if (berth_slice_is_nocase(name, "content-length") && a->status != 206 && a->status != 416)
+        (void)parse_u64(value.at, value.len, &a->content_length);
+    else if (berth_slice_is_nocase(name, "location"))
+        x->redirected = a->status == 301 || a->status == 302 || a->status == 303 ||
+                        a->status == 307 || a->status == 308;
+}
+
+/* A new head begins: what an earlier one (100 Continue, a redirect) said is void, but the hub says
+ * a file's checksum where it redirects. */
+static void
+head_begin(struct exchange *x)
+{
+    struct berth_client_answer *a = x->answer;
     long status = 0;
 
-    if (n > t->body_bytes_max - t->got) {
-        t->too_big = true;
-        return 0;
+    (void)curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+    a->status = (uint16_t)status;
+    a->etag[0] = a->content_type[0] = '\0';
+    a->content_length = UINT64_MAX;
+    x->range_begin = UINT64_MAX;
+    x->redirected = false;
+}
+
+static size_t
+on_header(char *at, size_t one, size_t len, void *arg)
+{
+    struct exchange *x = arg;
+    const char *end = at + len * one;
+
+    x->activity_ns = berth_now_ns();
+    while (end > at && (end[-1] == '\r' || end[-1] == '\n'))
+        end--;
+    if (end - at >= 5 && memcmp(at, "HTTP/", 5) == 0) {
+        head_begin(x);
+        return len * one;
     }
-    t->got += n;
-    if (t->call->body_part == NULL) {
-        berth_buf_put(&t->answer->body, bytes, n);
-        return t->answer->body.failed ? 0 : n;
+    const char *colon = memchr(at, ':', (size_t)(end - at));
+    if (colon != NULL) {
+        struct berth_slice value = {colon + 1, (size_t)(end - colon - 1)};
+        while (value.len > 0 && (*value.at == ' ' || *value.at == '\t')) {
+            value.at++;
+            value.len--;
+        }
+        keep_header(x, (struct berth_slice){at, (size_t)(colon - at)}, value);
     }
-    (void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (t->call->body_part(t->call->arg, (uint16_t)status, bytes, n))
-        return n;
-    t->stopped = true;
+    return len * one;
+}
+
+/* The head is complete; once.  0, or why not to go on. */
+static int
+head_end(struct exchange *x, bool body_follows)
+{
+    const struct berth_client_call *call = x->call;
+    struct berth_client_answer *a = x->answer;
+
+    x->headed = true;
+    a->partial = a->status == 206;
+    if (a->partial && x->range_begin != call->resume_at)
+        return -BERTH_EINVAL;
+    if (body_follows && a->content_length != UINT64_MAX && a->content_length > x->body_bytes_max)
+        return -BERTH_ETOOBIG;
+    if (call->head != NULL && !call->head(call->arg, a))
+        return -BERTH_ECANCELED;
     return 0;
 }
 
-/* Is line "name: value"?  Then copy the value, cut to room. */
-static bool
-header_is(const char *line, size_t len, const char *name, char *room, size_t room_size)
+static int
+take_body(struct exchange *x, const char *at, size_t n)
 {
-    const size_t n = strlen(name);
+    const struct berth_client_call *call = x->call;
+    struct berth_client_answer *a = x->answer;
 
-    if (len <= n || line[n] != ':' || strncasecmp(line, name, n) != 0)
-        return false;
-    line += n + 1;
-    len -= n + 1;
-    while (len > 0 && (*line == ' ' || *line == '\t')) {
-        line++;
-        len--;
-    }
-    while (len > 0 && strchr("\r\n \t", line[len - 1]) != NULL)
-        len--;
-    if (len < room_size) {
-        memcpy(room, line, len);
-        room[len] = '\0';
-    }
-    return true;
+    if (x->redirected) /* a page for people that says where it went */
+        return 0;
+    const int r = x->headed ? 0 : head_end(x, true);
+    if (r < 0)
+        return r;
+    if (n > x->body_bytes_max || x->got > x->body_bytes_max - n)
+        return -BERTH_ETOOBIG;
+    x->got += n;
+    if (call->body_part != NULL)
+        return call->body_part(call->arg, a->status, at, n) ? 0 : -BERTH_ECANCELED;
+    berth_buf_put(&a->body, at, n);
+    return a->body.failed ? -BERTH_ENOMEM : 0;
 }
 
 static size_t
-on_header(char *line, size_t size, size_t count, void *arg)
+on_body(char *at, size_t one, size_t len, void *arg)
 {
-    struct transfer *t = arg;
-    struct berth_client_answer *a = t->answer;
-    const size_t len = size * count;
-    char range[96] = "";
+    struct exchange *x = arg;
 
-    if (len > 5 && strncmp(line, "HTTP/", 5) == 0) { /* a further answer, after a redirect */
-        a->etag[0] = a->content_type[0] = '\0';      /* the linked one was on the redirect */
-        t->range_total = 0;
-    } else if (header_is(line, len, "content-range", range, sizeof range)) {
-        const char *slash = strrchr(range, '/');
-        t->range_total = slash != NULL ? strtoull(slash + 1, NULL, 10) : 0;
-    } else {
-        (void)(header_is(line, len, "etag", a->etag, sizeof a->etag) ||
-               header_is(line, len, "x-linked-etag", a->linked_etag, sizeof a->linked_etag) ||
-               header_is(line, len, "content-type", a->content_type, sizeof a->content_type));
-    }
-    return len;
+    x->stop = take_body(x, at, len * one);
+    x->activity_ns = berth_now_ns(); /* afterwards: a slow disk is not a slow peer */
+    return x->stop < 0 ? 0 : len * one;
 }
 
-static int
-on_progress(void *arg, curl_off_t total, curl_off_t got, curl_off_t up_total, curl_off_t up)
-{
-    struct transfer *t = arg;
+/* ---- what we tell curl ---- */
 
-    (void)up_total;
-    (void)up;
-    if (t->call->go_on == NULL || t->call->go_on(t->call->arg, (uint64_t)got, (uint64_t)total))
-        return 0;
-    t->stopped = true;
-    return 1;
-}
-
-/* ---- what is sent ---- */
-
-static bool
-append(struct curl_slist **list, const char *line)
-{
-    struct curl_slist *more = curl_slist_append(*list, line);
-
-    if (more == NULL)
-        return false;
-    *list = more;
-    return true;
-}
-
-static bool
-headers_set(CURL *curl, const struct berth_client_call *call, struct curl_slist **ret)
-{
-    char line[200];
-    bool ok = true;
-
-    for (const char *const *h = call->headers; ok && h != NULL && *h != NULL; h++)
-        ok = append(ret, *h);
-    if (call->body != NULL)
-        ok = ok && append(ret, "Expect:"); /* no waiting for 100 Continue */
-    if (call->resume_at > 0 && call->if_range != NULL) {
-        (void)snprintf(line, sizeof line, "If-Range: %s", call->if_range);
-        ok = ok && append(ret, line);
-    }
-    return ok && (*ret == NULL || curl_easy_setopt(curl, CURLOPT_HTTPHEADER, *ret) == CURLE_OK);
-}
-
-/* A proxy for the outer world is none for this machine. */
-static bool
-is_loopback(const char *url)
-{
-    static const char *const hosts[] = {"http://127.",  "http://localhost",  "http://[::1]",
-                                        "https://127.", "https://localhost", "https://[::1]"};
-
-    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++)
-        if (strncasecmp(url, hosts[i], strlen(hosts[i])) == 0)
-            return true;
-    return false;
-}
-
-/* Where the usual systems keep their certificates: the library was built on one of them. */
+/* Distributions keep the certificates in one of these; libcurl knows its builder's place alone. */
 static const char *
-authorities(void)
+certificates(void)
 {
-    static const char *const places[] = {"/etc/ssl/certs/ca-certificates.crt",
-                                         "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"};
-    const char *given = getenv("SSL_CERT_FILE");
+    static const char *const places[] = {
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    };
+    const char *named = getenv("SSL_CERT_FILE");
 
-    if (given != NULL && given[0] != '\0')
-        return given;
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+    if (named != NULL && named[0] != '\0')
+        return named;
+    for (size_t i = 0; i < BERTH_COUNT(places); i++)
         if (access(places[i], R_OK) == 0)
             return places[i];
     return NULL;
 }
 
-static long
-seconds(uint64_t ns, long dflt)
+static bool
+one_line(const char *text)
 {
-    return ns == 0 ? dflt : (long)((ns + BERTH_S - 1) / BERTH_S);
+    return text[strcspn(text, "\r\n")] == '\0';
 }
 
 static bool
-options_set(CURL *curl, const struct berth_client_call *call, struct transfer *t)
+add_header(struct curl_slist **list, const char *line)
 {
-    char range[32];
-    const char *ca = authorities();
-    bool ok = true;
+    struct curl_slist *longer = one_line(line) ? curl_slist_append(*list, line) : NULL;
 
-#define SET(option, value) (ok = ok && curl_easy_setopt(curl, (option), (value)) == CURLE_OK)
-    SET(CURLOPT_URL, call->url);
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_FOLLOWLOCATION, call->body == NULL ? 1L : 0L);
-    SET(CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_USERAGENT, "berth/" BERTH_VERSION);
-    SET(CURLOPT_CONNECTTIMEOUT_MS, seconds(call->connect_ns_max, CONNECT_S) * 1000);
-    SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
-    SET(CURLOPT_LOW_SPEED_TIME, seconds(call->silent_ns_max, SILENT_S));
-    if (call->total_ns_max > 0)
-        SET(CURLOPT_TIMEOUT_MS, (long)(call->total_ns_max / BERTH_MS));
-    SET(CURLOPT_WRITEFUNCTION, on_body);
-    SET(CURLOPT_WRITEDATA, t);
-    SET(CURLOPT_HEADERFUNCTION, on_header);
-    SET(CURLOPT_HEADERDATA, t);
-    SET(CURLOPT_XFERINFOFUNCTION, on_progress);
-    SET(CURLOPT_XFERINFODATA, t);
-    SET(CURLOPT_NOPROGRESS, 0L);
-    if (is_loopback(call->url))
-        SET(CURLOPT_NOPROXY, "*");
-    if (ca != NULL)
-        SET(CURLOPT_CAINFO, ca);
-    if (call->bearer != NULL) { /* curl keeps it from other hosts */
-        SET(CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
-        SET(CURLOPT_XOAUTH2_BEARER, call->bearer);
-    }
-    if (call->body != NULL) {
-        SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
-        SET(CURLOPT_POSTFIELDS, call->body);
-    }
-    if (call->method != NULL && strcmp(call->method, "HEAD") == 0)
-        SET(CURLOPT_NOBODY, 1L);
-    else if (call->method != NULL)
-        SET(CURLOPT_CUSTOMREQUEST, call->method);
-    if (call->resume_at > 0) {
-        (void)snprintf(range, sizeof range, "%llu-", (unsigned long long)call->resume_at);
-        SET(CURLOPT_RANGE, range);
-    }
-#undef SET
+    if (longer == NULL)
+        return false;
+    *list = longer;
+    return true;
+}
+
+static bool
+add_headerf(struct curl_slist **list, const char *before, const char *value)
+{
+    struct berth_buf line;
+
+    berth_buf_init(&line, NULL);
+    berth_buf_puts(&line, before);
+    berth_buf_puts(&line, value);
+    const char *text = berth_buf_text(&line);
+    const bool ok = text != NULL && add_header(list, text);
+    berth_buf_fini(&line);
     return ok;
 }
 
-/* ---- the call ---- */
-
-static int
-failed(const struct transfer *t, CURLcode code, const char *detail, struct berth_err *e)
+/* The caller's own headers may be credentials (X-API-Key, Cookie): they stay with its host. */
+static bool
+make_headers(const struct berth_client_call *call, const struct hop *hop, struct curl_slist **list)
 {
-    const char *url = t->call->url;
-    const char *host = strstr(url, "://");
-    const int len = host != NULL ? (int)(host + 3 - url + (ptrdiff_t)strcspn(host + 3, "/?#")) : 40;
-    const char *why = detail[0] != '\0' ? detail : curl_easy_strerror(code);
-    enum berth_code is = BERTH_ENETWORK;
+    bool ok = add_header(list, "Expect:"); /* no round trip before a large body */
 
-    if (t->stopped)
-        return berth_err_set(e, BERTH_ECANCELED, "stopped");
-    if (t->too_big)
-        return berth_err_set(e, BERTH_ETOOBIG, "%.*s: the answer is larger than %llu bytes", len,
-                             url, (unsigned long long)t->body_bytes_max);
-    if (code == CURLE_OPERATION_TIMEDOUT)
-        is = BERTH_EDEADLINE;
-    if (code == CURLE_OUT_OF_MEMORY || t->answer->body.failed)
-        is = BERTH_ENOMEM;
-    if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT)
-        is = BERTH_EINVAL;
-    return berth_err_set(e, is, "%.*s: %s", len, url, why);
+    for (size_t i = 0; ok && hop->trusted && call->headers != NULL && call->headers[i]; i++)
+        ok = add_header(list, call->headers[i]);
+    if (ok && hop->trusted && call->bearer != NULL)
+        ok = add_headerf(list, "Authorization: Bearer ", call->bearer);
+    if (ok && call->resume_at > 0) {
+        char range[48];
+        (void)snprintf(range, sizeof range, "Range: bytes=%llu-",
+                       (unsigned long long)call->resume_at);
+        ok = add_header(list, range);
+        if (ok && call->if_range != NULL)
+            ok = add_headerf(list, "If-Range: ", call->if_range);
+    }
+    return ok;
 }
 
 static void
-answer_fill(struct transfer *t)
+set_method(CURL *easy, const struct berth_client_call *call, const struct hop *hop)
 {
-    struct berth_client_answer *a = t->answer;
-    long status = 0;
-    curl_off_t length = -1;
+    if (hop->body) {
+        (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, call->body);
+        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
+    } else if (hop->method != NULL && strcmp(hop->method, "POST") == 0) {
+        (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, "");
+        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)0);
+    } else if (hop->method != NULL && strcmp(hop->method, "HEAD") == 0) {
+        (void)curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    }
+    if (hop->method != NULL && strcmp(hop->method, "HEAD") != 0)
+        (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, hop->method);
+}
 
-    (void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
-    (void)curl_easy_getinfo(t->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-    a->status = (uint16_t)status;
-    a->partial = status == 206;
-    a->content_length = length >= 0 ? (uint64_t)length : UINT64_MAX;
-    if (a->partial && t->range_total > 0)
-        a->content_length = t->range_total;
+static void
+set_up(struct berth_client *c, struct exchange *x, const struct hop *hop,
+       const struct curl_slist *headers)
+{
+    const struct berth_client_call *call = x->call;
+    const uint64_t connect_ns = call->connect_ns_max > 0 ? call->connect_ns_max : 10 * BERTH_S;
+    char *scheme = NULL;
+    CURL *easy = c->easy;
+
+    curl_easy_reset(easy);
+    c->curl_text[0] = '\0';
+    (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->curl_text);
+    (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)curl_easy_setopt(easy, CURLOPT_URL, hop->text);
+    (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "berth/" BERTH_VERSION);
+    (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES);
+    (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                           (long)(connect_ns / BERTH_MS > 0 ? connect_ns / BERTH_MS : 1));
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, x);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, x);
+    set_method(easy, call, hop);
+    if (curl_url_get(hop->url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+        strcmp(scheme, "https") == 0 && certificates() != NULL)
+        (void)curl_easy_setopt(easy, CURLOPT_CAINFO, certificates());
+    curl_free(scheme);
+}
+
+/* ---- running it ---- */
+
+/* Look at the clocks and ask the caller.  0, or the failure that stops the call. */
+static int
+look(struct exchange *x, uint64_t begin_ns, uint64_t *asked_ns, struct berth_err *e)
+{
+    const struct berth_client_call *call = x->call;
+    const uint64_t silent_ns = call->silent_ns_max > 0 ? call->silent_ns_max : 60 * BERTH_S;
+    const uint64_t now_ns = berth_now_ns();
+    const uint64_t total = x->answer->content_length;
+
+    if (call->total_ns_max > 0 && now_ns - begin_ns > call->total_ns_max)
+        return berth_err_set(e, BERTH_EDEADLINE, "%s: no complete answer within %llu ms", x->host,
+                             (unsigned long long)(call->total_ns_max / BERTH_MS));
+    if (now_ns > x->activity_ns && now_ns - x->activity_ns > silent_ns)
+        return berth_err_set(e, BERTH_EDEADLINE, "%s: silent for %llu ms", x->host,
+                             (unsigned long long)(silent_ns / BERTH_MS));
+    if (call->go_on == NULL || now_ns - *asked_ns < POLL_MS * BERTH_MS)
+        return 0;
+    *asked_ns = now_ns;
+    if (!call->go_on(call->arg, x->got, total == UINT64_MAX ? 0 : total))
+        return berth_err_set(e, BERTH_ECANCELED, "%s: stopped", x->host);
+    return 0;
+}
+
+static CURLcode
+result_of(CURLM *multi)
+{
+    CURLcode code = CURLE_GOT_NOTHING;
+    int left = 0;
+
+    for (const CURLMsg *m; (m = curl_multi_info_read(multi, &left)) != NULL;)
+        if (m->msg == CURLMSG_DONE)
+            code = m->data.result;
+    return code;
+}
+
+static int
+failure_of(struct berth_client *c, const struct exchange *x, CURLcode code, struct berth_err *e)
+{
+    const char *why = c->curl_text[0] != '\0' ? c->curl_text : curl_easy_strerror(code);
+
+    if (x->stop == -BERTH_ECANCELED)
+        return berth_err_set(e, BERTH_ECANCELED, "%s: stopped", x->host);
+    if (x->stop == -BERTH_ENOMEM)
+        return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory for the answer", x->host);
+    if (x->stop == -BERTH_EINVAL)
+        return berth_err_set(e, BERTH_ENETWORK, "%s: answered with another range than asked for",
+                             x->host);
+    if (x->stop == -BERTH_ETOOBIG)
+        return berth_err_set(e, BERTH_ETOOBIG, "%s: the answer is longer than %llu bytes", x->host,
+                             (unsigned long long)x->body_bytes_max);
+    if (code == CURLE_OPERATION_TIMEDOUT)
+        return berth_err_set(e, BERTH_EDEADLINE, "%s: %s", x->host, why);
+    return berth_err_set(e, BERTH_ENETWORK, "%s: %s", x->host, why);
+}
+
+static int
+drive(struct berth_client *c, struct exchange *x, uint64_t begin_ns, struct berth_err *e)
+{
+    uint64_t asked_ns = begin_ns;
+    curl_off_t sent = 0, sent_before = 0;
+    int running = 1, r = 0;
+
+    if (curl_multi_add_handle(c->multi, c->easy) != CURLM_OK)
+        return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", x->host);
+    while (r == 0) {
+        if (curl_multi_perform(c->multi, &running) != CURLM_OK)
+            running = 0;
+        if (running == 0)
+            break;
+        (void)curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+        if (sent != sent_before)
+            x->activity_ns = berth_now_ns();
+        sent_before = sent;
+        r = look(x, begin_ns, &asked_ns, e);
+        if (r == 0)
+            (void)curl_multi_poll(c->multi, NULL, 0, POLL_MS, NULL);
+    }
+    const CURLcode code = r == 0 ? result_of(c->multi) : CURLE_OK;
+    (void)curl_multi_remove_handle(c->multi, c->easy);
+    if (r < 0)
+        return r;
+    if (code == CURLE_OK && !x->headed && !x->redirected)
+        x->stop = head_end(x, false); /* an answer without a body */
+    return code == CURLE_OK && x->stop == 0 ? 0 : failure_of(c, x, code, e);
+}
+
+/* ---- hops ---- */
+
+static void
+hop_fini(struct hop *h)
+{
+    curl_url_cleanup(h->url);
+    curl_free(h->text);
+}
+
+static bool
+hop_to(struct hop *h, const char *url)
+{
+    CURLU *u = curl_url();
+    char *text = NULL;
+
+    if (u == NULL || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
+        curl_url_get(u, CURLUPART_URL, &text, 0) != CURLUE_OK) {
+        curl_url_cleanup(u);
+        return false;
+    }
+    hop_fini(h);
+    h->url = u;
+    h->text = text;
+    return true;
+}
+
+static bool
+same_part(CURLU *a, CURLU *b, CURLUPart part)
+{
+    char *x = NULL, *y = NULL;
+
+    (void)curl_url_get(a, part, &x, CURLU_DEFAULT_PORT);
+    (void)curl_url_get(b, part, &y, CURLU_DEFAULT_PORT);
+    const bool same = x != NULL && y != NULL && strcasecmp(x, y) == 0;
+    curl_free(x);
+    curl_free(y);
+    return same;
+}
+
+/* Go where the answer says.  0, or -BERTH_ENETWORK. */
+static int
+follow(struct hop *hop, struct exchange *x, struct berth_err *e)
+{
+    struct hop before = {.url = hop->url, .text = hop->text};
+    const uint16_t status = x->answer->status;
+    char *to = NULL, *scheme = NULL;
+    bool ok, secure;
+
+    (void)curl_easy_getinfo(x->easy, CURLINFO_REDIRECT_URL, &to);
+    hop->url = NULL;
+    hop->text = NULL;
+    ok = to != NULL && hop_to(hop, to);
+    if (!ok) {
+        *hop = before;
+        return berth_err_set(e, BERTH_ENETWORK, "%s: redirects to what is no URL", x->host);
+    }
+    (void)curl_url_get(hop->url, CURLUPART_SCHEME, &scheme, 0);
+    secure = scheme != NULL && strcasecmp(scheme, "https") == 0;
+    curl_free(scheme);
+    if (strncasecmp(before.text, "https:", 6) == 0 && !secure)
+        ok = false;
+    hop->trusted = hop->trusted && same_part(before.url, hop->url, CURLUPART_SCHEME) &&
+                   same_part(before.url, hop->url, CURLUPART_HOST) &&
+                   same_part(before.url, hop->url, CURLUPART_PORT);
+    if (status == 303 || ((status == 301 || status == 302) && hop->body)) {
+        const bool head = hop->method != NULL && strcmp(hop->method, "HEAD") == 0;
+        hop->method = head ? "HEAD" : NULL;
+        hop->body = false;
+    }
+    hop_fini(&before);
+    return ok ? 0
+              : berth_err_set(e, BERTH_ENETWORK, "%s: redirects from https to plain http", x->host);
+}
+
+static void
+host_of(const struct hop *hop, char out[HOST_TEXT])
+{
+    char *host = NULL, *port = NULL;
+
+    (void)curl_url_get(hop->url, CURLUPART_HOST, &host, 0);
+    (void)curl_url_get(hop->url, CURLUPART_PORT, &port, 0);
+    (void)snprintf(out, HOST_TEXT, "%.128s%s%.8s", host != NULL ? host : "", port ? ":" : "",
+                   port != NULL ? port : "");
+    curl_free(host);
+    curl_free(port);
+}
+
+static int
+call_hops(struct berth_client *c, struct exchange *x, struct hop *hop, struct berth_err *e)
+{
+    const uint64_t begin_ns = berth_now_ns();
+
+    x->activity_ns = begin_ns;
+    for (int hops = 0; hops <= REDIRECTS_MAX; hops++) {
+        struct curl_slist *headers = NULL;
+        host_of(hop, x->host);
+        int r = make_headers(x->call, hop, &headers)
+                    ? 0
+                    : berth_err_set(e, BERTH_EINVAL, "%s: a header holds a line end", x->host);
+        if (r == 0) {
+            set_up(c, x, hop, headers);
+            r = drive(c, x, begin_ns, e);
+        }
+        if (r == 0 && x->redirected)
+            r = follow(hop, x, e); /* before the headers go: it asks the handle */
+        curl_slist_free_all(headers);
+        if (r < 0 || !x->redirected)
+            return r;
+    }
+    return berth_err_set(e, BERTH_ENETWORK, "%s: more than %d redirects", x->host, REDIRECTS_MAX);
 }
 
 int
@@ -305,24 +560,26 @@ berth_client_call(struct berth_client *c, const struct berth_client_call *call,
                   struct berth_client_answer *ret, struct berth_err *e)
 {
     struct berth_client_answer answer = {.content_length = UINT64_MAX};
-    struct transfer t = {.curl = c->curl, .call = call, .answer = &answer};
-    struct curl_slist *headers = NULL;
-    char detail[CURL_ERROR_SIZE] = "";
-    CURLcode code = CURLE_OUT_OF_MEMORY;
+    struct exchange x = {
+        .easy = c->easy,
+        .call = call,
+        .answer = &answer,
+        .body_bytes_max =
+            call->body_bytes_max > 0 ? call->body_bytes_max : UINT64_C(64) * 1024 * 1024,
+    };
+    struct hop hop = {.method = call->method, .body = call->body != NULL, .trusted = true};
 
+    if (!hop_to(&hop, call->url))
+        return berth_err_set(e, BERTH_EINVAL, "%.200s: not a URL", call->url);
     berth_buf_init(&answer.body, NULL);
-    t.body_bytes_max = call->body_bytes_max > 0 ? call->body_bytes_max : BODY_BYTES_MAX;
-    curl_easy_reset(c->curl); /* options go, the connection stays */
-    (void)curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, detail);
-    if (options_set(c->curl, call, &t) && headers_set(c->curl, call, &headers))
-        code = curl_easy_perform(c->curl);
-    curl_slist_free_all(headers);
-    answer_fill(&t);
-    (void)curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, NULL);
-    if (code != CURLE_OK || (call->body_part == NULL && berth_buf_text(&answer.body) == NULL)) {
+    answer.body.max = x.body_bytes_max < SIZE_MAX - 1 ? (size_t)x.body_bytes_max + 1 : SIZE_MAX;
+    int r = call_hops(c, &x, &hop, e);
+    hop_fini(&hop);
+    if (r == 0 && berth_buf_text(&answer.body) == NULL)
+        r = berth_err_set(e, BERTH_ENOMEM, "%s: out of memory for the answer", x.host);
+    if (r < 0)
         berth_buf_fini(&answer.body);
-        return failed(&t, code, detail, e);
-    }
-    *ret = answer;
-    return 0;
+    else
+        *ret = answer;
+    return r;
 }

@@ -108,7 +108,6 @@ struct feed_input {
 static void
 feed_piece(struct berth_conn *c, const char *at, size_t n)
 {
-
     while (n > 0 && !c->closed && !c->shut) {
         size_t room = 4096;
         c->busy = true;
