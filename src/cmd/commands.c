@@ -14,7 +14,7 @@ static const struct berth_option json_only[] = {
 static const struct berth_option run_options[] = {
     {"system", "TEXT", "what the model is told first"},
     {"max-tokens", "N", "longest answer"},
-    {"temperature", "X", "0: always the likeliest word"},
+    {"temperature", "X", "0, unless told: always the likeliest word"},
     {"verbose", NULL, "say how fast it was"},
     {NULL, NULL, NULL},
 };

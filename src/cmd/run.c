@@ -281,7 +281,7 @@ answer_once(struct session *s)
 int
 berth_run_run(const struct berth_args *args)
 {
-    struct session s = {.args = args, .temperature = -1};
+    struct session s = {.args = args};
     const struct sigaction interrupt = {.sa_handler = on_interrupt};
 
     if (!berth_arg_int(args, "max-tokens", 1, 1000000, &s.max_tokens) ||
