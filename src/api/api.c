@@ -287,6 +287,20 @@ decode_names(struct berth_call *c, const struct berth_route_match *m)
     return false;
 }
 
+/* A compressed body would be read as nonsense: say so instead. */
+static bool
+is_plain(struct berth_call *c)
+{
+    const struct berth_slice *h = berth_exchange_header(c->x, "content-encoding");
+
+    if (h == NULL || h->len == 0 || berth_slice_is_nocase(*h, "identity"))
+        return true;
+    const struct berth_fault f =
+        berth_fault_of_status(415, "Content-Encoding: bodies must not be compressed");
+    berth_call_fault(c, &f);
+    return false;
+}
+
 static void
 api_begin(void *arg, struct berth_exchange *x)
 {
@@ -320,8 +334,8 @@ api_begin(void *arg, struct berth_exchange *x)
     }
     c->route = m.route;
     x->body_max = body_max(api, m.route->body);
-    if (decode_names(c, &m))
-        (void)admitted(c, &who);
+    if (decode_names(c, &m) && admitted(c, &who))
+        (void)is_plain(c);
 }
 
 static void
