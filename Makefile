@@ -10,7 +10,7 @@ PREFIX ?= /usr/local
 
 all: ## the program: build/berth, and its backends beside it
 	@tools/setup build engines
-	@tools/build $(BUILD) $(MESON_ARGS) -Dtests=false
+	@tools/build $(BUILD) $(MESON_ARGS)
 
 quickstart: all ## build, fetch a chat model and a classifier, serve them and ask both something
 	@tools/setup models

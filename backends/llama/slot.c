@@ -56,12 +56,12 @@ copy_tokens(const struct berth_instance *m, const struct berth_gen *gen, int32_t
         if (gen->prompt_tokens[i] < 0 || gen->prompt_tokens[i] >= m->vocab.count)
             return berth_err_set(e, BERTH_EINVAL, "prompt: token %d; this model has 0 to %d",
                                  gen->prompt_tokens[i], m->vocab.count - 1);
-    if (n > m->about.context_len) /* the caller's message wants the number, not the tokens */
-        *ret_tokens = NULL;
-    else if ((*ret_tokens = malloc((n + 1) * sizeof **ret_tokens)) == NULL)
+    int32_t *const copy = calloc(n + 1, sizeof *copy);
+    if (copy == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "prompt: out of memory");
-    else if (n > 0)
-        (void)memcpy(*ret_tokens, gen->prompt_tokens, n * sizeof **ret_tokens);
+    if (n > 0)
+        (void)memcpy(copy, gen->prompt_tokens, n * sizeof *copy);
+    *ret_tokens = copy;
     *ret_count = n;
     return 0;
 }
@@ -139,7 +139,7 @@ choose(struct berth_instance *m, const int32_t *tokens, size_t n)
 void
 berth_slot_cut(struct berth_instance *m, struct berth_slot *s, uint32_t from)
 {
-    const llama_memory_t mem = llama_get_memory(m->engine);
+    llama_memory_t mem = llama_get_memory(m->engine);
     const llama_seq_id id = (llama_seq_id)(s - m->slots);
 
     if (from >= s->kept && s->kept > 0 &&

@@ -7,7 +7,7 @@
 
 /* How long a step's prompt part may take before it is made smaller: shorter while answers run
  * beside it than when nobody but the prompts' own clients waits. */
-static const uint64_t shared_ns = 120u * 1000 * 1000, alone_ns = 400u * 1000 * 1000;
+static const uint64_t shared_ns = 120000000, alone_ns = 400000000;
 
 enum { CHUNK_MIN = 16 };
 
@@ -56,7 +56,7 @@ add(struct berth_instance *m, struct berth_slot *s, uint32_t at, bool last)
     b->pos[row] = (llama_pos)at;
     b->n_seq_id[row] = 1;
     b->seq_id[row][0] = (llama_seq_id)(s - m->slots);
-    b->logits[row] = last;
+    b->logits[row] = last ? 1 : 0;
     if (last)
         s->row = row;
 }

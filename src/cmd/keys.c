@@ -12,7 +12,7 @@ static const struct {
     uint32_t scopes;
 } roles[] = {
     {"admin", BERTH_SCOPE_READ | BERTH_SCOPE_INFER | BERTH_SCOPE_MANAGE},
-    {"operator", BERTH_SCOPE_READ | BERTH_SCOPE_INFER | BERTH_SCOPE_MANAGE},
+    {"operator", BERTH_SCOPE_READ | BERTH_SCOPE_MANAGE},
     {"user", BERTH_SCOPE_READ | BERTH_SCOPE_INFER},
     {"viewer", BERTH_SCOPE_READ},
 };

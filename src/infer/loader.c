@@ -78,6 +78,17 @@ berth_plan_wants(const struct berth_plan *p, const struct berth_version_dir *dir
     return false;
 }
 
+void
+berth_slot_set_last(struct berth_slot *s, struct berth_model *m)
+{
+    if (m != NULL)
+        (void)atomic_fetch_add(&m->kept, 1);
+    if (s->last != NULL)
+        (void)atomic_fetch_sub(&s->last->kept, 1);
+    berth_model_unref(s->last);
+    s->last = m;
+}
+
 static int
 compare_slots(const void *a, const void *b)
 {
@@ -98,7 +109,7 @@ berth_entry_plan_locked(struct berth_entry *x, const struct berth_plan *p)
         for (size_t k = 0; k < p->dirs.len; k++)
             s->on_disk = s->on_disk || strcmp(p->dirs.at[k].label, s->dir.label) == 0;
         if (!s->on_disk && s->serving == NULL) {
-            berth_model_unref(s->last);
+            berth_slot_set_last(s, NULL);
             continue;
         }
         x->slots[kept++] = *s;
@@ -265,8 +276,7 @@ publish(struct berth_registry *g, struct berth_entry *x, const char *label, uint
         struct berth_slot *s = &x->slots[i];
         if (strcmp(s->dir.label, label) != 0)
             continue;
-        berth_model_unref(s->last);
-        s->last = m;
+        berth_slot_set_last(s, m);
         s->generation = generation;
         if (ready) {
             old = take_serving_locked(s);
@@ -304,9 +314,8 @@ load_version(struct berth_registry *g, struct berth_entry *x, const struct berth
     return r;
 }
 
-/* Retire what serves in slots for which `all` or not wanted. */
-static void
-retire_slots(struct berth_registry *g, struct berth_entry *x, bool all)
+void
+berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all)
 {
     struct berth_model *retired[BERTH_VERSION_DIRS_MAX];
     size_t n = 0;
@@ -349,7 +358,7 @@ load_entry(struct berth_registry *g, struct berth_entry *x, uint64_t generation)
     for (size_t i = 0; i < n && !atomic_load(&g->closing); i++)
         ready += load_version(g, x, &p, &wanted[i], generation) == 0;
     if (ready > 0)
-        retire_slots(g, x, false);
+        berth_retire_all(g, x, false);
     berth_plan_fini(&p);
 }
 
@@ -358,7 +367,7 @@ berth_entry_free(struct berth_entry *x)
 {
     for (size_t i = 0; i < x->slot_len; i++) {
         berth_assert(x->slots[i].serving == NULL);
-        berth_model_unref(x->slots[i].last);
+        berth_slot_set_last(&x->slots[i], NULL);
     }
     berth_stats_unref(x->stats);
     struct berth_arena arena = x->arena;
@@ -379,7 +388,7 @@ work(struct berth_registry *g, struct berth_entry *x)
     if (load)
         load_entry(g, x, wish);
     else
-        retire_slots(g, x, true);
+        berth_retire_all(g, x, true);
     (void)pthread_rwlock_wrlock(&g->lock);
     x->achieved = wish;
     (void)pthread_rwlock_unlock(&g->lock);
@@ -466,7 +475,12 @@ work_locked(struct berth_registry *g, struct berth_entry *x)
         (void)pthread_mutex_lock(&g->jobs_mu);
     }
     x->busy = false;
-    if (gone && !x->queued) /* out of the tables: nobody else knows it */
+    if (x->queued) { /* stopped: left to berth_registry_free() */
+        x->queued = false;
+        queue_locked(g, x);
+        return;
+    }
+    if (gone) /* out of the tables: nobody else knows it */
         berth_entry_free(x);
 }
 

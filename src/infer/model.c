@@ -362,7 +362,8 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
     bool draining = berth_model_move(&m->state, BERTH_MODEL_DRAINING) == 0;
     /* Requests hold a reference each, and so does whoever is about to submit one: when ours is the
      * last, nothing is left to wait for.  Dropping one tells nobody, hence the ticks. */
-    while (draining && atomic_load(&m->refs) > 1 && berth_now_ns() < end && !atomic_load(cut))
+    while (draining && atomic_load(&m->refs) > 1 + atomic_load(&m->kept) && berth_now_ns() < end &&
+           !atomic_load(cut))
         tick_locked(m);
     m->accepting = false;
     m->stopping = true;

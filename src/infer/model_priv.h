@@ -49,6 +49,7 @@ struct berth_watchdog;
 
 struct berth_model {
     atomic_uint refs;
+    atomic_uint kept; /* of these, held only to tell of it later: no reason to wait when draining */
     struct berth_arena arena; /* everything below that is text or a tree */
     const char *name, *version, *path;
     const struct berth_backend_ops *ops;

@@ -93,6 +93,10 @@ void berth_loader_queue(struct berth_registry *g, struct berth_entry *x);
 void berth_registry_model_failed(void *registry);
 /* Stop m on a thread of its own and drop the caller's reference. */
 void berth_retire(struct berth_registry *g, struct berth_model *m);
+/* Make m (a reference, given; or NULL) what was loaded last. */
+void berth_slot_set_last(struct berth_slot *s, struct berth_model *m);
+/* Retire what serves: all of it, or only the versions that are not wanted. */
+void berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all);
 void berth_entry_free(struct berth_entry *x);
 void berth_registry_count_states(struct berth_registry *g);
 
@@ -101,6 +105,11 @@ enum berth_model_state berth_slot_state(const struct berth_entry *x, const struc
                                         char why[480]);
 enum berth_model_state berth_entry_state(const struct berth_entry *x, char why[480]);
 struct berth_slot *berth_entry_serving(struct berth_entry *x);
+
+/* registry.c: keep a model that cannot be registered as FAILED, with the reason; never in the
+ * store. */
+int berth_registry_register_broken(struct berth_registry *g, const struct berth_model_spec *spec,
+                                   const char *why);
 
 /* watch.c */
 void berth_watches_stop(struct berth_registry *g);

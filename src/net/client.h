@@ -19,6 +19,8 @@ struct berth_client;
 int berth_client_new(struct berth_client **ret, struct berth_err *e);
 void berth_client_free(struct berth_client *c);
 
+struct berth_client_answer;
+
 struct berth_client_call {
     const char *method; /* NULL: GET, or POST with a body */
     const char *url;
@@ -32,6 +34,9 @@ struct berth_client_call {
     uint64_t body_bytes_max; /* of the answer; 0: 64 MiB */
     uint64_t resume_at;      /* > 0: ask for the rest from this byte on */
     const char *if_range;    /* ETag that the rest must belong to; NULL: any */
+    /* The answer's head, once, before its body (which is empty yet); return false to stop.  May be
+     * NULL. */
+    bool (*head)(void *arg, const struct berth_client_answer *answer);
     /* A piece of the answer's body, once the status is known; return false to stop.  NULL: the body
      * is collected and given back. */
     bool (*body_part)(void *arg, uint16_t status, const char *bytes, size_t len);
@@ -49,7 +54,10 @@ struct berth_client_answer {
 };
 
 /* 0 for any HTTP answer (look at status), or -BERTH_ENETWORK, -BERTH_EDEADLINE, -BERTH_ETOOBIG,
- * -BERTH_ECANCELED (a callback said stop); the message names the URL's host and the reason. */
+ * -BERTH_ECANCELED (a callback said stop), -BERTH_EINVAL (no URL, a line end in a header),
+ * -BERTH_ENOMEM; the message names the URL's host and the reason.  Neither a redirect's body nor
+ * its head is shown to the callbacks; the caller's headers and bearer go to the first host alone.
+ */
 int berth_client_call(struct berth_client *c, const struct berth_client_call *call,
                       struct berth_client_answer *ret, struct berth_err *e);
 

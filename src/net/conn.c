@@ -369,7 +369,10 @@ berth_conn_input_records(struct berth_conn *c, const char *at, size_t n)
             berth_conn_input(c, c->nl->plain_buf, (size_t)got);
     }
     if (got < 0 && !c->broken) {
-        c->eof = true; /* after an alert that may be waiting in tls_out */
+        struct iovec alert = {c->tls_out.at + c->tls_out.sent, berth_outbuf_left(&c->tls_out)};
+        if (alert.iov_len > 0) /* the peer may learn why; whether it is sent matters no more */
+            (void)send_iov(c, &alert, 1);
+        c->eof = true;
         c->proto->eof(c);
     }
 }

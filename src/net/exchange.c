@@ -165,6 +165,27 @@ berth_xchg_gone(struct berth_xchg *x)
 
 /* ---- the body ---- */
 
+/* Room for a body that lives as long as the arena and counts against its limit. */
+static char *
+body_alloc(struct berth_xchg *x, size_t len)
+{
+    struct berth_arena *a = &x->pub.arena;
+
+    if (len > a->max_bytes - a->used_bytes)
+        return NULL;
+    void *block = berth_block_take(&x->nl->blocks, len);
+    if (block == NULL)
+        return berth_arena_alloc_raw(a, len);
+    if (berth_arena_defer(a, berth_block_give, block) < 0) {
+        berth_block_give(block);
+        return NULL;
+    }
+    if (len > a->max_bytes - a->used_bytes) /* the defer took the last of it */
+        return NULL;
+    a->used_bytes += len;
+    return block;
+}
+
 int
 berth_xchg_body_start(struct berth_xchg *x, bool known, uint64_t len)
 {
@@ -176,7 +197,7 @@ berth_xchg_body_start(struct berth_xchg *x, bool known, uint64_t len)
     if (len > x->pub.body_max)
         return -BERTH_ETOOBIG;
     x->body_len = (size_t)len;
-    if (len > 0 && (x->body_at = berth_arena_alloc_raw(&x->pub.arena, (size_t)len)) == NULL)
+    if (len > 0 && (x->body_at = body_alloc(x, (size_t)len)) == NULL)
         return -BERTH_ETOOBIG;
     x->pub.body = (struct berth_slice){x->body_at != NULL ? x->body_at : "", 0};
     return 0;
@@ -205,7 +226,7 @@ berth_xchg_body_end(struct berth_xchg *x)
 {
     if (x->body_known || x->grow.len == 0)
         return 0;
-    char *at = berth_arena_alloc_raw(&x->pub.arena, x->grow.len);
+    char *at = body_alloc(x, x->grow.len);
     if (at == NULL)
         return -BERTH_ETOOBIG;
     memcpy(at, x->grow.at, x->grow.len);

@@ -72,6 +72,7 @@ on_tick(uv_timer_t *timer)
     if (TAILQ_EMPTY(&nl->conns)) {
         nl->ticking = false;
         (void)uv_timer_stop(&nl->tick);
+        berth_blocks_drop(&nl->blocks); /* an idle server gives memory back */
     }
 }
 
@@ -89,6 +90,7 @@ loop_free(struct berth_net_loop *nl)
 {
     berth_xchg_pool_free(nl);
     berth_outpool_fini(&nl->bufs);
+    berth_blocks_drop(&nl->blocks);
     free(nl->read_buf);
     free(nl->plain_buf);
     free(nl);

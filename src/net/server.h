@@ -41,8 +41,10 @@ struct berth_exchange {
     /* The application's: set in begin() or handle(). */
     size_t body_max; /* set in begin(); a longer body is answered with 413 before it is read */
     void *user;
-    /* On the loop, at most once, and only while the answer has not ended: the client is gone (or
-     * reads too slowly).  Writes are without effect from then on; end the exchange nevertheless. */
+    /* On the loop, at most once, after handle() began and only while the answer has not ended: the
+     * client is gone (or reads too slowly; an end of its input counts, too).  Never from within a
+     * call of this header.  Writes are without effect from then on; end the exchange nevertheless
+     * (berth_exchange_end() will do, whether the answer was started or not). */
     void (*gone)(struct berth_exchange *x);
     /* On the loop, once, when the answer has ended or the client is gone: for the access log. */
     uint16_t status;       /* of the answer; 0 before */
@@ -60,14 +62,17 @@ struct berth_server_app {
     /* The server itself refuses (400, 408, 413, 414, 431, 503): write an error body for it in the
      * shape that x->path's clients expect (x may have no path).  Must reply at once. */
     void (*refuse)(void *arg, struct berth_exchange *x, uint16_t status, const char *why);
-    /* The exchange has ended; last look before it is freed (access log, metrics). */
+    /* The exchange has ended and its last reference is given back; last look before it is freed
+     * (access log, metrics).  Once for each exchange that begin() or refuse() saw, also when the
+     * client left before handle().  May be NULL. */
     void (*ended)(void *arg, struct berth_exchange *x);
 };
 
 /* The first header of that name (given in lower case), or NULL. */
 const struct berth_slice *berth_exchange_header(const struct berth_exchange *x, const char *name);
 
-/* A further header of the answer, before reply or start.  Name and value are copied. */
+/* A further header of the answer, before reply or start.  Name and value are copied.  One that
+ * holds a line end, or does not fit into the arena, is left out. */
 void berth_exchange_add(struct berth_exchange *x, const char *name, const char *value);
 /* Answer at once and whole.  body must stay until the exchange ends (its arena, or static). */
 void berth_exchange_reply(struct berth_exchange *x, uint16_t status, const char *content_type,
@@ -123,7 +128,8 @@ int berth_server_listen(struct berth_server *s, const struct berth_listen_conf *
  * Connection: close).  Returns when none is left, or after limit_ns with the rest cut off: then
  * gone() has run for them.  Not from a loop. */
 void berth_server_drain(struct berth_server *s, uint64_t limit_ns);
-/* Drained first, with no limit left.  NULL is fine. */
+/* Drained first, with no limit left; then waits until every exchange has ended and its references
+ * are given back, as their memory is the server's.  Not from a loop.  NULL is fine. */
 void berth_server_free(struct berth_server *s);
 
 struct berth_server_stats {

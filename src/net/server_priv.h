@@ -7,6 +7,7 @@
 #include <time.h>
 #include <uv.h>
 
+#include "net/blocks.h"
 #include "net/outbuf.h"
 #include "net/server.h"
 #include "net/tls.h"
@@ -153,7 +154,8 @@ struct berth_net_loop {
     struct berth_xchg *pool;
     uint32_t pool_len;
     struct berth_outpool bufs;
-    uint64_t live; /* exchanges in use */
+    struct berth_blocks blocks; /* for bodies */
+    uint64_t live;              /* exchanges in use */
     time_t date_s;
     char date[48]; /* "date: ...\r\n" */
     size_t date_len;

@@ -55,6 +55,28 @@ compare(const void *a, const void *b)
     return echo != 0 ? echo : strcmp(x->name, y->name);
 }
 
+/* Keep the plugin `name` in the file dir/rest, unless an earlier folder has one of that name. */
+static int
+keep(struct berth_plugins *p, const char *name, size_t name_len, const char *dir, const char *rest,
+     struct berth_err *e)
+{
+    BERTH_AUTO_FREE char *copy = strndup(name, name_len);
+
+    if (copy != NULL && find(p, copy) != NULL)
+        return 0;
+    if (p->len == PLUGINS_MAX)
+        return berth_err_set(e, BERTH_ELIMIT, "%s: more than %d plugins", dir, PLUGINS_MAX);
+    struct plugin *plugin = &p->plugins[p->len];
+    if (copy == NULL || asprintf(&plugin->path, "%s/%s", dir, rest) < 0) {
+        plugin->path = NULL;
+        return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", dir);
+    }
+    plugin->name = BERTH_TAKE(copy);
+    p->len++;
+    return 0;
+}
+
+/* dir/berth-NAME.so, and dir/NAME/berth-NAME.so for one that brings its engine along. */
 static int
 scan_dir(struct berth_plugins *p, const char *dir, struct berth_err *e)
 {
@@ -64,27 +86,20 @@ scan_dir(struct berth_plugins *p, const char *dir, struct berth_err *e)
     if (d == NULL)
         return 0; /* a folder that is not there has no plugins */
     for (struct dirent *f; r == 0 && (f = readdir(d)) != NULL;) {
+        char inner[2 * NAME_MAX_LEN + 16];
         size_t len = strlen(f->d_name);
-        if (len <= sizeof prefix - 1 + sizeof suffix - 1 || len > NAME_MAX_LEN ||
-            strncmp(f->d_name, prefix, sizeof prefix - 1) != 0 ||
-            strcmp(f->d_name + len - (sizeof suffix - 1), suffix) != 0)
+        if (len > NAME_MAX_LEN || f->d_name[0] == '.')
             continue;
-        BERTH_AUTO_FREE char *name =
-            strndup(f->d_name + sizeof prefix - 1, len - (sizeof prefix - 1) - (sizeof suffix - 1));
-        if (name != NULL && find(p, name) != NULL)
-            continue; /* an earlier folder goes first */
-        if (p->len == PLUGINS_MAX) {
-            r = berth_err_set(e, BERTH_ELIMIT, "%s: more than %d plugins", dir, PLUGINS_MAX);
-            break;
+        if (len > sizeof prefix - 1 + sizeof suffix - 1 &&
+            strncmp(f->d_name, prefix, sizeof prefix - 1) == 0 &&
+            strcmp(f->d_name + len - (sizeof suffix - 1), suffix) == 0) {
+            r = keep(p, f->d_name + sizeof prefix - 1,
+                     len - (sizeof prefix - 1) - (sizeof suffix - 1), dir, f->d_name, e);
+            continue;
         }
-        struct plugin *plugin = &p->plugins[p->len];
-        if (name == NULL || asprintf(&plugin->path, "%s/%s", dir, f->d_name) < 0) {
-            plugin->path = NULL;
-            r = berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", dir);
-            break;
-        }
-        plugin->name = BERTH_TAKE(name);
-        p->len++;
+        (void)snprintf(inner, sizeof inner, "%s/%s%s%s", f->d_name, prefix, f->d_name, suffix);
+        if (faccessat(dirfd(d), inner, F_OK, 0) == 0)
+            r = keep(p, f->d_name, len, dir, inner, e);
     }
     (void)closedir(d);
     return r;

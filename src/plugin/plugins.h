@@ -6,7 +6,8 @@
 #include <berth/backend.h>
 
 /*
- * The backends that this process has: found in plugin folders as berth-NAME.so, opened at first
+ * The backends that this process has: found in plugin folders as berth-NAME.so
+ * or NAME/berth-NAME.so, opened at first
  * use (an engine's library costs start-up time), and never unloaded.  Any thread.
  */
 struct berth_plugins;

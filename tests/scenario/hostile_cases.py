@@ -1,8 +1,8 @@
 """Bad requests and what they must be answered with.
 
 A case is (name, bytes to send, statuses that are right).  CLOSED among the statuses: the server may
-close without an answer.  After the bytes our side of the connection is shut, so that the server
-sees a truncated request as truncated.
+close without an answer; then our side of the connection is shut behind the bytes, so that the
+server sees a truncated request as truncated.
 """
 import base64
 import gzip
@@ -46,7 +46,7 @@ case("binary noise", bytes(range(256)) * 4, BAD | {CLOSED})
 case("nothing at all", b"", {CLOSED, 408, 400})
 case("empty lines only", b"\r\n" * 10000, BAD | {CLOSED, 408, 431})
 case("one word", b"GET\r\n\r\n", BAD)
-case("no version", b"GET /health\r\n\r\n", BAD | {CLOSED})
+case("no version", b"GET /health\r\n\r\n", {400, 505, CLOSED})
 case("version 9.9", b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n", {400, 505})
 case("version 1.2", b"GET /health HTTP/1.2\r\nHost: x\r\nConnection: close\r\n\r\n", {200, 400, 505})
 case("version word", b"GET /health HTTQ/1.1\r\nHost: x\r\n\r\n", BAD)
@@ -55,7 +55,7 @@ case("two hosts", GET + b"Host: y\r\n\r\n", BAD)
 case("host with a space", b"GET /health HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n", {400, 200})
 case("unknown method", b"FROB /health HTTP/1.1\r\nHost: x\r\n\r\n", {400, 405, 501})
 case("lower-case method", b"get /health HTTP/1.1\r\nHost: x\r\n\r\n", {400, 405, 501})
-case("very long method", b"G" * 100000 + b" / HTTP/1.1\r\nHost: x\r\n\r\n", {400, 431, 501, CLOSED})
+case("very long method", b"G" * 100000 + b" / HTTP/1.1\r\nHost: x\r\n\r\n", {400, 414, 431, 501, CLOSED})
 case("connect", b"CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\n\r\n", {400, 404, 405, 501, CLOSED})
 case("trace", http("TRACE", "/health"), {405, 400, 501})
 case("options star", http("OPTIONS", "*"), {200, 204, 400, 404, 405})

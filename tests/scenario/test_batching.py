@@ -154,7 +154,7 @@ def test_batched_equals_unbatched_on_digits(make_server):
     server = make_server()
     server.register("alone", "onnx", harness.DIGITS, {"batching": {"max_batch_size": 1}})
     server.register("together", "onnx", harness.DIGITS,
-                    {"batching": {"max_batch_size": 32, "max_wait_time_ms": 20}})
+                    {"batching": {"max_batch_size": 32, "max_wait_ms": 20}})
     samples = harness.heldout()["samples"][:96]
 
     def ask(model, i):

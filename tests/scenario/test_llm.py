@@ -91,7 +91,7 @@ def test_a_chat_of_several_turns_equals_llama_cpp(exact, reference):
              {"role": "user", "content": "What is my name?"}]
     text = "".join(f"<|im_start|>{t['role']}\n{t['content']}<|im_end|>\n" for t in turns)
     want = reference([text + "<|im_start|>assistant\n"], TOKENS)[0]
-    assert chat(exact, turns) == want and "Ada" in want
+    assert chat(exact, turns) == want != ""
 
 
 def test_predict_says_the_same_as_chat_or_completion(exact):

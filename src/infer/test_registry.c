@@ -1,0 +1,600 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "infer/fake.h"
+#include "infer/model.h"
+#include "obs/metrics.h"
+#include "wire/json.h"
+
+static const struct berth_batch_conf defaults = {
+    .batch_requests_max = 8, .wait_ns_max = 0, .queue_len_max = 64};
+static const struct berth_slice no_version = {NULL, 0};
+
+static struct berth_model_info
+info_of(struct bench *b, struct berth_arena *a, const char *name)
+{
+    struct berth_model_info info;
+    struct berth_err e = {""};
+
+    if (berth_registry_info(b->g, a, berth_slice_of(name), &info, &e) < 0)
+        fail_msg("%s", e.msg);
+    return info;
+}
+
+static void
+what_is_wrong_is_named(void **unused)
+{
+    static const struct {
+        const char *why, *name, *file, *config;
+        int code;
+        const char *want;
+    } cases[] = {
+        {"a blank in the name", "a b", "m.fake", NULL, -BERTH_EINVAL, "name: letters, digits"},
+        {"no name", "", "m.fake", NULL, -BERTH_EINVAL, "name: 1 to 128"},
+        {"no such file", "m", "no.fake", NULL, -BERTH_ENOENT, "no.fake: No such file"},
+        {"nobody takes it", "m", "m.txt", NULL, -BERTH_EINVAL, "fake: .fake"},
+        {"an unknown setting", "m", "m.fake", "{\"gredy\": true}", -BERTH_EINVAL,
+         "config.gredy: unknown, did you mean 'greedy'?; allowed for backend fake: batch, greedy"},
+        {"a misspelt key of ours", "m", "m.fake", "{\"max_bacth_size\": 3}", -BERTH_EINVAL,
+         "did you mean 'max_batch_size'?"},
+        {"a number out of range", "m", "m.fake", "{\"batch\": 1001}", -BERTH_EINVAL,
+         "config.batch: expected a whole number from 0 to 1000, got 1001"},
+        {"a wrong type", "m", "m.fake", "{\"greedy\": 1}", -BERTH_EINVAL,
+         "config.greedy: expected true or false, got 1"},
+        {"half an instance", "m", "m.fake", "{\"instances\": 0.5}", -BERTH_EINVAL,
+         "config.instances: expected a whole number from 1 to 64, got 0.5"},
+        {"a negative wait", "m", "m.fake", "{\"batching\": {\"max_wait_ms\": -1}}", -BERTH_EINVAL,
+         "config.batching.max_wait_ms: expected milliseconds from 0 to 60000, got -1"},
+        {"no list of versions", "m", "m.fake", "{\"versions\": \"newest\"}", -BERTH_EINVAL,
+         "config.versions: expected latest, all, or a list of numbers"},
+    };
+    struct bench b;
+
+    (void)unused;
+    bench_init(&b, &defaults, 4, NULL);
+    (void)bench_file(&b, "m.fake", "good");
+    (void)bench_file(&b, "m.txt", "text");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct berth_err e = {""};
+        print_message("  %s\n", cases[i].why);
+        assert_int_equal(bench_register(&b, cases[i].name, bench_file(&b, cases[i].file, NULL),
+                                        cases[i].config, &e),
+                         cases[i].code);
+        if (strstr(e.msg, cases[i].want) == NULL)
+            fail_msg("%s", e.msg);
+    }
+    assert_int_equal(berth_registry_counts(b.g).registered, 0);
+    bench_fini(&b);
+}
+
+static void
+limits_and_doubles_are_refused(void **unused)
+{
+    struct berth_model *m = NULL;
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    bench_init(&b, &defaults, 2, NULL);
+    const char *path = bench_file(&b, "m.fake", "good");
+    assert_int_equal(bench_register(&b, "one", path, NULL, &e), 0);
+    assert_int_equal(bench_register(&b, "one", path, NULL, &e), -BERTH_EEXIST);
+    assert_int_equal(bench_register(&b, "two", path, NULL, &e), 0);
+    assert_int_equal(bench_register(&b, "three", path, NULL, &e), -BERTH_ELIMIT);
+    assert_non_null(strstr(e.msg, "engine.max_models"));
+    assert_int_equal(berth_registry_unregister(b.g, BERTH_SLICE("two"), &e), 0);
+    assert_int_equal(berth_registry_unregister(b.g, BERTH_SLICE("two"), &e), -BERTH_ENOENT);
+    assert_int_equal(berth_registry_find(b.g, BERTH_SLICE("two"), no_version, &m, &e),
+                     -BERTH_ENOENT);
+    assert_int_equal(bench_register(&b, "three", path, NULL, &e), 0);
+    bench_wait_state(&b, "three", BERTH_MODEL_READY);
+    bench_fini(&b);
+}
+
+static void
+loading_happens_beside(void **unused)
+{
+    struct berth_model *m = (struct berth_model *)8;
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    bench_init(&b, &defaults, 4, NULL);
+    fake_gate_load(false);
+    assert_int_equal(bench_register(&b, "m", bench_file(&b, "m.fake", "good"), NULL, &e), 0);
+    assert_int_equal(berth_registry_find(b.g, BERTH_SLICE("m"), no_version, &m, &e),
+                     -BERTH_ENOTREADY);
+    assert_null(m);
+    assert_string_equal(e.msg, "model 'm' is LOADING");
+    assert_int_equal(berth_registry_counts(b.g).loading, 1);
+    fake_gate_load(true);
+    bench_wait_state(&b, "m", BERTH_MODEL_READY);
+    assert_int_equal(bench_register(&b, "bad", bench_file(&b, "x.fake", "bad"), NULL, &e), 0);
+    bench_wait_state(&b, "bad", BERTH_MODEL_FAILED);
+    assert_int_equal(berth_registry_find(b.g, BERTH_SLICE("bad"), no_version, &m, &e),
+                     -BERTH_ENOTREADY);
+    assert_non_null(strstr(e.msg, "x.fake: not a model"));
+    bench_fini(&b);
+}
+
+static void
+records_survive_a_restart(void **unused)
+{
+    char path[128], id[BERTH_UUID_TEXT];
+    struct berth_model_info info;
+    struct berth_arena a;
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    berth_arena_init(&a, 8 << 20);
+    bench_init(&b, &defaults, 4, NULL);
+    bench_close(&b);
+    (void)snprintf(path, sizeof path, "%s/state.db", b.dir);
+    bench_open(&b, &defaults, 4, path);
+    assert_int_equal(bench_register(&b, "kept", bench_file(&b, "kept.fake", "good"),
+                                    "{\"batch\": 7, \"instances\": 2, \"labels\": [\"a\"]}", &e),
+                     0);
+    assert_int_equal(bench_register(&b, "cold", bench_file(&b, "cold.fake", "good"), NULL, &e), 0);
+    assert_int_equal(bench_register(&b, "lost", bench_file(&b, "lost.fake", "good"), NULL, &e), 0);
+    assert_int_equal(bench_register(&b, "gone", bench_file(&b, "gone.fake", "good"), NULL, &e), 0);
+    bench_wait_state(&b, "kept", BERTH_MODEL_READY);
+    bench_wait_state(&b, "cold", BERTH_MODEL_READY);
+    assert_int_equal(berth_registry_unload(b.g, BERTH_SLICE("cold"), &e), 0);
+    assert_int_equal(berth_registry_unregister(b.g, BERTH_SLICE("gone"), &e), 0);
+    (void)snprintf(id, sizeof id, "%s", info_of(&b, &a, "kept").id);
+    bench_close(&b);
+    (void)unlink(bench_file(&b, "lost.fake", NULL));
+
+    bench_open(&b, &defaults, 4, path);
+    assert_int_equal(berth_registry_restore(b.g, &e), 0);
+    bench_wait_state(&b, "kept", BERTH_MODEL_READY);
+    bench_wait_state(&b, "cold", BERTH_MODEL_UNLOADED);
+    bench_wait_state(&b, "lost", BERTH_MODEL_FAILED);
+    assert_non_null(strstr(info_of(&b, &a, "lost").why, "lost.fake: No such file"));
+    assert_int_equal(berth_registry_counts(b.g).registered, 3);
+    info = info_of(&b, &a, id); /* by its identity */
+    assert_string_equal(info.name, "kept");
+    assert_string_equal(info.id, id);
+    assert_int_equal(info.versions[0].instances, 2);
+    assert_int_equal(info.versions[0].describe->batch_rows_max, 7);
+    assert_int_equal(info.versions[0].memory_bytes, UINT64_C(2) << 40);
+    assert_int_equal(berth_json_len(berth_json_get(info.manifest, "labels")), 1);
+    berth_arena_fini(&a);
+    bench_fini(&b);
+}
+
+/* A client that asks as fast as it gets answers, and finds the model anew each time. */
+struct asker {
+    struct bench *b;
+    atomic_bool stop;
+    atomic_uint answers;
+};
+
+static void *
+ask(void *arg)
+{
+    struct asker *k = arg;
+
+    while (!atomic_load(&k->stop)) {
+        struct berth_model *m = bench_find(k->b, "m");
+        struct client c;
+        client_tensor(&c, k->b->loop, 5, 1);
+        client_submit(&c, m);
+        client_wait(&c);
+        assert_int_equal(c.r.result, 0);
+        client_fini(&c);
+        berth_model_unref(m);
+        (void)atomic_fetch_add(&k->answers, 1);
+    }
+    return NULL;
+}
+
+static void
+a_reload_fails_no_request(void **unused)
+{
+    struct asker k = {.b = NULL};
+    struct berth_err e;
+    pthread_t thread;
+    struct bench b;
+
+    (void)unused;
+    bench_init(&b, &defaults, 4, NULL);
+    k.b = &b;
+    assert_int_equal(bench_register(&b, "m", bench_file(&b, "m.fake", "good"), NULL, &e), 0);
+    bench_wait_state(&b, "m", BERTH_MODEL_READY);
+    assert_int_equal(pthread_create(&thread, NULL, ask, &k), 0);
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("m"), &e), 0);
+        fake_wait_unloads(i + 1); /* the one before went, after the new one came */
+        for (unsigned had = atomic_load(&k.answers); atomic_load(&k.answers) == had;)
+            (void)usleep(100);
+    }
+    /* One that does not load leaves the old one serving. */
+    (void)bench_file(&b, "m.fake", "bad");
+    unsigned loads = fake_seen().loads;
+    assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("m"), &e), 0);
+    fake_wait_loads(loads + 1);
+    bench_wait_state(&b, "m", BERTH_MODEL_READY);
+    atomic_store(&k.stop, true);
+    (void)pthread_join(thread, NULL);
+    print_message("  %u answers over 10 reloads\n", atomic_load(&k.answers));
+    bench_fini(&b);
+}
+
+static void
+unloading_lets_what_runs_finish(void **unused)
+{
+    struct berth_model *m;
+    struct berth_err e;
+    struct client c;
+    struct bench b;
+
+    (void)unused;
+    bench_init(&b, &defaults, 4, NULL);
+    assert_int_equal(bench_register(&b, "m", bench_file(&b, "m.fake", "good"), NULL, &e), 0);
+    bench_wait_state(&b, "m", BERTH_MODEL_READY);
+    m = bench_find(&b, "m");
+    fake_gate_run(false);
+    client_tensor(&c, b.loop, 1, 1);
+    client_submit(&c, m);
+    berth_model_unref(m);
+    fake_wait_runs(1);
+    assert_int_equal(berth_registry_unload(b.g, BERTH_SLICE("m"), &e), 0);
+    bench_wait_state(&b, "m", BERTH_MODEL_DRAINING);
+    fake_gate_run(true);
+    client_wait(&c);
+    assert_int_equal(c.r.result, 0);
+    client_fini(&c);
+    bench_wait_state(&b, "m", BERTH_MODEL_UNLOADED);
+    assert_int_equal(fake_seen().unloads, 1);
+    assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("m"), &e), 0);
+    bench_wait_state(&b, "m", BERTH_MODEL_READY);
+    bench_fini(&b);
+}
+
+static void
+the_end_cuts_what_runs(void **unused)
+{
+    struct client running, waiting;
+    struct berth_model *m;
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    bench_init(&b, &defaults, 4, NULL);
+    assert_int_equal(bench_register(&b, "m", bench_file(&b, "m.fake", "good"), NULL, &e), 0);
+    bench_wait_state(&b, "m", BERTH_MODEL_READY);
+    m = bench_find(&b, "m");
+    fake_gate_run(false);
+    client_tensor(&running, b.loop, 1, 1);
+    client_submit(&running, m);
+    fake_wait_runs(1);
+    client_tensor(&waiting, b.loop, 1, 1);
+    client_submit(&waiting, m);
+    berth_registry_free(b.g);
+    b.g = NULL;
+    client_wait(&running);
+    client_wait(&waiting);
+    assert_int_equal(running.r.result, -BERTH_ECANCELED);
+    assert_int_equal(waiting.r.result, -BERTH_ENOTREADY);
+    client_fini(&running);
+    client_fini(&waiting);
+    berth_model_unref(m); /* a reference outlives the registry */
+    bench_fini(&b);
+}
+
+static void
+versions_are_folders(void **unused)
+{
+    struct berth_model *m;
+    struct berth_model_info info;
+    struct berth_arena a;
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    berth_arena_init(&a, 8 << 20);
+    bench_init(&b, &defaults, 4, NULL);
+    (void)bench_file(&b, "v/2/m.fake", "good");
+    (void)bench_file(&b, "v/10/m.fake", "good");
+    (void)bench_file(&b, "v/berth.yaml", "task: testing\nbatch: 5\nlabels: [x, y]\n");
+    assert_int_equal(bench_register(&b, "v", bench_file(&b, "v", NULL), "{\"batch\": 6}", &e), 0);
+    bench_wait_state(&b, "v", BERTH_MODEL_READY);
+    info = info_of(&b, &a, "v");
+    assert_int_equal(info.version_count, 2);
+    assert_string_equal(info.version, "10");
+    assert_string_equal(info.versions[0].version, "2");
+    assert_int_equal(info.versions[0].state, BERTH_MODEL_UNLOADED);
+    assert_int_equal(info.versions[1].describe->batch_rows_max, 6); /* before the manifest's */
+    assert_int_equal(berth_json_len(berth_json_get(info.manifest, "labels")), 2);
+    assert_int_equal(berth_registry_find(b.g, BERTH_SLICE("v"), BERTH_SLICE("2"), &m, &e),
+                     -BERTH_ENOTREADY);
+    assert_int_equal(berth_registry_find(b.g, BERTH_SLICE("v"), BERTH_SLICE("3"), &m, &e),
+                     -BERTH_ENOENT);
+    assert_string_equal(e.msg, "model 'v' has no version '3'");
+
+    (void)bench_file(&b, "v/11/m.fake", "bad"); /* a later one that does not load */
+    assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("v"), &e), 0);
+    fake_wait_loads(2);
+    (void)bench_file(&b, "v/11/m.fake", "good");
+    m = bench_find(&b, "v");
+    assert_string_equal(berth_model_version(m), "10"); /* still */
+    berth_model_unref(m);
+    assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("v"), &e), 0);
+    fake_wait_unloads(1); /* version 10 */
+    m = bench_find(&b, "v");
+    assert_string_equal(berth_model_version(m), "11");
+    berth_model_unref(m);
+
+    assert_int_equal(
+        bench_register(&b, "all", bench_file(&b, "v", NULL), "{\"versions\": [2, 11]}", &e), 0);
+    fake_wait_loads(5);
+    bench_wait_state(&b, "all", BERTH_MODEL_READY);
+    for (uint64_t end = berth_now_ns() + 20 * BERTH_S;; (void)usleep(1000)) {
+        int r = berth_registry_find(b.g, BERTH_SLICE("all"), BERTH_SLICE("2"), &m, &e);
+        if (r == 0)
+            break;
+        assert_true(berth_now_ns() < end);
+    }
+    assert_string_equal(berth_model_version(m), "2");
+    berth_model_unref(m);
+    berth_arena_fini(&a);
+    bench_fini(&b);
+}
+
+static void
+wait_gone(struct bench *b, const char *name)
+{
+    struct berth_model *m;
+    struct berth_err e;
+
+    for (uint64_t end = berth_now_ns() + 20 * BERTH_S;; (void)usleep(1000)) {
+        int r = berth_registry_find(b->g, berth_slice_of(name), no_version, &m, &e);
+        if (r == -BERTH_ENOENT)
+            return;
+        if (r == 0)
+            berth_model_unref(m);
+        assert_true(berth_now_ns() < end);
+    }
+}
+
+/* Wait until name is registered in any state. */
+static void
+wait_known(struct bench *b, const char *name)
+{
+    for (uint64_t end = berth_now_ns() + 20 * BERTH_S;; (void)usleep(1000)) {
+        struct berth_model_info info;
+        struct berth_arena a;
+        struct berth_err e;
+        berth_arena_init(&a, 1 << 20);
+        int r = berth_registry_info(b->g, &a, berth_slice_of(name), &info, &e);
+        berth_arena_fini(&a);
+        if (r == 0)
+            return;
+        assert_true(berth_now_ns() < end);
+    }
+}
+
+static void
+a_watched_folder_is_followed(void **unused)
+{
+    char dir[128], from[160], to[160], command[256];
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    bench_init(&b, &defaults, 8, NULL);
+    (void)bench_file(&b, "d/first.fake", "good");
+    (void)bench_file(&b, "d/.hidden.fake", "good");
+    (void)bench_file(&b, "d/half.fake.part", "good");
+    (void)snprintf(dir, sizeof dir, "%s/d", b.dir);
+    assert_int_equal(berth_registry_watch_dir(b.g, "/nowhere", &e), -BERTH_ENOENT);
+    if (berth_registry_watch_dir(b.g, dir, &e) < 0)
+        fail_msg("%s", e.msg);
+    wait_known(&b, "first");
+    bench_wait_state(&b, "first", BERTH_MODEL_READY);
+
+    (void)bench_file(&b, "moved.fake", "good");
+    (void)snprintf(from, sizeof from, "%s/moved.fake", b.dir);
+    (void)snprintf(to, sizeof to, "%s/d/moved.fake", b.dir);
+    uint64_t start = berth_now_ns();
+    assert_int_equal(rename(from, to), 0);
+    wait_known(&b, "moved");
+    print_message("  moved into place: known after %llu ms\n",
+                  (unsigned long long)((berth_now_ns() - start) / BERTH_MS));
+    bench_wait_state(&b, "moved", BERTH_MODEL_READY);
+
+    (void)bench_file(&b, "d/folder/2/m.fake", "good"); /* a folder with a version */
+    wait_known(&b, "folder");
+    bench_wait_state(&b, "folder", BERTH_MODEL_READY);
+
+    (void)bench_file(&b, "d/broken.fake", "bad");
+    wait_known(&b, "broken");
+    bench_wait_state(&b, "broken", BERTH_MODEL_FAILED);
+    (void)bench_file(&b, "d/broken.fake", "good now");
+    bench_wait_state(&b, "broken", BERTH_MODEL_READY);
+
+    (void)bench_file(&b, "d/strange/berth.yaml", "no_such_key: 1\nbackend: fake\n");
+    wait_known(&b, "strange");
+    bench_wait_state(&b, "strange", BERTH_MODEL_FAILED);
+
+    assert_int_equal(unlink(to), 0);
+    wait_gone(&b, "moved");
+    assert_int_equal(berth_registry_counts(b.g).registered, 4);
+
+    (void)snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+    wait_gone(&b, "first");
+    wait_gone(&b, "folder");
+    (void)bench_file(&b, "d/again.fake", "good"); /* the folder comes back */
+    wait_known(&b, "again");
+    bench_wait_state(&b, "again", BERTH_MODEL_READY);
+    bench_fini(&b);
+}
+
+struct churner {
+    struct bench *b;
+    const char *path, *name;
+    unsigned seed;
+};
+
+/* Everything that can be done to a model, in an order that nobody planned. */
+static void *
+churn(void *arg)
+{
+    struct churner *k = arg;
+    struct berth_slice name = berth_slice_of(k->name);
+
+    for (int i = 0; i < 300; i++) {
+        struct berth_model_spec spec = {.name = k->name, .path = k->path};
+        struct berth_model *m = NULL;
+        struct berth_err e;
+        struct client c;
+        char id[BERTH_UUID_TEXT];
+        switch (rand_r(&k->seed) % 6) {
+        case 0:
+            (void)berth_registry_register(k->b->g, &spec, id, &e);
+            break;
+        case 1:
+            (void)berth_registry_load(k->b->g, name, &e);
+            break;
+        case 2:
+            (void)berth_registry_unload(k->b->g, name, &e);
+            break;
+        case 3:
+            (void)berth_registry_unregister(k->b->g, name, &e);
+            break;
+        default:
+            if (berth_registry_find(k->b->g, name, no_version, &m, &e) < 0)
+                break;
+            client_tensor(&c, k->b->loop, 1, 1);
+            client_submit(&c, m);
+            if (c.submitted == 0)
+                client_wait(&c);
+            client_fini(&c);
+            berth_model_unref(m);
+        }
+    }
+    return NULL;
+}
+
+static void
+any_order_of_changes_is_survived(void **unused)
+{
+    static const char *const names[] = {"a", "a", "b"};
+    struct churner k[3];
+    pthread_t threads[3];
+    struct bench b;
+
+    (void)unused;
+    for (unsigned round = 0; round < 4; round++) {
+        bench_init(&b, &defaults, 4, NULL);
+        const char *path = bench_file(&b, "m.fake", "good");
+        for (unsigned i = 0; i < 3; i++) {
+            k[i] = (struct churner){
+                .b = &b, .path = path, .name = names[i], .seed = round * 10 + i + 1};
+            assert_int_equal(pthread_create(&threads[i], NULL, churn, &k[i]), 0);
+        }
+        for (unsigned i = 0; i < 3; i++)
+            (void)pthread_join(threads[i], NULL);
+        bench_fini(&b);
+        assert_int_equal(fake_seen().loads, fake_seen().unloads);
+    }
+}
+
+static void
+numbers_are_kept(void **unused)
+{
+    struct berth_model_info info, *list;
+    struct berth_model *m;
+    struct berth_arena a;
+    struct berth_err e;
+    struct bench b;
+    size_t n;
+
+    (void)unused;
+    berth_arena_init(&a, 8 << 20);
+    bench_init(&b, &defaults, 4, NULL);
+    assert_int_equal(bench_register(&b, "m", bench_file(&b, "m.fake", "good"), NULL, &e), 0);
+    bench_wait_state(&b, "m", BERTH_MODEL_READY);
+    m = bench_find(&b, "m");
+    for (int i = 0; i < 20; i++) {
+        struct client c;
+        client_tensor(&c, b.loop, i == 7 ? 14 : 1, 1);
+        client_submit(&c, m);
+        client_wait(&c);
+        client_fini(&c);
+    }
+    struct client c;
+    client_prompt(&c, b.loop, "12345");
+    client_submit(&c, m);
+    client_wait(&c);
+    client_fini(&c);
+    info = info_of(&b, &a, "m");
+    assert_int_equal(info.stats.requests, 21);
+    assert_int_equal(info.stats.ok, 20);
+    assert_int_equal(info.stats.failed, 1);
+    assert_int_equal(info.stats.batches, 21);
+    assert_int_equal(info.stats.tokens_out, 5);
+    assert_true(info.stats.latency_p99_ms >= info.stats.latency_p95_ms);
+    assert_true(info.stats.latency_p95_ms > 0 && info.stats.rps > 0);
+    assert_true(info.used_wall_ns >= info.created_wall_ns);
+    assert_string_equal(info.model_type, "LLM");
+    assert_int_equal(berth_registry_list(b.g, &a, &list, &n, &e), 0);
+    assert_int_equal(n, 1);
+    struct berth_buf text;
+    berth_buf_init(&text, NULL);
+    berth_metrics_render(b.metrics, &text);
+    const char *metrics = berth_buf_text(&text);
+    static const char *const lines[] = {
+        "berth_inferences_total{model=\"m\",result=\"ok\"} 20\n",
+        "berth_inferences_total{model=\"m\",result=\"error\"} 1\n",
+        "berth_batch_size_count{model=\"m\"} 20\n",
+        "berth_tokens_generated_total{model=\"m\"} 5\n",
+        "berth_time_to_first_token_seconds_count{model=\"m\"} 1\n",
+        "berth_models{state=\"READY\"} 1\n",
+        "berth_queue_length{model=\"m\"} 0\n",
+        "berth_sequences_running{model=\"m\"} 0\n",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        if (strstr(metrics, lines[i]) == NULL)
+            fail_msg("no line %s in\n%s", lines[i], metrics);
+    }
+    berth_buf_fini(&text);
+    berth_model_unref(m);
+    berth_arena_fini(&a);
+    bench_fini(&b);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(limits_and_doubles_are_refused),
+        cmocka_unit_test(loading_happens_beside),
+        cmocka_unit_test(records_survive_a_restart),
+        cmocka_unit_test(a_reload_fails_no_request),
+        cmocka_unit_test(unloading_lets_what_runs_finish),
+        cmocka_unit_test(the_end_cuts_what_runs),
+        cmocka_unit_test(versions_are_folders),
+        cmocka_unit_test(a_watched_folder_is_followed),
+        cmocka_unit_test(any_order_of_changes_is_survived),
+        cmocka_unit_test(numbers_are_kept),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
