@@ -431,7 +431,7 @@ read_spec(struct berth_call *c, struct berth_model_spec *spec, struct berth_err 
         return r;
     if (name.len == 0)
         return berth_field_bad(&f, "name", "is missing; give the model a name");
-    if (path.len == 0 && !berth_slice_is(backend, "echo"))
+    if (path.len == 0)
         return berth_field_bad(&f, "model_path", "is missing; name the model's file or folder");
     if (spec->config != NULL && berth_json_type(spec->config) != BERTH_JSON_OBJECT)
         return berth_field_bad(&f, "config", "must be an object, not %s",
@@ -456,6 +456,9 @@ berth_unimodel_register(struct berth_call *c)
     r = read_spec(c, &spec, &e);
     if (r == 0)
         r = berth_registry_register(c->api->conf.registry, &spec, id, &e);
+    if (r == -BERTH_ENOENT) { /* 404 is for models; here it is a field that is wrong */
+        r = berth_err_wrap(&e, -BERTH_EINVAL, "model_path");
+    }
     if (r < 0)
         berth_call_fail(c, r, NULL, e.msg);
     else
