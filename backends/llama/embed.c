@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine.h"
+#include "guard.h"
+
 /* One text of one request, on its way into the engine. */
 struct piece {
     float *row; /* where its embedding goes, in the host's memory */
@@ -27,6 +30,20 @@ normalize(float *x, uint32_t n)
         x[i] *= by;
 }
 
+struct compute_call {
+    struct berth_instance *m;
+    int32_t result;
+};
+
+static void
+call_compute(void *arg)
+{
+    struct compute_call *const c = arg;
+
+    c->result = c->m->bidirectional ? llama_encode(c->m->engine, c->m->batch)
+                                    : llama_decode(c->m->engine, c->m->batch);
+}
+
 /* Compute the group and empty it. */
 static int
 flush(struct berth_instance *m, struct group *g, struct berth_err *e)
@@ -37,13 +54,15 @@ flush(struct berth_instance *m, struct group *g, struct berth_err *e)
         return 0;
     if (!m->bidirectional)
         llama_memory_clear(llama_get_memory(m->engine), false);
-    const int32_t r =
-        m->bidirectional ? llama_encode(m->engine, m->batch) : llama_decode(m->engine, m->batch);
+    struct compute_call c = {m, 0};
+
+    if (berth_guard_call(false, call_compute, &c) < 0)
+        return berth_err_set(e, BERTH_EBACKEND, "llama.cpp: %s", berth_engine_last_error());
     if (atomic_load(&m->canceled))
         return berth_err_set(e, BERTH_ECANCELED, "nobody waits for the embeddings any more");
-    if (r != 0)
+    if (c.result != 0)
         return berth_err_set(e, BERTH_EBACKEND, "llama.cpp: %d tokens of %u texts gave %d",
-                             m->batch.n_tokens, g->count, r);
+                             m->batch.n_tokens, g->count, c.result);
     for (uint32_t i = 0; i < g->count; i++) {
         const float *const x = llama_get_embeddings_seq(m->engine, (llama_seq_id)i);
 

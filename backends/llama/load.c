@@ -288,6 +288,11 @@ make_context(struct berth_instance *m, const struct berth_load *how, struct bert
         for_embeddings(m, &p);
     else
         for_answers(m, &p);
+    if ((uint64_t)context_len(m) * (m->about.sequence_max + 1) > INT32_MAX)
+        return berth_err_set(e, BERTH_ECONFIG,
+                             "context_length %u for %u sequences at once is more than the engine "
+                             "can count; lower one of them",
+                             context_len(m), m->about.sequence_max);
     p.n_threads = p.n_threads_batch = threads;
     p.no_perf = true;
     p.rope_freq_base = (float)m->conf.rope_freq_base;

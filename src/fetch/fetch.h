@@ -30,6 +30,7 @@ struct berth_fetch {
  *   -BERTH_ENOENT    not there (404, no such file)
  *   -BERTH_EAUTH     a token is needed, or was refused
  *   -BERTH_ENETWORK  broken off: call again and it goes on
+ *   -BERTH_EAGAIN    another process or thread is fetching that file
  *   -BERTH_EIO       the disk
  *   -BERTH_ETOOBIG   it would not fit; the message has both numbers
  *   -BERTH_EBACKEND  the checksum differs: the part is deleted

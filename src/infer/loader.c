@@ -314,9 +314,8 @@ load_version(struct berth_registry *g, struct berth_entry *x, const struct berth
     return r;
 }
 
-/* Retire what serves in slots for which `all` or not wanted. */
-static void
-retire_slots(struct berth_registry *g, struct berth_entry *x, bool all)
+void
+berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all)
 {
     struct berth_model *retired[BERTH_VERSION_DIRS_MAX];
     size_t n = 0;
@@ -359,7 +358,7 @@ load_entry(struct berth_registry *g, struct berth_entry *x, uint64_t generation)
     for (size_t i = 0; i < n && !atomic_load(&g->closing); i++)
         ready += load_version(g, x, &p, &wanted[i], generation) == 0;
     if (ready > 0)
-        retire_slots(g, x, false);
+        berth_retire_all(g, x, false);
     berth_plan_fini(&p);
 }
 
@@ -389,7 +388,7 @@ work(struct berth_registry *g, struct berth_entry *x)
     if (load)
         load_entry(g, x, wish);
     else
-        retire_slots(g, x, true);
+        berth_retire_all(g, x, true);
     (void)pthread_rwlock_wrlock(&g->lock);
     x->achieved = wish;
     (void)pthread_rwlock_unlock(&g->lock);
@@ -476,7 +475,12 @@ work_locked(struct berth_registry *g, struct berth_entry *x)
         (void)pthread_mutex_lock(&g->jobs_mu);
     }
     x->busy = false;
-    if (gone && !x->queued) /* out of the tables: nobody else knows it */
+    if (x->queued) { /* stopped: left to berth_registry_free() */
+        x->queued = false;
+        queue_locked(g, x);
+        return;
+    }
+    if (gone) /* out of the tables: nobody else knows it */
         berth_entry_free(x);
 }
 

@@ -55,19 +55,16 @@ berth_registry_free(struct berth_registry *g)
     berth_loaders_stop(g);
     HASH_ITER(by_name, g->by_name, x, next)
     {
-        for (size_t i = 0; i < x->slot_len; i++) {
-            (void)pthread_rwlock_wrlock(&g->lock);
-            struct berth_model *m = x->slots[i].serving;
-            x->slots[i].serving = NULL;
-            (void)pthread_rwlock_unlock(&g->lock);
-            if (m != NULL)
-                berth_retire(g, m);
-        }
+        berth_retire_all(g, x, true);
+    }
+    for (x = g->jobs_first; x != NULL; x = x->job_next) { /* unregistered, not yet worked on */
+        if (x->gone)
+            berth_retire_all(g, x, true);
     }
     (void)pthread_mutex_lock(&g->jobs_mu);
     while (g->retiring > 0)
         (void)pthread_cond_wait(&g->jobs_cond, &g->jobs_mu);
-    while ((x = g->jobs_first) != NULL) { /* unregistered, and no loader came to it */
+    while ((x = g->jobs_first) != NULL) {
         g->jobs_first = x->job_next;
         if (x->gone)
             berth_entry_free(x);
@@ -366,8 +363,9 @@ change_held(struct berth_registry *g, struct berth_slice name_or_id, enum change
         HASH_DELETE(by_name, g->by_name, x);
         HASH_DELETE(by_id, g->by_id, x);
     }
+    /* Within the lock: a loader that sees it gone must find it queued, or it would be freed. */
+    berth_loader_queue(g, x);
     (void)pthread_rwlock_unlock(&g->lock);
-    berth_loader_queue(g, x); /* and with FORGET it may be freed from here on */
     if (what == FORGET)
         berth_metrics_forget(g->conf.metrics, name);
     return 0;

@@ -95,6 +95,8 @@ void berth_registry_model_failed(void *registry);
 void berth_retire(struct berth_registry *g, struct berth_model *m);
 /* Make m (a reference, given; or NULL) what was loaded last. */
 void berth_slot_set_last(struct berth_slot *s, struct berth_model *m);
+/* Retire what serves: all of it, or only the versions that are not wanted. */
+void berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all);
 void berth_entry_free(struct berth_entry *x);
 void berth_registry_count_states(struct berth_registry *g);
 

@@ -445,6 +445,76 @@ a_watched_folder_is_followed(void **unused)
     bench_fini(&b);
 }
 
+struct churner {
+    struct bench *b;
+    const char *path, *name;
+    unsigned seed;
+};
+
+/* Everything that can be done to a model, in an order that nobody planned. */
+static void *
+churn(void *arg)
+{
+    struct churner *k = arg;
+    struct berth_slice name = berth_slice_of(k->name);
+
+    for (int i = 0; i < 300; i++) {
+        struct berth_model_spec spec = {.name = k->name, .path = k->path};
+        struct berth_model *m = NULL;
+        struct berth_err e;
+        struct client c;
+        char id[BERTH_UUID_TEXT];
+        switch (rand_r(&k->seed) % 6) {
+        case 0:
+            (void)berth_registry_register(k->b->g, &spec, id, &e);
+            break;
+        case 1:
+            (void)berth_registry_load(k->b->g, name, &e);
+            break;
+        case 2:
+            (void)berth_registry_unload(k->b->g, name, &e);
+            break;
+        case 3:
+            (void)berth_registry_unregister(k->b->g, name, &e);
+            break;
+        default:
+            if (berth_registry_find(k->b->g, name, no_version, &m, &e) < 0)
+                break;
+            client_tensor(&c, k->b->loop, 1, 1);
+            client_submit(&c, m);
+            if (c.submitted == 0)
+                client_wait(&c);
+            client_fini(&c);
+            berth_model_unref(m);
+        }
+    }
+    return NULL;
+}
+
+static void
+any_order_of_changes_is_survived(void **unused)
+{
+    static const char *const names[] = {"a", "a", "b"};
+    struct churner k[3];
+    pthread_t threads[3];
+    struct bench b;
+
+    (void)unused;
+    for (unsigned round = 0; round < 4; round++) {
+        bench_init(&b, &defaults, 4, NULL);
+        const char *path = bench_file(&b, "m.fake", "good");
+        for (unsigned i = 0; i < 3; i++) {
+            k[i] = (struct churner){
+                .b = &b, .path = path, .name = names[i], .seed = round * 10 + i + 1};
+            assert_int_equal(pthread_create(&threads[i], NULL, churn, &k[i]), 0);
+        }
+        for (unsigned i = 0; i < 3; i++)
+            (void)pthread_join(threads[i], NULL);
+        bench_fini(&b);
+        assert_int_equal(fake_seen().loads, fake_seen().unloads);
+    }
+}
+
 static void
 numbers_are_kept(void **unused)
 {
@@ -522,6 +592,7 @@ main(void)
         cmocka_unit_test(the_end_cuts_what_runs),
         cmocka_unit_test(versions_are_folders),
         cmocka_unit_test(a_watched_folder_is_followed),
+        cmocka_unit_test(any_order_of_changes_is_survived),
         cmocka_unit_test(numbers_are_kept),
     };
 

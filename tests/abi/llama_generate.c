@@ -484,6 +484,7 @@ settings_are_checked(void **state)
         {"{\"flash_attention\": \"maybe\"}", "use auto, on or off"},
         {"{\"cache_type_k\": \"f17\"}", "setting cache_type_k: f17"},
         {"{\"parallel\": 1000}", "outside 0 to 256"},
+        {"{\"parallel\": 256, \"context_length\": 16777216}", "more than the engine can count"},
         {"{\"parallel\": \"two\"}", "must be a whole number"},
         {"{\"mmap\": 1}", "must be true or false"},
         {"{\"n_batchh\": 1}", "setting n_batchh"},

@@ -1,0 +1,341 @@
+#include "cmd/cmd.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/num.h"
+#include "cmd/cmd_priv.h"
+#include "cmd/commit.h" /* made by the build */
+#include "conf/conf.h"
+#include "conf/near.h"
+
+const char *
+berth_version_line(void)
+{
+    return "berth " BERTH_VERSION " (commit " BERTH_COMMIT ")";
+}
+
+/* ---- telling ---- */
+
+/* Called by its other name a command stands alone: "unimodel-server", not "unimodel-server serve". */
+static bool
+stands_alone(const char *program)
+{
+    return strcmp(program, "unimodel-server") == 0 || strcmp(program, "unimodel-bench") == 0;
+}
+
+static void
+say_who(const struct berth_args *args)
+{
+    if (stands_alone(args->program))
+        (void)fprintf(stderr, "%s: ", args->program);
+    else
+        (void)fprintf(stderr, "%s %s: ", args->program, args->cmd->name);
+}
+
+int
+berth_usage(const struct berth_args *args, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say_who(args);
+    (void)vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    (void)fprintf(stderr, "\nSee `%s%s%s --help`.\n", args->program,
+                  stands_alone(args->program) ? "" : " ",
+                  stands_alone(args->program) ? "" : args->cmd->name);
+    return BERTH_EXIT_USAGE;
+}
+
+int
+berth_failed(const struct berth_args *args, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say_who(args);
+    (void)vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    (void)fputc('\n', stderr);
+    return BERTH_EXIT_FAILED;
+}
+
+int
+berth_print(const struct berth_args *args, struct berth_buf *text)
+{
+    const bool whole = !text->failed;
+    const bool written = whole && (text->len == 0 || fwrite(text->at, text->len, 1, stdout) == 1) &&
+                         fflush(stdout) == 0;
+
+    berth_buf_fini(text);
+    if (!whole)
+        return berth_failed(args, "not enough memory");
+    return written ? BERTH_EXIT_OK : berth_failed(args, "standard output cannot be written: %m");
+}
+
+void
+berth_help_put(const struct berth_cmd *cmd, const char *program, struct berth_buf *out)
+{
+    const struct berth_option *o;
+
+    berth_buf_printf(out, "usage: %s%s%s%s%s\n%s\n\n", program,
+                     stands_alone(program) ? "" : " ", stands_alone(program) ? "" : cmd->name,
+                     cmd->words[0] != '\0' ? " " : "", cmd->words, cmd->summary);
+    if (cmd->run == berth_run_serve)
+        berth_conf_help(out);
+    for (size_t i = 0; (o = berth_option_at(cmd, i)) != NULL; i++) {
+        char name[40];
+        (void)snprintf(name, sizeof name, "%s%s%s", o->name, o->value != NULL ? " " : "",
+                       o->value != NULL ? o->value : "");
+        berth_buf_printf(out, "      --%-19s %s\n", name, o->help);
+    }
+    if (cmd->notes != NULL)
+        berth_buf_printf(out, "\n%s", cmd->notes);
+}
+
+static void
+help_all_put(const char *program, bool clients_only, struct berth_buf *out)
+{
+    const struct berth_cmd *cmd;
+
+    berth_buf_printf(out,
+                     "usage: %s COMMAND [options]\n"
+                     "Serves any model behind every API its users already speak.\n\n",
+                     program);
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
+        if (!clients_only || cmd->is_client)
+            berth_buf_printf(out, "  %-11s %s\n", cmd->name, cmd->summary);
+    berth_buf_printf(out, "\n`%s COMMAND --help` says more.\n", program);
+}
+
+/* ---- reading arguments ---- */
+
+const char *
+berth_arg(const struct berth_args *args, const char *name)
+{
+    const struct berth_option *o;
+
+    for (size_t i = 0; (o = berth_option_at(args->cmd, i)) != NULL; i++)
+        if (strcmp(o->name, name) == 0)
+            return args->given[i];
+    return NULL;
+}
+
+bool
+berth_arg_int(const struct berth_args *args, const char *name, long long min, long long max,
+              long long *ret)
+{
+    const char *text = berth_arg(args, name);
+    int64_t v;
+
+    if (text == NULL)
+        return true;
+    if (!berth_int_parse(text, strlen(text), min, max, &v)) {
+        (void)berth_usage(args, "--%s %s: must be a whole number from %lld to %lld", name, text,
+                          min, max);
+        return false;
+    }
+    *ret = v;
+    return true;
+}
+
+bool
+berth_arg_real(const struct berth_args *args, const char *name, double min, double max, double *ret)
+{
+    const char *text = berth_arg(args, name);
+    double v;
+
+    if (text == NULL)
+        return true;
+    if (!berth_float_parse(text, strlen(text), &v) || v < min || v > max) {
+        (void)berth_usage(args, "--%s %s: must be a number from %g to %g", name, text, min, max);
+        return false;
+    }
+    *ret = v;
+    return true;
+}
+
+static int
+option_unknown(const struct berth_args *args, const char *arg)
+{
+    const char *names[BERTH_CMD_OPTIONS_MAX + 3];
+    const struct berth_option *o;
+    char word[64];
+    size_t count = 0;
+
+    while ((o = berth_option_at(args->cmd, count)) != NULL)
+        names[count++] = o->name;
+    (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(arg + 2, "="), arg + 2);
+    const char *near = berth_near_miss(word, names, count);
+    if (near != NULL)
+        return berth_usage(args, "no option --%s; did you mean --%s?", word, near);
+    return berth_usage(args, "no option --%s", word);
+}
+
+/* The option that arg ("--name" or "--name=value") names, or NULL; *ret is its place. */
+static const struct berth_option *
+option_of(const struct berth_args *args, const char *arg, size_t *ret)
+{
+    const size_t len = strcspn(arg + 2, "=");
+    const struct berth_option *o;
+
+    for (size_t i = 0; (o = berth_option_at(args->cmd, i)) != NULL; i++) {
+        if (strlen(o->name) == len && strncmp(o->name, arg + 2, len) == 0) {
+            *ret = i;
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static int
+option_take(struct berth_args *args, const struct berth_option *o, size_t place, char **argv,
+            int argc, int *i)
+{
+    const char *eq = strchr(argv[*i], '=');
+
+    if (o->value == NULL && eq != NULL)
+        return berth_usage(args, "--%s takes no value", o->name);
+    if (o->value == NULL)
+        args->given[place] = "";
+    else if (eq != NULL)
+        args->given[place] = eq + 1;
+    else if (*i + 1 < argc)
+        args->given[place] = argv[++*i];
+    else
+        return berth_usage(args, "--%s needs a value: %s", o->name, o->value);
+    return BERTH_EXIT_OK;
+}
+
+/* Sort argv into options and words; with takes_settings, into own options and the rest. */
+static int
+args_parse(struct berth_args *args, int argc, char **argv)
+{
+    bool only_words = false;
+
+    for (int i = 0; i < argc; i++) {
+        const bool dashed = !only_words && strncmp(argv[i], "--", 2) == 0;
+        size_t place = 0;
+        const struct berth_option *o = dashed ? option_of(args, argv[i], &place) : NULL;
+        if (o != NULL) {
+            const int rc = option_take(args, o, place, argv, argc, &i);
+            if (rc != 0)
+                return rc;
+        } else if (args->cmd->takes_settings) {
+            args->argv[args->argc++] = argv[i];
+        } else if (!only_words && strcmp(argv[i], "--") == 0) {
+            only_words = true;
+        } else if (!only_words && strcmp(argv[i], "-h") == 0) {
+            return option_take(args, option_of(args, "--help", &place), place, argv, argc, &i);
+        } else if (dashed) {
+            return option_unknown(args, argv[i]);
+        } else if (!only_words && argv[i][0] == '-' && argv[i][1] != '\0') {
+            return berth_usage(args, "no option %s", argv[i]);
+        } else if (args->word_count == args->cmd->words_max) {
+            return berth_usage(args, "one argument too many: %s", argv[i]);
+        } else {
+            args->words[args->word_count++] = argv[i];
+        }
+    }
+    return BERTH_EXIT_OK;
+}
+
+/* ---- dispatch ---- */
+
+static int
+run(const struct berth_cmd *cmd, const char *program, int argc, char **argv)
+{
+    struct berth_args args = {.cmd = cmd, .program = program};
+
+    args.argv = calloc((size_t)argc + 1, sizeof *args.argv);
+    if (args.argv == NULL)
+        return berth_failed(&args, "not enough memory");
+    int rc = args_parse(&args, argc, argv);
+    if (rc == 0 && (berth_arg(&args, "help") != NULL ||
+                    (args.argc > 0 && strcmp(args.argv[0], "-h") == 0))) {
+        struct berth_buf out;
+        berth_buf_init(&out, NULL);
+        berth_help_put(cmd, program, &out);
+        rc = berth_print(&args, &out);
+    } else if (rc == 0 && args.word_count < cmd->words_min) {
+        rc = berth_usage(&args, "something is missing: %s %s %s", program, cmd->name, cmd->words);
+    } else if (rc == 0) {
+        rc = cmd->run(&args);
+    }
+    free(args.argv);
+    return rc;
+}
+
+static int
+unknown(const char *program, const char *word)
+{
+    const char *names[BERTH_CMD_WORDS_MAX];
+    const struct berth_cmd *cmd;
+    size_t count = 0;
+
+    while ((cmd = berth_cmd_at(count)) != NULL)
+        names[count++] = cmd->name;
+    const char *near = berth_near_miss(word, names, count);
+    if (near != NULL)
+        (void)fprintf(stderr, "%s: no command '%s'; did you mean `%s %s`?\n", program, word,
+                      program, near);
+    else
+        (void)fprintf(stderr, "%s: no command '%s'\n", program, word);
+    (void)fprintf(stderr, "See `%s --help`.\n", program);
+    return BERTH_EXIT_USAGE;
+}
+
+static int
+help(const char *program, FILE *to)
+{
+    struct berth_buf out;
+
+    berth_buf_init(&out, NULL);
+    help_all_put(program, strcmp(program, "unimodel-cli") == 0, &out);
+    const bool ok = !out.failed && fwrite(out.at, out.len, 1, to) == 1;
+    berth_buf_fini(&out);
+    return ok && to == stdout ? BERTH_EXIT_OK : BERTH_EXIT_USAGE;
+}
+
+static bool
+is_any(const char *word, const char *const names[], size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(word, names[i]) == 0)
+            return true;
+    return false;
+}
+
+int
+berth_cmd_main(int argc, char **argv)
+{
+    static const char *const versions[] = {"--version", "-V"};
+    static const char *const helps[] = {"--help", "-h", "help"};
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    const char *called = argc > 0 ? (slash != NULL ? slash + 1 : argv[0]) : "berth";
+
+    if (argc > 1 && is_any(argv[1], versions, BERTH_COUNT(versions)))
+        return puts(berth_version_line()) >= 0 ? BERTH_EXIT_OK : BERTH_EXIT_FAILED;
+    if (strcmp(called, "unimodel-server") == 0)
+        return run(berth_cmd_find("serve"), called, argc - 1, argv + 1);
+    if (strcmp(called, "unimodel-bench") == 0)
+        return run(berth_cmd_find("bench"), called, argc - 1, argv + 1);
+    const char *program = strcmp(called, "unimodel-cli") == 0 ? called : "berth";
+    if (argc > 2 && program == called && strcmp(argv[1], "models") == 0) { /* models list, ... */
+        argc--;
+        argv++;
+    }
+    if (argc < 2)
+        return help(program, stderr);
+    if (is_any(argv[1], helps, BERTH_COUNT(helps))) {
+        const struct berth_cmd *of = argc > 2 ? berth_cmd_find(argv[2]) : NULL;
+        char *ask = (char[]){"--help"};
+        return of != NULL ? run(of, program, 1, &ask) : help(program, stdout);
+    }
+    const struct berth_cmd *cmd = berth_cmd_find(argv[1]);
+    return cmd != NULL ? run(cmd, program, argc - 2, argv + 2) : unknown(program, argv[1]);
+}

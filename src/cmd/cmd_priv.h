@@ -1,0 +1,90 @@
+#ifndef BERTH_CMD_PRIV_H
+#define BERTH_CMD_PRIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+
+/* ---- the table of commands ---- */
+
+struct berth_args;
+
+struct berth_option {
+    const char *name;  /* without dashes; NULL ends a table */
+    const char *value; /* what its value is called; NULL: a switch */
+    const char *help;  /* at most 52 characters, so that a line fits a screen */
+};
+
+enum { BERTH_CMD_OPTIONS_MAX = 16, BERTH_CMD_WORDS_MAX = 64 };
+
+struct berth_cmd {
+    const char *name;
+    const char *words;    /* "MODEL [PROMPT]" */
+    const char *summary;  /* one line, at most 60 characters */
+    const char *notes;    /* after the options: lines of at most 80 characters; or NULL */
+    const struct berth_option *options;
+    size_t words_min, words_max;
+    bool takes_settings; /* the server's flags, unparsed, besides its own */
+    bool is_client;      /* talks to a server: --server and --api-key */
+    int (*run)(const struct berth_args *args); /* the exit status */
+};
+
+/* What follows a command's name.  Everything is borrowed from main's argv. */
+struct berth_args {
+    const struct berth_cmd *cmd;
+    const char *program; /* "berth", or the name it was called by */
+    const char *given[BERTH_CMD_OPTIONS_MAX + 3]; /* by berth_option_at(); a switch: "" */
+    const char *words[BERTH_CMD_WORDS_MAX];
+    size_t word_count;
+    int argc; /* with takes_settings: the arguments that are not the command's own options */
+    char **argv;
+};
+
+enum { BERTH_EXIT_OK, BERTH_EXIT_FAILED, BERTH_EXIT_USAGE };
+
+/* The command at index, in the order of --help; NULL at the end. */
+const struct berth_cmd *berth_cmd_at(size_t index);
+const struct berth_cmd *berth_cmd_find(const char *name);
+/* A command's options, --server, --api-key and --help included; NULL at the end. */
+const struct berth_option *berth_option_at(const struct berth_cmd *cmd, size_t index);
+/* The value of an option, "" of a switch, or NULL when it was not given. */
+const char *berth_arg(const struct berth_args *args, const char *name);
+/* A whole number; *ret stays when the option was not given.  False: told, exit with usage. */
+bool berth_arg_int(const struct berth_args *args, const char *name, long long min, long long max,
+                   long long *ret);
+bool berth_arg_real(const struct berth_args *args, const char *name, double min, double max,
+                    double *ret);
+
+/* "berth list: ...; see `berth list --help`" on standard error; returns BERTH_EXIT_USAGE. */
+__attribute__((format(printf, 2, 3))) int berth_usage(const struct berth_args *args,
+                                                      const char *fmt, ...);
+/* "berth list: ..." on standard error; returns BERTH_EXIT_FAILED. */
+__attribute__((format(printf, 2, 3))) int berth_failed(const struct berth_args *args,
+                                                       const char *fmt, ...);
+/* Write a buffer to standard output, and free it.  Returns the exit status. */
+int berth_print(const struct berth_args *args, struct berth_buf *text);
+void berth_help_put(const struct berth_cmd *cmd, const char *program, struct berth_buf *out);
+
+/* ---- the commands ---- */
+
+int berth_run_serve(const struct berth_args *args);
+int berth_run_run(const struct berth_args *args);
+int berth_run_pull(const struct berth_args *args);
+int berth_run_list(const struct berth_args *args);
+int berth_run_show(const struct berth_args *args);
+int berth_run_ps(const struct berth_args *args);
+int berth_run_stop(const struct berth_args *args);
+int berth_run_rm(const struct berth_args *args);
+int berth_run_predict(const struct berth_args *args);
+int berth_run_bench(const struct berth_args *args);
+int berth_run_doctor(const struct berth_args *args);
+int berth_run_config(const struct berth_args *args);
+int berth_run_version(const struct berth_args *args);
+int berth_run_completion(const struct berth_args *args);
+int berth_run_man(const struct berth_args *args);
+
+/* "berth 0.1.0 (commit abcdef0)" */
+const char *berth_version_line(void);
+
+#endif

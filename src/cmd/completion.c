@@ -1,0 +1,211 @@
+#include "cmd/cmd_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/conf.h"
+
+/* completion: what the table of commands says, in three shells' words. */
+
+/* Call each() with every option of a command, the server's flags included. */
+static void
+each_option(const struct berth_cmd *cmd, void (*each)(struct berth_buf *out, const char *cmd_name,
+                                                      const char *name, const char *value,
+                                                      const char *help),
+            struct berth_buf *out)
+{
+    const struct berth_option *o;
+    struct berth_conf_flag f;
+
+    for (size_t i = 0; (o = berth_option_at(cmd, i)) != NULL; i++)
+        each(out, cmd->name, o->name, o->value, o->help);
+    for (size_t i = 0; cmd->takes_settings && berth_conf_flag_at(i, &f); i++)
+        each(out, cmd->name, f.name, f.value, f.help);
+}
+
+/* ---- bash ---- */
+
+static void
+bash_option(struct berth_buf *out, const char *cmd, const char *name, const char *value,
+            const char *help)
+{
+    (void)cmd;
+    (void)value;
+    (void)help;
+    berth_buf_printf(out, "--%s ", name);
+}
+
+static void
+bash(struct berth_buf *out)
+{
+    const struct berth_cmd *cmd;
+    const char *key;
+
+    berth_buf_puts(out, "# bash completion for berth\n"
+                        "_berth_models() {\n"
+                        "    berth list 2>/dev/null | awk 'NR > 1 { print $1 }'\n"
+                        "}\n"
+                        "_berth() {\n"
+                        "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}\n"
+                        "    local command=${COMP_WORDS[1]} words=\n"
+                        "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+                        "        words='");
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
+        berth_buf_printf(out, "%s ", cmd->name);
+    berth_buf_puts(out, "--help --version'\n"
+                        "    elif [ \"$before\" = --set ]; then\n"
+                        "        words='");
+    for (size_t i = 0; (key = berth_conf_key_at(i)) != NULL; i++)
+        berth_buf_printf(out, "%s= ", key);
+    berth_buf_puts(out, "'\n"
+                        "        compopt -o nospace 2>/dev/null\n"
+                        "    elif [[ $word == -* ]]; then\n"
+                        "        case $command in\n");
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
+        berth_buf_printf(out, "        %s) words='", cmd->name);
+        each_option(cmd, bash_option, out);
+        berth_buf_puts(out, "' ;;\n");
+    }
+    berth_buf_puts(out, "        esac\n"
+                        "    else\n"
+                        "        case $command in\n"
+                        "        completion) words='bash zsh fish' ;;\n"
+                        "        run|show|stop|rm|predict|bench) words=$(_berth_models) ;;\n"
+                        "        esac\n"
+                        "    fi\n"
+                        "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
+                        "}\n"
+                        "complete -o bashdefault -o default -F _berth berth\n");
+}
+
+/* ---- zsh ---- */
+
+/* Text within single quotes and a bracket of _arguments. */
+static void
+put_zsh(struct berth_buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\'')
+            berth_buf_puts(out, "'\\''");
+        else if (strchr("[]:", *text) != NULL)
+            berth_buf_printf(out, "\\%c", *text);
+        else
+            berth_buf_putc(out, *text);
+    }
+}
+
+static void
+zsh_option(struct berth_buf *out, const char *cmd, const char *name, const char *value,
+           const char *help)
+{
+    (void)cmd;
+    berth_buf_printf(out, " \\\n        '*--%s%s[", name, value != NULL ? "=" : "");
+    put_zsh(out, help);
+    berth_buf_putc(out, ']');
+    if (value != NULL)
+        berth_buf_printf(out, ":%s:_files", value);
+    berth_buf_putc(out, '\'');
+}
+
+static void
+zsh(struct berth_buf *out)
+{
+    const struct berth_cmd *cmd;
+
+    berth_buf_puts(out, "#compdef berth\n"
+                        "_berth_models() {\n"
+                        "    local -a names\n"
+                        "    names=(${(f)\"$(berth list 2>/dev/null | awk 'NR > 1 { print $1 }')\"})\n"
+                        "    _alternative 'models:model:compadd -a names' 'files:file:_files'\n"
+                        "}\n"
+                        "_berth() {\n"
+                        "    local -a commands\n"
+                        "    commands=(\n");
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
+        berth_buf_printf(out, "        '%s:", cmd->name);
+        put_zsh(out, cmd->summary);
+        berth_buf_puts(out, "'\n");
+    }
+    berth_buf_puts(out, "    )\n"
+                        "    if (( CURRENT == 2 )); then\n"
+                        "        _describe command commands\n"
+                        "        return\n"
+                        "    fi\n"
+                        "    case $words[2] in\n");
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
+        berth_buf_printf(out, "    %s) _arguments '1:command:'", cmd->name);
+        each_option(cmd, zsh_option, out);
+        if (strncmp(cmd->words, "[options] MODEL", 15) == 0)
+            berth_buf_puts(out, " '2:model:_berth_models'");
+        if (strcmp(cmd->name, "completion") == 0)
+            berth_buf_puts(out, " '2:shell:(bash zsh fish)'");
+        berth_buf_puts(out, " '*:file:_files' ;;\n");
+    }
+    berth_buf_puts(out, "    esac\n"
+                        "}\n"
+                        "compdef _berth berth\n");
+}
+
+/* ---- fish ---- */
+
+static void
+put_fish(struct berth_buf *out, const char *text)
+{
+    berth_buf_putc(out, '\'');
+    for (; *text != '\0'; text++) {
+        if (*text == '\'' || *text == '\\')
+            berth_buf_putc(out, '\\');
+        berth_buf_putc(out, *text);
+    }
+    berth_buf_putc(out, '\'');
+}
+
+static void
+fish_option(struct berth_buf *out, const char *cmd, const char *name, const char *value,
+            const char *help)
+{
+    berth_buf_printf(out, "complete -c berth -n '__fish_seen_subcommand_from %s' -l %s%s -d ", cmd,
+                     name, value != NULL ? " -r" : "");
+    put_fish(out, help);
+    berth_buf_putc(out, '\n');
+}
+
+static void
+fish(struct berth_buf *out)
+{
+    const struct berth_cmd *cmd;
+
+    berth_buf_puts(out, "# fish completion for berth\n");
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
+        berth_buf_printf(out, "complete -c berth -n __fish_use_subcommand -a %s -d ", cmd->name);
+        put_fish(out, cmd->summary);
+        berth_buf_putc(out, '\n');
+        each_option(cmd, fish_option, out);
+        if (strncmp(cmd->words, "[options] MODEL", 15) == 0)
+            berth_buf_printf(out,
+                             "complete -c berth -n '__fish_seen_subcommand_from %s' -a "
+                             "'(berth list 2>/dev/null | awk \"NR > 1 { print \\$1 }\")'\n",
+                             cmd->name);
+    }
+    berth_buf_puts(out, "complete -c berth -n '__fish_seen_subcommand_from completion' -f -a "
+                        "'bash zsh fish'\n");
+}
+
+int
+berth_run_completion(const struct berth_args *args)
+{
+    static const struct {
+        const char *name;
+        void (*put)(struct berth_buf *out);
+    } shells[] = {{"bash", bash}, {"zsh", zsh}, {"fish", fish}};
+    struct berth_buf out;
+
+    for (size_t i = 0; i < sizeof shells / sizeof shells[0]; i++) {
+        if (strcmp(args->words[0], shells[i].name) != 0)
+            continue;
+        berth_buf_init(&out, NULL);
+        shells[i].put(&out);
+        return berth_print(args, &out);
+    }
+    return berth_usage(args, "'%s' is no shell known here: bash, zsh or fish", args->words[0]);
+}

@@ -1,0 +1,138 @@
+#include "cmd/cmd_priv.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "cmd/remote.h"
+#include "cmd/table.h"
+#include "wire/json.h"
+
+/* list and ps: the server's models as a table. */
+
+static const char *
+status_of(const struct berth_json *model)
+{
+    const struct berth_json *status = berth_json_get(model, "status");
+    struct berth_slice text;
+
+    if (berth_json_string(status, &text))
+        return text.at;
+    return berth_json_get(status, "Error") != NULL ? "Error" : "?";
+}
+
+static uint64_t
+number(const struct berth_json *v, const char *group, const char *key)
+{
+    uint64_t n = 0;
+
+    (void)berth_json_uint(berth_json_get(berth_json_get(v, group), key), &n);
+    return n;
+}
+
+static double
+real(const struct berth_json *v, const char *group, const char *key)
+{
+    double x = 0;
+
+    (void)berth_json_real(berth_json_get(berth_json_get(v, group), key), &x);
+    return x;
+}
+
+static void
+put_listed(struct berth_table *t, const struct berth_json *m)
+{
+    const struct berth_json *config = berth_json_get(m, "config");
+
+    berth_table_put(t, "%s", berth_remote_text(m, "name", "?"));
+    berth_table_put(t, "%s", berth_remote_text(config, "backend", ""));
+    berth_table_put(t, "%s", berth_remote_text(m, "model_type", ""));
+    berth_table_put(t, "%s", status_of(m));
+    berth_table_put(t, "%s", berth_remote_text(config, "model_path", ""));
+}
+
+static void
+put_running(struct berth_table *t, const struct berth_json *m)
+{
+    char room[24];
+
+    berth_table_put(t, "%s", berth_remote_text(m, "name", "?"));
+    berth_table_put(t, "%s", status_of(m));
+    berth_table_put(t, "%s", berth_bytes_text(number(m, "resource_usage", "memory_usage_bytes"), room));
+    berth_table_put(t, "%llu",
+                    (unsigned long long)number(m, "performance_stats", "total_requests"));
+    berth_table_put(t, "%llu",
+                    (unsigned long long)number(m, "performance_stats", "failed_requests"));
+    berth_table_put(t, "%.1f", real(m, "performance_stats", "avg_throughput_rps"));
+    berth_table_put(t, "%.1f ms", real(m, "performance_stats", "avg_latency_ms"));
+}
+
+/* In memory, or on its way there or out. */
+static bool
+is_loaded(const struct berth_json *m)
+{
+    const char *status = status_of(m);
+
+    return strcmp(status, "Unloaded") != 0 && strcmp(status, "Error") != 0;
+}
+
+static int
+models(const struct berth_args *args, bool running)
+{
+    static const char *const listed[] = {"NAME", "BACKEND", "TYPE", "STATUS", "PATH"};
+    static const char *const loaded[] = {"NAME",   "STATUS", "MEMORY", "REQUESTS",
+                                         "FAILED", "PER S",  "LATENCY"};
+    const struct berth_json *answer = NULL;
+    struct berth_remote r;
+    struct berth_table t;
+    struct berth_buf out;
+    size_t count = 0;
+    int rc = berth_remote_init(&r, args);
+
+    if (rc != 0)
+        return rc;
+    rc = berth_remote_call(&r, "GET", "/v1/models", NULL, NULL, &answer);
+    if (rc == 0) {
+        berth_buf_init(&out, NULL);
+        if (running)
+            berth_table_init(&t, &r.arena, BERTH_COUNT(loaded), loaded);
+        else
+            berth_table_init(&t, &r.arena, BERTH_COUNT(listed), listed);
+        const struct berth_json *all = berth_json_get(answer, "models");
+        for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+            if (running && !is_loaded(it.value))
+                continue;
+            if (running)
+                put_running(&t, it.value);
+            else
+                put_listed(&t, it.value);
+            count++;
+        }
+        if (berth_arg(args, "json") != NULL) {
+            berth_json_put(&out, answer);
+            berth_buf_putc(&out, '\n');
+        } else if (count > 0) {
+            berth_table_print(&t, &out);
+        } else {
+            berth_buf_puts(&out, running ? "No model is loaded.\n"
+                                         : "No models yet: `berth pull SOURCE --register`, or "
+                                           "`berth run PATH`.\n");
+        }
+        rc = berth_print(args, &out);
+    }
+    berth_remote_fini(&r);
+    return rc;
+}
+
+int
+berth_run_list(const struct berth_args *args)
+{
+    return models(args, false);
+}
+
+int
+berth_run_ps(const struct berth_args *args)
+{
+    return models(args, true);
+}

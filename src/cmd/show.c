@@ -1,0 +1,158 @@
+#include "cmd/cmd_priv.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "cmd/remote.h"
+#include "cmd/table.h"
+#include "wire/json.h"
+
+/* show: what a model is, what it takes and gives, how it does. */
+
+struct shown {
+    const struct berth_json *model, *meta, *status;
+};
+
+static void
+put_line(struct berth_buf *out, const char *what, const char *text)
+{
+    if (text != NULL && text[0] != '\0')
+        berth_buf_printf(out, "%-10s %s\n", what, text);
+}
+
+static void
+put_tensors(struct berth_buf *out, const char *title, const struct berth_json *tensors)
+{
+    for (struct berth_json_iter it = berth_json_iter(tensors); berth_json_next(&it);) {
+        berth_buf_printf(out, "%-10s %s %s ", it.index == 0 ? title : "",
+                         berth_remote_text(it.value, "name", "?"),
+                         berth_remote_text(it.value, "datatype", "?"));
+        berth_json_put(out, berth_json_get(it.value, "shape"));
+        berth_buf_putc(out, '\n');
+    }
+}
+
+static void
+put_instances(struct berth_buf *out, const struct berth_json *instances)
+{
+    for (struct berth_json_iter it = berth_json_iter(instances); berth_json_next(&it);) {
+        uint64_t memory = 0, context = 0;
+        double load = 0;
+        char room[24];
+        (void)berth_json_uint(berth_json_get(it.value, "memory_bytes"), &memory);
+        (void)berth_json_uint(berth_json_get(it.value, "context_length"), &context);
+        (void)berth_json_real(berth_json_get(it.value, "load_ms"), &load);
+        berth_buf_printf(out, "%-10s %s: %s, %s, loaded in %.0f ms", it.index == 0 ? "versions" : "",
+                         berth_remote_text(it.value, "version", "?"),
+                         berth_remote_text(it.value, "state", "?"),
+                         berth_bytes_text(memory, room), load);
+        if (context > 0)
+            berth_buf_printf(out, ", context %llu", (unsigned long long)context);
+        const char *why = berth_remote_text(it.value, "reason", "");
+        berth_buf_printf(out, "%s%s\n", why[0] != '\0' ? ": " : "", why);
+    }
+}
+
+static void
+put_stats(struct berth_buf *out, const struct berth_json *stats)
+{
+    uint64_t requests = 0, failed = 0;
+    double avg = 0, p99 = 0;
+
+    (void)berth_json_uint(berth_json_get(stats, "total_requests"), &requests);
+    (void)berth_json_uint(berth_json_get(stats, "failed_requests"), &failed);
+    (void)berth_json_real(berth_json_get(stats, "avg_latency_ms"), &avg);
+    (void)berth_json_real(berth_json_get(stats, "p99_latency_ms"), &p99);
+    berth_buf_printf(out, "%-10s %llu, %llu failed, %.2f ms on average, p99 %.2f ms\n", "requests",
+                     (unsigned long long)requests, (unsigned long long)failed, avg, p99);
+}
+
+static void
+put_text(struct berth_buf *out, const struct shown *s)
+{
+    const struct berth_json *config = berth_json_get(s->model, "config");
+    const struct berth_json *custom = berth_json_get(config, "custom_params");
+    const struct berth_json *status = berth_json_get(s->model, "status");
+
+    put_line(out, "name", berth_remote_text(s->model, "name", ""));
+    put_line(out, "id", berth_remote_text(s->model, "id", ""));
+    put_line(out, "type", berth_remote_text(s->model, "model_type", ""));
+    put_line(out, "backend", berth_remote_text(config, "backend", ""));
+    put_line(out, "platform", berth_remote_text(s->meta, "platform", ""));
+    put_line(out, "path", berth_remote_text(config, "model_path", ""));
+    if (berth_json_type(status) == BERTH_JSON_OBJECT)
+        put_line(out, "status", berth_remote_text(status, "Error", "Error"));
+    else
+        put_line(out, "status", berth_remote_text(s->model, "status", ""));
+    put_tensors(out, "inputs", berth_json_get(s->meta, "inputs"));
+    put_tensors(out, "outputs", berth_json_get(s->meta, "outputs"));
+    if (berth_json_len(custom) > 0) {
+        berth_buf_printf(out, "%-10s ", "config");
+        berth_json_put(out, custom);
+        berth_buf_putc(out, '\n');
+    }
+    put_instances(out, berth_json_get(s->status, "instances"));
+    put_stats(out, berth_json_get(s->model, "performance_stats"));
+}
+
+static void
+put_json(struct berth_buf *out, const struct shown *s)
+{
+    static const char *const of_meta[] = {"platform", "inputs", "outputs"};
+    struct berth_jw w;
+
+    berth_jw_init(&w, out);
+    berth_jw_object(&w);
+    for (struct berth_json_iter it = berth_json_iter(s->model); berth_json_next(&it);) {
+        berth_jw_key_n(&w, it.key.at, it.key.len);
+        berth_jw_value(&w, it.value);
+    }
+    for (size_t i = 0; i < BERTH_COUNT(of_meta); i++) {
+        berth_jw_key(&w, of_meta[i]);
+        berth_jw_value(&w, berth_json_get(s->meta, of_meta[i]));
+    }
+    berth_jw_key(&w, "instances");
+    berth_jw_value(&w, berth_json_get(s->status, "instances"));
+    berth_jw_object_end(&w);
+    berth_buf_putc(out, '\n');
+}
+
+/* An answer that need not be there: a model that never loaded has no metadata. */
+static const struct berth_json *
+maybe(struct berth_remote *r, const char *path, const char *name)
+{
+    const struct berth_json *v = NULL;
+    struct berth_slice text;
+    uint16_t status = 0;
+
+    if (berth_remote_try(r, "GET", path, name, NULL, &status, &text) != 0 || status != 200 ||
+        berth_json_parse(&r->arena, text.at, text.len, NULL, &v, NULL) != 0)
+        return NULL;
+    return v;
+}
+
+int
+berth_run_show(const struct berth_args *args)
+{
+    struct berth_remote r;
+    struct shown s = {0};
+    struct berth_buf out;
+    int rc = berth_remote_init(&r, args);
+
+    if (rc != 0)
+        return rc;
+    rc = berth_remote_call(&r, "GET", "/v1/models/{}", args->words[0], NULL, &s.model);
+    if (rc == 0) {
+        s.meta = maybe(&r, "/v2/models/{}", args->words[0]);
+        s.status = maybe(&r, "/v1/models/{}/status", args->words[0]);
+        berth_buf_init(&out, NULL);
+        if (berth_arg(args, "json") != NULL)
+            put_json(&out, &s);
+        else
+            put_text(&out, &s);
+        rc = berth_print(args, &out);
+    }
+    berth_remote_fini(&r);
+    return rc;
+}
