@@ -65,11 +65,13 @@ struct berth_call {
     const struct berth_json *body; /* berth_call_body() */
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */
     uint64_t timeout_ns;           /* of this call; 0: the api's */
+    const char *timeout_name;      /* what set it, for the message */
     const struct berth_call_ops *ops;
     void *state; /* the dialect's */
     struct berth_part *parts;
     uint32_t part_count, parts_left;
     bool ended, streaming;
+    bool compressed; /* the body, until handle() */
     struct berth_timer timer;
     struct berth_buf scratch; /* for berth_sse: one event */
 

@@ -122,7 +122,7 @@ put_config(struct berth_jw *w, const struct berth_api *api, const struct berth_m
     put_uint(w, "max_wait_time_ms", m->batch.wait_ns_max / BERTH_MS);
     berth_jw_key(w, "dynamic_padding");
     berth_jw_bool(w, false);
-    put_uint(w, "timeout_ms", api->conf.request_timeout_ns / BERTH_MS);
+    put_uint(w, "timeout_ms", api->conf.run_timeout_ns / BERTH_MS);
     berth_jw_object_end(w);
     berth_jw_key(w, "custom_params");
     if (m->config != NULL)
@@ -431,7 +431,7 @@ read_spec(struct berth_call *c, struct berth_model_spec *spec, struct berth_err 
         return r;
     if (name.len == 0)
         return berth_field_bad(&f, "name", "is missing; give the model a name");
-    if (path.len == 0 && !berth_slice_is(backend, "echo"))
+    if (path.len == 0)
         return berth_field_bad(&f, "model_path", "is missing; name the model's file or folder");
     if (spec->config != NULL && berth_json_type(spec->config) != BERTH_JSON_OBJECT)
         return berth_field_bad(&f, "config", "must be an object, not %s",
@@ -454,8 +454,11 @@ berth_unimodel_register(struct berth_call *c)
     if (!berth_call_body(c))
         return;
     r = read_spec(c, &spec, &e);
-    if (r == 0)
-        r = berth_registry_register(c->api->conf.registry, &spec, id, &e);
+    if (r == 0 && (r = berth_registry_register(c->api->conf.registry, &spec, id, &e)) < 0 &&
+        strncmp(e.msg, "path: ", 6) == 0) { /* the registry's word for what is model_path here */
+        struct berth_err inner = e;
+        (void)berth_err_set(&e, BERTH_EINVAL, "model_%.400s", inner.msg);
+    }
     if (r < 0)
         berth_call_fail(c, r, NULL, e.msg);
     else
