@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/num.h"
 #include "infer/model.h"
 #include "infer/registry.h"
 
@@ -286,8 +287,6 @@ client_gone(struct berth_exchange *x)
 struct berth_part *
 berth_call_parts(struct berth_call *c, uint32_t n)
 {
-    if (c->timeout_ns == 0 || c->timeout_ns > c->api->conf.request_timeout_ns)
-        c->timeout_ns = c->api->conf.request_timeout_ns;
     c->parts = BERTH_NEW_N(&c->x->arena, struct berth_part, n);
     if (c->parts == NULL || berth_arena_defer(&c->x->arena, fini_parts, c) < 0)
         return NULL;
@@ -302,16 +301,60 @@ berth_call_parts(struct berth_call *c, uint32_t n)
         part->r.user = part;
         part->r.delta = part_delta;
         part->r.done = part_done;
-        part->r.deadline_ns = c->x->begin_ns + c->timeout_ns;
         berth_arena_init(&part->r.arena, c->api->conf.output_bytes_max);
     }
     c->part_count = n;
     return c->parts;
 }
 
+/* The header Grpc-Timeout, as gateways send it: a number and H, M, S, m, u or n.  0: none. */
+static uint64_t
+client_timeout_ns(const struct berth_exchange *x)
+{
+    static const struct {
+        char unit;
+        uint64_t ns;
+    } units[] = {{'H', 3600 * BERTH_S}, {'M', 60 * BERTH_S}, {'S', BERTH_S},
+                 {'m', BERTH_MS},       {'u', 1000},         {'n', 1}};
+    const struct berth_slice *h = berth_exchange_header(x, "grpc-timeout");
+    int64_t n;
+
+    /* Eight digits, as gRPC has it: their product with an hour still fits. */
+    if (h == NULL || h->len < 2 || h->len > 9 ||
+        !berth_int_parse(h->at, h->len - 1, 1, 99999999, &n))
+        return 0;
+    for (size_t i = 0; i < BERTH_COUNT(units); i++) {
+        if (units[i].unit == h->at[h->len - 1])
+            return (uint64_t)n > UINT64_MAX / units[i].ns ? 0 : (uint64_t)n * units[i].ns;
+    }
+    return 0;
+}
+
+/* The least of what the server and the client say. */
+static void
+choose_timeout(struct berth_call *c)
+{
+    const enum berth_task task = c->parts[0].r.task;
+    const uint64_t limits[] = {
+        c->timeout_ns,
+        client_timeout_ns(c->x),
+        task == BERTH_TASK_TENSOR || task == BERTH_TASK_EMBEDDING ? c->api->conf.tensor_timeout_ns
+                                                                  : 0,
+    };
+
+    c->timeout_ns = c->api->conf.request_timeout_ns;
+    for (size_t i = 0; i < BERTH_COUNT(limits); i++) {
+        if (limits[i] > 0 && limits[i] < c->timeout_ns)
+            c->timeout_ns = limits[i];
+    }
+    for (uint32_t i = 0; i < c->part_count; i++)
+        c->parts[i].r.deadline_ns = c->x->begin_ns + c->timeout_ns;
+}
+
 void
 berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
 {
+    choose_timeout(c);
     const uint64_t now = berth_loop_now_ns(c->x->loop), until = c->x->begin_ns + c->timeout_ns;
 
     c->ops = ops;

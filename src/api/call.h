@@ -64,7 +64,7 @@ struct berth_call {
 
     const struct berth_json *body; /* berth_call_body() */
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */
-    uint64_t timeout_ns;           /* of this call; 0: the api's */
+    uint64_t timeout_ns;           /* of this call; 0: the api's and the client's */
     const struct berth_call_ops *ops;
     void *state; /* the dialect's */
     struct berth_part *parts;
