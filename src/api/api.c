@@ -446,6 +446,8 @@ copy_conf(struct berth_api *api, const struct berth_api_conf *conf, struct berth
         berth_arena_strdup(&api->arena, conf->version != NULL ? conf->version : BERTH_VERSION);
     if (to->request_timeout_ns == 0)
         to->request_timeout_ns = 300 * BERTH_S;
+    if (to->run_timeout_ns == 0)
+        to->run_timeout_ns = to->request_timeout_ns;
     if (to->body_bytes_max == 0)
         to->body_bytes_max = (size_t)128 << 20;
     if (to->output_bytes_max == 0)

@@ -64,10 +64,10 @@ struct berth_api_conf {
     size_t cors_origin_count;
     struct berth_api_rate rate;
     uint64_t request_timeout_ns; /* of one request, answered with 504; 0: 300 s */
-    uint64_t tensor_timeout_ns;  /* of one with tensors, when that is less; 0: as above */
-    size_t body_bytes_max;       /* of requests with tensors or images; 0: 128 MiB */
-    size_t output_bytes_max;     /* that one request's outputs may take; 0: 256 MiB */
-    uint32_t image_pixels_max;   /* width times height of an image sent in; 0: 100,000,000 */
+    uint64_t run_timeout_ns;   /* likewise, of one that generates nothing; 0: request_timeout_ns */
+    size_t body_bytes_max;     /* of requests with tensors or images; 0: 128 MiB */
+    size_t output_bytes_max;   /* that one request's outputs may take; 0: 256 MiB */
+    uint32_t image_pixels_max; /* width times height of an image sent in; 0: 100,000,000 */
     const atomic_bool *stopping; /* true: /ready and /v2/health/ready answer 503; NULL: never */
     bool access_log;             /* a line for every request at info level; else at debug level */
 };

@@ -232,9 +232,8 @@ cut_late(struct berth_call *c)
     char text[160];
 
     (void)snprintf(text, sizeof text,
-                   "the model did not answer within %.3f s; send a smaller request or raise "
-                   "server.request_timeout_secs",
-                   (double)c->timeout_ns / 1e9);
+                   "the model did not answer within %.3f s; send a smaller request or raise %s",
+                   (double)c->timeout_ns / 1e9, c->timeout_name);
     const struct berth_fault f = {.code = -BERTH_EDEADLINE, .message = text};
     berth_call_cut(c, &f);
 }
@@ -284,9 +283,44 @@ client_gone(struct berth_exchange *x)
     berth_exchange_abort(x);
 }
 
+static void
+limit_time(struct berth_call *c, uint64_t ns, const char *name)
+{
+    if (ns > 0 && (c->timeout_ns == 0 || ns < c->timeout_ns)) {
+        c->timeout_ns = ns;
+        c->timeout_name = name;
+    }
+}
+
+/* "300m" as gRPC's proxies take it: at most 8 digits and a unit.  0: none, or not understood, which
+ * by that protocol means no limit. */
+static uint64_t
+grpc_timeout_ns(const struct berth_exchange *x)
+{
+    static const struct {
+        char unit;
+        uint64_t ns;
+    } units[] = {{'H', 3600 * BERTH_S}, {'M', 60 * BERTH_S}, {'S', BERTH_S},
+                 {'m', BERTH_MS},       {'u', 1000},         {'n', 1}};
+    const struct berth_slice *h = berth_exchange_header(x, "grpc-timeout");
+    int64_t n;
+
+    if (h == NULL || h->len < 2 || h->len > 9 ||
+        !berth_int_parse(h->at, h->len - 1, 0, 99999999, &n))
+        return 0;
+    for (size_t i = 0; i < BERTH_COUNT(units); i++) {
+        if (units[i].unit == h->at[h->len - 1])
+            return n > 0 ? (uint64_t)n * units[i].ns : 1;
+    }
+    return 0;
+}
+
 struct berth_part *
 berth_call_parts(struct berth_call *c, uint32_t n)
 {
+    c->timeout_name = "the request's own timeout";
+    limit_time(c, grpc_timeout_ns(c->x), "Grpc-Timeout");
+    limit_time(c, c->api->conf.request_timeout_ns, "server.request_timeout_secs");
     c->parts = BERTH_NEW_N(&c->x->arena, struct berth_part, n);
     if (c->parts == NULL || berth_arena_defer(&c->x->arena, fini_parts, c) < 0)
         return NULL;
@@ -307,56 +341,17 @@ berth_call_parts(struct berth_call *c, uint32_t n)
     return c->parts;
 }
 
-/* The header Grpc-Timeout, as gateways send it: a number and H, M, S, m, u or n.  0: none. */
-static uint64_t
-client_timeout_ns(const struct berth_exchange *x)
-{
-    static const struct {
-        char unit;
-        uint64_t ns;
-    } units[] = {{'H', 3600 * BERTH_S}, {'M', 60 * BERTH_S}, {'S', BERTH_S},
-                 {'m', BERTH_MS},       {'u', 1000},         {'n', 1}};
-    const struct berth_slice *h = berth_exchange_header(x, "grpc-timeout");
-    int64_t n;
-
-    /* Eight digits, as gRPC has it: their product with an hour still fits. */
-    if (h == NULL || h->len < 2 || h->len > 9 ||
-        !berth_int_parse(h->at, h->len - 1, 1, 99999999, &n))
-        return 0;
-    for (size_t i = 0; i < BERTH_COUNT(units); i++) {
-        if (units[i].unit == h->at[h->len - 1])
-            return (uint64_t)n > UINT64_MAX / units[i].ns ? 0 : (uint64_t)n * units[i].ns;
-    }
-    return 0;
-}
-
-/* The least of what the server and the client say. */
-static void
-choose_timeout(struct berth_call *c)
-{
-    const enum berth_task task = c->parts[0].r.task;
-    const uint64_t limits[] = {
-        c->timeout_ns,
-        client_timeout_ns(c->x),
-        task == BERTH_TASK_TENSOR || task == BERTH_TASK_EMBEDDING ? c->api->conf.tensor_timeout_ns
-                                                                  : 0,
-    };
-
-    c->timeout_ns = c->api->conf.request_timeout_ns;
-    for (size_t i = 0; i < BERTH_COUNT(limits); i++) {
-        if (limits[i] > 0 && limits[i] < c->timeout_ns)
-            c->timeout_ns = limits[i];
-    }
-    for (uint32_t i = 0; i < c->part_count; i++)
-        c->parts[i].r.deadline_ns = c->x->begin_ns + c->timeout_ns;
-}
-
 void
 berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
 {
-    choose_timeout(c);
-    const uint64_t now = berth_loop_now_ns(c->x->loop), until = c->x->begin_ns + c->timeout_ns;
+    const enum berth_task task = c->part_count > 0 ? c->parts[0].r.task : BERTH_TASK_CHAT;
+    uint64_t now = berth_loop_now_ns(c->x->loop), until;
 
+    if (task == BERTH_TASK_TENSOR || task == BERTH_TASK_EMBEDDING)
+        limit_time(c, c->api->conf.run_timeout_ns, "engine.batch_config.timeout_ms");
+    until = c->x->begin_ns + c->timeout_ns;
+    for (uint32_t i = 0; i < c->part_count; i++)
+        c->parts[i].r.deadline_ns = until;
     c->ops = ops;
     c->parts_left = c->part_count + 1; /* one for this function: done() may come at once */
     berth_exchange_ref(c->x);

@@ -64,7 +64,8 @@ struct berth_call {
 
     const struct berth_json *body; /* berth_call_body() */
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */
-    uint64_t timeout_ns;           /* of this call; 0: the api's and the client's */
+    uint64_t timeout_ns;           /* of this call; 0: the api's */
+    const char *timeout_name;      /* what set it, for the message */
     const struct berth_call_ops *ops;
     void *state; /* the dialect's */
     struct berth_part *parts;

@@ -122,7 +122,7 @@ put_config(struct berth_jw *w, const struct berth_api *api, const struct berth_m
     put_uint(w, "max_wait_time_ms", m->batch.wait_ns_max / BERTH_MS);
     berth_jw_key(w, "dynamic_padding");
     berth_jw_bool(w, false);
-    put_uint(w, "timeout_ms", api->conf.request_timeout_ns / BERTH_MS);
+    put_uint(w, "timeout_ms", api->conf.run_timeout_ns / BERTH_MS);
     berth_jw_object_end(w);
     berth_jw_key(w, "custom_params");
     if (m->config != NULL)
@@ -454,10 +454,10 @@ berth_unimodel_register(struct berth_call *c)
     if (!berth_call_body(c))
         return;
     r = read_spec(c, &spec, &e);
-    if (r == 0)
-        r = berth_registry_register(c->api->conf.registry, &spec, id, &e);
-    if (r == -BERTH_ENOENT) { /* 404 is for models; here it is a field that is wrong */
-        r = berth_err_wrap(&e, -BERTH_EINVAL, "model_path");
+    if (r == 0 && (r = berth_registry_register(c->api->conf.registry, &spec, id, &e)) < 0 &&
+        strncmp(e.msg, "path: ", 6) == 0) { /* the registry's word for what is model_path here */
+        struct berth_err inner = e;
+        (void)berth_err_set(&e, BERTH_EINVAL, "model_%.400s", inner.msg);
     }
     if (r < 0)
         berth_call_fail(c, r, NULL, e.msg);

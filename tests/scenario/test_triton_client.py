@@ -235,7 +235,7 @@ def zeros(shape, dtype="FP32", name="image", count=None):
     ("a wrong shape names both", zeros([1, 28]), ["image", "[-1,1,8,8]", "[1,28]"]),
     ("a wrong type names both", zeros([1, 1, 8, 8], "FP64"), ["image", "FP64", "FP32"]),
     ("an unknown input is named", zeros([1, 1, 8, 8], name="picture"), ["picture"]),
-    ("a missing input is named", [], ["image"]),
+    ("no input at all", [], ["inputs"]),
     ("a wrong count names both", zeros([1, 1, 8, 8], count=63), ["image", "63", "64"]),
     ("too many too", zeros([1, 1, 8, 8], count=65), ["image", "65", "64"]),
     ("a negative dimension", zeros([-1, 1, 8, 8], count=64), ["image"]),
