@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "wire/gzip.h"
 #include "wire/uri.h"
 
 enum {
@@ -287,6 +288,38 @@ decode_names(struct berth_call *c, const struct berth_route_match *m)
     return false;
 }
 
+/* Is the body as it was sent, or compressed in a way that is known?  Looked at before it comes. */
+static bool
+is_encoding_known(struct berth_call *c)
+{
+    const struct berth_slice h = header(c->x, "content-encoding");
+
+    c->compressed = berth_slice_is_nocase(h, "gzip") || berth_slice_is_nocase(h, "deflate");
+    if (c->compressed || h.len == 0 || berth_slice_is_nocase(h, "identity"))
+        return true;
+    const struct berth_fault f =
+        berth_fault_of_status(415, "Content-Encoding: must be gzip, deflate or identity");
+    berth_call_fault(c, &f);
+    return false;
+}
+
+/* The whole compressed body is there: put what it stands for in its place. */
+static bool
+expand_body(struct berth_call *c)
+{
+    const struct berth_slice body = c->x->body;
+    struct berth_err e;
+    const void *at;
+    size_t len;
+    const int r = berth_gzip_read(&c->x->arena, body.at, body.len, c->x->body_max, &at, &len, &e);
+
+    if (r < 0)
+        berth_call_fail(c, r, NULL, e.msg);
+    else
+        c->x->body = (struct berth_slice){at, len};
+    return r == 0;
+}
+
 static void
 api_begin(void *arg, struct berth_exchange *x)
 {
@@ -320,8 +353,8 @@ api_begin(void *arg, struct berth_exchange *x)
     }
     c->route = m.route;
     x->body_max = body_max(api, m.route->body);
-    if (decode_names(c, &m))
-        (void)admitted(c, &who);
+    if (decode_names(c, &m) && admitted(c, &who))
+        (void)is_encoding_known(c);
 }
 
 static void
@@ -329,6 +362,8 @@ api_handle(void *arg, struct berth_exchange *x)
 {
     struct berth_call *c = x->user;
 
+    if (c->compressed && !expand_body(c))
+        return;
     if (c->route->blocks)
         job_post(c);
     else

@@ -225,13 +225,28 @@ berth_call_cut(struct berth_call *c, const struct berth_fault *f)
     cancel_parts(c);
 }
 
+/* Out of time: the core or the timer sees it first, the client reads the same. */
+static void
+cut_late(struct berth_call *c)
+{
+    char text[160];
+
+    (void)snprintf(text, sizeof text,
+                   "the model did not answer within %.3f s; send a smaller request or raise %s",
+                   (double)c->timeout_ns / 1e9, c->timeout_name);
+    const struct berth_fault f = {.code = -BERTH_EDEADLINE, .message = text};
+    berth_call_cut(c, &f);
+}
+
 static void
 part_ended(struct berth_call *c, struct berth_part *part)
 {
     part->ended = true;
     if (c->ended)
         return;
-    if (part->r.result < 0 && c->ops->all_or_nothing) {
+    if (part->r.result == -BERTH_EDEADLINE) {
+        cut_late(c);
+    } else if (part->r.result < 0 && c->ops->all_or_nothing) {
         const struct berth_fault f = {.code = part->r.result, .message = part->r.err.msg};
         berth_call_cut(c, &f);
     } else if (c->ops->part_done != NULL) {
@@ -253,14 +268,7 @@ part_done(struct berth_request *r)
 static void
 too_late(struct berth_timer *t)
 {
-    struct berth_call *c = (struct berth_call *)((char *)t - offsetof(struct berth_call, timer));
-    char text[160];
-
-    (void)snprintf(text, sizeof text,
-                   "the model did not answer within %.3f s; send a smaller request or raise %s",
-                   (double)c->timeout_ns / 1e9, c->timeout_name);
-    const struct berth_fault f = {.code = -BERTH_EDEADLINE, .message = text};
-    berth_call_cut(c, &f);
+    cut_late((struct berth_call *)((char *)t - offsetof(struct berth_call, timer)));
 }
 
 static void

@@ -71,6 +71,7 @@ struct berth_call {
     struct berth_part *parts;
     uint32_t part_count, parts_left;
     bool ended, streaming;
+    bool compressed; /* the body, until handle() */
     struct berth_timer timer;
     struct berth_buf scratch; /* for berth_sse: one event */
 

@@ -417,28 +417,30 @@ bad_requests_are_refused_by_path(void **unused)
         long len; /* -1: no header length; -2: the header's */
         const char *message;
     } cases[] = {
-        {"nothing in it", "{}", 0, -1, "inputs: must be an array of 1 to 1024 tensors"},
+        {"nothing in it", "{}", 0, -1, "inputs: must be an array of at most 1024 tensors"},
         {"no object", "[1]", 0, -1, "the body must be a JSON object, not an array"},
         {"a nameless input", "{\"inputs\":[{}]}", 0, -1,
          "inputs[0].name: must be a string that is not empty"},
         {"a negative dimension", IN("\"shape\":[1,-1],\"data\":[1]"), 0, -1,
-         "inputs[0].shape[1]: must not be negative"},
+         "inputs[0].shape[1]: must not be negative (input 'x')"},
         {"a dimension of text", IN("\"shape\":[\"1\"],\"data\":[1]"), 0, -1,
-         "inputs[0].shape[0]: must be a whole number, not a string"},
+         "inputs[0].shape[0]: must be a whole number, not a string (input 'x')"},
         {"no shape", IN("\"data\":[1]"), 0, -1,
-         "inputs[0].shape: must be an array of at most 16 whole numbers"},
+         "inputs[0].shape: must be an array of at most 16 whole numbers (input 'x')"},
         {"neither data nor blob", IN("\"shape\":[1]"), 0, -1,
-         "inputs[0].data: give either data or parameters.binary_data_size"},
+         "inputs[0].data: give either data or parameters.binary_data_size (input 'x')"},
         {"both", IN("\"shape\":[1],\"data\":[1],\"parameters\":{\"binary_data_size\":4}"), 4, -2,
-         "inputs[0].data: give either data or parameters.binary_data_size"},
+         "inputs[0].data: give either data or parameters.binary_data_size (input 'x')"},
         {"a blob that is not there", IN("\"shape\":[2],\"parameters\":{\"binary_data_size\":8}"), 4,
-         -2, "inputs[0].parameters.binary_data_size: 8 bytes, but only 4 are left in the body"},
+         -2,
+         "inputs[0].parameters.binary_data_size: 8 bytes, but only 4 are left in the body (input "
+         "'x')"},
         {"a blob of the wrong size", IN("\"shape\":[3],\"parameters\":{\"binary_data_size\":8}"), 8,
          -2, "inputs[0] ('x'): has 8 bytes, but its shape has 3 elements of FP32 (4 bytes each)"},
         {"bytes that nobody owns", IN("\"shape\":[1],\"parameters\":{\"binary_data_size\":4}"), 5,
          -2, "1 bytes of the body belong to no input; see binary_data_size"},
         {"a negative size", IN("\"shape\":[1],\"parameters\":{\"binary_data_size\":-4}"), 4, -2,
-         "inputs[0].parameters.binary_data_size: must be a whole number, at least 0"},
+         "inputs[0].parameters.binary_data_size: must be a whole number, at least 0 (input 'x')"},
         {"a header longer than the body", "{}", 0, 3,
          "Inference-Header-Content-Length: 3 bytes, but the body has 2"},
         {"a parameter that is an array", "{\"parameters\":{\"a\":[]},\"inputs\":[1]}", 0, -1,
@@ -452,7 +454,7 @@ bad_requests_are_refused_by_path(void **unused)
         {"shared memory", IN("\"shape\":[1],\"parameters\":{\"shared_memory_region\":\"r\"}"), 0,
          -1,
          "inputs[0].parameters.shared_memory_region: shared memory is not offered; send binary "
-         "data"},
+         "data (input 'x')"},
     };
     static const char blob[16] = {0};
 

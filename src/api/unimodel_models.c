@@ -431,7 +431,7 @@ read_spec(struct berth_call *c, struct berth_model_spec *spec, struct berth_err 
         return r;
     if (name.len == 0)
         return berth_field_bad(&f, "name", "is missing; give the model a name");
-    if (path.len == 0 && !berth_slice_is(backend, "echo"))
+    if (path.len == 0)
         return berth_field_bad(&f, "model_path", "is missing; name the model's file or folder");
     if (spec->config != NULL && berth_json_type(spec->config) != BERTH_JSON_OBJECT)
         return berth_field_bad(&f, "config", "must be an object, not %s",

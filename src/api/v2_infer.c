@@ -159,7 +159,7 @@ take_blob(struct reading *g, const char *path, uint64_t size, struct berth_tenso
 }
 
 static int
-read_input(struct reading *g, const struct berth_json *v, size_t i)
+read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
 {
     struct berth_tensor *t = &g->ret->inputs[i];
     const struct berth_json *parameters, *data = berth_json_get(v, "data");
@@ -179,8 +179,8 @@ read_input(struct reading *g, const struct berth_json *v, size_t i)
     if (!berth_json_string(berth_json_get(v, "datatype"), &dtype) ||
         !berth_dtype_parse(dtype, &t->dtype))
         return berth_err_set(g->e, BERTH_EINVAL,
-                             "%sdatatype: '%.*s' is none of BOOL, UINT8 to UINT64, INT8 to INT64, "
-                             "FP16, BF16, FP32, FP64, BYTES",
+                             "%sdatatype: must be one of BOOL, UINT8 to UINT64, INT8 to INT64, "
+                             "FP16, BF16, FP32, FP64, BYTES, not \"%.*s\"",
                              path, (int)(dtype.len < 40 ? dtype.len : 40), dtype.at);
     for (size_t k = 0; k < i; k++) {
         if (strcmp(g->ret->inputs[k].name, t->name) == 0)
@@ -203,6 +203,24 @@ read_input(struct reading *g, const struct berth_json *v, size_t i)
         return r;
     (void)snprintf(where, sizeof where, "inputs[%zu]", i);
     return berth_tensor_check_bytes(t, where, g->e);
+}
+
+/* People know their inputs by name rather than by place: a message has both. */
+static int
+read_input(struct reading *g, const struct berth_json *v, size_t i)
+{
+    const int r = read_input_fields(g, v, i);
+    const char *name = g->ret->inputs[i].name;
+    char quoted[96];
+
+    if (r >= 0 || name == NULL)
+        return r;
+    (void)snprintf(quoted, sizeof quoted, "'%.80s'", name);
+    if (strstr(g->e->msg, quoted) == NULL) {
+        const size_t len = strlen(g->e->msg);
+        (void)snprintf(g->e->msg + len, sizeof g->e->msg - len, " (input %s)", quoted);
+    }
+    return r;
 }
 
 /* ---- outputs ---- */
@@ -249,8 +267,8 @@ read_tensors(struct reading *g, const struct berth_json *body)
     const size_t n = berth_json_len(inputs), m = berth_json_len(outputs);
     int r = 0;
 
-    if (berth_json_type(inputs) != BERTH_JSON_ARRAY || n == 0 || n > BERTH_V2_TENSORS_MAX)
-        return berth_err_set(g->e, BERTH_EINVAL, "inputs: must be an array of 1 to %d tensors",
+    if (berth_json_type(inputs) != BERTH_JSON_ARRAY || n > BERTH_V2_TENSORS_MAX)
+        return berth_err_set(g->e, BERTH_EINVAL, "inputs: must be an array of at most %d tensors",
                              BERTH_V2_TENSORS_MAX);
     if (berth_json_type(outputs) != BERTH_JSON_NULL &&
         (berth_json_type(outputs) != BERTH_JSON_ARRAY || m > BERTH_V2_TENSORS_MAX))

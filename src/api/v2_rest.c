@@ -68,18 +68,44 @@ check_outputs(const struct berth_call *c, const struct berth_v2_infer *asked, st
     return 0;
 }
 
+static bool
+is_given(const struct berth_v2_infer *asked, const char *name)
+{
+    size_t i = 0;
+
+    while (i < asked->input_count && strcmp(asked->inputs[i].name, name) != 0)
+        i++;
+    return i < asked->input_count;
+}
+
+static int
+check_count(const struct berth_describe *d, const char *model, const struct berth_v2_infer *asked,
+            struct berth_err *e)
+{
+    if (asked->input_count == 0 && d->input_count == 0)
+        return berth_err_set(e, BERTH_EINVAL, "inputs: must have one tensor at least");
+    if (d->input_count == 0 || asked->input_count == d->input_count)
+        return 0;
+    for (size_t i = 0; i < d->input_count; i++) {
+        if (!is_given(asked, d->inputs[i].name))
+            return berth_err_set(e, BERTH_EINVAL,
+                                 "expected %zu inputs but got %zu inputs for model '%s'; '%s' is "
+                                 "missing",
+                                 d->input_count, asked->input_count, model, d->inputs[i].name);
+    }
+    return berth_err_set(e, BERTH_EINVAL, "expected %zu inputs but got %zu inputs for model '%s'",
+                         d->input_count, asked->input_count, model);
+}
+
 /* Triton's texts where its clients may look for them; whatever else is wrong, the core says. */
 static int
 check_inputs(const struct berth_call *c, const struct berth_v2_infer *asked, struct berth_err *e)
 {
     const struct berth_describe *d = berth_model_describe(c->model);
     const char *model = berth_model_name(c->model);
+    const int r = check_count(d, model, asked, e);
 
-    if (d->input_count > 0 && asked->input_count != d->input_count)
-        return berth_err_set(e, BERTH_EINVAL,
-                             "expected %zu inputs but got %zu inputs for model '%s'",
-                             d->input_count, asked->input_count, model);
-    for (size_t i = 0; i < asked->input_count && d->input_count > 0; i++) {
+    for (size_t i = 0; r == 0 && i < asked->input_count && d->input_count > 0; i++) {
         const struct berth_tensor *t = &asked->inputs[i];
         size_t k = 0;
 
@@ -94,7 +120,7 @@ check_inputs(const struct berth_call *c, const struct berth_v2_infer *asked, str
                 "inference input '%s' data-type is '%s', but model '%s' expects '%s'", t->name,
                 berth_dtype_name(t->dtype), model, berth_dtype_name(d->inputs[k].dtype));
     }
-    return 0;
+    return r;
 }
 
 /* The model first: whoever asks for an unknown one is told so before the body is looked at. */

@@ -20,7 +20,8 @@ berth_version_line(void)
 
 /* ---- telling ---- */
 
-/* Called by its other name a command stands alone: "unimodel-server", not "unimodel-server serve". */
+/* Called by its other name a command stands alone: "unimodel-server", not "unimodel-server serve".
+ */
 static bool
 stands_alone(const char *program)
 {
@@ -82,9 +83,9 @@ berth_help_put(const struct berth_cmd *cmd, const char *program, struct berth_bu
 {
     const struct berth_option *o;
 
-    berth_buf_printf(out, "usage: %s%s%s%s%s\n%s\n\n", program,
-                     stands_alone(program) ? "" : " ", stands_alone(program) ? "" : cmd->name,
-                     cmd->words[0] != '\0' ? " " : "", cmd->words, cmd->summary);
+    berth_buf_printf(out, "usage: %s%s%s%s%s\n%s\n\n", program, stands_alone(program) ? "" : " ",
+                     stands_alone(program) ? "" : cmd->name, cmd->words[0] != '\0' ? " " : "",
+                     cmd->words, cmd->summary);
     if (cmd->run == berth_run_serve)
         berth_conf_help(out);
     for (size_t i = 0; (o = berth_option_at(cmd, i)) != NULL; i++) {
@@ -255,8 +256,8 @@ run(const struct berth_cmd *cmd, const char *program, int argc, char **argv)
     if (args.argv == NULL)
         return berth_failed(&args, "not enough memory");
     int rc = args_parse(&args, argc, argv);
-    if (rc == 0 && (berth_arg(&args, "help") != NULL ||
-                    (args.argc > 0 && strcmp(args.argv[0], "-h") == 0))) {
+    if (rc == 0 &&
+        (berth_arg(&args, "help") != NULL || (args.argc > 0 && strcmp(args.argv[0], "-h") == 0))) {
         struct berth_buf out;
         berth_buf_init(&out, NULL);
         berth_help_put(cmd, program, &out);

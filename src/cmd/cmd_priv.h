@@ -20,20 +20,20 @@ enum { BERTH_CMD_OPTIONS_MAX = 16, BERTH_CMD_WORDS_MAX = 64 };
 
 struct berth_cmd {
     const char *name;
-    const char *words;    /* "MODEL [PROMPT]" */
-    const char *summary;  /* one line, at most 60 characters */
-    const char *notes;    /* after the options: lines of at most 80 characters; or NULL */
+    const char *words;   /* "MODEL [PROMPT]" */
+    const char *summary; /* one line, at most 60 characters */
+    const char *notes;   /* after the options: lines of at most 80 characters; or NULL */
     const struct berth_option *options;
     size_t words_min, words_max;
-    bool takes_settings; /* the server's flags, unparsed, besides its own */
-    bool is_client;      /* talks to a server: --server and --api-key */
+    bool takes_settings;                       /* the server's flags, unparsed, besides its own */
+    bool is_client;                            /* talks to a server: --server and --api-key */
     int (*run)(const struct berth_args *args); /* the exit status */
 };
 
 /* What follows a command's name.  Everything is borrowed from main's argv. */
 struct berth_args {
     const struct berth_cmd *cmd;
-    const char *program; /* "berth", or the name it was called by */
+    const char *program;                          /* "berth", or the name it was called by */
     const char *given[BERTH_CMD_OPTIONS_MAX + 3]; /* by berth_option_at(); a switch: "" */
     const char *words[BERTH_CMD_WORDS_MAX];
     size_t word_count;

@@ -14,7 +14,7 @@ static const struct berth_option json_only[] = {
 static const struct berth_option run_options[] = {
     {"system", "TEXT", "what the model is told first"},
     {"max-tokens", "N", "longest answer"},
-    {"temperature", "X", "0: always the likeliest word"},
+    {"temperature", "X", "0, unless told: always the likeliest word"},
     {"verbose", NULL, "say how fast it was"},
     {NULL, NULL, NULL},
 };
@@ -51,8 +51,9 @@ static const struct berth_option config_options[] = {
 };
 
 static const struct berth_cmd commands[] = {
-    {"serve", "[options] [NAME=PATH...]", "serve models", NULL, NULL, 0, 0, true, false,
-     berth_run_serve},
+    {"serve", "[options] [NAME=PATH...]", "serve models",
+     "`berth config --docs` lists every setting, with its variable and flag.\n", NULL, 0, 0, true,
+     false, berth_run_serve},
     {"run", "[options] MODEL [PROMPT]", "talk to a model; starts a server when none runs",
      "MODEL is a registered name, or a model's file.  Without PROMPT it is read\n"
      "from standard input; on a terminal that is a conversation: /clear forgets\n"
@@ -67,8 +68,8 @@ static const struct berth_cmd commands[] = {
      berth_run_list},
     {"show", "[options] MODEL", "what a model is, takes and gives", NULL, json_only, 1, 1, false,
      true, berth_run_show},
-    {"ps", "[options]", "the models in memory and what they do", NULL, json_only, 0, 0, false,
-     true, berth_run_ps},
+    {"ps", "[options]", "the models in memory and what they do", NULL, json_only, 0, 0, false, true,
+     berth_run_ps},
     {"stop", "[options] MODEL", "unload a model; it stays registered", NULL, NULL, 1, 1, false,
      true, berth_run_stop},
     {"rm", "[options] MODEL", "unregister a model; its files stay", NULL, NULL, 1, 1, false, true,
@@ -93,8 +94,8 @@ static const struct berth_cmd commands[] = {
      "  zsh:   berth completion zsh > ~/.zfunc/_berth   (a folder of $fpath)\n"
      "  fish:  berth completion fish > ~/.config/fish/completions/berth.fish\n",
      NULL, 1, 1, false, false, berth_run_completion},
-    {"man", "[COMMAND]", "a manual page in roff",
-     "  berth man run | man -l -\n", NULL, 0, 1, false, false, berth_run_man},
+    {"man", "[COMMAND]", "a manual page in roff", "  berth man run | man -l -\n", NULL, 0, 1, false,
+     false, berth_run_man},
 };
 
 static const struct berth_option client_options[] = {

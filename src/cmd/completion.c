@@ -9,9 +9,9 @@
 
 /* Call each() with every option of a command, the server's flags included. */
 static void
-each_option(const struct berth_cmd *cmd, void (*each)(struct berth_buf *out, const char *cmd_name,
-                                                      const char *name, const char *value,
-                                                      const char *help),
+each_option(const struct berth_cmd *cmd,
+            void (*each)(struct berth_buf *out, const char *cmd_name, const char *name,
+                         const char *value, const char *help),
             struct berth_buf *out)
 {
     const struct berth_option *o;
@@ -41,15 +41,16 @@ bash(struct berth_buf *out)
     const struct berth_cmd *cmd;
     const char *key;
 
-    berth_buf_puts(out, "# bash completion for berth\n"
-                        "_berth_models() {\n"
-                        "    berth list 2>/dev/null | awk 'NR > 1 { print $1 }'\n"
-                        "}\n"
-                        "_berth() {\n"
-                        "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}\n"
-                        "    local command=${COMP_WORDS[1]} words=\n"
-                        "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-                        "        words='");
+    berth_buf_puts(out,
+                   "# bash completion for berth\n"
+                   "_berth_models() {\n"
+                   "    berth list 2>/dev/null | awk 'NR > 1 { print $1 }'\n"
+                   "}\n"
+                   "_berth() {\n"
+                   "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}\n"
+                   "    local command=${COMP_WORDS[1]} words=\n"
+                   "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+                   "        words='");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
         berth_buf_printf(out, "%s ", cmd->name);
     berth_buf_puts(out, "--help --version'\n"
@@ -112,15 +113,16 @@ zsh(struct berth_buf *out)
 {
     const struct berth_cmd *cmd;
 
-    berth_buf_puts(out, "#compdef berth\n"
-                        "_berth_models() {\n"
-                        "    local -a names\n"
-                        "    names=(${(f)\"$(berth list 2>/dev/null | awk 'NR > 1 { print $1 }')\"})\n"
-                        "    _alternative 'models:model:compadd -a names' 'files:file:_files'\n"
-                        "}\n"
-                        "_berth() {\n"
-                        "    local -a commands\n"
-                        "    commands=(\n");
+    berth_buf_puts(out,
+                   "#compdef berth\n"
+                   "_berth_models() {\n"
+                   "    local -a names\n"
+                   "    names=(${(f)\"$(berth list 2>/dev/null | awk 'NR > 1 { print $1 }')\"})\n"
+                   "    _alternative 'models:model:compadd -a names' 'files:file:_files'\n"
+                   "}\n"
+                   "_berth() {\n"
+                   "    local -a commands\n"
+                   "    commands=(\n");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
         berth_buf_printf(out, "        '%s:", cmd->name);
         put_zsh(out, cmd->summary);

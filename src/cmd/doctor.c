@@ -147,8 +147,8 @@ port_look(struct report *r, const char *what, const char *host, int64_t port)
     }
     const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    const bool free_ = fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
-                       listen(fd, 1) == 0;
+    const bool free_ =
+        fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, 1) == 0;
     const int why = errno;
     if (fd >= 0)
         (void)close(fd);
@@ -188,7 +188,7 @@ backends_look(struct report *r, const struct berth_place *place)
     struct berth_err e;
     size_t usable = 0;
 
-    if (berth_plugins_new(place->plugin_dirs, berth_host_ops(), &plugins, &e) != 0) {
+    if (berth_plugins_new(place->plugin_dirs, berth_host_calls(), &plugins, &e) != 0) {
         problem(r, "backends", "%s", e.msg);
         return;
     }
@@ -225,8 +225,9 @@ settings_look(struct report *r, const struct berth_conf *c)
             problem(r, "model_dirs", "%s: %s", c->model_dirs.at[i], strerrordesc_np(errno));
     if (strcmp(c->server.host, "127.0.0.1") != 0 && strcmp(c->server.host, "localhost") != 0 &&
         !c->security.auth_enabled)
-        say(r, "security", "listens beyond this machine without keys: anyone who reaches it may "
-                           "use models (not manage them); see --api-key-file");
+        say(r, "security",
+            "listens beyond this machine without keys: anyone who reaches it may "
+            "use models (not manage them); see --api-key-file");
 }
 
 int

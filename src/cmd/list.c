@@ -59,7 +59,8 @@ put_running(struct berth_table *t, const struct berth_json *m)
 
     berth_table_put(t, "%s", berth_remote_text(m, "name", "?"));
     berth_table_put(t, "%s", status_of(m));
-    berth_table_put(t, "%s", berth_bytes_text(number(m, "resource_usage", "memory_usage_bytes"), room));
+    berth_table_put(t, "%s",
+                    berth_bytes_text(number(m, "resource_usage", "memory_usage_bytes"), room));
     berth_table_put(t, "%llu",
                     (unsigned long long)number(m, "performance_stats", "total_requests"));
     berth_table_put(t, "%llu",

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +52,7 @@ place_of(const char *base, char host[64], char port[8])
 
 /* In the child: nothing but async-signal-safe calls before exec. */
 static void
-become(char *const argv[], int log_fd)
+become(const char *const argv[], int log_fd)
 {
     const int null_fd = open("/dev/null", O_RDONLY);
 
@@ -60,12 +61,12 @@ become(char *const argv[], int log_fd)
     (void)dup2(null_fd, STDIN_FILENO);
     (void)dup2(log_fd, STDOUT_FILENO);
     (void)dup2(log_fd, STDERR_FILENO);
-    (void)execv("/proc/self/exe", argv);
+    (void)execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
     _exit(127);
 }
 
 static int
-spawn(struct berth_local *l, struct berth_remote *r, char *const argv[])
+spawn(struct berth_local *l, struct berth_remote *r, const char *const argv[])
 {
     const int fd = open(l->log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
@@ -90,8 +91,9 @@ await(struct berth_local *l, struct berth_remote *r)
     while (!berth_remote_alive(r)) {
         const bool gone = berth_local_gone(l);
         if (gone || berth_now_ns() > end) {
-            (void)berth_failed(r->args, gone ? "the server ended at once; the end of its log, %s:"
-                                             : "the server does not answer; its log, %s:",
+            (void)berth_failed(r->args,
+                               gone ? "the server ended at once; the end of its log, %s:"
+                                    : "the server does not answer; its log, %s:",
                                l->log);
             berth_local_tail(l);
             berth_local_stop(l);
@@ -103,8 +105,7 @@ await(struct berth_local *l, struct berth_remote *r)
 }
 
 int
-berth_local_start(struct berth_local *l, struct berth_remote *r, const char *name,
-                  const char *path)
+berth_local_start(struct berth_local *l, struct berth_remote *r, const char *name, const char *path)
 {
     char host[64], port[8], state[PATH_MAX - 16];
     char *model = path != NULL ? berth_arena_printf(&r->arena, "%s=%s", name, path) : NULL;
@@ -122,9 +123,21 @@ berth_local_start(struct berth_local *l, struct berth_remote *r, const char *nam
         (void)mkdir(state, 0700);
     }
     (void)snprintf(l->log, sizeof l->log, "%s/run.log", state);
-    char *argv[] = {"berth", "serve", "--host", host, "--port", port, "--grpc-port", "0",
-                    "--state-dir", state, "--set", "monitoring.prometheus_enabled=false",
-                    model != NULL ? "--model" : NULL, model, NULL};
+    const char *argv[] = {"berth",
+                          "serve",
+                          "--host",
+                          host,
+                          "--port",
+                          port,
+                          "--grpc-port",
+                          "0",
+                          "--state-dir",
+                          state,
+                          "--set",
+                          "monitoring.prometheus_enabled=false",
+                          model != NULL ? "--model" : NULL,
+                          model,
+                          NULL};
     (void)fprintf(stderr, "No server at %s: starting one for this command.\n", r->base);
     const int rc = spawn(l, r, argv);
     return rc == 0 ? await(l, r) : rc;

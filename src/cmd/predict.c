@@ -8,14 +8,18 @@
 
 /* predict: one call of UniModel's :predict, its output as a person wants it. */
 
-/* [{"label":"7","score":0.98},..]: a line each. */
+/* {"label":"7","score":0.98,"top":[..]} or [{"label":..,"score":..},..]: a line each. */
 static bool
 put_labels(const struct berth_json *output, struct berth_buf *out)
 {
+    const struct berth_json *top = berth_json_get(output, "top");
+    const struct berth_json *list = berth_json_type(top) == BERTH_JSON_ARRAY ? top : output;
     struct berth_slice label;
     double score;
 
-    for (struct berth_json_iter it = berth_json_iter(output); berth_json_next(&it);) {
+    if (berth_json_type(list) != BERTH_JSON_ARRAY || berth_json_len(list) == 0)
+        return false;
+    for (struct berth_json_iter it = berth_json_iter(list); berth_json_next(&it);) {
         const struct berth_json *name = berth_json_get(it.value, "label");
         if (!berth_json_real(berth_json_get(it.value, "score"), &score))
             return false;
@@ -40,8 +44,7 @@ put_output(const struct berth_json *answer, struct berth_buf *out)
         berth_buf_putc(out, '\n');
         return;
     }
-    if (berth_json_type(output) == BERTH_JSON_ARRAY && berth_json_len(output) > 0 &&
-        put_labels(output, out))
+    if (put_labels(output, out))
         return;
     out->len = start;
     berth_json_put(out, output != NULL ? output : answer);

@@ -142,9 +142,9 @@ berth_remote_tell(const struct berth_remote *r, uint16_t status, struct berth_sl
         why.len = 2000;
     if (why.len == 0)
         why = berth_slice_of("the server gave no reason");
-    const int rc = berth_failed(r->args, "%s%s%.*s (%u)%s%s", named ? "" : subject,
-                                named ? "" : ": ", (int)why.len, why.at, status,
-                                step[0] != '\0' ? "\n" : "", step);
+    const int rc =
+        berth_failed(r->args, "%s%s%.*s (%u)%s%s", named ? "" : subject, named ? "" : ": ",
+                     (int)why.len, why.at, status, step[0] != '\0' ? "\n" : "", step);
     berth_arena_fini(&a);
     return rc;
 }

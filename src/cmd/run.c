@@ -34,9 +34,9 @@ struct session {
     const struct berth_args *args;
     struct berth_remote remote;
     struct berth_local local;
-    const char *model;          /* the registered name */
-    struct berth_buf messages;  /* the conversation so far */
-    struct berth_buf answer;    /* the one that comes */
+    const char *model;         /* the registered name */
+    struct berth_buf messages; /* the conversation so far */
+    struct berth_buf answer;   /* the one that comes */
     long long max_tokens;
     double temperature;
 };
@@ -54,7 +54,8 @@ name_of_path(struct berth_arena *a, const char *path)
     if (dot != NULL && dot > name)
         *dot = '\0';
     for (char *at = name; at != NULL && *at != '\0'; at++)
-        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", *at) == NULL)
+        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", *at) ==
+            NULL)
             *at = '-';
     return name;
 }
@@ -75,8 +76,7 @@ register_path(struct session *s, const char *path)
     berth_jw_key(&w, "model_path");
     berth_jw_string(&w, path);
     berth_jw_object_end(&w);
-    const int rc =
-        berth_remote_try(&s->remote, "POST", "/v1/models", NULL, &body, &status, &text);
+    const int rc = berth_remote_try(&s->remote, "POST", "/v1/models", NULL, &body, &status, &text);
     if (rc != 0 || status == 409) /* it is there already: that will do */
         return rc;
     return status < 300 ? BERTH_EXIT_OK : berth_remote_tell(&s->remote, status, text);
@@ -281,7 +281,7 @@ answer_once(struct session *s)
 int
 berth_run_run(const struct berth_args *args)
 {
-    struct session s = {.args = args, .temperature = -1};
+    struct session s = {.args = args};
     const struct sigaction interrupt = {.sa_handler = on_interrupt};
 
     if (!berth_arg_int(args, "max-tokens", 1, 1000000, &s.max_tokens) ||

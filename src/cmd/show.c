@@ -43,10 +43,10 @@ put_instances(struct berth_buf *out, const struct berth_json *instances)
         (void)berth_json_uint(berth_json_get(it.value, "memory_bytes"), &memory);
         (void)berth_json_uint(berth_json_get(it.value, "context_length"), &context);
         (void)berth_json_real(berth_json_get(it.value, "load_ms"), &load);
-        berth_buf_printf(out, "%-10s %s: %s, %s, loaded in %.0f ms", it.index == 0 ? "versions" : "",
-                         berth_remote_text(it.value, "version", "?"),
-                         berth_remote_text(it.value, "state", "?"),
-                         berth_bytes_text(memory, room), load);
+        berth_buf_printf(
+            out, "%-10s %s: %s, %s, loaded in %.0f ms", it.index == 0 ? "versions" : "",
+            berth_remote_text(it.value, "version", "?"), berth_remote_text(it.value, "state", "?"),
+            berth_bytes_text(memory, room), load);
         if (context > 0)
             berth_buf_printf(out, ", context %llu", (unsigned long long)context);
         const char *why = berth_remote_text(it.value, "reason", "");

@@ -12,7 +12,7 @@ berth_table_init(struct berth_table *t, struct berth_arena *arena, size_t column
 {
     berth_assert(columns > 0 && columns <= BERTH_TABLE_COLUMNS);
     *t = (struct berth_table){.arena = arena, .columns = columns};
-    t->cells = BERTH_NEW_N(arena, const char *, columns * BERTH_TABLE_ROWS);
+    t->cells = BERTH_NEW_N(arena, const char *, columns *BERTH_TABLE_ROWS);
     for (size_t i = 0; i < columns; i++)
         berth_table_put(t, "%s", titles[i]);
 }

@@ -27,7 +27,7 @@
 const struct berth_conf_row berth_conf_rows[] = {
     TEXT(server.host, "127.0.0.1", MAIN, "host ADDRESS", "address to listen on; 0.0.0.0: every interface"),
     INT(server.port, "8000", 0, 65535, MAIN, "port PORT", "HTTP port, all APIs; 0: any free one"),
-    INT(server.grpc_port, "9000", 0, 65535, MAIN, "grpc-port PORT", "gRPC port (HTTP is answered there too); 0: any free one"),
+    INT(server.grpc_port, "9000", 0, 65535, MAIN, "grpc-port PORT", "gRPC port; 0: any free one"),
     INT(server.max_connections, "1000", 1, 1000000, 0, "max-connections N", "connections at once; beyond them 503"),
     INT(server.worker_threads, NULL, 1, 1024, NUL, "worker-threads N", "event loops; null: by the number of cores"),
     INT(server.request_timeout_secs, "300", 1, SECS_MAX, LIVE, "request-timeout SECONDS", "longest time a request may take; beyond it 504"),
@@ -100,8 +100,8 @@ const struct berth_conf_row berth_conf_rows[] = {
     INT(logging.retention_count, "10", 1, 1000, INERT, NULL, "old log files kept"),
 
     TEXT(state_dir, "", MAIN, "state-dir DIR", "registered models and fetched files are kept here"),
-    LIST(model_dirs, "", MAIN, "model-dir DIR", "watch a folder: models put there are served; repeatable"),
-    ROW(MODELS, models, "", 0, 0, NULL, MAIN, "model NAME=PATH", "serve this model; repeatable; PATH alone names itself"),
+    LIST(model_dirs, "", MAIN, "model-dir DIR", "serve the models of a folder, now and later"),
+    ROW(MODELS, models, "", 0, 0, NULL, MAIN, "model NAME=PATH", "serve this model; may be given again"),
 };
 /* clang-format on */
 

@@ -33,6 +33,13 @@ struct job {
     struct berth_err *e;
 };
 
+/* An environment variable that is set to nothing says nothing. */
+static const char *
+said(const char *text)
+{
+    return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
 static bool
 go_on(void *arg, uint64_t got, uint64_t total)
 {
@@ -270,7 +277,7 @@ attempt(struct job *j, struct berth_client *client, struct berth_client_answer *
     const bool hub = j->source.kind == BERTH_SOURCE_HUB;
     const struct berth_client_call call = {
         .url = j->source.at,
-        .bearer = hub ? j->what->hf_token : NULL,
+        .bearer = hub ? said(j->what->hf_token) : NULL,
         .body_bytes_max = UINT64_MAX,
         .resume_at = j->part.len,
         .if_range = j->part.etag[0] != '\0' ? j->part.etag : NULL,
@@ -387,7 +394,7 @@ int
 berth_fetch(const struct berth_fetch *what, char **ret_path, struct berth_err *e)
 {
     struct job j = {.what = what, .part = {.fd = -1}, .e = e};
-    const char *hub = what->hf_endpoint != NULL ? what->hf_endpoint : hub_address;
+    const char *hub = said(what->hf_endpoint) != NULL ? what->hf_endpoint : hub_address;
     char address[HUB_BYTES_MAX];
     size_t n = strlen(hub);
 

@@ -17,8 +17,8 @@ struct berth_fetch {
     const char *sha256;      /* expected, 64 hex digits; NULL: the source's own, or none */
     const char *folder;      /* where it goes; made when missing */
     const char *name;        /* file name there; NULL: the source's last part */
-    const char *hf_token;    /* NULL: none */
-    const char *hf_endpoint; /* NULL: the hub's own address */
+    const char *hf_token;    /* NULL or empty: none */
+    const char *hf_endpoint; /* NULL or empty: the hub's own address */
     uint64_t bytes_max;      /* 0: only the disk's free space bounds it */
     bool (*progress)(void *arg, uint64_t got, uint64_t total); /* total 0: unknown; false: stop */
     void *arg;

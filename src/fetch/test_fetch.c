@@ -325,6 +325,7 @@ refusals_say_what_to_do(void **state)
         {503, NULL, NULL, -BERTH_ENETWORK, "503"},
         {404, "hf://o/r/m.gguf", NULL, -BERTH_ENOENT, "hf://o/r/m.gguf"},
         {401, "hf://o/r/m.gguf", NULL, -BERTH_EAUTH, "set HF_TOKEN or give --token"},
+        {401, "hf://o/r/m.gguf", "", -BERTH_EAUTH, "set HF_TOKEN or give --token"},
         {403, "hf://o/r/m.gguf", "t0ken", -BERTH_EAUTH, "accept the model's terms"},
     };
 
@@ -336,7 +337,7 @@ refusals_say_what_to_do(void **state)
         assert_non_null(strstr(e.msg, cases[i].says));
         assert_false(exists(s, "m.gguf.part"));
         assert_int_equal(strstr(s->peer.log[i], "Authorization: Bearer t0ken") != NULL,
-                         cases[i].token != NULL);
+                         cases[i].token != NULL && cases[i].token[0] != '\0');
     }
 }
 

@@ -229,7 +229,7 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
     /* Seen by whoever cancels from here on, although run() has not begun. */
     memcpy(i->running, i->batch, live * sizeof i->batch[0]);
     i->running_len = live;
-    berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
+    berth_model_count_queue_locked(m);
     return live;
 }
 
@@ -273,7 +273,7 @@ berth_instance_next(struct berth_instance_thread *i)
         berth_series_add(m->series.sequences, 1);
         berth_series_observe(m->series.queue_seconds, (double)(now - r->submit_ns) / 1e9);
     }
-    berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
+    berth_model_count_queue_locked(m);
     (void)pthread_mutex_unlock(&m->mu);
     berth_requests_drop_dead(dead);
     return r;

@@ -131,6 +131,24 @@ berth_entry_plan_locked(struct berth_entry *x, const struct berth_plan *p)
 
 /* ---- stopping models ---- */
 
+/* What all loaded versions of a model take. */
+static struct berth_series *
+bytes_series(struct berth_registry *g, const struct berth_model *m)
+{
+    return berth_metrics_series(g->conf.metrics, BERTH_METRIC_MODEL_BYTES,
+                                (const char *const[]){m->name, NULL});
+}
+
+static void
+stop_model(struct berth_registry *g, struct berth_model *m)
+{
+    struct berth_series *bytes = bytes_series(g, m);
+
+    berth_model_stop(m, drain_ns, &g->closing);
+    berth_series_sub(bytes, m->memory_bytes);
+    berth_model_unref(m);
+}
+
 struct retire {
     struct berth_registry *g;
     struct berth_model *m;
@@ -143,8 +161,7 @@ retire_main(void *arg)
     struct berth_registry *g = t->g;
 
     (void)pthread_setname_np(pthread_self(), "berth-retire");
-    berth_model_stop(t->m, drain_ns, &g->closing);
-    berth_model_unref(t->m);
+    stop_model(g, t->m);
     free(t);
     berth_registry_count_states(g);
     (void)pthread_mutex_lock(&g->jobs_mu);
@@ -170,8 +187,7 @@ berth_retire(struct berth_registry *g, struct berth_model *m)
         *t = (struct retire){.g = g, .m = m};
     if (t == NULL || pthread_create(&thread, &attr, retire_main, t) != 0) {
         free(t);
-        berth_model_stop(m, drain_ns, &g->closing);
-        berth_model_unref(m);
+        stop_model(g, m);
         (void)pthread_mutex_lock(&g->jobs_mu);
         g->retiring--;
         (void)pthread_cond_broadcast(&g->jobs_cond);
@@ -226,9 +242,7 @@ start_measured(struct berth_registry *g, struct berth_model *m, uint32_t threads
         return r;
     uint64_t grown = after > before ? (after - before) / sharers : 0;
     m->memory_bytes = grown > m->engine_bytes ? grown : m->engine_bytes;
-    berth_series_set(berth_metrics_series(g->conf.metrics, BERTH_METRIC_MODEL_BYTES,
-                                          (const char *const[]){m->name, NULL}),
-                     (double)m->memory_bytes);
+    berth_series_add(bytes_series(g, m), m->memory_bytes);
     berth_series_observe(berth_metrics_series(g->conf.metrics, BERTH_METRIC_MODEL_LOAD_SECONDS,
                                               (const char *const[]){m->name, NULL}),
                          (double)m->load_ns / 1e9);

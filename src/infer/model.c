@@ -286,6 +286,12 @@ berth_model_state(struct berth_model *m, char why[480])
     return s;
 }
 
+void
+berth_model_count_queue_locked(struct berth_model *m)
+{
+    berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
+}
+
 static bool
 any(struct berth_request *r, void *arg)
 {
@@ -313,7 +319,7 @@ berth_model_fail(struct berth_model *m, const char *why)
     m->accepting = false;
     m->stopping = true;
     struct berth_request *waiting = berth_batcher_sweep(&m->batcher, any, NULL);
-    berth_series_set(m->series.queue_len, 0);
+    berth_model_count_queue_locked(m);
     (void)pthread_cond_broadcast(&m->work);
     (void)pthread_mutex_unlock(&m->mu);
     drop_all(waiting, -BERTH_ENOTREADY, "the model failed");
@@ -369,7 +375,7 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
     m->accepting = false;
     m->stopping = true;
     struct berth_request *waiting = berth_batcher_sweep(&m->batcher, any, NULL);
-    berth_series_set(m->series.queue_len, 0);
+    berth_model_count_queue_locked(m);
     (void)pthread_cond_broadcast(&m->work);
     (void)pthread_mutex_unlock(&m->mu);
     drop_all(waiting, -BERTH_ENOTREADY, "the model was unloaded");
@@ -462,7 +468,7 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
                             m->name, m->batcher.conf.queue_len_max);
     } else {
         berth_model_ref(m);
-        berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
+        berth_model_count_queue_locked(m);
         berth_model_wake_locked(m);
     }
     (void)pthread_mutex_unlock(&m->mu);
@@ -484,9 +490,8 @@ berth_request_cancel(struct berth_request *r)
         return;
     (void)pthread_mutex_lock(&m->mu);
     bool queued = r->instance == NULL && berth_batcher_remove(&m->batcher, r);
-    if (queued)
-        berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
     bool running = !queued && r->instance != NULL;
+    berth_model_count_queue_locked(m);
     if (!queued && r->instance != NULL) {
         struct berth_instance_thread *i = r->instance;
         for (uint32_t k = 0; k < i->running_len; k++) {
@@ -526,8 +531,7 @@ berth_model_expire(struct berth_model *m, uint64_t now_ns)
 
     (void)pthread_mutex_lock(&m->mu);
     struct berth_request *dead = berth_batcher_sweep(&m->batcher, expire_queued, &x);
-    if (dead != NULL)
-        berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
+    berth_model_count_queue_locked(m);
     for (uint32_t i = 0; i < m->instance_len; i++) {
         struct berth_instance_thread *t = &m->instances[i];
         bool cut = t->running_len > 0;

@@ -127,6 +127,7 @@ void berth_instance_cancel_locked(struct berth_instance_thread *i);
 struct berth_request *berth_instance_next(struct berth_instance_thread *i);
 /* Take r out of the hand, count it and end it. */
 void berth_instance_end_sequence(struct berth_request *r, int result, const char *msg);
+void berth_model_count_queue_locked(struct berth_model *m); /* into its gauge */
 /* Wake instances after a put. */
 void berth_model_wake_locked(struct berth_model *m);
 

@@ -10,8 +10,8 @@
 #include <pthread.h>
 
 #include "base/clock.h"
-#include "infer/fake.h"
 #include "infer/model.h"
+#include "infer/test_fake.h"
 
 static const struct berth_batch_conf at_once = {
     .batch_requests_max = 8, .wait_ns_max = 0, .queue_len_max = 64};
@@ -133,76 +133,70 @@ one_bad_item_fails_alone(void **unused)
     }
 }
 
+static const struct {
+    const char *why, *name, *wanted, *want;
+    enum berth_dtype dtype;
+    uint32_t rank;
+    int64_t shape[3];
+    size_t size;
+} bad_requests[] = {
+    {"a wrong dimension",
+     "x",
+     NULL,
+     "unexpected shape for input 'x': expected [-1,2], got [1,3]",
+     BERTH_FP32,
+     2,
+     {1, 3},
+     12},
+    {"a dimension too many",
+     "x",
+     NULL,
+     "expected [-1,2], got [1,2,1]",
+     BERTH_FP32,
+     3,
+     {1, 2, 1},
+     8},
+    {"a wrong type",
+     "x",
+     NULL,
+     "unexpected datatype for input 'x': expected FP32, got INT64",
+     BERTH_INT64,
+     2,
+     {1, 2},
+     16},
+    {"too few bytes", "x", NULL, "has 4 bytes, expected 8", BERTH_FP32, 2, {1, 2}, 4},
+    {"an unknown name",
+     "z",
+     NULL,
+     "unexpected input 'z': the model's inputs are: x",
+     BERTH_FP32,
+     2,
+     {1, 2},
+     8},
+    {"an unknown output",
+     "x",
+     "q",
+     "unknown output 'q': the model's outputs are: y",
+     BERTH_FP32,
+     2,
+     {1, 2},
+     8},
+    {"a size that overflows", "x", NULL, "impossible", BERTH_FP32, 2, {INT64_MAX, INT64_MAX}, 8},
+    {"a negative size", "x", NULL, "impossible", BERTH_FP32, 2, {-1, 2}, 8},
+    {"too many rows",
+     "x",
+     NULL,
+     "has 1001 rows, the model takes at most 1000",
+     BERTH_FP32,
+     2,
+     {1001, 2},
+     8008},
+    {"a text in bytes that is cut off", "x", NULL, "elements", BERTH_BYTES, 1, {1}, 3},
+};
+
 static void
 requests_are_checked_before_the_engine_sees_them(void **unused)
 {
-    static const struct {
-        const char *why, *name, *wanted, *want;
-        enum berth_dtype dtype;
-        uint32_t rank;
-        int64_t shape[3];
-        size_t size;
-    } cases[] = {
-        {"a wrong dimension",
-         "x",
-         NULL,
-         "unexpected shape for input 'x': expected [-1,2], got [1,3]",
-         BERTH_FP32,
-         2,
-         {1, 3},
-         12},
-        {"a dimension too many",
-         "x",
-         NULL,
-         "expected [-1,2], got [1,2,1]",
-         BERTH_FP32,
-         3,
-         {1, 2, 1},
-         8},
-        {"a wrong type",
-         "x",
-         NULL,
-         "unexpected datatype for input 'x': expected FP32, got INT64",
-         BERTH_INT64,
-         2,
-         {1, 2},
-         16},
-        {"too few bytes", "x", NULL, "has 4 bytes, expected 8", BERTH_FP32, 2, {1, 2}, 4},
-        {"an unknown name",
-         "z",
-         NULL,
-         "unexpected input 'z': the model's inputs are: x",
-         BERTH_FP32,
-         2,
-         {1, 2},
-         8},
-        {"an unknown output",
-         "x",
-         "q",
-         "unknown output 'q': the model's outputs are: y",
-         BERTH_FP32,
-         2,
-         {1, 2},
-         8},
-        {"a size that overflows",
-         "x",
-         NULL,
-         "impossible",
-         BERTH_FP32,
-         2,
-         {INT64_MAX, INT64_MAX},
-         8},
-        {"a negative size", "x", NULL, "impossible", BERTH_FP32, 2, {-1, 2}, 8},
-        {"too many rows",
-         "x",
-         NULL,
-         "has 1001 rows, the model takes at most 1000",
-         BERTH_FP32,
-         2,
-         {1001, 2},
-         8008},
-        {"a text in bytes that is cut off", "x", NULL, "elements", BERTH_BYTES, 1, {1}, 3},
-    };
     struct berth_model *m;
     struct client c;
     struct bench b;
@@ -210,20 +204,20 @@ requests_are_checked_before_the_engine_sees_them(void **unused)
     (void)unused;
     ready(&b, &at_once, NULL, &m);
     static char bytes[8008];
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        print_message("  %s\n", cases[i].why);
+    for (size_t i = 0; i < sizeof bad_requests / sizeof bad_requests[0]; i++) {
+        print_message("  %s\n", bad_requests[i].why);
         client_tensor(&c, b.loop, 1, 1);
-        c.input.name = cases[i].name;
-        c.input.dtype = cases[i].dtype;
-        c.input.rank = cases[i].rank;
-        memcpy(c.input.shape, cases[i].shape, sizeof cases[i].shape);
+        c.input.name = bad_requests[i].name;
+        c.input.dtype = bad_requests[i].dtype;
+        c.input.rank = bad_requests[i].rank;
+        memcpy(c.input.shape, bad_requests[i].shape, sizeof bad_requests[i].shape);
         c.input.bytes = bytes;
-        c.input.size = cases[i].size;
-        c.r.wanted = &cases[i].wanted;
-        c.r.wanted_count = cases[i].wanted != NULL;
+        c.input.size = bad_requests[i].size;
+        c.r.wanted = &bad_requests[i].wanted;
+        c.r.wanted_count = bad_requests[i].wanted != NULL;
         client_submit(&c, m);
         assert_int_equal(c.submitted, -BERTH_EINVAL);
-        if (strstr(c.err.msg, cases[i].want) == NULL)
+        if (strstr(c.err.msg, bad_requests[i].want) == NULL)
             fail_msg("%s", c.err.msg);
         client_fini(&c);
     }

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "infer/fake.h"
 #include "infer/model.h"
+#include "infer/test_fake.h"
 #include "obs/metrics.h"
 #include "wire/json.h"
 
@@ -356,92 +356,53 @@ versions_are_folders(void **unused)
 }
 
 static void
-wait_gone(struct bench *b, const char *name)
+defaults_can_change_while_models_serve(void **unused)
 {
-    struct berth_model *m;
-    struct berth_err e;
-
-    for (uint64_t end = berth_now_ns() + 20 * BERTH_S;; (void)usleep(1000)) {
-        int r = berth_registry_find(b->g, berth_slice_of(name), no_version, &m, &e);
-        if (r == -BERTH_ENOENT)
-            return;
-        if (r == 0)
-            berth_model_unref(m);
-        assert_true(berth_now_ns() < end);
-    }
-}
-
-/* Wait until name is registered in any state. */
-static void
-wait_known(struct bench *b, const char *name)
-{
-    for (uint64_t end = berth_now_ns() + 20 * BERTH_S;; (void)usleep(1000)) {
-        struct berth_model_info info;
-        struct berth_arena a;
-        struct berth_err e;
-        berth_arena_init(&a, 1 << 20);
-        int r = berth_registry_info(b->g, &a, berth_slice_of(name), &info, &e);
-        berth_arena_fini(&a);
-        if (r == 0)
-            return;
-        assert_true(berth_now_ns() < end);
-    }
-}
-
-static void
-a_watched_folder_is_followed(void **unused)
-{
-    char dir[128], from[160], to[160], command[256];
+    const struct berth_batch_conf other = {
+        .batch_requests_max = 3, .wait_ns_max = 7 * BERTH_MS, .queue_len_max = 2};
+    struct berth_model_info info;
+    struct berth_arena a;
     struct berth_err e;
     struct bench b;
 
     (void)unused;
-    bench_init(&b, &defaults, 8, NULL);
-    (void)bench_file(&b, "d/first.fake", "good");
-    (void)bench_file(&b, "d/.hidden.fake", "good");
-    (void)bench_file(&b, "d/half.fake.part", "good");
-    (void)snprintf(dir, sizeof dir, "%s/d", b.dir);
-    assert_int_equal(berth_registry_watch_dir(b.g, "/nowhere", &e), -BERTH_ENOENT);
-    if (berth_registry_watch_dir(b.g, dir, &e) < 0)
-        fail_msg("%s", e.msg);
-    wait_known(&b, "first");
-    bench_wait_state(&b, "first", BERTH_MODEL_READY);
-
-    (void)bench_file(&b, "moved.fake", "good");
-    (void)snprintf(from, sizeof from, "%s/moved.fake", b.dir);
-    (void)snprintf(to, sizeof to, "%s/d/moved.fake", b.dir);
-    uint64_t start = berth_now_ns();
-    assert_int_equal(rename(from, to), 0);
-    wait_known(&b, "moved");
-    print_message("  moved into place: known after %llu ms\n",
-                  (unsigned long long)((berth_now_ns() - start) / BERTH_MS));
-    bench_wait_state(&b, "moved", BERTH_MODEL_READY);
-
-    (void)bench_file(&b, "d/folder/2/m.fake", "good"); /* a folder with a version */
-    wait_known(&b, "folder");
-    bench_wait_state(&b, "folder", BERTH_MODEL_READY);
-
-    (void)bench_file(&b, "d/broken.fake", "bad");
-    wait_known(&b, "broken");
-    bench_wait_state(&b, "broken", BERTH_MODEL_FAILED);
-    (void)bench_file(&b, "d/broken.fake", "good now");
-    bench_wait_state(&b, "broken", BERTH_MODEL_READY);
-
-    (void)bench_file(&b, "d/strange/berth.yaml", "no_such_key: 1\nbackend: fake\n");
-    wait_known(&b, "strange");
-    bench_wait_state(&b, "strange", BERTH_MODEL_FAILED);
-
-    assert_int_equal(unlink(to), 0);
-    wait_gone(&b, "moved");
-    assert_int_equal(berth_registry_counts(b.g).registered, 4);
-
-    (void)snprintf(command, sizeof command, "rm -r %s", dir);
-    assert_int_equal(system(command), 0);
-    wait_gone(&b, "first");
-    wait_gone(&b, "folder");
-    (void)bench_file(&b, "d/again.fake", "good"); /* the folder comes back */
-    wait_known(&b, "again");
-    bench_wait_state(&b, "again", BERTH_MODEL_READY);
+    berth_arena_init(&a, 8 << 20);
+    bench_init(&b, &defaults, 4, NULL);
+    const char *path = bench_file(&b, "m.fake", "good");
+    assert_int_equal(bench_register(&b, "plain", path, NULL, &e), 0);
+    assert_int_equal(bench_register(&b, "own", path, "{\"max_batch_size\": 5}", &e), 0);
+    assert_int_equal(bench_register(&b, "off", path, "{\"batching\": \"off\"}", &e), 0);
+    bench_wait_state(&b, "plain", BERTH_MODEL_READY);
+    bench_wait_state(&b, "own", BERTH_MODEL_READY);
+    bench_wait_state(&b, "off", BERTH_MODEL_READY);
+    berth_registry_batch_set(b.g, &other);
+    info = info_of(&b, &a, "plain");
+    assert_int_equal(info.batch.batch_requests_max, 3);
+    assert_int_equal(info.batch.wait_ns_max, 7 * BERTH_MS);
+    info = info_of(&b, &a, "own");
+    assert_int_equal(info.batch.batch_requests_max, 5);
+    assert_int_equal(info.batch.queue_len_max, 2);
+    info = info_of(&b, &a, "off");
+    assert_int_equal(info.batch.batch_requests_max, 1);
+    assert_int_equal(info.batch.wait_ns_max, 0);
+    struct berth_model *m = bench_find(&b, "plain");
+    struct client c[4];
+    fake_gate_run(false);
+    for (int i = 0; i < 4; i++) {
+        client_tensor(&c[i], b.loop, 1, 1);
+        client_submit(&c[i], m);
+        if (i == 0)
+            fake_wait_runs(1);
+    }
+    assert_int_equal(c[3].submitted, -BERTH_EAGAIN); /* one runs, two wait */
+    fake_gate_run(true);
+    for (int i = 0; i < 4; i++) {
+        if (i < 3)
+            client_wait(&c[i]);
+        client_fini(&c[i]);
+    }
+    berth_model_unref(m);
+    berth_arena_fini(&a);
     bench_fini(&b);
 }
 
@@ -591,7 +552,7 @@ main(void)
         cmocka_unit_test(unloading_lets_what_runs_finish),
         cmocka_unit_test(the_end_cuts_what_runs),
         cmocka_unit_test(versions_are_folders),
-        cmocka_unit_test(a_watched_folder_is_followed),
+        cmocka_unit_test(defaults_can_change_while_models_serve),
         cmocka_unit_test(any_order_of_changes_is_survived),
         cmocka_unit_test(numbers_are_kept),
     };

@@ -178,8 +178,10 @@ consume_text(struct berth_conn *c, size_t n)
 
     if (of_out > 0)
         berth_outbuf_consume(&c->out, &c->nl->bufs, of_out);
-    c->tail.at += n - of_out;
-    c->tail.len -= n - of_out;
+    if (n > of_out) {
+        c->tail.at += n - of_out;
+        c->tail.len -= n - of_out;
+    }
 }
 
 static ssize_t
@@ -191,7 +193,7 @@ flush_plain(struct berth_conn *c)
     if (berth_outbuf_left(&c->out) > 0)
         iov[n++] = (struct iovec){c->out.at + c->out.sent, berth_outbuf_left(&c->out)};
     if (c->tail.len > 0)
-        iov[n++] = (struct iovec){(void *)(uintptr_t)c->tail.at, c->tail.len};
+        iov[n++] = (struct iovec){(void *)c->tail.at, c->tail.len};
     ssize_t sent = send_iov(c, iov, n);
     if (sent > 0)
         consume_text(c, (size_t)sent);
@@ -224,9 +226,9 @@ flush_tls(struct berth_conn *c)
     ssize_t all = 0;
 
     while (fill_records(c)) {
-        struct iovec iov = {c->tls_out.at + c->tls_out.sent, berth_outbuf_left(&c->tls_out)};
-        if (iov.iov_len == 0)
+        if (berth_outbuf_left(&c->tls_out) == 0)
             return all;
+        struct iovec iov = {c->tls_out.at + c->tls_out.sent, berth_outbuf_left(&c->tls_out)};
         ssize_t sent = send_iov(c, &iov, 1);
         if (sent < 0)
             return -1;
@@ -336,6 +338,32 @@ berth_conn_input(struct berth_conn *c, const char *at, size_t n)
         berth_conn_break(c);
 }
 
+/* The handshake is over: both sides know what they speak. */
+static void
+become_agreed(struct berth_conn *c)
+{
+    if (!berth_tls_is_h2(c->tls)) {
+        c->proto = &berth_proto_h1;
+        return;
+    }
+    c->proto = &berth_proto_h2;
+    if (!berth_h2_open(c))
+        berth_conn_break(c);
+}
+
+/* The peer said goodbye or broke the rules. */
+static void
+end_of_records(struct berth_conn *c)
+{
+    if (berth_outbuf_left(&c->tls_out) > 0) {
+        /* The peer may learn why; whether it is sent matters no more. */
+        struct iovec alert = {c->tls_out.at + c->tls_out.sent, berth_outbuf_left(&c->tls_out)};
+        (void)send_iov(c, &alert, 1);
+    }
+    c->eof = true;
+    c->proto->eof(c);
+}
+
 void
 berth_conn_input_records(struct berth_conn *c, const char *at, size_t n)
 {
@@ -347,34 +375,21 @@ berth_conn_input_records(struct berth_conn *c, const char *at, size_t n)
         return;
     }
     berth_tls_feed(c->tls, at, n);
-    while (!c->closed && !c->broken && got > 0) {
-        size_t room;
-        char *to = c->proto->room(c, &room);
-        got = berth_tls_read(c->tls, to != NULL ? to : c->nl->plain_buf,
-                             to != NULL ? room : BERTH_READ_BYTES);
+    while (!c->broken && got > 0) {
+        size_t room = BERTH_READ_BYTES;
+        char *direct = c->proto->room(c, &room);
+        got = berth_tls_read(c->tls, direct != NULL ? direct : c->nl->plain_buf, room);
         if (!was_ready && berth_tls_is_ready(c->tls)) {
             was_ready = true;
-            if (berth_tls_is_h2(c->tls)) {
-                c->proto = &berth_proto_h2;
-                if (!berth_h2_open(c))
-                    berth_conn_break(c);
-            } else {
-                c->proto = &berth_proto_h1;
-            }
-            to = NULL;
+            become_agreed(c);
         }
-        if (got > 0 && to != NULL)
+        if (got > 0 && direct != NULL)
             c->proto->filled(c, (size_t)got);
         else if (got > 0)
             berth_conn_input(c, c->nl->plain_buf, (size_t)got);
     }
-    if (got < 0 && !c->broken) {
-        struct iovec alert = {c->tls_out.at + c->tls_out.sent, berth_outbuf_left(&c->tls_out)};
-        if (alert.iov_len > 0) /* the peer may learn why; whether it is sent matters no more */
-            (void)send_iov(c, &alert, 1);
-        c->eof = true;
-        c->proto->eof(c);
-    }
+    if (got < 0 && !c->broken)
+        end_of_records(c);
 }
 
 static bool

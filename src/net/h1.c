@@ -7,6 +7,8 @@
 
 /* HTTP/1.1 on a connection: one exchange at a time; what a client sends ahead waits in c->in. */
 
+enum { EMPTY_LINES_MAX = 4 };
+
 static uint64_t
 deadline(const struct berth_conn *c, uint64_t after_ns)
 {
@@ -338,7 +340,15 @@ consume_head(struct berth_conn *c, const char *at, size_t n)
     struct berth_http1_fault fault;
     size_t len;
 
+    if (h->begin_ns == 0 && n >= 2 && memcmp(at, "\r\n", 2) == 0) {
+        /* Some clients send one behind a body: it is no request that could time out. */
+        h->empty_lines++;
+        if (h->empty_lines > EMPTY_LINES_MAX)
+            refuse(c, 400, "empty lines where a request should begin");
+        return 2;
+    }
     if (h->begin_ns == 0) {
+        h->empty_lines = 0;
         h->begin_ns = berth_now_ns();
         c->read_deadline_ns = deadline(c, conf(c)->head_timeout_ns);
     }

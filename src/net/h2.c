@@ -128,8 +128,7 @@ add_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_sli
         x->headers = more;
         st->header_room = room;
     }
-    ((struct berth_header *)(uintptr_t)x->headers)[x->header_count++] =
-        (struct berth_header){name, value};
+    ((struct berth_header *)x->headers)[x->header_count++] = (struct berth_header){name, value};
     return true;
 }
 
@@ -165,7 +164,7 @@ take_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_sl
     return add_header(st, name, value);
 }
 
-static int
+static int /* NOLINTNEXTLINE(readability-function-size): nghttp2's */
 on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
           size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
@@ -198,7 +197,7 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *n
 }
 
 /* A header with bytes that no header may have: the stream is reset rather than guessed at. */
-static int
+static int /* NOLINTNEXTLINE(readability-function-size): nghttp2's */
 on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                   size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                   void *user)
@@ -380,6 +379,19 @@ h2_input(struct berth_conn *c, const char *at, size_t n)
 }
 
 static void
+h2_gone(struct berth_conn *c)
+{
+    struct berth_h2_stream *st;
+
+    if (c->h2 == NULL)
+        return;
+    while ((st = TAILQ_FIRST(&c->h2->streams)) != NULL) {
+        (void)nghttp2_session_set_stream_user_data(c->h2->session, st->id, NULL);
+        stream_close(st);
+    }
+}
+
+static void
 pump(struct berth_conn *c)
 {
     struct berth_h2 *h = c->h2;
@@ -398,6 +410,8 @@ pump(struct berth_conn *c)
     bool gone = h->going && TAILQ_EMPTY(&h->streams);
     if (h->fatal || over || (gone && !nghttp2_session_want_write(h->session)))
         c->close_when_sent = true;
+    if (h->fatal || over) /* nothing can be answered any more: do not wait for the socket's end */
+        h2_gone(c);
 }
 
 static char *
@@ -448,19 +462,6 @@ h2_drain(struct berth_conn *c)
                                 nghttp2_session_get_last_proc_stream_id(h->session),
                                 NGHTTP2_NO_ERROR, NULL, 0);
     berth_conn_work_later(c);
-}
-
-static void
-h2_gone(struct berth_conn *c)
-{
-    struct berth_h2_stream *st;
-
-    if (c->h2 == NULL)
-        return;
-    while ((st = TAILQ_FIRST(&c->h2->streams)) != NULL) {
-        (void)nghttp2_session_set_stream_user_data(c->h2->session, st->id, NULL);
-        stream_close(st);
-    }
 }
 
 static nghttp2_session *

@@ -36,8 +36,8 @@ read_data(nghttp2_session *session, int32_t id, uint8_t *at, size_t room, uint32
 static nghttp2_nv
 nv_of(struct berth_slice name, struct berth_slice value)
 {
-    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.at,
-                        .value = (uint8_t *)(uintptr_t)value.at,
+    return (nghttp2_nv){.name = (uint8_t *)name.at,
+                        .value = (uint8_t *)value.at,
                         .namelen = name.len,
                         .valuelen = value.len};
 }

@@ -155,7 +155,7 @@ open_socket(const struct berth_listen_conf *conf, uint16_t *ret_port, int *ret_f
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list;
-    struct sockaddr_storage sa;
+    struct sockaddr_storage sa = {0};
     socklen_t len = sizeof sa;
     char port[8];
     const int on = 1;

@@ -25,7 +25,8 @@ berth_outbuf_reserve(struct berth_outbuf *b, struct berth_outpool *p, size_t n)
         b->cap = b->at != NULL ? BERTH_OUTBUF_BYTES : 0;
         return b->at;
     }
-    if (b->sent > 0) { /* what is left moves to the front before the buffer grows */
+    if (b->at != NULL &&
+        b->sent > 0) { /* what is left moves to the front before the buffer grows */
         memmove(b->at, b->at + b->sent, b->len - b->sent);
         b->len -= b->sent;
         b->sent = 0;

@@ -194,7 +194,7 @@ berth_server_new(const struct berth_server_conf *conf, const struct berth_server
                  app->refuse != NULL);
     struct berth_server *s = calloc(1, sizeof *s);
     struct berth_net_loop **loops = calloc(conf->loop_count, sizeof *loops);
-    struct berth_loop **copy = calloc(conf->loop_count, sizeof(struct berth_loop *));
+    struct berth_loop **copy = calloc(conf->loop_count, sizeof *copy);
     bool ok = s != NULL && loops != NULL && copy != NULL;
 
     for (size_t i = 0; ok && i < conf->loop_count; i++)
@@ -207,9 +207,10 @@ berth_server_new(const struct berth_server_conf *conf, const struct berth_server
         free(s);
         return berth_err_set(e, BERTH_ENOMEM, "server: out of memory");
     }
-    memcpy(copy, conf->loops, conf->loop_count * sizeof(struct berth_loop *));
+    for (size_t i = 0; i < conf->loop_count; i++)
+        copy[i] = conf->loops[i];
     s->conf = *conf;
-    s->conf.loops = copy;
+    s->conf.loops = s->loop_list = copy;
     s->app = *app;
     s->loops = loops;
     s->tick_ms = tick_ms_of(conf);
@@ -280,7 +281,7 @@ berth_server_free(struct berth_server *s)
     (void)pthread_cond_destroy(&s->idle_cond);
     (void)pthread_mutex_destroy(&s->mu);
     free(s->loops);
-    free((void *)(uintptr_t)s->conf.loops);
+    free(s->loop_list);
     free(s);
 }
 

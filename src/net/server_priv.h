@@ -106,8 +106,9 @@ struct berth_h1 {
     struct berth_xchg *x;
     struct berth_http1_find find;
     struct berth_http1_chunks chunks;
-    uint64_t left;     /* bytes of the body to come */
-    uint64_t begin_ns; /* of the head being read, 0: no byte yet */
+    uint64_t left;        /* bytes of the body to come */
+    uint64_t begin_ns;    /* of the head being read, 0: no byte yet */
+    unsigned empty_lines; /* seen instead of a request */
     bool keep_alive, expects, body_unread;
 };
 
@@ -176,6 +177,7 @@ struct berth_listener {
 struct berth_server {
     struct berth_server_conf conf;
     struct berth_server_app app;
+    struct berth_loop **loop_list; /* conf.loops, our copy */
     struct berth_net_loop **loops; /* conf.loop_count */
     struct berth_listener *listeners;
     size_t next_loop; /* the first loop's */

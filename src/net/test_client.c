@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/num.h"
 
 struct test_result *
 test_client_result(struct test_client *c, int32_t id)
@@ -18,8 +19,11 @@ static int
 on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
           const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
-    if (name_len == 7 && memcmp(name, ":status", 7) == 0)
-        test_client_result(user, frame->hd.stream_id)->status = atoi((const char *)value);
+    int64_t status = 0;
+
+    if (name_len == 7 && memcmp(name, ":status", 7) == 0 &&
+        berth_int_parse((const char *)value, value_len, 100, 999, &status))
+        test_client_result(user, frame->hd.stream_id)->status = (int)status;
     return 0;
 }
 

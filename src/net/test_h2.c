@@ -170,6 +170,30 @@ an_idle_connection_is_closed(void **unused)
 }
 
 static void
+connections_beyond_the_limit_get_503(void **unused)
+{
+    struct berth_server_conf conf = test_conf();
+    struct test_server t;
+    struct test_client first, second;
+
+    conf.connections_max = 1;
+    test_start(&t, conf, 1, NULL, false);
+    client_start(&first, &t);
+    (void)test_client_ask(&first, "GET", "/hello", NULL, 0);
+    test_client_wait_closed(&first, 1);
+    client_start(&second, &t);
+    int32_t id = test_client_ask(&second, "GET", "/hello", NULL, 0);
+    test_client_wait_closed(&second, 1);
+    assert_int_equal(test_client_result(&second, id)->status, 503);
+    test_client_wait_end(&second);
+    test_client_close(&second);
+    (void)test_client_ask(&first, "GET", "/hello", NULL, 0);
+    test_client_wait_closed(&first, 2);
+    test_client_close(&first);
+    test_stop(&t);
+}
+
+static void
 the_limits_are_announced(void **unused)
 {
     struct test_server t;
@@ -275,6 +299,7 @@ main(void)
         cmocka_unit_test(a_reader_that_opens_no_window_is_dropped),
         cmocka_unit_test(a_slow_body_gets_408),
         cmocka_unit_test(an_idle_connection_is_closed),
+        cmocka_unit_test(connections_beyond_the_limit_get_503),
         cmocka_unit_test(the_limits_are_announced),
         cmocka_unit_test(a_long_path_gets_414),
         cmocka_unit_test(many_headers_get_431),

@@ -38,6 +38,44 @@ a_client_that_leaves_is_noticed(void **unused)
 }
 
 static void
+a_client_that_sent_too_much_ahead_is_noticed_too(void **unused)
+{
+    enum { AHEAD = 80 * 1024 }; /* the rest stays in the kernel, with the end behind it */
+    struct test_server t;
+    char *ahead = calloc(AHEAD, 1);
+
+    assert_non_null(ahead);
+    test_start(&t, test_conf(), 1, NULL, false);
+    int fd = test_connect(t.port);
+    test_send_text(fd, "GET /hold/a HTTP/1.1\r\n" H "\r\n");
+    test_wait(&t, handled, 1);
+    test_send(fd, ahead, AHEAD);
+    (void)close(fd);
+    test_wait(&t, gone, 1);
+    test_wait(&t, ended, 1);
+    free(ahead);
+    test_stop(&t);
+}
+
+static void
+a_complete_answer_reaches_a_client_that_closed_its_side(void **unused)
+{
+    struct test_server t;
+    size_t len;
+
+    test_start(&t, test_conf(), 1, NULL, false);
+    int fd = test_connect(t.port);
+    test_send_text(fd, "GET /big HTTP/1.1\r\n" H "\r\n");
+    test_wait(&t, handled, 1);
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    free(test_read(fd, NULL, &len));
+    assert_true(len > 1024 * 1024);
+    (void)close(fd);
+    test_stop(&t);
+    assert_int_equal(t.seen.gone, 0);
+}
+
+static void
 a_client_that_leaves_within_its_body_ends_the_exchange(void **unused)
 {
     struct test_server t;
@@ -79,6 +117,7 @@ static const struct {
     {"part of a body", "POST /echo HTTP/1.1\r\n" H "Content-Length: 10\r\n\r\nabc", "408"},
     {"part of a chunk", "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nA\r\nabc",
      "408"},
+    {"an empty line after an answer", "GET /hello HTTP/1.1\r\n" H "\r\n\r\n", "200"},
     {"silence after an answer", "GET /hello HTTP/1.1\r\n" H "\r\n", "200"},
     {"part of the HTTP/2 preface", "PRI * HT", ""},
 };
@@ -236,6 +275,8 @@ main(void)
     (void)signal(SIGPIPE, SIG_IGN); /* the client writes to connections that the server closed */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_client_that_leaves_is_noticed),
+        cmocka_unit_test(a_client_that_sent_too_much_ahead_is_noticed_too),
+        cmocka_unit_test(a_complete_answer_reaches_a_client_that_closed_its_side),
         cmocka_unit_test(a_client_that_leaves_within_its_body_ends_the_exchange),
         cmocka_unit_test(a_reader_that_takes_nothing_is_dropped),
         cmocka_unit_test(slow_clients_are_dropped),

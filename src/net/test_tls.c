@@ -123,6 +123,32 @@ tls_speaks_both_protocols(void **unused)
 }
 
 static void
+a_tls_client_that_leaves_is_noticed(void **unused)
+{
+    static const char request[] = "GET /hold/a HTTP/1.1\r\nHost: h\r\n\r\n";
+    struct test_server t;
+    struct cert cert;
+    int fd;
+
+    cert_make(&cert);
+    const struct berth_tls_conf tls = {.cert_path = cert.cert_path, .key_path = cert.key_path};
+    test_start(&t, test_conf(), 1, &tls, false);
+    for (unsigned goodbye = 0; goodbye < 2; goodbye++) {
+        SSL *ssl = tls_connect(t.port, "", NULL, &fd);
+        assert_non_null(ssl);
+        (void)SSL_write(ssl, request, sizeof request - 1);
+        test_wait(&t, handled, goodbye + 1);
+        if (goodbye > 0)
+            (void)SSL_shutdown(ssl);
+        SSL_free(ssl);
+        (void)close(fd);
+        test_wait(&t, gone, goodbye + 1);
+    }
+    test_stop(&t);
+    cert_drop(&cert);
+}
+
+static void
 plain_http_on_a_tls_port_is_told_so(void **unused)
 {
     struct test_server t;
@@ -214,6 +240,7 @@ main(void)
     (void)signal(SIGPIPE, SIG_IGN); /* the client writes to connections that the server closed */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tls_speaks_both_protocols),
+        cmocka_unit_test(a_tls_client_that_leaves_is_noticed),
         cmocka_unit_test(plain_http_on_a_tls_port_is_told_so),
         cmocka_unit_test(a_client_needs_its_certificate),
         cmocka_unit_test(a_bad_certificate_is_named),

@@ -40,12 +40,12 @@ struct berth_series {
         value; /* counter: a number; gauge and a histogram's sum: bits of a double */
     atomic_uint_least64_t buckets[BOUNDS_MAX + 1]; /* each for itself, not yet added up */
     char *first;                                   /* first label's value, "" without labels */
-    struct berth_series *gone_next;
-    char key[]; /* `model="digits",state="READY"` */
+    char key[];                                    /* `model="digits",state="READY"` */
 };
 
 struct family {
     struct berth_series *series; /* uthash by key, under mu */
+    struct berth_series *gone;   /* forgotten, but somebody may hold the pointer */
     struct berth_series *other;  /* where everything beyond the limit goes */
     size_t len;
 };
@@ -53,7 +53,6 @@ struct family {
 struct berth_metrics {
     pthread_mutex_t mu;
     struct family families[BERTH_FAMILY_COUNT];
-    struct berth_series *gone; /* forgotten, but somebody may hold the pointer */
     struct {
         void (*fn)(void *);
         void *arg;
@@ -194,15 +193,33 @@ berth_metrics_free(struct berth_metrics *m)
             if (s != m->families[f].other)
                 series_free(s);
         }
+        HASH_ITER(hh, m->families[f].gone, s, next)
+        {
+            HASH_DEL(m->families[f].gone, s);
+            series_free(s);
+        }
         if (m->families[f].other != NULL)
             series_free(m->families[f].other);
     }
-    for (struct berth_series *s = m->gone, *next; s != NULL; s = next) {
-        next = s->gone_next;
-        series_free(s);
-    }
     (void)pthread_mutex_destroy(&m->mu);
     free(m);
+}
+
+/* The forgotten series of this key from zero again, or NULL: names that come and go must not make
+ * the memory grow. */
+static struct berth_series *
+revive_locked(struct family *family, const char *key)
+{
+    struct berth_series *s;
+
+    HASH_FIND_STR(family->gone, key, s);
+    if (s == NULL)
+        return NULL;
+    HASH_DEL(family->gone, s);
+    atomic_store(&s->value, 0);
+    for (size_t i = 0; i <= BOUNDS_MAX; i++)
+        atomic_store(&s->buckets[i], 0);
+    return s;
 }
 
 /* The series of this key, made when there is room for it. */
@@ -215,7 +232,7 @@ find_or_add_locked(struct berth_metrics *m, enum berth_family f, const char *key
     HASH_FIND_STR(family->series, key, s);
     if (s != NULL)
         return s;
-    if (family->len < BERTH_SERIES_MAX - 1)
+    if (family->len < BERTH_SERIES_MAX - 1 && (s = revive_locked(family, key)) == NULL)
         s = series_new(f, key, first);
     if (s == NULL) {
         s = family->other;
@@ -263,8 +280,7 @@ berth_metrics_forget(struct berth_metrics *m, const char *first_label)
                 continue;
             HASH_DEL(m->families[f].series, s);
             m->families[f].len--;
-            s->gone_next = m->gone;
-            m->gone = s;
+            HASH_ADD_STR(m->families[f].gone, key, s);
         }
     }
     (void)pthread_mutex_unlock(&m->mu);

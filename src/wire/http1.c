@@ -20,6 +20,27 @@ fault(struct berth_http1_fault *f, uint16_t status, const char *why)
     return -BERTH_EINVAL;
 }
 
+/* One line of the head ends at at[lf].  Returns 0, or BERTH_HTTP1_END when it is the empty one. */
+static int
+end_line(struct berth_http1_find *f, const struct berth_http1_limits *limits, const char *at,
+         size_t lf, struct berth_http1_fault *ret_fault)
+{
+    if (lf == f->line_start || at[lf - 1] != '\r')
+        return fault(ret_fault, 400, "a line of the head ends without CR");
+    bool empty = lf == f->line_start + 1;
+    f->scanned = f->line_start = lf + 1;
+    if (empty && f->lines == 0)
+        return lf + 1 <= (size_t)2 * LEADING_CRLF_MAX
+                   ? 0
+                   : fault(ret_fault, 400, "empty lines where a request should begin");
+    f->lines++;
+    if (empty)
+        return BERTH_HTTP1_END;
+    if (f->lines > limits->header_count_max + 1)
+        return fault(ret_fault, 431, "too many header lines");
+    return 0;
+}
+
 int
 berth_http1_find_head(struct berth_http1_find *f, const struct berth_http1_limits *limits,
                       const char *at, size_t len, size_t *ret_len,
@@ -37,22 +58,13 @@ berth_http1_find_head(struct berth_http1_find *f, const struct berth_http1_limit
             f->scanned = end;
             break;
         }
-        if (pos == f->line_start || at[pos - 1] != '\r')
-            return fault(ret_fault, 400, "a line of the head ends without CR");
-        bool empty = pos == f->line_start + 1;
-        f->scanned = f->line_start = pos + 1;
-        if (empty && f->lines == 0) {
-            if (pos + 1 > 2 * LEADING_CRLF_MAX)
-                return fault(ret_fault, 400, "empty lines where a request should begin");
-            continue;
-        }
-        f->lines++;
-        if (empty) {
+        int r = end_line(f, limits, at, pos, ret_fault);
+        if (r < 0)
+            return r;
+        if (r == BERTH_HTTP1_END) {
             *ret_len = pos + 1;
             return 0;
         }
-        if (f->lines > limits->header_count_max + 1)
-            return fault(ret_fault, 431, "too many header lines");
     }
     if (f->lines == 0 && end - f->line_start > limits->url_bytes_max + 32)
         return fault(ret_fault, 414, "the URL is too long");
@@ -65,7 +77,7 @@ berth_http1_find_head(struct berth_http1_find *f, const struct berth_http1_limit
 struct parse {
     struct berth_http1_head *head;
     struct berth_slice url, name, value;
-    char *at;
+    char *at; /* the caller's bytes, which may be changed */
     bool complete;
 };
 
@@ -205,14 +217,23 @@ list_has(struct berth_slice list, const char *token)
     return false;
 }
 
+/* What a host may consist of (RFC 3986): no blank, slash, at sign or comma that a proxy in front
+ * could take for the end of the name. */
 static bool
 host_is_valid(struct berth_slice host)
 {
-    for (size_t i = 0; i < host.len; i++) {
-        unsigned char c = (unsigned char)host.at[i];
-        if (c <= ' ' || c >= 0x7f || strchr("/?#@\\,<>\"{}^`|", c) != NULL)
+    static const bool allowed[256] = {
+        ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['.'] = true,
+        ['-'] = true,         [':'] = true,         ['['] = true,         [']'] = true,
+        ['_'] = true,         ['%'] = true,         ['~'] = true,         ['!'] = true,
+        ['$'] = true,         ['&'] = true,         ['\''] = true,        ['('] = true,
+        [')'] = true,         ['*'] = true,         ['+'] = true,         [';'] = true,
+        ['='] = true,
+    };
+
+    for (size_t i = 0; i < host.len; i++)
+        if (!allowed[(unsigned char)host.at[i]])
             return false;
-    }
     return true;
 }
 
@@ -222,55 +243,84 @@ struct framing {
 };
 
 static int
-take_header(const struct berth_header *h, struct berth_http1_head *head, struct framing *seen,
+take_host(struct berth_slice v, struct berth_http1_head *head, struct framing *seen,
+          struct berth_http1_fault *f)
+{
+    if (seen->hosts++ > 0 || !host_is_valid(v))
+        return fault(f, 400, "there must be one valid Host header");
+    if (head->authority.len == 0)
+        head->authority = v;
+    return 0;
+}
+
+static int
+take_expect(struct berth_slice v, struct berth_http1_head *head, struct framing *seen,
+            struct berth_http1_fault *f)
+{
+    if (!berth_slice_is_nocase(v, "100-continue"))
+        return fault(f, 417, "the only expectation that can be met is 100-continue");
+    head->expect_continue = !head->http10;
+    return 0;
+}
+
+static int
+take_connection(struct berth_slice v, struct berth_http1_head *head, struct framing *seen,
+                struct berth_http1_fault *f)
+{
+    if (list_has(v, "close"))
+        head->keep_alive = false;
+    else if (head->http10 && list_has(v, "keep-alive"))
+        head->keep_alive = true;
+    return 0;
+}
+
+static int
+take_length(struct berth_slice v, struct berth_http1_head *head, struct framing *seen,
             struct berth_http1_fault *f)
 {
     int64_t n;
 
-    switch (h->name.len) {
-    case 4:
-        if (berth_slice_is(h->name, "host")) {
-            if (seen->hosts++ > 0 || !host_is_valid(h->value))
-                return fault(f, 400, "there must be one valid Host header");
-            if (head->authority.len == 0)
-                head->authority = h->value;
-        }
-        break;
-    case 6:
-        if (berth_slice_is(h->name, "expect")) {
-            if (!berth_slice_is_nocase(h->value, "100-continue"))
-                return fault(f, 417, "the only expectation that can be met is 100-continue");
-            head->expect_continue = !head->http10;
-        }
-        break;
-    case 10:
-        if (berth_slice_is(h->name, "connection")) {
-            if (list_has(h->value, "close"))
-                head->keep_alive = false;
-            else if (head->http10 && list_has(h->value, "keep-alive"))
-                head->keep_alive = true;
-        }
-        break;
-    case 14:
-        if (berth_slice_is(h->name, "content-length")) {
-            if (seen->lengths++ > 0 || h->value.len == 0 || h->value.at[0] == '-' ||
-                !berth_int_parse(h->value.at, h->value.len, 0, INT64_MAX, &n))
-                return fault(f, 400, "there must be one Content-Length, a decimal number");
-            head->content_length = (uint64_t)n;
-        }
-        break;
-    case 17:
-        if (berth_slice_is(h->name, "transfer-encoding")) {
-            if (seen->codings++ > 0 || head->http10)
-                return fault(f, 400, "Transfer-Encoding comes twice, or in HTTP/1.0");
-            if (!berth_slice_is_nocase(h->value, "chunked"))
-                return fault(f, 501, "the only transfer coding known is chunked");
-            head->chunked = true;
-        }
-        break;
-    default:
-        break;
-    }
+    if (seen->lengths++ > 0 || v.len == 0 || v.at[0] == '-' ||
+        !berth_int_parse(v.at, v.len, 0, INT64_MAX, &n))
+        return fault(f, 400, "there must be one Content-Length, a decimal number");
+    head->content_length = (uint64_t)n;
+    return 0;
+}
+
+static int
+take_coding(struct berth_slice v, struct berth_http1_head *head, struct framing *seen,
+            struct berth_http1_fault *f)
+{
+    if (seen->codings++ > 0 || head->http10)
+        return fault(f, 400, "Transfer-Encoding comes twice, or in HTTP/1.0");
+    if (!berth_slice_is_nocase(v, "chunked"))
+        return fault(f, 501, "the only transfer coding known is chunked");
+    head->chunked = true;
+    return 0;
+}
+
+/* The headers that say where a request ends and what becomes of the connection. */
+static const struct {
+    const char *name;
+    size_t len;
+    int (*take)(struct berth_slice v, struct berth_http1_head *head, struct framing *seen,
+                struct berth_http1_fault *f);
+} framing_headers[] = {
+    {"host", 4, take_host},
+    {"expect", 6, take_expect},
+    {"connection", 10, take_connection},
+    {"content-length", 14, take_length},
+    {"transfer-encoding", 17, take_coding},
+};
+
+static int
+take_header(const struct berth_header *h, struct berth_http1_head *head, struct framing *seen,
+            struct berth_http1_fault *f)
+{
+    for (size_t i = 0; i < sizeof framing_headers / sizeof framing_headers[0]; i++)
+        if (h->name.len == framing_headers[i].len &&
+            memcmp(h->name.at, framing_headers[i].name, h->name.len) == 0)
+            return framing_headers[i].take(h->value, head, seen, f);
     return 0;
 }
 

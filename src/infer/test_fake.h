@@ -1,5 +1,5 @@
-#ifndef BERTH_FAKE_H
-#define BERTH_FAKE_H
+#ifndef BERTH_TEST_FAKE_H
+#define BERTH_TEST_FAKE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,0 +1,30 @@
+#ifndef BERTH_BENCH_CHAT_H
+#define BERTH_BENCH_CHAT_H
+
+#include <stdint.h>
+
+#include "cmd/bench_load.h"
+
+struct berth_args;
+
+/* Many conversations of one turn at once, a thread each.  With a rate each is due at its time and
+ * its latencies count from then. */
+struct berth_chat_load {
+    const struct berth_args *args;
+    const char *model, *prompt;
+    long long max_tokens;
+    uint32_t threads;
+    double rate; /* 0: closed loop */
+    uint64_t duration_ns;
+};
+
+struct berth_chat_load_result {
+    struct berth_hist first, total; /* to the first text; to the end */
+    uint64_t ok, failed, prompt_tokens, completion_tokens;
+    uint64_t elapsed_ns;
+};
+
+/* The exit status; what went wrong is told. */
+int berth_chat_load_run(const struct berth_chat_load *load, struct berth_chat_load_result *ret);
+
+#endif
