@@ -95,6 +95,11 @@ look(struct session *s, bool *woken, bool *ret_done)
         berth_remote_try(&s->remote, "GET", "/v1/models/{}/status", s->model, NULL, &code, &text);
 
     *ret_done = false;
+    if (rc != 0 && s->local.log[0] != '\0') { /* it does not stop answering without a reason */
+        (void)fprintf(stderr, "The server that was started ended; the end of its log, %s:\n",
+                      s->local.log);
+        berth_local_tail(&s->local);
+    }
     if (rc != 0)
         return rc;
     if (code == 404 && s->is_named && berth_now_ns() < s->begin_ns + REGISTER_S * BERTH_S)
