@@ -30,7 +30,7 @@ FORBIDDEN = [
     ("siblings do not see each other", "src/os/a.c", '#include "wire/json.h"'),
     ("nor the other way round", "src/wire/a.c", '#include "os/loop.h"'),
     ("the core knows no dialect", "src/infer/a.c", '#include "api/errors.h"'),
-    ("the core knows no HTTP", "src/infer/a.c", '#include "store/store.h"'),
+    ("the core fetches nothing", "src/infer/a.c", '#include "fetch/fetch.h"'),
     ("plugin does not see infer back", "src/plugin/a.c", '#include "infer/model.h"'),
     ("libuv is in os and net alone", "src/api/a.c", "#include <uv.h>"),
     ("libraries are opened by plugin alone", "src/os/a.c", "#include <dlfcn.h>"),

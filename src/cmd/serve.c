@@ -1,14 +1,17 @@
 #include "cmd/serve.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "api/api.h"
+#include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -135,6 +138,21 @@ registry_up(struct serving *s, struct berth_err *e)
     return berth_registry_restore(s->registry, e);
 }
 
+/* A registration that is kept from last time may say the same as the command line does now. */
+static bool
+is_registered_so(struct berth_registry *g, const struct berth_conf_model *m)
+{
+    struct berth_arena arena;
+    struct berth_model_info info;
+    char path[PATH_MAX];
+
+    berth_arena_init(&arena, 16 << 20);
+    bool same = berth_registry_info(g, &arena, berth_slice_of(m->name), &info, NULL) == 0 &&
+                realpath(m->path, path) != NULL && strcmp(path, info.path) == 0;
+    berth_arena_fini(&arena);
+    return same;
+}
+
 /* What the command line and the configuration name is wanted: a wrong one stops the start. */
 static int
 models_up(struct serving *s, struct berth_err *e)
@@ -152,6 +170,14 @@ models_up(struct serving *s, struct berth_err *e)
             .ephemeral = true,
         };
         int r = berth_registry_register(s->registry, &spec, id, e);
+        if (r == -BERTH_EEXIST && is_registered_so(s->registry, m))
+            continue;
+        if (r == -BERTH_EEXIST)
+            return berth_err_set(
+                e, BERTH_EEXIST,
+                "model %s: registered already, with another path; take another name, "
+                "or unregister that one first: berth rm %s",
+                m->name, m->name);
         if (r < 0)
             return berth_err_wrap(e, r, "model %s", m->name);
     }
@@ -289,6 +315,7 @@ serve_down(struct serving *s)
     atomic_store(&s->stopping, true); /* /ready says 503 from here on */
     if (s->server != NULL)
         berth_server_drain(s->server, (uint64_t)s->conf->server.drain_timeout_secs * BERTH_S);
+    berth_api_stop(s->api);
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);
     berth_api_free(s->api);

@@ -35,10 +35,13 @@ berth_batcher_wait_ns(const struct berth_batcher *b)
 {
     if (berth_batcher_requests_max(b) == 1)
         return 0;
-    if (b->learn && b->single_count >= COSTS_SEEN_MIN && b->shared_count >= COSTS_SEEN_MIN &&
-        b->shared_ns >= no_gain * b->single_ns)
+    if (!b->learn)
+        return b->conf.wait_ns_max;
+    if (b->single_count < COSTS_SEEN_MIN ||
+        (b->shared_count >= COSTS_SEEN_MIN && b->shared_ns >= no_gain * b->single_ns))
         return 0;
-    return b->conf.wait_ns_max;
+    uint64_t run_ns = (uint64_t)b->single_ns;
+    return run_ns < b->conf.wait_ns_max ? run_ns : b->conf.wait_ns_max;
 }
 
 static struct berth_batch_group *

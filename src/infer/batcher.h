@@ -14,9 +14,10 @@ struct berth_request;
  * holds the model's lock and says what time it is (CLOCK_MONOTONIC, ns).
  *
  * A batch is due when it is full, or when its oldest request has waited long enough.  With `learn`
- * the batcher also uses what it saw: a batch is full when as many wait as came together the last
- * time that it waited to the end (which is tried again now and then), and there is no wait at all
- * when a batch of n has cost about n single runs.
+ * the batcher also uses what it saw: nobody waits longer than a single run takes (company saves at
+ * most that), nor at all before that is known or when a batch of n has cost about n single runs;
+ * and a batch is full when as many wait as came together the last time that it waited to the end,
+ * which is tried again now and then.
  */
 enum { BERTH_BATCH_GROUPS_MAX = 32, BERTH_BATCH_MAX = 1024 };
 
