@@ -98,9 +98,17 @@ signals_block(struct serving *s)
 static struct berth_batch_conf
 batch_conf(const struct berth_conf *c)
 {
+    const struct berth_conf_engine *n = &c->engine;
+    const int64_t size = n->default_batch_size < n->batch_config.max_batch_size
+                             ? n->default_batch_size
+                             : n->batch_config.max_batch_size;
+    const int64_t wait = n->max_batch_wait_ms < n->batch_config.max_wait_time_ms
+                             ? n->max_batch_wait_ms
+                             : n->batch_config.max_wait_time_ms;
+
     return (struct berth_batch_conf){
-        .batch_requests_max = (uint32_t)c->engine.default_batch_size,
-        .wait_ns_max = (uint64_t)c->engine.max_batch_wait_ms * BERTH_MS,
+        .batch_requests_max = (uint32_t)size,
+        .wait_ns_max = (uint64_t)wait * BERTH_MS,
         .queue_len_max = (uint32_t)c->engine.queue_len,
     };
 }
