@@ -279,11 +279,8 @@ read_tensors(struct reading *g, const struct berth_json *body)
     g->ret->wanted = BERTH_NEW_N(g->arena, const char *, m);
     if (g->ret->inputs == NULL || g->ret->outputs == NULL || g->ret->wanted == NULL)
         return no_memory(g->e);
-    for (struct berth_json_iter it = berth_json_iter(inputs); r == 0 && berth_json_next(&it);) {
+    for (struct berth_json_iter it = berth_json_iter(inputs); r == 0 && berth_json_next(&it);)
         r = read_input(g, it.value, it.index);
-        if (r < 0 && g->ret->inputs[it.index].name != NULL)
-            (void)berth_err_wrap(g->e, r, "input '%.64s'", g->ret->inputs[it.index].name);
-    }
     for (struct berth_json_iter it = berth_json_iter(outputs); r == 0 && berth_json_next(&it);)
         r = read_output(g, it.value, it.index);
     g->ret->input_count = n;
