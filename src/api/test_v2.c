@@ -436,7 +436,8 @@ bad_requests_are_refused_by_path(void **unused)
          "inputs[0].parameters.binary_data_size: 8 bytes, but only 4 are left in the body (input "
          "'x')"},
         {"a blob of the wrong size", IN("\"shape\":[3],\"parameters\":{\"binary_data_size\":8}"), 8,
-         -2, "inputs[0] ('x'): has 8 bytes, but its shape has 3 elements of FP32 (4 bytes each)"},
+         -2,
+         "inputs[0]: has 8 bytes, but its shape has 3 elements of FP32 (4 bytes each) (input 'x')"},
         {"bytes that nobody owns", IN("\"shape\":[1],\"parameters\":{\"binary_data_size\":4}"), 5,
          -2, "1 bytes of the body belong to no input; see binary_data_size"},
         {"a negative size", IN("\"shape\":[1],\"parameters\":{\"binary_data_size\":-4}"), 4, -2,
