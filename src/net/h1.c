@@ -259,7 +259,9 @@ begin(struct berth_conn *c, const struct berth_http1_head *head)
     h->chunks = (struct berth_http1_chunks){0};
     x->http10 = head->http10;
     if (c->over_limit || c->nl->draining) {
-        refuse(c, 503, c->over_limit ? "too many connections" : "the server is stopping");
+        refuse(c, 503,
+               c->over_limit ? "too many connections; raise server.max_connections"
+                             : "the server is stopping");
         return;
     }
     if (c->from != NULL && c->from->plain_refused && c->tls == NULL) {

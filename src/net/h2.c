@@ -222,7 +222,9 @@ begin(struct berth_h2_stream *st, bool ended)
         return;
     }
     if (c->over_limit || c->nl->draining) {
-        refuse(st, 503, c->over_limit ? "too many connections" : "the server is stopping");
+        refuse(st, 503,
+               c->over_limit ? "too many connections; raise server.max_connections"
+                             : "the server is stopping");
         if (c->over_limit)
             c->h2->going = true; /* and closed when this answer is sent */
         return;

@@ -227,7 +227,7 @@ class Server:
         """Register a model; for the echo backend a file is made, since a path must exist."""
         if path is None:
             path = os.path.join(self.own_dir, f"{name}.echo")
-            pathlib.Path(path).write_text("")
+            pathlib.Path(path).write_text("echo\n")
         body = {"name": name, "backend": backend, "model_path": str(path), **more}
         if config is not None:
             body["config"] = config
@@ -240,7 +240,7 @@ class Server:
     def status(self, name):
         return self.get(f"/v1/models/{name}/status").json
 
-    def wait_model(self, name, state="Ready", seconds=60):
+    def wait_model(self, name, state="Ready", seconds=30):
         def there():
             a = self.get(f"/v1/models/{name}/status")
             if a.status != 200:

@@ -243,9 +243,10 @@ def test_a_slow_reader_is_dropped_and_its_work_stops(hasty):
         body = json.dumps(word_stream(200000)).encode()
         s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
                   % len(body) + body)
-        harness.wait_until(lambda: running(hasty) == 1, 10, "the sequence running")
         # Never read: the server's buffer fills up, then its patience ends.
-        harness.wait_until(lambda: running(hasty) == 0, 30, "the sequence stopped")
+        harness.wait_until(lambda: hasty.metric("berth_requests_canceled_total", model="words") == 1,
+                           30, "the sequence cut")
+        assert running(hasty) == 0
         harness.wait_until(lambda: hasty.metric("berth_connections") == 1, 10, "connection dropped")
     assert hasty.grew_less_than(before, 64)
     assert hasty.metric("berth_tokens_generated_total", model="words") < 200000

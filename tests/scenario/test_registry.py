@@ -18,7 +18,7 @@ def state(tmp_path):
 
 def echo_file(tmp_path, name="m.echo"):
     path = tmp_path / name
-    path.write_text("")
+    path.write_text("echo\n")
     return path
 
 
@@ -211,7 +211,7 @@ def test_a_damaged_state_is_said_and_not_overwritten(make_server, state, tmp_pat
 def test_model_dir_takes_what_is_dropped(make_server, tmp_path):
     folder = tmp_path / "models"
     folder.mkdir()
-    (folder / "first.echo").write_text("")
+    (folder / "first.echo").write_text("echo\n")
     server = make_server("--model-dir", folder)
     server.wait_model("first")
     with Traffic(server, "first") as traffic:
@@ -222,7 +222,7 @@ def test_model_dir_takes_what_is_dropped(make_server, tmp_path):
         (folder / "bad.onnx").write_bytes(b"this is no model" * 100)
         server.wait_model("bad", "Error")
         (folder / "readme.txt").write_text("not a model at all")
-        (folder / "second.echo").write_text("")
+        (folder / "second.echo").write_text("echo\n")
         server.wait_model("second")
         os.unlink(folder / "second.echo")
         harness.wait_until(lambda: server.get("/v1/models/second").status == 404, 20, "second gone")
@@ -262,22 +262,23 @@ def test_versions_in_a_folder(make_server, tmp_path):
         shutil.copytree(harness.DIGITS, root / v)
     (root / "notes").mkdir()
     server = make_server()
-    server.register("digits", "onnx", root)
-
-    def versions():
-        return server.get("/v2/models/digits").json["versions"]
-
+    server.register("latest", "onnx", root)
+    server.register("every", "onnx", root, {"versions": "all"})
     pixels = [p / 255 for p in harness.heldout()["samples"][0]["pixels"]]
     body = {"inputs": [harness.v2_input("image", "FP32", [1, 1, 8, 8], pixels)]}
-    assert server.post("/v2/models/digits/infer", body).json["model_version"] == "3"
-    if "1" in versions():
-        a = server.post("/v2/models/digits/versions/1/infer", body)
-        assert a.status == 200 and a.json["model_version"] == "1"
-    assert server.post("/v2/models/digits/versions/2/infer", body).status == 404
+
+    def served(model, version=None):
+        path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
+        a = server.post(path + "/infer", body)
+        return a.json.get("model_version") if a.status == 200 else a.status
+
+    assert server.get("/v2/models/every").json["versions"] == ["1", "3"]
+    assert served("latest") == "3" == served("every") == served("every", "3")
+    assert served("every", "1") == "1" and served("latest", "1") == 503
+    assert served("every", "2") == 404
     shutil.copytree(harness.DIGITS, root / "10")
-    assert server.post("/v2/repository/models/digits/load", {}).status == 200
-    harness.wait_until(lambda: server.post("/v2/models/digits/infer", body).json
-                       .get("model_version") == "10", 30, "version 10 served: not before 3")
+    assert server.post("/v2/repository/models/latest/load", {}).status == 200
+    harness.wait_until(lambda: served("latest") == "10", 30, "version 10 served: not before 3")
 
 
 # ---- load and unload while others work ----

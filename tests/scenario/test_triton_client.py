@@ -119,8 +119,8 @@ def test_every_dtype_through_echo_in_json(echo_client, dtype):
     t = triton.InferInput("x", list(x.shape), dtype)
     t.set_data_from_numpy(x, binary_data=False)
     out = [triton.InferRequestedOutput("x", binary_data=False)]
-    got = echo_client.infer("echo", [t], outputs=out).as_numpy("x")
-    assert got.tolist() == x.tolist()
+    got = echo_client.infer("echo", [t], outputs=out).as_numpy("x").tolist()
+    assert [v.encode() if isinstance(v, str) else v for v in got] == x.tolist()
 
 
 @pytest.mark.parametrize("dtype,bits", [("FP16", [0x3C00, 0xC000, 0x7BFF, 0x0001, 0x2E66]),

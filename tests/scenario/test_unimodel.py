@@ -190,7 +190,7 @@ def test_status_has_what_the_specification_lists(echo_server):
 
 def test_a_taken_name_is_409(echo_server):
     path = pathlib.Path(echo_server.own_dir) / "other.echo"
-    path.write_text("")
+    path.write_text("echo\n")
     a = echo_server.post("/v1/models", {"name": "echo", "backend": "echo", "model_path": str(path)})
     assert a.status == 409 and "echo" in a.json["message"]
 
@@ -225,7 +225,7 @@ def test_a_file_that_is_no_model_fails_and_stays_listed(echo_server):
 ])
 def test_a_bad_registration_names_the_field(echo_server, field, body):
     path = pathlib.Path(echo_server.own_dir) / "good.echo"
-    path.write_text("")
+    path.write_text("echo\n")
     a = echo_server.post("/v1/models", {"model_path": str(path), **body})
     assert a.status in (400, 404), a
     assert a.json["error"] in ("VALIDATION_ERROR", "PLUGIN_ERROR", "IO_ERROR", "CONFIG_ERROR",
