@@ -15,7 +15,7 @@
 
 enum own_type { COUNT, MS, TEXT, ANY, BATCHING, VERSIONS };
 
-/* Berth's own keys of a model's configuration; what they mean is in docs/models.md. */
+/* Berth's own keys of a model's configuration. */
 static const struct {
     const char *key;
     enum own_type type;

@@ -1,5 +1,6 @@
 #include "wire/json.h"
 
+#include <math.h>
 #include <string.h>
 
 #include <yyjson.h>
@@ -194,6 +195,33 @@ berth_json_string(const struct berth_json *v, struct berth_slice *ret)
         return false;
     *ret = (struct berth_slice){yyjson_get_str(val(v)), yyjson_get_len(val(v))};
     return true;
+}
+
+size_t
+berth_json_floats(const struct berth_json *v, float *ret, size_t cap)
+{
+    const size_t len = yyjson_is_arr(val(v)) ? yyjson_get_len(val(v)) : 0;
+    const size_t count = len < cap ? len : cap;
+    const yyjson_val *at = count > 0 ? unsafe_yyjson_get_first(val(v)) : NULL;
+
+    for (size_t i = 0; i < count; i++, at++) { /* numbers take one place each */
+        switch (at->tag & YYJSON_TAG_MASK) {
+        case YYJSON_TYPE_NUM | YYJSON_SUBTYPE_REAL:
+            ret[i] = (float)at->uni.f64;
+            break;
+        case YYJSON_TYPE_NUM | YYJSON_SUBTYPE_UINT:
+            ret[i] = (float)at->uni.u64;
+            break;
+        case YYJSON_TYPE_NUM | YYJSON_SUBTYPE_SINT:
+            ret[i] = (float)at->uni.i64;
+            break;
+        default: /* not a number */
+            return i;
+        }
+        if (!isfinite(ret[i]))
+            return i;
+    }
+    return count;
 }
 
 size_t

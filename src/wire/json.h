@@ -53,6 +53,9 @@ bool berth_json_uint(const struct berth_json *v, uint64_t *ret); /* false for ne
 bool berth_json_real(const struct berth_json *v, double *ret);   /* any number */
 /* The text is NUL-ended (and may contain NULs before: compare len). */
 bool berth_json_string(const struct berth_json *v, struct berth_slice *ret);
+/* The elements of an array as floats, at most cap of them: how many from the first on are numbers
+ * that are finite as float.  Fast: for tensors. */
+size_t berth_json_floats(const struct berth_json *v, float *ret, size_t cap);
 /* Elements of an array, members of an object; else 0. */
 size_t berth_json_len(const struct berth_json *v);
 /* Member by key (NUL-ended), or NULL when v is no object or has none. */

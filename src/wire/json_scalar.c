@@ -1,5 +1,6 @@
 #include "wire/json_priv.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -103,10 +104,55 @@ berth_json_quote(struct berth_buf *b, const char *text, size_t len)
 
 /* ---- single precision ---- */
 
-static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-enum { POWER_MAX = sizeof powers / sizeof powers[0] - 1 };
+static const double powers[] = {
+    1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22, /* exact so far */
+    1e23, 1e24, 1e25, 1e26, 1e27, 1e28, 1e29, 1e30, 1e31, 1e32, 1e33, 1e34,
+    1e35, 1e36, 1e37, 1e38, 1e39, 1e40, 1e41, 1e42, 1e43, 1e44, 1e45, 1e46};
+enum { POWER_MAX = 22 };
+
+/* y rounded to a multiple of unit, when that lies between the two. */
+static inline bool
+rounded(double y, uint64_t unit, double low, double high, uint64_t *ret)
+{
+    const uint64_t c = (uint64_t)(y * (1.0 / (double)unit) + 0.5) * unit;
+
+    if ((double)c <= low || (double)c >= high)
+        return false;
+    *ret = c;
+    return true;
+}
+
+/*
+ * For the floats that most tensors hold, FLT_MIN to 2^24: scale v and the borders to its neighbours
+ * to nine whole digits, and take the roundest number between the borders.  Six digits come first:
+ * any shorter text that reads back as v shows as zeros at their end.  The borders are drawn in by
+ * far more than the scaling's error, and far less than the space between them.
+ */
+static bool
+shortest_usual(float v, uint64_t *ret_digits, int *ret_scale)
+{
+    const double x = (double)v, margin = 0x1p-45;
+    float before, after;
+    uint32_t bits;
+
+    memcpy(&bits, &v, sizeof bits);
+    bits--;
+    memcpy(&before, &bits, sizeof before);
+    bits += 2;
+    memcpy(&after, &bits, sizeof after);
+    const int exponent = (int)(bits >> 23) - 127;
+    int scale = 8 - (exponent * 1233 >> 12); /* 1233 / 4096 is log10(2), nearly */
+    if (x * powers[scale] >= 1e9)
+        scale--;
+    const double p = powers[scale];
+    const double low = (x + (double)before) / 2 * p * (1 + margin);
+    const double high = (x + (double)after) / 2 * p * (1 - margin);
+    *ret_scale = scale;
+    return rounded(x * p, 1000, low, high, ret_digits) ||
+           rounded(x * p, 100, low, high, ret_digits) ||
+           rounded(x * p, 10, low, high, ret_digits) || rounded(x * p, 1, low, high, ret_digits);
+}
 
 /*
  * Find the fewest digits n, 6 to 9 of them, so that n / 10^scale reads back as v > 0.  The
@@ -227,7 +273,8 @@ berth_json_float_text(float v, char *room)
     }
     if (v < 16777216.0f && v == floorf(v)) /* whole numbers: labels, counts, pixels */
         return len + decimal_text((uint64_t)v, 0, room + len);
-    if (!shortest(v, &digits, &scale))
+    const bool usual = v >= FLT_MIN && v < 16777216.0f;
+    if (!(usual && shortest_usual(v, &digits, &scale)) && !shortest(v, &digits, &scale))
         return len + float_text_slow(v, room + len);
     return len + decimal_text(digits, scale, room + len);
 }

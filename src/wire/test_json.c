@@ -173,6 +173,38 @@ members_are_found(void **unused)
 }
 
 static void
+floats_come_in_bulk(void **unused)
+{
+    static const struct {
+        const char *text;
+        size_t cap, want;
+        float last;
+    } cases[] = {
+        {"[1,-2,0.5]", 3, 3, 0.5f},
+        {"[1,2,3]", 2, 2, 2},
+        {"[1,\"x\",3]", 3, 1, 1},
+        {"[1,[2],3]", 3, 1, 1},
+        {"[]", 3, 0, 0},
+        {"7", 3, 0, 0},
+        {"[3,1e39]", 3, 1, 3},
+        {"[18446744073709551615]", 1, 1, 18446744073709551615.0f},
+        {"[null]", 1, 0, 0},
+        {"{\"a\":1}", 1, 0, 0},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        float got[3] = {0};
+        print_message("  %s\n", cases[i].text);
+        assert_int_equal(berth_json_floats(parsed(cases[i].text), got, cases[i].cap),
+                         cases[i].want);
+        if (cases[i].want > 0)
+            assert_true(got[cases[i].want - 1] == cases[i].last);
+    }
+    assert_int_equal(berth_json_floats(NULL, NULL, 0), 0);
+}
+
+static void
 nan_is_taken_when_allowed(void **unused)
 {
     const struct berth_json_parse how = {.allow_nan = true};
@@ -400,6 +432,7 @@ main(void)
         cmocka_unit_test(memory_is_the_arenas),
         cmocka_unit_test_setup_teardown(numbers_have_types, setup, teardown),
         cmocka_unit_test_setup_teardown(members_are_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(floats_come_in_bulk, setup, teardown),
         cmocka_unit_test_setup_teardown(nan_is_taken_when_allowed, setup, teardown),
         cmocka_unit_test_setup_teardown(text_goes_round, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_utf8_is_replaced, setup, teardown),
