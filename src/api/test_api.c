@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -301,6 +302,44 @@ without_keys_only_this_machine_manages(void **unused)
     free(a);
 }
 
+/* A page that was loaded from its owner's machine, whose name then came to mean this one. */
+static void
+a_page_manages_under_nobody_s_name_only(void **unused)
+{
+    static const struct {
+        const char *host;
+        int want;
+    } cases[] = {
+        {"localhost", 0},
+        {"127.0.0.1:80", 0},
+        {"[::1]:80", 0},
+        {"a.LOCALHOST:80", 0},
+        {"evil.example:80", -BERTH_EPERM},
+        {"notlocalhost", -BERTH_EPERM},
+        {"localhost.example", -BERTH_EPERM},
+        {"127.0.0.1.example", -BERTH_EPERM},
+        {":80", -BERTH_EPERM},
+    };
+    const struct berth_api_conf conf = {0};
+    struct berth_admit *a = calloc(1, sizeof *a);
+
+    (void)unused;
+    assert_non_null(a);
+    berth_admit_init(a, &conf);
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        struct berth_admit_who who = at_home;
+        struct berth_fault f;
+        char origin[64];
+
+        print_message("  %s\n", cases[i].host);
+        (void)snprintf(origin, sizeof origin, "http://%s", cases[i].host);
+        who.host = berth_slice_of(cases[i].host);
+        who.origin = berth_slice_of(origin);
+        assert_int_equal(berth_admit_check(a, BERTH_SCOPE_MANAGE, &who, &f), cases[i].want);
+    }
+    free(a);
+}
+
 static void
 a_rate_lets_a_burst_through(void **unused)
 {
@@ -388,6 +427,7 @@ main(void)
         cmocka_unit_test(the_document_has_every_route),
         cmocka_unit_test(scopes_decide),
         cmocka_unit_test(without_keys_only_this_machine_manages),
+        cmocka_unit_test(a_page_manages_under_nobody_s_name_only),
         cmocka_unit_test(a_rate_lets_a_burst_through),
         cmocka_unit_test(sampling_is_checked_by_field),
     };

@@ -324,6 +324,7 @@ serve_down(struct serving *s)
     if (s->server != NULL)
         berth_server_drain(s->server, (uint64_t)s->conf->server.drain_timeout_secs * BERTH_S);
     berth_api_stop(s->api);
+    berth_api_stop(s->api);           /* a change whose client went is still one of the registry */
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);
     berth_api_free(s->api);
@@ -380,9 +381,10 @@ wait_for_stop(struct serving *s)
         berth_info("%s: finishing what runs, at most %lld s; once more stops at once",
                    signal_number == SIGINT ? "interrupt" : "SIGTERM",
                    (long long)s->conf->server.drain_timeout_secs);
-        /* A second one shall not wait for anybody. */
+        /* A second one shall not wait for anybody; a SIGHUP is no reason to hurry. */
         (void)signal(SIGTERM, SIG_DFL);
         (void)signal(SIGINT, SIG_DFL);
+        (void)sigdelset(&s->signals, SIGHUP);
         (void)pthread_sigmask(SIG_UNBLOCK, &s->signals, NULL);
         return;
     }
