@@ -273,6 +273,22 @@ unknown_locked(const struct berth_plugins *p, const char *name, struct berth_err
     return r;
 }
 
+int
+berth_plugins_backend(struct berth_plugins *p, const char *name,
+                      const struct berth_backend_ops **ret, struct berth_err *e)
+{
+    int r;
+
+    (void)pthread_mutex_lock(&p->mu);
+    struct plugin *plugin = find(p, name);
+    if (plugin == NULL)
+        r = unknown_locked(p, name, e);
+    else if ((r = opened_locked(p, plugin, e)) == 0)
+        *ret = plugin->ops;
+    (void)pthread_mutex_unlock(&p->mu);
+    return r;
+}
+
 static bool
 takes(const struct berth_backend_ops *ops, const char *file)
 {
@@ -284,40 +300,6 @@ takes(const struct berth_backend_ops *ops, const char *file)
             return true;
     }
     return false;
-}
-
-/* The backend that takes files called *.format: many name a backend by its format. */
-static struct plugin *
-find_format_locked(struct berth_plugins *p, const char *format)
-{
-    char file[NAME_MAX_LEN + 4];
-
-    if (format[0] == '\0' || strlen(format) > NAME_MAX_LEN)
-        return NULL;
-    (void)snprintf(file, sizeof file, "x.%s", format);
-    for (size_t i = 0; i < p->len; i++) {
-        if (opened_locked(p, &p->plugins[i], NULL) == 0 && takes(p->plugins[i].ops, file))
-            return &p->plugins[i];
-    }
-    return NULL;
-}
-
-int
-berth_plugins_backend(struct berth_plugins *p, const char *name,
-                      const struct berth_backend_ops **ret, struct berth_err *e)
-{
-    int r;
-
-    (void)pthread_mutex_lock(&p->mu);
-    struct plugin *plugin = find(p, name);
-    if (plugin == NULL)
-        plugin = find_format_locked(p, name);
-    if (plugin == NULL)
-        r = unknown_locked(p, name, e);
-    else if ((r = opened_locked(p, plugin, e)) == 0)
-        *ret = plugin->ops;
-    (void)pthread_mutex_unlock(&p->mu);
-    return r;
 }
 
 /* Does the backend take the path's own name, or that of a file in it? */
