@@ -323,7 +323,6 @@ serve_down(struct serving *s)
     atomic_store(&s->stopping, true); /* /ready says 503 from here on */
     if (s->server != NULL)
         berth_server_drain(s->server, (uint64_t)s->conf->server.drain_timeout_secs * BERTH_S);
-    berth_api_stop(s->api);
     berth_api_stop(s->api);           /* a change whose client went is still one of the registry */
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);
