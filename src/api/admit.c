@@ -76,6 +76,23 @@ berth_admit_origin(const struct berth_admit *a, struct berth_slice origin, bool 
     return allowed;
 }
 
+/* Does the host ("name:port", "1.2.3.4", "[::1]:port") name this machine by itself?  A name that
+ * somebody else's DNS answers for can be made to mean this machine while a page of theirs runs. */
+static bool
+is_own_name(struct berth_slice host)
+{
+    const char *end = memchr(host.at, host.len > 0 && host.at[0] == '[' ? ']' : ':', host.len);
+    const size_t n = end != NULL ? (size_t)(end - host.at) : host.len;
+
+    if (berth_slice_is_nocase((struct berth_slice){host.at, n}, "localhost"))
+        return true;
+    for (size_t i = 0; i < n; i++) {
+        if (strchr("0123456789.", host.at[i]) == NULL)
+            return host.at[0] == '['; /* an IPv6 address: no name has a bracket */
+    }
+    return n > 0;
+}
+
 /* Is the page from this server itself?  Its origin is "scheme://" and the host it asks. */
 static bool
 same_origin(const struct berth_admit_who *who)
@@ -83,7 +100,9 @@ same_origin(const struct berth_admit_who *who)
     for (size_t i = 0; i + 3 <= who->origin.len; i++) {
         if (memcmp(who->origin.at + i, "://", 3) == 0) {
             const size_t n = who->origin.len - i - 3;
-            return n == who->host.len && strncasecmp(who->origin.at + i + 3, who->host.at, n) == 0;
+            return n == who->host.len &&
+                   strncasecmp(who->origin.at + i + 3, who->host.at, n) == 0 &&
+                   is_own_name(who->host);
         }
     }
     return false;

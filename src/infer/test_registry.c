@@ -540,7 +540,8 @@ numbers_are_kept(void **unused)
     bench_fini(&b);
 }
 
-/* What a forgotten model leaves behind: nothing, also when its memory comes back only afterwards. */
+/* What a forgotten model leaves behind: nothing, also when its memory comes back only afterwards.
+ */
 static void
 a_forgotten_model_has_no_numbers(void **unused)
 {
