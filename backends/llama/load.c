@@ -20,7 +20,7 @@ enum {
     EMBED_TOKENS = 512,
 };
 
-static const uint64_t cache_default_bytes = 1u << 30;
+static const uint64_t cache_default_bytes = 512u << 20;
 
 static bool
 meta(const struct llama_model *model, const char *name, char *ret, size_t cap)

@@ -12,8 +12,7 @@
 /* The one place of the process where lines go: it is asked for from every thread and layer, so it
  * is not passed in like everything else. */
 static struct {
-    atomic_int least;
-    atomic_int format, fd; /* set anew while others write, when the configuration is */
+    atomic_int least, format, fd;
 } out = {.least = BERTH_LOG_INFO, .format = BERTH_LOG_TEXT, .fd = STDERR_FILENO};
 
 static const char *const names[] = {"debug", "info", "warn", "error"};
@@ -24,12 +23,6 @@ berth_log_init(enum berth_log_level least, enum berth_log_format format, int fd)
     atomic_store(&out.least, (int)least);
     atomic_store(&out.format, (int)format);
     atomic_store(&out.fd, fd);
-}
-
-void
-berth_log_level_set(enum berth_log_level least)
-{
-    atomic_store(&out.least, (int)least);
 }
 
 bool
@@ -90,6 +83,6 @@ berth_log(enum berth_log_level level, const char *fmt, ...)
                  names[level]);
     size_t len = (size_t)n + put_escaped(line + n, sizeof line - (size_t)n - 4, msg, json);
     len += (size_t)snprintf(line + len, sizeof line - len, json ? "\"}\n" : "\n");
-    /* One write a line; there is nobody to tell when it fails. */
-    (void)!write(atomic_load_explicit(&out.fd, memory_order_relaxed), line, len);
+    (void)!write(atomic_load(&out.fd), line,
+                 len); /* one write a line; there is nobody to tell when it fails */
 }

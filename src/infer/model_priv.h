@@ -39,10 +39,11 @@ struct berth_instance_thread {
     uint32_t idle_steps; /* steps that neither had nor took a sequence */
 };
 
+/* Looked up when the model is made: by its name later, a forgotten one would be found anew. */
 struct berth_model_series {
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
-        *refused;
+        *refused, *memory, *load_seconds;
 };
 
 struct berth_watchdog;
@@ -51,7 +52,7 @@ struct berth_model {
     atomic_uint refs;
     atomic_uint kept; /* of these, held only to tell of it later: no reason to wait when draining */
     struct berth_arena arena; /* everything below that is text or a tree */
-    const char *name, *version, *path;
+    const char *name, *id, *version, *path;
     const struct berth_backend_ops *ops;
     const struct berth_host *host;
     struct berth_model_conf conf;
@@ -80,7 +81,7 @@ struct berth_model {
 };
 
 struct berth_model_make {
-    const char *name, *version, *path;
+    const char *name, *id, *version, *path;
     const struct berth_backend_ops *ops;
     const struct berth_host *host;
     const struct berth_model_conf *conf; /* copied */
