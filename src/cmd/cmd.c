@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/num.h"
@@ -55,22 +56,58 @@ berth_usage(const struct berth_args *args, const char *fmt, ...)
 int
 berth_failed(const struct berth_args *args, const char *fmt, ...)
 {
+    char text[4096];
     va_list ap;
 
     va_start(ap, fmt);
-    say_who(args);
-    (void)vfprintf(stderr, fmt, ap);
+    const int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    say_who(args);
+    if (n > 0)
+        (void)berth_tell(stderr, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
     (void)fputc('\n', stderr);
     return BERTH_EXIT_FAILED;
+}
+
+/* How many bytes at `at` make one control character that a terminal would act on; 0: none do. Those
+ * above 0x7f have two bytes in UTF-8, and some terminals take them for an escape sequence too. */
+static size_t
+control_len(const char *at, size_t len)
+{
+    const unsigned char c = (unsigned char)at[0];
+
+    if (c == 0xc2 && len > 1 && (unsigned char)at[1] < 0xa0)
+        return 2;
+    return (c < ' ' && c != '\n' && c != '\t') || c == 0x7f ? 1 : 0;
+}
+
+bool
+berth_tell(FILE *to, const char *text, size_t len)
+{
+    size_t from = 0, i = 0;
+    bool ok = true;
+
+    if (!isatty(fileno(to)))
+        return len == 0 || fwrite(text, len, 1, to) == 1;
+    while (i < len && ok) {
+        const size_t n = control_len(text + i, len - i);
+
+        if (n == 0) {
+            i++;
+            continue;
+        }
+        ok = (i == from || fwrite(text + from, i - from, 1, to) == 1) &&
+             (text[i] == '\r' || fputs("\xef\xbf\xbd", to) >= 0);
+        from = i += n;
+    }
+    return ok && (from == len || fwrite(text + from, len - from, 1, to) == 1);
 }
 
 int
 berth_print(const struct berth_args *args, struct berth_buf *text)
 {
     const bool whole = !text->failed;
-    const bool written = whole && (text->len == 0 || fwrite(text->at, text->len, 1, stdout) == 1) &&
-                         fflush(stdout) == 0;
+    const bool written = whole && berth_tell(stdout, text->at, text->len) && fflush(stdout) == 0;
 
     berth_buf_fini(text);
     if (!whole)

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/buf.h"
 
@@ -62,6 +63,9 @@ __attribute__((format(printf, 2, 3))) int berth_usage(const struct berth_args *a
 /* "berth list: ..." on standard error; returns BERTH_EXIT_FAILED. */
 __attribute__((format(printf, 2, 3))) int berth_failed(const struct berth_args *args,
                                                        const char *fmt, ...);
+/* Write what may come from a server, a model or a file.  On a terminal no byte of it moves the
+ * cursor or changes a setting; elsewhere it is as it was.  False: it cannot be written. */
+bool berth_tell(FILE *to, const char *text, size_t len);
 /* Write a buffer to standard output, and free it.  Returns the exit status. */
 int berth_print(const struct berth_args *args, struct berth_buf *text);
 void berth_help_put(const struct berth_cmd *cmd, const char *program, struct berth_buf *out);

@@ -177,7 +177,7 @@ on_text(void *arg, struct berth_slice text)
     struct session *s = arg;
 
     berth_buf_put(&s->answer, text.at, text.len);
-    (void)fwrite(text.at, text.len, 1, stdout);
+    (void)berth_tell(stdout, text.at, text.len);
     return fflush(stdout) == 0 && interrupts == 0;
 }
 

@@ -1,8 +1,12 @@
 """What surrounds the server turns on it: odd files, signals at odd times, changes nobody waits for."""
+import contextlib
+import http.server
 import json
 import os
+import pty
 import shutil
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -123,3 +127,66 @@ def test_sighups_while_serving(make_server, tmp_path):
     harness.wait_until(lambda: "the old configuration stays" in server.log(), 10, "it said so")
     assert infer(server, "echo").status == 200
     assert server.stop() == 0
+
+
+class Rude(http.server.BaseHTTPRequestHandler):
+    """A server whose every text would take a terminal over."""
+    protocol_version = "HTTP/1.1"
+    text = "\x1b]0;title\x07\x1b[2J\x9b31mred\x7f\r"
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        body = {"name": self.text, "status": "Ready", "message": self.text, "error": self.text,
+                "inputs": [{"name": self.text, "datatype": self.text, "shape": [1]}],
+                "output": self.text}
+        code, kind, data = 200, "application/json", json.dumps(body)
+        if "/bad" in self.path:
+            code = 400
+        elif self.path.endswith("/chat/completions"):
+            kind = "text/event-stream"
+            event = {"choices": [{"index": 0, "delta": {"content": self.text}}]}
+            data = f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n"
+        elif self.path.endswith("/models"):
+            data = json.dumps({"models": [body], "total": 1})
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data.encode())
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
+
+def on_terminal(*args):
+    """What a command writes, to both outputs, when they are a terminal."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen([harness.BERTH, *args], stdin=subprocess.DEVNULL, stdout=child,
+                               stderr=child)
+    os.close(child)
+    data = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while more := os.read(parent, 4096):
+            data += more
+    os.close(parent)
+    process.wait(20 * harness.SLOW)
+    return data
+
+
+@pytest.mark.parametrize("args", [["list"], ["ps"], ["show", "m"], ["show", "bad"],
+                                  ["predict", "m", "hello"], ["predict", "bad", "hello"],
+                                  ["run", "m", "hello"], ["stop", "bad"]], ids=" ".join)
+def test_a_terminal_is_not_taken_over_by_what_a_server_says(args):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Rude)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        data = on_terminal(args[0], "--server", f"127.0.0.1:{server.server_address[1]}", *args[1:])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert b"red" in data, data
+    text = data.decode().replace("\r\n", "\n")
+    assert not [c for c in text if (c < " " and c not in "\n\t") or "\x7f" <= c < "\xa0"], data
