@@ -66,14 +66,39 @@ copy_tokens(const struct berth_instance *m, const struct berth_gen *gen, int32_t
     return 0;
 }
 
+/* To make tokens of megabytes takes seconds, in which every answer of this model stands still; a
+ * text that cannot fit however well it packs is refused before. */
+static int
+check_bytes(const struct berth_instance *m, const struct berth_gen *gen, struct berth_err *e)
+{
+    enum {
+        UNKNOWN_BYTES = 4,
+        ESCAPED_BYTES = 6
+    }; /* a token's for one character; "\u0041" in JSON */
+    const size_t each =
+        m->vocab.longest_bytes > UNKNOWN_BYTES ? m->vocab.longest_bytes : (size_t)UNKNOWN_BYTES;
+    const size_t len = gen->chat_json != NULL ? gen->chat_json_len
+                       : gen->prompt != NULL  ? gen->prompt_len
+                                              : 0;
+
+    if (len / (gen->chat_json != NULL ? each * ESCAPED_BYTES : each) < m->about.context_len)
+        return 0;
+    return berth_err_set(e, BERTH_EINVAL,
+                         "the prompt has %zu bytes; the context holds %u tokens, prompt and answer "
+                         "together: shorten it or raise the model's context_length",
+                         len, m->about.context_len);
+}
+
 static int
 prompt_tokens(const struct berth_instance *m, const struct berth_gen *gen, int32_t **ret_tokens,
               size_t *ret_count, struct berth_err *e)
 {
     int32_t *tokens = NULL;
     size_t n = 0;
-    int r;
+    int r = check_bytes(m, gen, e);
 
+    if (r < 0)
+        return r;
     if (gen->chat_json != NULL)
         r = berth_chat_tokens(m->chat, gen->chat_json, false, &tokens, &n, e);
     else if (gen->prompt_tokens != NULL)

@@ -46,6 +46,11 @@ fill(struct berth_vocab *v)
             v->no_end[v->no_end_count++] = (struct llama_logit_bias){t, -INFINITY};
     }
     v->offset[v->count] = (uint32_t)len;
+    for (int32_t i = 0; i < v->count; i++) {
+        const uint32_t bytes = v->offset[i + 1] - v->offset[i];
+
+        v->longest_bytes = bytes > v->longest_bytes ? bytes : v->longest_bytes;
+    }
     return 0;
 }
 

@@ -18,6 +18,7 @@ struct berth_vocab {
     int32_t count;
     char *text;                      /* of all tokens, one after the other */
     uint32_t *offset;                /* count + 1 of them */
+    uint32_t longest_bytes;          /* of a token's text */
     uint8_t *hidden;                 /* 1: a control token, which is no part of the answer */
     struct llama_logit_bias *no_end; /* minus infinity for each token that ends an answer */
     int32_t no_end_count;

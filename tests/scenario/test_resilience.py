@@ -190,3 +190,14 @@ def test_a_terminal_is_not_taken_over_by_what_a_server_says(args):
     assert b"red" in data, data
     text = data.decode().replace("\r\n", "\n")
     assert not [c for c in text if (c < " " and c not in "\n\t") or "\x7f" <= c < "\xa0"], data
+
+
+def test_a_prompt_of_megabytes_does_not_hold_up_its_model(make_server):
+    server = make_server()
+    server.register("m", "llama", harness.SMOLLM, {"threads": 1, "context_length": 512})
+    text = "a " * 4000000
+    for path, ask in (("completions", {"prompt": text}),
+                      ("chat/completions", {"messages": [{"role": "user", "content": text}]})):
+        a = server.post(f"/v1/{path}", {"model": "m", "max_tokens": 1, **ask})
+        # In bytes, and not in tokens: it was never cut into them.
+        assert a.status == 400 and " bytes; the context holds 512 tokens" in a.text, a
