@@ -186,8 +186,12 @@ berth_model_file_check(const char *file, struct berth_err *e)
 {
     struct stat st;
     char magic[4] = "";
-    FILE *const f = fopen(file, "rbe");
+    FILE *f;
 
+    /* To open a FIFO would wait for somebody who writes into it. */
+    if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
+        return berth_err_set(e, BERTH_EINVAL, "%s: is not a file", file);
+    f = fopen(file, "rbe");
     if (f == NULL || fstat(fileno(f), &st) < 0) {
         const int r = berth_err_set(e, errno == ENOENT ? BERTH_ENOENT : BERTH_EIO, "%s: %m", file);
 

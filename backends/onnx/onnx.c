@@ -159,6 +159,9 @@ onnx_load(const struct berth_host *h, const struct berth_load *how, struct berth
         rc = find_in_folder(how->path, path, e);
     else if (snprintf(path, sizeof path, "%s", how->path) >= (int)sizeof path)
         rc = berth_err_set(e, BERTH_EINVAL, "%s: the path is too long", how->path);
+    /* The engine would wait for ever at a FIFO. */
+    if (rc == 0 && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        rc = berth_err_set(e, BERTH_EINVAL, "%s: is not a file", path);
     if (rc < 0)
         return rc;
     m = calloc(1, sizeof *m);

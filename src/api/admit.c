@@ -76,21 +76,26 @@ berth_admit_origin(const struct berth_admit *a, struct berth_slice origin, bool 
     return allowed;
 }
 
-/* Does the host ("name:port", "1.2.3.4", "[::1]:port") name this machine by itself?  A name that
- * somebody else's DNS answers for can be made to mean this machine while a page of theirs runs. */
+/* Is the host an address or localhost?  Any other name is its owner's, who may have pointed it at
+ * this machine after the browser had loaded the page from elsewhere. */
 static bool
-is_own_name(struct berth_slice host)
+is_host_of_nobody(struct berth_slice host)
 {
-    const char *end = memchr(host.at, host.len > 0 && host.at[0] == '[' ? ']' : ':', host.len);
-    const size_t n = end != NULL ? (size_t)(end - host.at) : host.len;
+    static const char local[] = ".localhost";
+    const size_t local_len = sizeof local - 1;
+    size_t len = host.len, digits = 0;
 
-    if (berth_slice_is_nocase((struct berth_slice){host.at, n}, "localhost"))
+    if (len > 0 && host.at[0] == '[')
         return true;
-    for (size_t i = 0; i < n; i++) {
-        if (strchr("0123456789.", host.at[i]) == NULL)
-            return host.at[0] == '['; /* an IPv6 address: no name has a bracket */
+    for (size_t i = 0; i < host.len; i++) {
+        if (host.at[i] == ':')
+            len = i;
     }
-    return n > 0;
+    while (digits < len && strchr("0123456789.", host.at[digits]) != NULL)
+        digits++;
+    return (digits == len && len > 0) ||
+           (len + 1 == local_len && strncasecmp(host.at, local + 1, len) == 0) ||
+           (len > local_len && strncasecmp(host.at + len - local_len, local, local_len) == 0);
 }
 
 /* Is the page from this server itself?  Its origin is "scheme://" and the host it asks. */
@@ -100,9 +105,8 @@ same_origin(const struct berth_admit_who *who)
     for (size_t i = 0; i + 3 <= who->origin.len; i++) {
         if (memcmp(who->origin.at + i, "://", 3) == 0) {
             const size_t n = who->origin.len - i - 3;
-            return n == who->host.len &&
-                   strncasecmp(who->origin.at + i + 3, who->host.at, n) == 0 &&
-                   is_own_name(who->host);
+            return n == who->host.len && is_host_of_nobody(who->host) &&
+                   strncasecmp(who->origin.at + i + 3, who->host.at, n) == 0;
         }
     }
     return false;

@@ -146,19 +146,6 @@ berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_slic
     return 0;
 }
 
-const char *
-berth_call_model_id(struct berth_call *c)
-{
-    const char *name = berth_model_name(c->model);
-    struct berth_model_info info;
-    struct berth_err e;
-
-    return berth_registry_info(c->api->conf.registry, &c->x->arena, berth_slice_of(name), &info,
-                               &e) == 0
-               ? info.id
-               : name;
-}
-
 /* ---- requests ---- */
 
 static void

@@ -108,9 +108,6 @@ bool berth_call_body(struct berth_call *c);
 int berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_slice version,
                     struct berth_err *e);
 
-/* The identity of c->model's registration; its name when it has been unregistered meanwhile. */
-const char *berth_call_model_id(struct berth_call *c);
-
 /* Make n requests, zeroed and with everything set but task, inputs, wanted and gen.  NULL: the
  * exchange's memory limit. */
 struct berth_part *berth_call_parts(struct berth_call *c, uint32_t n);

@@ -289,7 +289,7 @@ put_head(struct berth_jw *w, struct berth_call *c)
     berth_jw_key(w, "request_id");
     berth_jw_string(w, c->id);
     berth_jw_key(w, "model_id");
-    berth_jw_string(w, berth_call_model_id(c));
+    berth_jw_string(w, berth_model_id(c->model));
     berth_jw_key(w, "model");
     berth_jw_string(w, berth_model_name(c->model));
 }

@@ -416,6 +416,21 @@ check_keys(const struct berth_json *body, struct berth_err *e)
     return 0;
 }
 
+/* UniModel's names of backends whose engines have other ones here. */
+static const char *
+backend_name(const char *name)
+{
+    static const struct {
+        const char *unimodel, *ours;
+    } names[] = {{"gguf", "llama"}, {"llama.cpp", "llama"}, {"onnxruntime", "onnx"}};
+
+    for (size_t i = 0; name != NULL && i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i].unimodel) == 0)
+            return names[i].ours;
+    }
+    return name;
+}
+
 static int
 read_spec(struct berth_call *c, struct berth_model_spec *spec, struct berth_err *e)
 {
@@ -438,7 +453,7 @@ read_spec(struct berth_call *c, struct berth_model_spec *spec, struct berth_err 
                                berth_json_type_name(spec->config));
     spec->name = name.at;
     spec->path = path.at;
-    spec->backend = backend.at;
+    spec->backend = backend_name(backend.at);
     spec->model_type = type.at;
     return 0;
 }

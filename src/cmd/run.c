@@ -17,7 +17,7 @@
 
 /* run: a conversation with a model, or one answer. */
 
-enum { LOAD_S = 600, CONVERSATION_BYTES_MAX = 4 << 20 };
+enum { LOAD_S = 600, REGISTER_S = 10, CONVERSATION_BYTES_MAX = 4 << 20 };
 
 /* Set by Ctrl-C while an answer comes.  A signal handler can reach nothing else than a variable at
  * file scope. */
@@ -39,6 +39,8 @@ struct session {
     struct berth_buf answer;   /* the one that comes */
     long long max_tokens;
     double temperature;
+    bool is_named;     /* our server was told of it, and will know it in a moment */
+    uint64_t begin_ns; /* of waiting for the model */
 };
 
 /* ---- getting the model ready ---- */
@@ -82,39 +84,62 @@ register_path(struct session *s, const char *path)
     return status < 300 ? BERTH_EXIT_OK : berth_remote_tell(&s->remote, status, text);
 }
 
+/* Ask once how the model stands.  The exit status; *ret_done: it is ready. */
+static int
+look(struct session *s, bool *woken, bool *ret_done)
+{
+    const struct berth_json *v = NULL;
+    struct berth_slice text;
+    uint16_t code = 0;
+    int rc =
+        berth_remote_try(&s->remote, "GET", "/v1/models/{}/status", s->model, NULL, &code, &text);
+
+    *ret_done = false;
+    if (rc != 0 && s->local.log[0] != '\0') { /* it does not stop answering without a reason */
+        (void)fprintf(stderr, "The server that was started ended; the end of its log, %s:\n",
+                      s->local.log);
+        berth_local_tail(&s->local);
+    }
+    if (rc != 0)
+        return rc;
+    if (code == 404 && s->is_named && berth_now_ns() < s->begin_ns + REGISTER_S * BERTH_S)
+        return BERTH_EXIT_OK; /* our server answers before its models are registered */
+    if (code != 200 || berth_json_parse(&s->remote.arena, text.at, text.len, NULL, &v, NULL) != 0)
+        return berth_remote_tell(&s->remote, code, text);
+    const char *status = berth_remote_text(v, "status", "");
+    *ret_done = strcmp(status, "Ready") == 0 || strcmp(status, "Running") == 0;
+    if (strcmp(status, "Error") == 0)
+        return berth_failed(s->args, "%s cannot be loaded: %s", s->model,
+                            berth_remote_text(v, "error", "no reason given"));
+    if (strcmp(status, "Unloaded") == 0 && !*woken) { /* wake it, once */
+        struct berth_buf body;
+        berth_buf_init(&body, &s->remote.arena);
+        berth_buf_puts(&body, "{}");
+        *woken = true;
+        rc = berth_remote_call(&s->remote, "POST", "/v2/repository/models/{}/load", s->model, &body,
+                               NULL);
+    }
+    return rc;
+}
+
 /* Wait until the model is ready; a failed one is told with the reason. */
 static int
 await_ready(struct session *s)
 {
-    const uint64_t end = berth_now_ns() + LOAD_S * BERTH_S;
+    bool woken = false, done = false;
 
-    for (bool woken = false;;) {
-        const struct berth_json *v = NULL;
-        const int rc =
-            berth_remote_call(&s->remote, "GET", "/v1/models/{}/status", s->model, NULL, &v);
+    s->begin_ns = berth_now_ns();
+    while (!done) {
+        const int rc = look(s, &woken, &done);
         if (rc != 0)
             return rc;
-        const char *status = berth_remote_text(v, "status", "");
-        if (strcmp(status, "Ready") == 0 || strcmp(status, "Running") == 0)
-            return BERTH_EXIT_OK;
-        if (strcmp(status, "Error") == 0)
-            return berth_failed(s->args, "%s cannot be loaded: %s", s->model,
-                                berth_remote_text(v, "error", "no reason given"));
-        if (strcmp(status, "Unloaded") == 0 && !woken) { /* wake it, once */
-            struct berth_buf body;
-            berth_buf_init(&body, &s->remote.arena);
-            berth_buf_puts(&body, "{}");
-            woken = true;
-            const int loaded = berth_remote_call(
-                &s->remote, "POST", "/v2/repository/models/{}/load", s->model, &body, NULL);
-            if (loaded != 0)
-                return loaded;
-        }
-        if (interrupts > 0 || berth_now_ns() > end)
+        if (interrupts > 0 || berth_now_ns() > s->begin_ns + LOAD_S * BERTH_S)
             return berth_failed(s->args, "%s is still loading; `berth show %s` tells how it goes",
                                 s->model, s->model);
-        (void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        if (!done)
+            (void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     }
+    return BERTH_EXIT_OK;
 }
 
 static int
@@ -134,10 +159,12 @@ get_ready(struct session *s)
             return berth_failed(s->args, "%s: %m", given);
         }
     }
-    if (!berth_remote_alive(&s->remote))
+    if (!berth_remote_alive(&s->remote)) {
+        s->is_named = path != NULL;
         rc = berth_local_start(&s->local, &s->remote, s->model, path);
-    else if (path != NULL)
+    } else if (path != NULL) {
         rc = register_path(s, path);
+    }
     free(path);
     return rc == 0 ? await_ready(s) : rc;
 }

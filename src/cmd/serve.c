@@ -101,9 +101,17 @@ signals_block(struct serving *s)
 static struct berth_batch_conf
 batch_conf(const struct berth_conf *c)
 {
+    const struct berth_conf_engine *n = &c->engine;
+    const int64_t size = n->default_batch_size < n->batch_config.max_batch_size
+                             ? n->default_batch_size
+                             : n->batch_config.max_batch_size;
+    const int64_t wait = n->max_batch_wait_ms < n->batch_config.max_wait_time_ms
+                             ? n->max_batch_wait_ms
+                             : n->batch_config.max_wait_time_ms;
+
     return (struct berth_batch_conf){
-        .batch_requests_max = (uint32_t)c->engine.default_batch_size,
-        .wait_ns_max = (uint64_t)c->engine.max_batch_wait_ms * BERTH_MS,
+        .batch_requests_max = (uint32_t)size,
+        .wait_ns_max = (uint64_t)wait * BERTH_MS,
         .queue_len_max = (uint32_t)c->engine.queue_len,
     };
 }
@@ -332,7 +340,7 @@ serve_down(struct serving *s)
      * not freed below it.  Nothing is lost then: what must last is in the store. */
     (void)signal(SIGALRM, give_up);
     (void)alarm(STOP_S_MAX);
-    berth_api_stop(s->api);
+    berth_api_stop(s->api);           /* a change whose client went is still one of the registry */
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);
     berth_api_free(s->api);
@@ -389,9 +397,10 @@ wait_for_stop(struct serving *s)
         berth_info("%s: finishing what runs, at most %lld s; once more stops at once",
                    signal_number == SIGINT ? "interrupt" : "SIGTERM",
                    (long long)s->conf->server.drain_timeout_secs);
-        /* A second one shall not wait for anybody. */
+        /* A second one shall not wait for anybody; a SIGHUP is no reason to hurry. */
         (void)signal(SIGTERM, SIG_DFL);
         (void)signal(SIGINT, SIG_DFL);
+        (void)sigdelset(&s->signals, SIGHUP);
         (void)pthread_sigmask(SIG_UNBLOCK, &s->signals, NULL);
         return;
     }

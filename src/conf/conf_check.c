@@ -43,10 +43,10 @@ check_security(struct berth_conf_full *c, struct berth_err *e)
         if (c->origins[auth].from == BERTH_FROM_DEFAULT)
             s->auth_enabled = true;
     }
-    if (s->auth_enabled && s->api_keys.count == 0 && s->jwt_secret == NULL)
+    if (s->auth_enabled && s->api_keys.count == 0)
         return berth_err_set(e, BERTH_ECONFIG,
                              "security.auth_enabled: nobody could get in; give "
-                             "security.api_key_file, security.api_keys or security.jwt_secret");
+                             "security.api_key_file or security.api_keys");
     return 0;
 }
 

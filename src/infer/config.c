@@ -41,11 +41,15 @@ static const struct {
 static int
 read_file(const char *path, struct berth_arena *a, char **ret, size_t *ret_len, struct berth_err *e)
 {
-    BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: to open a FIFO would wait for somebody who writes into it. */
+    BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
     size_t len = 0;
 
-    if (fd < 0)
+    if (fd < 0 || fstat(fd, &st) < 0)
         return berth_err_set(e, errno == ENOENT ? BERTH_ENOENT : BERTH_EINVAL, "%s: %m", path);
+    if (!S_ISREG(st.st_mode))
+        return berth_err_set(e, BERTH_EINVAL, "%s: is not a file", path);
     char *text = berth_arena_alloc(a, BERTH_MANIFEST_BYTES_MAX + 1);
     if (text == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", path);

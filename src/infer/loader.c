@@ -252,6 +252,7 @@ make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_p
     batch = g->conf.batch;
     (void)pthread_rwlock_unlock(&g->lock);
     const struct berth_model_make make = {.name = x->name,
+                                          .id = x->id,
                                           .version = dir->label,
                                           .path = path,
                                           .ops = p->ops,

@@ -41,6 +41,12 @@ berth_model_name(const struct berth_model *m)
 }
 
 const char *
+berth_model_id(const struct berth_model *m)
+{
+    return m->id;
+}
+
+const char *
 berth_model_version(const struct berth_model *m)
 {
     return m->version;
@@ -115,13 +121,14 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     atomic_init(&m->refs, 1);
     init_locks(m);
     m->name = berth_arena_strdup(&m->arena, make->name);
+    m->id = berth_arena_strdup(&m->arena, make->id);
     m->version = berth_arena_strdup(&m->arena, make->version);
     m->path = berth_arena_strdup(&m->arena, make->path);
     m->conf = *make->conf;
     m->conf.settings_json = berth_arena_strdup(&m->arena, make->conf->settings_json);
     m->instances = calloc(make->conf->instances, sizeof *m->instances);
-    if (m->name == NULL || m->version == NULL || m->path == NULL || m->conf.settings_json == NULL ||
-        m->instances == NULL ||
+    if (m->name == NULL || m->id == NULL || m->version == NULL || m->path == NULL ||
+        m->conf.settings_json == NULL || m->instances == NULL ||
         berth_config_merge(&m->arena, make->conf->merged, NULL, &m->conf.merged, NULL) < 0) {
         berth_model_unref(m);
         return berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", make->name);

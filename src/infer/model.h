@@ -20,6 +20,7 @@ void berth_model_ref(struct berth_model *m);
 void berth_model_unref(struct berth_model *m);
 
 const char *berth_model_name(const struct berth_model *m);
+const char *berth_model_id(const struct berth_model *m);      /* of its registration; never empty */
 const char *berth_model_version(const struct berth_model *m); /* "1"; never empty */
 const char *berth_model_backend(const struct berth_model *m); /* backend's name */
 /* What it takes and gives; NULL until it was ready once. */

@@ -52,7 +52,7 @@ struct berth_model {
     atomic_uint refs;
     atomic_uint kept; /* of these, held only to tell of it later: no reason to wait when draining */
     struct berth_arena arena; /* everything below that is text or a tree */
-    const char *name, *version, *path;
+    const char *name, *id, *version, *path;
     const struct berth_backend_ops *ops;
     const struct berth_host *host;
     struct berth_model_conf conf;
@@ -81,7 +81,7 @@ struct berth_model {
 };
 
 struct berth_model_make {
-    const char *name, *version, *path;
+    const char *name, *id, *version, *path;
     const struct berth_backend_ops *ops;
     const struct berth_host *host;
     const struct berth_model_conf *conf; /* copied */

@@ -111,7 +111,7 @@ def test_predict_a_picture_and_a_text(server):
     assert "hello there" in ok("predict", "echo", "hello there", server=server)
     assert "from the pipe" in ok("predict", "echo", "-", input="from the pipe", server=server)
     data = json.loads(ok("predict", "digits", path, "--json", server=server))
-    assert str(data["output"][0]["label"]) == path.stem[-1]
+    assert data["output"]["label"] == path.stem[-1]
 
 
 def test_stop_unloads_and_rm_forgets(server):
@@ -183,13 +183,19 @@ def test_run_on_a_terminal_is_a_conversation(models_server):
                     seen += os.read(parent, 4096)
                 except OSError:
                     return
+    def prompt_tokens():
+        return models_server.metric("berth_prompt_tokens_total", model="smollm2") or 0
+
     try:
-        read_until(rb">\s*$")
-        os.write(parent, b"My name is Ada. Say hello.\n")
-        read_until(rb"Ada[\s\S]+Ada[\s\S]*>\s*$")
-        seen = b""
-        os.write(parent, b"What is my name?\n")
-        read_until(rb"name\?[\s\S]*Ada[\s\S]*>\s*$")
+        read_until(rb"> $")
+        counts = [prompt_tokens()]
+        for line in (b"My name is Ada. Say hello.", b"What is my name?"):
+            seen = b""
+            os.write(parent, line + b"\n")
+            read_until(re.escape(line) + rb"\s+\S[\s\S]*> $")
+            counts.append(prompt_tokens())
+        # The second question carries the first one and its answer along.
+        assert counts[2] - counts[1] > counts[1] - counts[0] + 10, counts
         os.write(parent, b"/bye\n")
         assert p.wait(20 * harness.SLOW) == 0
     finally:
