@@ -10,6 +10,8 @@ import pytest
 
 import harness
 
+pytestmark = pytest.mark.sanitize
+
 
 @pytest.fixture
 def state(tmp_path):
