@@ -100,8 +100,8 @@ sign(struct berth_watch *w, const char *path, unsigned depth, struct signature *
         sig->bytes += (uint64_t)st.st_size;
         return true;
     }
-    /* The same folder twice is the same watch.  Not IN_MODIFY: every write of a long copy would make
-     * us look at everything; its beginning (then the ticks) and its end are enough. */
+    /* The same folder twice is the same watch.  Not IN_MODIFY: every write of a long copy would
+     * make us look at everything; its beginning (then the ticks) and its end are enough. */
     if (w->inotify >= 0)
         (void)inotify_add_watch(w->inotify, path, IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_MOVE);
     DIR *d = depth < DEPTH_MAX ? opendir(path) : NULL;
