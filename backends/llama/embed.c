@@ -63,6 +63,8 @@ flush(struct berth_instance *m, struct group *g, struct berth_err *e)
     if (c.result != 0)
         return berth_err_set(e, BERTH_EBACKEND, "llama.cpp: %d tokens of %u texts gave %d",
                              m->batch.n_tokens, g->count, c.result);
+    if (berth_instance_check_file(m, e) < 0)
+        return -BERTH_EBACKEND;
     for (uint32_t i = 0; i < g->count; i++) {
         const float *const x = llama_get_embeddings_seq(m->engine, (llama_seq_id)i);
 

@@ -10,6 +10,7 @@
 #include <llama.h>
 
 #include "guard.h"
+#include "torn.h"
 
 enum { LINE_MAX_BYTES = 400 };
 
@@ -61,6 +62,7 @@ bring_up(void)
 
     llama_log_set(take_log, NULL);
     berth_guard_open();
+    berth_torn_watch();
     llama_backend_init();
     if (dladdr((void *)(uintptr_t)llama_backend_init, &where) == 0 || where.dli_fname == NULL)
         return;

@@ -11,6 +11,7 @@
 #include "chat_prompt.h"
 #include "settings.h"
 #include "textout.h"
+#include "torn.h"
 #include "vocab.h"
 
 /* Tokens whose text still waits for a whole character or for the rest of a stop string; more than
@@ -43,6 +44,7 @@ struct berth_instance {
     const struct berth_host *host;
     struct berth_llama_settings conf;
     struct llama_model *model;
+    struct berth_torn_file file; /* that the model is mapped from */
     struct llama_context *engine;
     struct ggml_threadpool *threads;
     struct berth_vocab vocab;
@@ -82,6 +84,8 @@ int berth_text_tokens(const struct berth_instance *m, struct berth_text text, in
 int berth_instance_load(const struct berth_host *h, const struct berth_load *how,
                         struct berth_instance **ret, struct berth_err *e);
 void berth_instance_unload(struct berth_instance *m);
+/* 0, or -BERTH_EBACKEND: what was computed since the last check may come of lost weights. */
+int berth_instance_check_file(const struct berth_instance *m, struct berth_err *e);
 
 /* slot.c: a slot's life.  begin: 0, or the request has been failed and the slot is free.
  * accept: one more token was chosen; the request may be finished by it.

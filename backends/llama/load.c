@@ -20,7 +20,7 @@ enum {
     EMBED_TOKENS = 512,
 };
 
-static const uint64_t cache_default_bytes = 1u << 30;
+static const uint64_t cache_default_bytes = 512u << 20;
 
 static bool
 meta(const struct llama_model *model, const char *name, char *ret, size_t cap)
@@ -142,6 +142,7 @@ load_model(struct berth_instance *m, const char *path, struct berth_err *e)
     else
         p.load_mode = m->conf.mlock ? LLAMA_LOAD_MODE_MLOCK : LLAMA_LOAD_MODE_NONE;
     berth_engine_clear_error();
+    m->file = berth_torn_file(file);
     struct model_call c = {m, file, p};
     if (berth_guard_call(true, call_model, &c) < 0 || m->model == NULL)
         return engine_failed(e, "llama.cpp refused the model", file);
@@ -364,7 +365,7 @@ bring_up(struct berth_instance *m, const struct berth_load *how, struct berth_er
     else
         describe_embeddings(m);
     m->memory_bytes = berth_engine_memory(m->model, m->engine);
-    return r;
+    return r < 0 ? r : berth_instance_check_file(m, e);
 }
 
 int
@@ -390,6 +391,16 @@ berth_instance_load(const struct berth_host *h, const struct berth_load *how,
     }
     *ret = m;
     return 0;
+}
+
+int
+berth_instance_check_file(const struct berth_instance *m, struct berth_err *e)
+{
+    if (!berth_torn_is(&m->file))
+        return 0;
+    return berth_err_set(e, BERTH_EBACKEND,
+                         "the model's file was cut off or overwritten while it was in use; load "
+                         "it again, and put new files in place by renaming");
 }
 
 /* The library that made the threads ends them. */

@@ -166,6 +166,8 @@ decode(struct berth_instance *m, uint32_t prompt, struct berth_err *e)
     if (c.result != 0)
         return berth_err_set(e, BERTH_EBACKEND, "llama.cpp: llama_decode of %d tokens gave %d",
                              m->batch.n_tokens, c.result);
+    if (berth_instance_check_file(m, e) < 0)
+        return -BERTH_EBACKEND;
     /* Only what is mostly prompt tells what prompts cost. */
     if (prompt >= CHUNK_MIN && prompt * 2 > (uint32_t)m->batch.n_tokens) {
         llama_synchronize(m->engine);

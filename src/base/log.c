@@ -12,9 +12,7 @@
 /* The one place of the process where lines go: it is asked for from every thread and layer, so it
  * is not passed in like everything else. */
 static struct {
-    atomic_int least;
-    enum berth_log_format format;
-    int fd;
+    atomic_int least, format, fd;
 } out = {.least = BERTH_LOG_INFO, .format = BERTH_LOG_TEXT, .fd = STDERR_FILENO};
 
 static const char *const names[] = {"debug", "info", "warn", "error"};
@@ -23,14 +21,8 @@ void
 berth_log_init(enum berth_log_level least, enum berth_log_format format, int fd)
 {
     atomic_store(&out.least, (int)least);
-    out.format = format;
-    out.fd = fd;
-}
-
-void
-berth_log_level_set(enum berth_log_level least)
-{
-    atomic_store(&out.least, (int)least);
+    atomic_store(&out.format, (int)format);
+    atomic_store(&out.fd, fd);
 }
 
 bool
@@ -85,11 +77,12 @@ berth_log(enum berth_log_level level, const char *fmt, ...)
     (void)vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
     (void)berth_time_text(berth_wall_ns(), time);
-    bool json = out.format == BERTH_LOG_JSON;
+    bool json = atomic_load_explicit(&out.format, memory_order_relaxed) == BERTH_LOG_JSON;
     n = snprintf(line, sizeof line,
                  json ? "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"" : "%s %-5s ", time,
                  names[level]);
     size_t len = (size_t)n + put_escaped(line + n, sizeof line - (size_t)n - 4, msg, json);
     len += (size_t)snprintf(line + len, sizeof line - len, json ? "\"}\n" : "\n");
-    (void)!write(out.fd, line, len); /* one write a line; there is nobody to tell when it fails */
+    (void)!write(atomic_load(&out.fd), line,
+                 len); /* one write a line; there is nobody to tell when it fails */
 }

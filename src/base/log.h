@@ -11,10 +11,8 @@
  */
 enum berth_log_format { BERTH_LOG_TEXT, BERTH_LOG_JSON };
 
-/* Once, before threads start.  fd is borrowed and stays open. */
+/* At the start, and again when the configuration changes.  fd is borrowed and stays open. */
 void berth_log_init(enum berth_log_level least, enum berth_log_format format, int fd);
-/* SIGHUP or the admin API may change the level. */
-void berth_log_level_set(enum berth_log_level least);
 bool berth_log_wanted(enum berth_log_level level);
 /* "debug", "info", "warn", "error"; false when the name is none of them. */
 bool berth_log_level_parse(const char *name, enum berth_log_level *ret);

@@ -29,6 +29,18 @@ berth_int_parse(const char *text, size_t len, int64_t min, int64_t max, int64_t 
     return true;
 }
 
+int
+berth_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
 bool
 berth_float_parse(const char *text, size_t len, double *ret)
 {

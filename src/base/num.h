@@ -30,6 +30,8 @@ berth_mul(size_t a, size_t b, size_t *ret)
 
 /* Whole decimal text of len bytes to a number within [min, max]; no sign but '-', no blanks. */
 bool berth_int_parse(const char *text, size_t len, int64_t min, int64_t max, int64_t *ret);
+/* What a hexadecimal digit of either case stands for, or -1. */
+int berth_hex_digit(char c);
 /* Whole text to a finite double. */
 bool berth_float_parse(const char *text, size_t len, double *ret);
 

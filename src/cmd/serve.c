@@ -28,7 +28,10 @@
 #include "plugin/plugins.h"
 #include "store/store.h"
 
-enum { LOOPS_MAX = 64, RELOADS_MAX = 1024 };
+enum {
+    LOOPS_MAX = 64,
+    STOP_S_MAX = 40, /* after the drain: more than the core gives engines to let go */
+};
 /* Beyond its body an exchange holds the parsed tree and the rendered answer. */
 static const size_t exchange_spare_bytes = (size_t)512 << 20;
 
@@ -350,12 +353,25 @@ serve_up(struct serving *s, struct berth_err *e)
 }
 
 static void
+give_up(int signal_number)
+{
+    static const char why[] = "berth serve: an engine does not end its work; stopped without it\n";
+
+    (void)signal_number;
+    (void)!write(STDERR_FILENO, why, sizeof why - 1);
+    _exit(1);
+}
+
+static void
 serve_down(struct serving *s)
 {
     atomic_store(&s->stopping, true); /* /ready says 503 from here on */
     if (s->server != NULL)
         berth_server_drain(s->server, (uint64_t)s->conf->server.drain_timeout_secs * BERTH_S);
-    berth_api_stop(s->api);
+    /* An engine that hangs, in a load or a run, would keep us for ever: what it reads and writes is
+     * not freed below it.  Nothing is lost then: what must last is in the store. */
+    (void)signal(SIGALRM, give_up);
+    (void)alarm(STOP_S_MAX);
     berth_api_stop(s->api);           /* a change whose client went is still one of the registry */
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);

@@ -50,7 +50,7 @@ const struct berth_conf_row berth_conf_rows[] = {
     INT(engine.loaders, "2", 1, 64, 0, NULL, "models loaded at the same time"),
     INT(engine.queue_len, "256", 1, 65536, LIVE, "queue-len N", "requests waiting for one model; beyond it 429"),
     INT(engine.default_batch_size, "8", 1, 65536, LIVE, "batch-size N", "requests in one run, when the model says nothing else"),
-    INT(engine.max_batch_wait_ms, "50", 0, 60000, LIVE, "batch-wait MS", "how long a request waits for company in a batch"),
+    INT(engine.max_batch_wait_ms, "50", 0, 60000, LIVE, "batch-wait MS", "longest wait of a request for company in a batch"),
     INT(engine.batch_config.max_batch_size, "32", 1, 65536, LIVE, NULL, "most requests in one run, whatever a model asks for"),
     INT(engine.batch_config.max_wait_time_ms, "50", 1, 60000, LIVE, NULL, "longest wait for company, whatever a model asks for"),
     BOOL(engine.batch_config.dynamic_padding, "true", INERT, NULL, "pad ragged inputs to the longest of a batch"),

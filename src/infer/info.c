@@ -171,18 +171,10 @@ berth_registry_info(struct berth_registry *g, struct berth_arena *a, struct bert
                     struct berth_model_info *ret, struct berth_err *e)
 {
     struct berth_model_info info;
-    struct berth_entry *x = NULL;
-    int r;
 
     (void)pthread_rwlock_rdlock(&g->lock);
-    HASH_FIND(by_name, g->by_name, name_or_id.at, name_or_id.len, x);
-    if (x == NULL)
-        HASH_FIND(by_id, g->by_id, name_or_id.at, name_or_id.len, x);
-    if (x == NULL)
-        r = berth_err_set(e, BERTH_ENOENT, "model '%.*s' is not registered",
-                          (int)(name_or_id.len < 128 ? name_or_id.len : 128), name_or_id.at);
-    else
-        r = copy_info_locked(g, a, x, &info, e);
+    struct berth_entry *x = berth_entry_find_locked(g, name_or_id);
+    int r = x != NULL ? copy_info_locked(g, a, x, &info, e) : berth_entry_unknown(name_or_id, e);
     (void)pthread_rwlock_unlock(&g->lock);
     if (r == 0)
         *ret = info;

@@ -131,21 +131,11 @@ berth_entry_plan_locked(struct berth_entry *x, const struct berth_plan *p)
 
 /* ---- stopping models ---- */
 
-/* What all loaded versions of a model take. */
-static struct berth_series *
-bytes_series(struct berth_registry *g, const struct berth_model *m)
-{
-    return berth_metrics_series(g->conf.metrics, BERTH_METRIC_MODEL_BYTES,
-                                (const char *const[]){m->name, NULL});
-}
-
 static void
 stop_model(struct berth_registry *g, struct berth_model *m)
 {
-    struct berth_series *bytes = bytes_series(g, m);
-
     berth_model_stop(m, drain_ns, &g->closing);
-    berth_series_sub(bytes, m->memory_bytes);
+    berth_series_sub(m->series.memory, m->memory_bytes);
     berth_model_unref(m);
 }
 
@@ -242,10 +232,8 @@ start_measured(struct berth_registry *g, struct berth_model *m, uint32_t threads
         return r;
     uint64_t grown = after > before ? (after - before) / sharers : 0;
     m->memory_bytes = grown > m->engine_bytes ? grown : m->engine_bytes;
-    berth_series_add(bytes_series(g, m), m->memory_bytes);
-    berth_series_observe(berth_metrics_series(g->conf.metrics, BERTH_METRIC_MODEL_LOAD_SECONDS,
-                                              (const char *const[]){m->name, NULL}),
-                         (double)m->load_ns / 1e9);
+    berth_series_add(m->series.memory, m->memory_bytes);
+    berth_series_observe(m->series.load_seconds, (double)m->load_ns / 1e9);
     return 0;
 }
 

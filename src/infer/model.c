@@ -104,6 +104,8 @@ init_series(struct berth_model *m, struct berth_metrics *metrics)
     s->first_token = berth_metrics_series(metrics, BERTH_METRIC_FIRST_TOKEN_SECONDS, model);
     s->sequences = berth_metrics_series(metrics, BERTH_METRIC_SEQUENCES, model);
     s->canceled = berth_metrics_series(metrics, BERTH_METRIC_CANCELED, model);
+    s->memory = berth_metrics_series(metrics, BERTH_METRIC_MODEL_BYTES, model);
+    s->load_seconds = berth_metrics_series(metrics, BERTH_METRIC_MODEL_LOAD_SECONDS, model);
     s->refused =
         berth_metrics_series(metrics, BERTH_METRIC_REFUSED, (const char *const[]){"queue", NULL});
 }

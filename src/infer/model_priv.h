@@ -39,10 +39,11 @@ struct berth_instance_thread {
     uint32_t idle_steps; /* steps that neither had nor took a sequence */
 };
 
+/* Looked up when the model is made: by its name later, a forgotten one would be found anew. */
 struct berth_model_series {
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
-        *refused;
+        *refused, *memory, *load_seconds;
 };
 
 struct berth_watchdog;

@@ -14,6 +14,8 @@
 #include "wire/json.h"
 
 enum { ENTRY_BYTES_MAX = 4 << 20, RECORD_BYTES_MAX = 64 << 20, TYPE_LEN_MAX = 64 };
+/* Of all records together: more than the store gets from any number of models that fit. */
+static const size_t records_bytes_max = (size_t)64 << 30;
 
 int
 berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry **ret,
@@ -84,8 +86,8 @@ berth_registry_free(struct berth_registry *g)
     free(g);
 }
 
-static struct berth_entry *
-find_locked(struct berth_registry *g, struct berth_slice name_or_id)
+struct berth_entry *
+berth_entry_find_locked(struct berth_registry *g, struct berth_slice name_or_id)
 {
     struct berth_entry *x = NULL;
 
@@ -95,8 +97,8 @@ find_locked(struct berth_registry *g, struct berth_slice name_or_id)
     return x;
 }
 
-static int
-unknown(struct berth_slice name, struct berth_err *e)
+int
+berth_entry_unknown(struct berth_slice name, struct berth_err *e)
 {
     return berth_err_set(e, BERTH_ENOENT, "model '%.*s' is not registered",
                          (int)(name.len < BERTH_MODEL_NAME_MAX ? name.len : BERTH_MODEL_NAME_MAX),
@@ -236,7 +238,7 @@ check_room(struct berth_registry *g, const char *name, struct berth_err *e)
     int r = 0;
 
     (void)pthread_rwlock_rdlock(&g->lock);
-    if (find_locked(g, berth_slice_of(name)) != NULL)
+    if (berth_entry_find_locked(g, berth_slice_of(name)) != NULL)
         r = berth_err_set(e, BERTH_EEXIST,
                           "name: model '%s' is registered already; unregister it first, or use "
                           "another name",
@@ -344,10 +346,10 @@ change_held(struct berth_registry *g, struct berth_slice name_or_id, enum change
     int r = 0;
 
     (void)pthread_rwlock_rdlock(&g->lock);
-    struct berth_entry *x = find_locked(g, name_or_id);
+    struct berth_entry *x = berth_entry_find_locked(g, name_or_id);
     (void)pthread_rwlock_unlock(&g->lock);
     if (x == NULL) /* it stays in the tables: only we take it out, under change_mu */
-        return unknown(name_or_id, e);
+        return berth_entry_unknown(name_or_id, e);
     (void)snprintf(name, sizeof name, "%s", x->name);
     if (what == FORGET && !x->ephemeral)
         r = berth_store_delete(g->conf.store, record_key(key, name), e);
@@ -460,7 +462,7 @@ restore_one(struct berth_registry *g, struct berth_arena *a, const struct berth_
         (void)snprintf(x->why, sizeof x->why, "its record in the store is damaged: %.300s",
                        inner.msg);
     (void)pthread_rwlock_wrlock(&g->lock);
-    bool taken = find_locked(g, berth_slice_of(x->name)) != NULL;
+    bool taken = berth_entry_find_locked(g, berth_slice_of(x->name)) != NULL;
     if (!taken)
         put_tables_locked(g, x);
     (void)pthread_rwlock_unlock(&g->lock);
@@ -474,16 +476,20 @@ restore_one(struct berth_registry *g, struct berth_arena *a, const struct berth_
 int
 berth_registry_restore(struct berth_registry *g, struct berth_err *e)
 {
+    struct berth_arena a, one; /* of all records; of one's tree */
     struct berth_record *records;
-    struct berth_arena a;
     size_t count;
 
-    berth_arena_init(&a, RECORD_BYTES_MAX);
+    berth_arena_init(&a, records_bytes_max);
+    berth_arena_init(&one, RECORD_BYTES_MAX);
     (void)pthread_mutex_lock(&g->change_mu);
     int r = berth_store_list(g->conf.store, &a, "model/", &records, &count, e);
-    for (size_t i = 0; r == 0 && i < count; i++)
-        r = restore_one(g, &a, &records[i], e);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        r = restore_one(g, &one, &records[i], e);
+        berth_arena_reset(&one);
+    }
     (void)pthread_mutex_unlock(&g->change_mu);
+    berth_arena_fini(&one);
     berth_arena_fini(&a);
     berth_registry_count_states(g);
     return r;
@@ -507,11 +513,11 @@ static int
 find_model_locked(struct berth_registry *g, struct berth_slice name_or_id,
                   struct berth_slice version, struct berth_model **ret, struct berth_err *e)
 {
-    struct berth_entry *x = find_locked(g, name_or_id);
+    struct berth_entry *x = berth_entry_find_locked(g, name_or_id);
     struct berth_slot *s = NULL;
 
     if (x == NULL)
-        return unknown(name_or_id, e);
+        return berth_entry_unknown(name_or_id, e);
     if (version.len == 0) {
         s = berth_entry_serving(x);
         if (s == NULL)

@@ -106,7 +106,12 @@ enum berth_model_state berth_slot_state(const struct berth_entry *x, const struc
 enum berth_model_state berth_entry_state(const struct berth_entry *x, char why[480]);
 struct berth_slot *berth_entry_serving(struct berth_entry *x);
 
-/* registry.c: keep a model that cannot be registered as FAILED, with the reason; never in the
+/* registry.c: the entry of this name, else of this identity; NULL. */
+struct berth_entry *berth_entry_find_locked(struct berth_registry *g,
+                                            struct berth_slice name_or_id);
+/* -BERTH_ENOENT: there is none. */
+int berth_entry_unknown(struct berth_slice name_or_id, struct berth_err *e);
+/* Keep a model that cannot be registered as FAILED, with the reason; never in the
  * store. */
 int berth_registry_register_broken(struct berth_registry *g, const struct berth_model_spec *spec,
                                    const char *why);

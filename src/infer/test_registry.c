@@ -540,6 +540,43 @@ numbers_are_kept(void **unused)
     bench_fini(&b);
 }
 
+/* What a forgotten model leaves behind: nothing, also when its memory comes back only afterwards.
+ */
+static void
+a_forgotten_model_has_no_numbers(void **unused)
+{
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    bench_init(&b, &defaults, 4, NULL);
+    const char *path = bench_file(&b, "m.fake", "good");
+    for (unsigned round = 1; round <= 2; round++) {
+        assert_int_equal(bench_register(&b, "m", path, NULL, &e), 0);
+        bench_wait_state(&b, "m", BERTH_MODEL_READY);
+        struct berth_model *m = bench_find(&b, "m"); /* keeps it loaded until it is forgotten */
+        struct berth_buf text;
+        berth_buf_init(&text, NULL);
+        berth_metrics_render(b.metrics, &text);
+        const char *at = strstr(berth_buf_text(&text), "berth_model_memory_bytes{model=\"m\"} ");
+        assert_non_null(at);
+        assert_true(strtod(strchr(at, ' '), NULL) >= 1);
+        berth_buf_fini(&text);
+        assert_int_equal(berth_registry_unregister(b.g, BERTH_SLICE("m"), &e), 0);
+        berth_model_unref(m);
+        fake_wait_unloads(round);
+    }
+    berth_registry_free(b.g); /* every model has stopped when this returns */
+    b.g = NULL;
+    struct berth_buf text;
+    berth_buf_init(&text, NULL);
+    berth_metrics_render(b.metrics, &text);
+    if (strstr(berth_buf_text(&text), "model=\"m\"") != NULL)
+        fail_msg("%s", text.at);
+    berth_buf_fini(&text);
+    bench_fini(&b);
+}
+
 int
 main(void)
 {
@@ -555,6 +592,7 @@ main(void)
         cmocka_unit_test(defaults_can_change_while_models_serve),
         cmocka_unit_test(any_order_of_changes_is_survived),
         cmocka_unit_test(numbers_are_kept),
+        cmocka_unit_test(a_forgotten_model_has_no_numbers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

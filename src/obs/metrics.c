@@ -206,7 +206,7 @@ berth_metrics_free(struct berth_metrics *m)
 }
 
 /* The forgotten series of this key from zero again, or NULL: names that come and go must not make
- * the memory grow. */
+ * the memory grow.  A gauge goes on: whoever added to it before will take that away again. */
 static struct berth_series *
 revive_locked(struct family *family, const char *key)
 {
@@ -216,7 +216,8 @@ revive_locked(struct family *family, const char *key)
     if (s == NULL)
         return NULL;
     HASH_DEL(family->gone, s);
-    atomic_store(&s->value, 0);
+    if (families[s->family].type != BERTH_GAUGE)
+        atomic_store(&s->value, 0);
     for (size_t i = 0; i <= BOUNDS_MAX; i++)
         atomic_store(&s->buckets[i], 0);
     return s;

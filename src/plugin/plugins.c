@@ -273,35 +273,6 @@ unknown_locked(const struct berth_plugins *p, const char *name, struct berth_err
     return r;
 }
 
-static bool
-takes(const struct berth_backend_ops *ops, const char *file)
-{
-    size_t len = strlen(file);
-
-    for (const char *const *s = ops->suffixes; s != NULL && *s != NULL; s++) {
-        size_t n = strlen(*s);
-        if (n > 0 && len > n && strcasecmp(file + len - n, *s) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* The backend that takes files called *.format: many name a backend by its format. */
-static struct plugin *
-find_format_locked(struct berth_plugins *p, const char *format)
-{
-    char file[NAME_MAX_LEN + 4];
-
-    if (format[0] == '\0' || strlen(format) > NAME_MAX_LEN)
-        return NULL;
-    (void)snprintf(file, sizeof file, "x.%s", format);
-    for (size_t i = 0; i < p->len; i++) {
-        if (opened_locked(p, &p->plugins[i], NULL) == 0 && takes(p->plugins[i].ops, file))
-            return &p->plugins[i];
-    }
-    return NULL;
-}
-
 int
 berth_plugins_backend(struct berth_plugins *p, const char *name,
                       const struct berth_backend_ops **ret, struct berth_err *e)
@@ -311,8 +282,6 @@ berth_plugins_backend(struct berth_plugins *p, const char *name,
     (void)pthread_mutex_lock(&p->mu);
     struct plugin *plugin = find(p, name);
     if (plugin == NULL)
-        plugin = find_format_locked(p, name);
-    if (plugin == NULL)
         r = unknown_locked(p, name, e);
     else if ((r = opened_locked(p, plugin, e)) == 0)
         *ret = plugin->ops;
@@ -320,19 +289,32 @@ berth_plugins_backend(struct berth_plugins *p, const char *name,
     return r;
 }
 
-/* Does the backend take the path's own name, or that of a file in it? */
 static bool
-takes_path(const struct berth_backend_ops *ops, const char *path)
+ends_in(const char *const *suffixes, const char *file)
+{
+    size_t len = strlen(file);
+
+    for (const char *const *s = suffixes; s != NULL && *s != NULL; s++) {
+        size_t n = strlen(*s);
+        if (n > 0 && len > n && strcasecmp(file + len - n, *s) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Does the path's own name end so, or that of a file in it? */
+static bool
+path_ends_in(const char *const *suffixes, const char *path)
 {
     const char *slash = strrchr(path, '/');
-    bool found = takes(ops, slash != NULL ? slash + 1 : path);
+    bool found = ends_in(suffixes, slash != NULL ? slash + 1 : path);
     DIR *d = found ? NULL : opendir(path);
 
     if (d == NULL)
         return found;
     size_t seen = 0;
     for (struct dirent *f; !found && seen < DIR_FILES_MAX && (f = readdir(d)) != NULL; seen++)
-        found = f->d_name[0] != '.' && takes(ops, f->d_name);
+        found = f->d_name[0] != '.' && ends_in(suffixes, f->d_name);
     (void)closedir(d);
     return found;
 }
@@ -361,21 +343,38 @@ none_takes_locked(const struct berth_plugins *p, const char *path, struct berth_
     return r;
 }
 
+/* Opening an engine's library takes tens of milliseconds: one that has the suffix for its name is
+ * tried before the others are opened only to learn what they take. */
+static struct plugin *
+find_path_locked(struct berth_plugins *p, const char *path)
+{
+    for (size_t i = 0; i < p->len; i++) {
+        char own[NAME_MAX_LEN + 2];
+        const char *const suffixes[] = {own, NULL};
+        (void)snprintf(own, sizeof own, ".%s", p->plugins[i].name);
+        if (path_ends_in(suffixes, path) && opened_locked(p, &p->plugins[i], NULL) == 0 &&
+            path_ends_in(p->plugins[i].ops->suffixes, path))
+            return &p->plugins[i];
+    }
+    for (size_t i = 0; i < p->len; i++) {
+        if (opened_locked(p, &p->plugins[i], NULL) == 0 &&
+            path_ends_in(p->plugins[i].ops->suffixes, path))
+            return &p->plugins[i];
+    }
+    return NULL;
+}
+
 int
 berth_plugins_for_path(struct berth_plugins *p, const char *path,
                        const struct berth_backend_ops **ret, struct berth_err *e)
 {
-    int r = -BERTH_EINVAL;
+    int r = 0;
 
     (void)pthread_mutex_lock(&p->mu);
-    for (size_t i = 0; r < 0 && i < p->len; i++) {
-        struct plugin *plugin = &p->plugins[i];
-        if (opened_locked(p, plugin, NULL) == 0 && takes_path(plugin->ops, path)) {
-            *ret = plugin->ops;
-            r = 0;
-        }
-    }
-    if (r < 0)
+    struct plugin *plugin = find_path_locked(p, path);
+    if (plugin != NULL)
+        *ret = plugin->ops;
+    else
         r = none_takes_locked(p, path, e);
     (void)pthread_mutex_unlock(&p->mu);
     return r;

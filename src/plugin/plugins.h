@@ -21,8 +21,7 @@ void berth_plugins_free(struct berth_plugins *p);
 int berth_plugins_add(struct berth_plugins *p, const struct berth_backend_ops *ops,
                       struct berth_err *e);
 
-/* The backend called name, or else the one that takes files with that suffix ("gguf"); opened when
- * it is not yet.
+/* The backend called name, opened when it is not yet.
  *   -BERTH_ENOENT  none of that name; the message lists the ones there are and where was looked
  *   -BERTH_EABI    it does not fit, or its engine's library is missing; with the reason */
 int berth_plugins_backend(struct berth_plugins *p, const char *name,

@@ -115,9 +115,6 @@ a_backend_is_found_by_name_and_by_file(void **unused)
     if (berth_plugins_backend(p, "fine", &ops, &e) < 0)
         fail_msg("%s", e.msg);
     assert_string_equal(ops->version, "1.0");
-    assert_int_equal(berth_plugins_backend(p, "FINE", &again, &e), 0); /* by its files' suffix */
-    assert_ptr_equal(again, ops);
-    assert_int_equal(berth_plugins_backend(p, ".fine", &again, &e), -BERTH_ENOENT);
     assert_int_equal(berth_plugins_for_path(p, "/models/a.FINE", &again, &e), 0);
     assert_ptr_equal(again, ops);
     put_file("model.fine", "x");

@@ -385,21 +385,9 @@ berth_http1_parse_head(char *at, size_t len, uint32_t url_bytes_max, struct bert
 enum chunk_state { SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER, TRAILER_LF, ENDED };
 
 static int
-hex_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-static int
 chunk_size_byte(struct berth_http1_chunks *c, char b, struct berth_http1_fault *f)
 {
-    int hex = hex_of(b);
+    int hex = berth_hex_digit(b);
 
     if (hex >= 0) {
         if (++c->digits > CHUNK_DIGITS_MAX)

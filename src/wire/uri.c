@@ -3,18 +3,7 @@
 #include <string.h>
 
 #include "base/arena.h"
-
-static int
-hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
+#include "base/num.h"
 
 /* Decode into out, which has room for text.len bytes; -1 for a bad escape. */
 static ptrdiff_t
@@ -27,8 +16,8 @@ decode(struct berth_slice text, bool plus, char *out)
         if (c == '+' && plus) {
             c = ' ';
         } else if (c == '%') {
-            const int high = i + 2 < text.len ? hex(text.at[i + 1]) : -1;
-            const int low = i + 2 < text.len ? hex(text.at[i + 2]) : -1;
+            const int high = i + 2 < text.len ? berth_hex_digit(text.at[i + 1]) : -1;
+            const int low = i + 2 < text.len ? berth_hex_digit(text.at[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return -1;
             c = (char)(high << 4 | low);

@@ -39,9 +39,12 @@ def make_server():
         return server.start() if start else server
 
     yield make
-    for server in made:
-        server.stop()
-        server.remove()
+    try:
+        for server in made:
+            server.finish()
+    finally:
+        for server in made:
+            server.remove()
 
 
 @pytest.fixture

@@ -104,6 +104,9 @@ class Server:
                              "--state-dir", self.state_dir, *map(str, args)]
         self.env = {k: v for k, v in os.environ.items()
                     if not k.startswith(("UNIMODEL_", "BERTH_")) or k in ("BERTH_PLUGIN_DIR",)}
+        if SANITIZED:  # its dlopen() does not see where a backend says its engine is
+            self.env["LD_LIBRARY_PATH"] = str(CACHE / "engines" / "onnxruntime" / "lib")
+            self.env["TSAN_OPTIONS"] = f"suppressions={pathlib.Path(__file__).with_name('tsan.supp')}"
         self.env.update(env or {})
         self.process = None
 
@@ -124,6 +127,17 @@ class Server:
             return self.get("/health").status == 200
         except OSError:
             return False
+
+    def finish(self):
+        """Stop it, if a test has not, and look at how it went."""
+        if self.process is None:
+            return
+        running = self.alive
+        status = self.stop()
+        log = self.log()
+        for report in ("runtime error:", "AddressSanitizer", "LeakSanitizer", "ThreadSanitizer"):
+            assert report not in log, log[max(0, log.index(report) - 500):][:6000]
+        assert status == 0 or not running, f"it ended with {status}:\n{log[-4000:]}"
 
     def stop(self, seconds=30):
         """SIGTERM; returns the exit status.  One that does not end is killed and gives None."""
@@ -152,7 +166,7 @@ class Server:
 
     def __exit__(self, *exc):
         try:
-            self.stop()
+            self.finish()
         finally:
             if exc[0] is not None:
                 print(f"---- log of {' '.join(self.argv)}\n{self.log()[-4000:]}")

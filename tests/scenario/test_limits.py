@@ -10,6 +10,8 @@ import pytest
 
 import harness
 
+pytestmark = pytest.mark.sanitize
+
 
 def infer_bytes(model="echo", data=(1,), extra=b""):
     body = json.dumps({"inputs": [harness.v2_input("x", "INT32", [len(data)], list(data))]}).encode()

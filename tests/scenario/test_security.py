@@ -12,6 +12,8 @@ import pytest
 
 import harness
 
+pytestmark = pytest.mark.sanitize
+
 INFER = {"inputs": [harness.v2_input("x", "INT32", [1], [1])]}
 ROLES = {"reader": "viewer", "asker": "user", "keeper": "operator", "boss": "admin"}
 SCOPES = {"reader": {"read"}, "asker": {"read", "infer"}, "keeper": {"read", "manage"},

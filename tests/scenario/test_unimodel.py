@@ -91,9 +91,12 @@ def unimodel(tmp_path):
         return server
 
     yield make
-    for server in made:
-        server.stop()
-        server.remove()
+    try:
+        for server in made:
+            server.finish()
+    finally:
+        for server in made:
+            server.remove()
 
 
 # ---- the README, by bash and curl ----
