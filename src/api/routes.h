@@ -24,7 +24,7 @@ struct berth_route {
     enum berth_dialect dialect;
     enum berth_scope scope;
     enum berth_body_class body;
-    bool blocks; /* runs on the api's own thread: it may wait for the disk */
+    bool blocks; /* on the api's own thread: it waits for the disk, or tells of every model */
     void (*handle)(struct berth_call *c);
     const char *summary; /* for /openapi.json */
 };

@@ -372,7 +372,7 @@ berth_input_tensors(struct berth_arena *a, const struct berth_json *v, const cha
         return r;
     for (size_t i = 0; i < d->input_count && r == 0; i++) {
         const struct berth_json *one = berth_json_get(v, d->inputs[i].name);
-        bool row;
+        bool row = false;
 
         (void)snprintf(where, sizeof where, "%.80s.%.64s", path, d->inputs[i].name);
         if (one == NULL)

@@ -25,15 +25,15 @@ infer_answer(struct berth_call *c)
                                        berth_json_get(berth_model_manifest(c->model), "labels")};
     struct berth_err e;
     struct berth_buf b;
-    size_t header_len, guess = 512;
+    size_t header_len = 0, guess = 512;
     char text[24];
-    int rc;
-
-    rc = berth_v2_classify(&c->x->arena, asked, &from, &e);
+    int rc = berth_v2_classify(&c->x->arena, asked, &from, &e);
     for (size_t i = 0; i < from.output_count; i++)
         guess += 128 + 3 * from.outputs[i].size;
     berth_buf_init(&b, &c->x->arena);
-    (void)berth_buf_reserve(&b, guess); /* growing would copy it again and again */
+    const struct berth_arena *a = &c->x->arena;
+    if (guess <= (a->max_bytes - a->used_bytes) / 2) /* growing would copy it again and again */
+        (void)berth_buf_reserve(&b, guess);
     if (rc == 0)
         rc = berth_v2_answer_put(&b, &from, &header_len, &e);
     if (rc < 0) {

@@ -209,7 +209,7 @@ berth_conf_file_read(struct berth_conf_full *c, const char *path, struct berth_e
 int
 berth_conf_keys_read(struct berth_conf_full *c, const char *path, struct berth_err *e)
 {
-    const char *text;
+    const char *text = "";
     size_t len, count = 0;
     int rc = slurp(&c->arena, path, &text, &len, e);
 

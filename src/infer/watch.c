@@ -100,9 +100,10 @@ sign(struct berth_watch *w, const char *path, unsigned depth, struct signature *
         sig->bytes += (uint64_t)st.st_size;
         return true;
     }
-    if (w->inotify >= 0) /* the same folder twice is the same watch */
-        (void)inotify_add_watch(w->inotify, path,
-                                IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_MODIFY | IN_MOVE);
+    /* The same folder twice is the same watch.  Not IN_MODIFY: every write of a long copy would
+     * make us look at everything; its beginning (then the ticks) and its end are enough. */
+    if (w->inotify >= 0)
+        (void)inotify_add_watch(w->inotify, path, IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_MOVE);
     DIR *d = depth < DEPTH_MAX ? opendir(path) : NULL;
     if (d == NULL)
         return true;
@@ -272,7 +273,7 @@ watch_folder(struct berth_watch *w)
 {
     if (w->dir_wd < 0)
         w->dir_wd = inotify_add_watch(w->inotify, w->dir,
-                                      IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_MODIFY | IN_MOVE |
+                                      IN_CREATE | IN_DELETE | IN_CLOSE_WRITE | IN_MOVE |
                                           IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
 }
 

@@ -106,6 +106,7 @@ class Server:
                     if not k.startswith(("UNIMODEL_", "BERTH_")) or k in ("BERTH_PLUGIN_DIR",)}
         if SANITIZED:  # its dlopen() does not see where a backend says its engine is
             self.env["LD_LIBRARY_PATH"] = str(CACHE / "engines" / "onnxruntime" / "lib")
+            self.env["TSAN_OPTIONS"] = f"suppressions={pathlib.Path(__file__).with_name('tsan.supp')}"
         self.env.update(env or {})
         self.process = None
 
