@@ -41,7 +41,7 @@ struct berth_args {
     char **argv;
 };
 
-enum { BERTH_EXIT_OK, BERTH_EXIT_FAILED, BERTH_EXIT_USAGE };
+enum { BERTH_EXIT_OK, BERTH_EXIT_FAILED, BERTH_EXIT_USAGE, BERTH_EXIT_INTERRUPTED = 130 };
 
 /* The command at index, in the order of --help; NULL at the end. */
 const struct berth_cmd *berth_cmd_at(size_t index);
@@ -74,6 +74,7 @@ int berth_run_pull(const struct berth_args *args);
 int berth_run_list(const struct berth_args *args);
 int berth_run_show(const struct berth_args *args);
 int berth_run_ps(const struct berth_args *args);
+int berth_run_load(const struct berth_args *args);
 int berth_run_stop(const struct berth_args *args);
 int berth_run_rm(const struct berth_args *args);
 int berth_run_predict(const struct berth_args *args);

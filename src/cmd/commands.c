@@ -72,6 +72,8 @@ static const struct berth_cmd commands[] = {
      berth_run_ps},
     {"stop", "[options] MODEL", "unload a model; it stays registered", NULL, NULL, 1, 1, false,
      true, berth_run_stop},
+    {"load", "[options] MODEL", "load a model that was unloaded or has failed", NULL, NULL, 1, 1,
+     false, true, berth_run_load},
     {"rm", "[options] MODEL", "unregister a model; its files stay", NULL, NULL, 1, 1, false, true,
      berth_run_rm},
     {"predict", "[options] MODEL INPUT", "one prediction",

@@ -1,6 +1,8 @@
 #include "cmd/cmd_priv.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/input.h"
 #include "cmd/remote.h"
@@ -76,6 +78,14 @@ body_put(const struct berth_args *args, struct berth_arena *a, struct berth_buf 
     return BERTH_EXIT_OK;
 }
 
+/* A path that was mistyped is sent as text: say so when the model has refused it. */
+static void
+say_no_file(const char *typed)
+{
+    if (access(typed, F_OK) != 0 && strpbrk(typed, "./") != NULL && strpbrk(typed, " {[") == NULL)
+        (void)fprintf(stderr, "There is no file %.200s here: it was sent as text.\n", typed);
+}
+
 int
 berth_run_predict(const struct berth_args *args)
 {
@@ -91,6 +101,8 @@ berth_run_predict(const struct berth_args *args)
     rc = body_put(args, &r.arena, &body);
     if (rc == 0)
         rc = berth_remote_call(&r, "POST", "/v1/models/{}:predict", args->words[0], &body, &answer);
+    if (rc == BERTH_EXIT_FAILED && body.len > 0)
+        say_no_file(args->words[1]);
     if (rc == 0) {
         if (berth_arg(args, "json") != NULL) {
             berth_json_put(&out, answer);

@@ -108,18 +108,28 @@ message(struct berth_arena *a, struct berth_slice text)
     return found;
 }
 
+/* What to do about an answer of that status that says why. */
 static const char *
-next_step(uint16_t status)
+next_step(uint16_t status, struct berth_slice why)
 {
     switch (status) {
+    case 400:
+        return memmem(why.at, why.len, "this model does not", 19) == NULL
+                   ? ""
+                   : "`berth show MODEL` tells what it takes, `berth predict MODEL INPUT` asks it.";
     case 401:
         return "Give a key: --api-key KEY, or BERTH_API_KEY.";
     case 403:
         return "Another key may be needed: --api-key KEY, or BERTH_API_KEY.";
     case 404:
         return "`berth list` shows the models there are.";
-    case 429:
     case 503:
+        if (memmem(why.at, why.len, " UNLOADED", 9) != NULL)
+            return "`berth load MODEL` loads it again.";
+        if (memmem(why.at, why.len, " FAILED", 7) != NULL)
+            return "Once that is mended, `berth load MODEL` tries again.";
+        return "Try again in a moment; `berth ps` shows what goes on.";
+    case 429:
         return "Try again in a moment; `berth ps` shows what goes on.";
     case 500:
         return "The server's log says more.";
@@ -136,7 +146,7 @@ berth_remote_tell(const struct berth_remote *r, uint16_t status, struct berth_sl
 
     berth_arena_init(&a, memory_bytes_max);
     struct berth_slice why = message(&a, text);
-    const char *step = next_step(status);
+    const char *step = next_step(status, why);
     const bool named = subject[0] == '\0' || memmem(why.at, why.len, subject, strlen(subject));
     if (why.len > 2000)
         why.len = 2000;

@@ -84,6 +84,17 @@ register_path(struct session *s, const char *path)
     return status < 300 ? BERTH_EXIT_OK : berth_remote_tell(&s->remote, status, text);
 }
 
+/* What is not there was meant as a file, or misspelt. */
+static int
+tell_unknown(const struct session *s)
+{
+    return berth_failed(s->args,
+                        "'%s' is neither a registered model nor a file here.\n%s"
+                        "A model's file will do: berth run PATH.gguf",
+                        s->model,
+                        s->local.pid > 0 ? "" : "`berth list` shows the models there are.  ");
+}
+
 /* Ask once how the model stands.  The exit status; *ret_done: it is ready. */
 static int
 look(struct session *s, bool *woken, bool *ret_done)
@@ -104,6 +115,8 @@ look(struct session *s, bool *woken, bool *ret_done)
         return rc;
     if (code == 404 && s->is_named && berth_now_ns() < s->begin_ns + REGISTER_S * BERTH_S)
         return BERTH_EXIT_OK; /* our server answers before its models are registered */
+    if (code == 404)
+        return tell_unknown(s);
     if (code != 200 || berth_json_parse(&s->remote.arena, text.at, text.len, NULL, &v, NULL) != 0)
         return berth_remote_tell(&s->remote, code, text);
     const char *status = berth_remote_text(v, "status", "");
@@ -325,6 +338,8 @@ berth_run_run(const struct berth_args *args)
     rc = get_ready(&s);
     if (rc == 0)
         rc = args->word_count > 1 || isatty(STDIN_FILENO) == 0 ? answer_once(&s) : converse(&s);
+    if (rc == 0 && interrupts > 0 && (args->word_count > 1 || isatty(STDIN_FILENO) == 0))
+        rc = BERTH_EXIT_INTERRUPTED; /* half an answer: a script must not take it for a whole */
     berth_local_stop(&s.local);
     berth_buf_fini(&s.messages);
     berth_buf_fini(&s.answer);

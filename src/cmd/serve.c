@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -164,6 +165,19 @@ is_registered_so(struct berth_registry *g, const struct berth_conf_model *m)
     return same;
 }
 
+/* What a person does about a path that is no model. */
+static int
+model_refused(const struct berth_conf_model *m, int r, struct berth_err *e)
+{
+    struct stat st;
+    const size_t len = strlen(e->msg);
+
+    if (r == -BERTH_EINVAL && stat(m->path, &st) == 0 && S_ISDIR(st.st_mode))
+        (void)snprintf(e->msg + len, sizeof e->msg - len,
+                       ".  A folder of models is given with --model-dir %s", m->path);
+    return berth_err_wrap(e, r, "model %s", m->name);
+}
+
 /* What the command line and the configuration name is wanted: a wrong one stops the start. */
 static int
 models_up(struct serving *s, struct berth_err *e)
@@ -190,14 +204,32 @@ models_up(struct serving *s, struct berth_err *e)
                 "or unregister that one first: berth rm %s",
                 m->name, m->name);
         if (r < 0)
-            return berth_err_wrap(e, r, "model %s", m->name);
+            return model_refused(m, r, e);
     }
     for (size_t i = 0; i < c->model_dirs.count; i++) {
         int r = berth_registry_watch_dir(s->registry, c->model_dirs.at[i], e);
         if (r < 0)
-            return r;
+            return berth_err_wrap(e, r, "model_dirs");
     }
     return 0;
+}
+
+/* What a person would otherwise find out late. */
+static void
+say_hints(struct serving *s)
+{
+    const struct berth_conf *c = s->conf;
+    const char *dir = c->plugins.plugin_dir;
+
+    if (berth_conf_is_set(c, "plugins.plugin_dir") && *dir != '\0' && access(dir, X_OK) != 0)
+        berth_warn("plugins.plugin_dir: %s: %m; only the backends that came along are used", dir);
+    if (s->keys.count == 0 && strncmp(c->server.host, "127.", 4) != 0 &&
+        strcmp(c->server.host, "localhost") != 0 && strcmp(c->server.host, "::1") != 0)
+        berth_warn("whoever reaches %s may use the models; --api-key-file FILE asks for keys",
+                   c->server.host);
+    if (berth_registry_counts(s->registry).registered == 0)
+        berth_info("no models yet: give one with --model NAME=PATH, put them into a --model-dir "
+                   "DIR, or fetch and register one while this runs: berth pull SOURCE --register");
 }
 
 static int
@@ -422,6 +454,7 @@ berth_cmd_serve(const struct berth_conf *conf)
     } else {
         berth_info("berth %s is up after %.1f ms", BERTH_VERSION,
                    (double)(berth_now_ns() - start_ns) / 1e6);
+        say_hints(&s);
         wait_for_stop(&s);
     }
     serve_down(&s);

@@ -4,7 +4,7 @@
 
 #include "cmd/remote.h"
 
-/* stop and rm: one call each. */
+/* load, stop and rm: one call each. */
 
 static int
 one_call(const struct berth_args *args, const char *method, const char *path, bool with_body,
@@ -30,6 +30,13 @@ berth_run_stop(const struct berth_args *args)
 {
     return one_call(args, "POST", "/v2/repository/models/{}/unload", true,
                     "is being unloaded; it stays registered.");
+}
+
+int
+berth_run_load(const struct berth_args *args)
+{
+    return one_call(args, "POST", "/v2/repository/models/{}/load", true,
+                    "is being loaded; `berth list` tells when it is ready.");
 }
 
 int

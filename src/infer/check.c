@@ -1,6 +1,7 @@
 #include "infer/check.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -271,18 +272,39 @@ check_generation(const struct berth_request *r, struct berth_err *e)
     return 0;
 }
 
+/* "chat and completion", of the tasks in a set. */
+static const char *
+task_names(uint32_t tasks, char room[96])
+{
+    static const struct {
+        uint32_t task;
+        const char *name;
+    } names[] = {
+        {BERTH_TASK_TENSOR, "tensor inference"},
+        {BERTH_TASK_COMPLETION, "text completion"},
+        {BERTH_TASK_CHAT, "chat"},
+        {BERTH_TASK_EMBEDDING, "embeddings"},
+    };
+    size_t len = 0;
+
+    room[0] = '\0';
+    for (size_t i = 0; i < BERTH_COUNT(names); i++) {
+        if ((tasks & names[i].task) != 0)
+            len +=
+                (size_t)snprintf(room + len, 96 - len, "%s%s", len > 0 ? ", " : "", names[i].name);
+    }
+    return len > 0 ? room : "nothing known here";
+}
+
 int
 berth_check_request(const struct berth_describe *d, struct berth_request *r, struct berth_err *e)
 {
-    char names[160];
+    char names[160], asked[96], does[96];
     int ret;
 
     if ((d->tasks & r->task) == 0)
-        return berth_err_set(e, BERTH_EUNSUPPORTED, "this model does not do %s",
-                             r->task == BERTH_TASK_TENSOR       ? "tensor inference"
-                             : r->task == BERTH_TASK_COMPLETION ? "text completion"
-                             : r->task == BERTH_TASK_CHAT       ? "chat"
-                                                                : "embeddings");
+        return berth_err_set(e, BERTH_EUNSUPPORTED, "this model does not do %s, but %s",
+                             task_names(r->task, asked), task_names(d->tasks, does));
     r->rows = 1;
     if (r->task == BERTH_TASK_COMPLETION || r->task == BERTH_TASK_CHAT)
         return check_generation(r, e);

@@ -16,7 +16,7 @@ import yaml
 
 import harness
 
-COMMANDS = ["serve", "run", "pull", "list", "show", "ps", "stop", "rm", "predict", "bench", "doctor",
+COMMANDS = ["serve", "run", "pull", "list", "show", "ps", "stop", "load", "rm", "predict", "bench", "doctor",
             "config", "version", "completion"]
 
 
@@ -121,6 +121,35 @@ def test_stop_unloads_and_rm_forgets(server):
     assert "brief" in ok("list", server=server)
     ok("rm", "brief", server=server)
     assert "brief" not in ok("list", server=server)
+
+
+def test_an_unloaded_model_says_how_to_load_it(server):
+    server.register("brief")
+    ok("stop", "brief", server=server)
+    harness.wait_until(lambda: server.get("/v2/models/brief/ready").status != 200, 10, "unloaded")
+    r = berth("predict", "brief", "x", server=server)
+    assert r.returncode == 1 and "berth load" in r.stderr, r.stderr
+    ok("load", "brief", server=server)
+    server.wait_model("brief")
+    ok("rm", "brief", server=server)
+
+
+def test_usual_mistakes_get_a_next_step(server):
+    for args, words in ((["run", "./nope.gguf", "hi"], ("'./nope.gguf'", "nor a file")),
+                        (["run", "digits", "hi"], ("chat", "tensor inference", "berth predict")),
+                        (["predict", "digits", "sevn.png"], ("no file sevn.png",))):
+        r = berth(*args, server=server)
+        assert r.returncode == 1 and all(w in r.stderr for w in words), (args, r.stderr)
+
+
+def test_serve_says_what_is_missing(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with harness.Server("--plugin-dir", "/nowhere", env={}) as s:
+        harness.wait_until(lambda: "no models yet" in s.log(), 10, s.log)
+        assert "/nowhere" in s.log() and "berth pull" in s.log()
+        assert "whoever reaches" not in s.log()
+    r = berth("serve", "--port", "0", "--state-dir", "none", "--model", f"x={tmp_path / 'folder'}")
+    assert r.returncode == 1 and "--model-dir" in r.stderr, r.stderr
 
 
 def test_without_a_server_it_says_how_to_start_one():
