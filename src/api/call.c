@@ -296,8 +296,13 @@ grpc_timeout_ns(const struct berth_exchange *x)
         !berth_int_parse(h->at, h->len - 1, 0, 99999999, &n))
         return 0;
     for (size_t i = 0; i < BERTH_COUNT(units); i++) {
-        if (units[i].unit == h->at[h->len - 1])
-            return n > 0 ? (uint64_t)n * units[i].ns : 1;
+        uint64_t ns;
+
+        if (units[i].unit != h->at[h->len - 1])
+            continue;
+        if (__builtin_mul_overflow((uint64_t)n, units[i].ns, &ns))
+            return 0; /* centuries */
+        return ns > 0 ? ns : 1;
     }
     return 0;
 }

@@ -25,7 +25,7 @@ static const struct berth_error_look looks[] = {
     {BERTH_ECONFIG, 500, "CONFIG_ERROR", "server_error", NULL, 0},
     {BERTH_EINTERNAL, 500, "INTERNAL_ERROR", "server_error", NULL, 0},
 };
-#define X(name, text) +1
+#define X(name, text) +1 /* NOLINT(bugprone-macro-parentheses): a sum */
 _Static_assert(BERTH_COUNT(looks) == 0 BERTH_ERRORS(X), "every code has a look");
 #undef X
 

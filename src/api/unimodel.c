@@ -238,9 +238,10 @@ prepare(struct berth_call *c, struct berth_part *part, const struct berth_json *
 static void
 put_ms(struct berth_jw *w, const char *key, uint64_t from_ns, uint64_t to_ns)
 {
+    const uint64_t us = to_ns > from_ns && from_ns > 0 ? (to_ns - from_ns) / 1000 : 0;
+
     berth_jw_key(w, key);
-    berth_jw_double(w,
-                    to_ns > from_ns && from_ns > 0 ? (double)((to_ns - from_ns) / 1000) / 1e3 : 0);
+    berth_jw_double(w, (double)us / 1e3);
 }
 
 /* Token counts are summed over all parts, times are the first part's, as UniModel merges them. */

@@ -311,6 +311,7 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
     berth_jw_array(w);
     for (size_t i = 0; i < m->version_count; i++) {
         const struct berth_model_version_info *v = &m->versions[i];
+        const uint64_t load_us = v->load_ns / 1000;
 
         berth_jw_object(w);
         put_string(w, "version", v->version);
@@ -318,7 +319,7 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
         put_string(w, "reason", v->why);
         put_uint(w, "count", v->instances);
         put_uint(w, "memory_bytes", v->memory_bytes);
-        put_real(w, "load_ms", (double)(v->load_ns / 1000) / 1e3);
+        put_real(w, "load_ms", (double)load_us / 1e3);
         put_time(w, "loaded_at", v->loaded_wall_ns);
         if (v->describe != NULL) {
             put_string(w, "platform", v->describe->platform);

@@ -149,7 +149,10 @@ convert(struct berth_arena *a, float *from, size_t n, struct berth_tensor *t, st
         if (u8 == NULL)
             break;
         for (size_t i = 0; i < n; i++)
-            u8[i] = from[i] <= 0 ? 0 : from[i] >= 255 ? 255 : (unsigned char)(from[i] + 0.5f);
+            u8[i] = from[i] >= 255 ? 255
+                    : from[i] > 0
+                        ? (unsigned char)(from[i] + 0.5f) /* NOLINT(bugprone-incorrect-roundings) */
+                        : 0;                              /* also what is no number */
         t->bytes = u8;
         t->size = n;
         return 0;

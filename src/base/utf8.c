@@ -3,18 +3,25 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Length of a character that begins so, or 0 when none does. */
+static size_t
+lead_len(unsigned char lead)
+{
+    return lead < 0x80   ? 1
+           : lead < 0xc2 ? 0
+           : lead < 0xe0 ? 2
+           : lead < 0xf0 ? 3
+           : lead < 0xf5 ? 4
+                         : 0;
+}
+
 /* Length of the character at p (end bounds it), or 0 when it is not well-formed. */
 static size_t
 char_len(const unsigned char *p, const unsigned char *end)
 {
     size_t left = (size_t)(end - p);
     unsigned char lead = p[0];
-    size_t n = lead < 0x80   ? 1
-               : lead < 0xc2 ? 0
-               : lead < 0xe0 ? 2
-               : lead < 0xf0 ? 3
-               : lead < 0xf5 ? 4
-                             : 0;
+    size_t n = lead_len(lead);
 
     if (n == 0 || n > left)
         return 0;

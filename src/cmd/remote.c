@@ -199,7 +199,7 @@ berth_remote_call(struct berth_remote *r, const char *method, const char *path, 
 {
     struct berth_slice text;
     struct berth_err e;
-    uint16_t status;
+    uint16_t status = 0;
     const int rc = berth_remote_try(r, method, path, name, body, &status, &text);
 
     if (rc != 0)

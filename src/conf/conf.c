@@ -49,7 +49,7 @@ berth_conf_env_name(const struct berth_conf_row *row, char room[BERTH_CONF_ENV_M
 
     berth_assert(n > 0 && n < BERTH_CONF_ENV_MAX);
     for (char *at = room; *at != '\0'; at++)
-        *at = *at == '.' ? '_' : (char)toupper((unsigned char)*at);
+        *at = (char)(*at == '.' ? '_' : toupper((unsigned char)*at));
 }
 
 void

@@ -309,6 +309,20 @@ any(struct berth_request *r, void *arg)
     return true;
 }
 
+/* Take no more, and let the instances end.  Returns those that wait: to be dropped without the
+ * lock. */
+static struct berth_request *
+close_locked(struct berth_model *m)
+{
+    struct berth_request *waiting = berth_batcher_sweep(&m->batcher, any, NULL);
+
+    m->accepting = false;
+    m->stopping = true;
+    berth_model_count_queue_locked(m);
+    (void)pthread_cond_broadcast(&m->work);
+    return waiting;
+}
+
 static void
 drop_all(struct berth_request *first, int result, const char *msg)
 {
@@ -325,11 +339,7 @@ berth_model_fail(struct berth_model *m, const char *why)
     bool moved = berth_model_move(&m->state, BERTH_MODEL_FAILED) == 0;
     if (moved)
         (void)snprintf(m->why, sizeof m->why, "%s", why);
-    m->accepting = false;
-    m->stopping = true;
-    struct berth_request *waiting = berth_batcher_sweep(&m->batcher, any, NULL);
-    berth_model_count_queue_locked(m);
-    (void)pthread_cond_broadcast(&m->work);
+    struct berth_request *waiting = close_locked(m);
     (void)pthread_mutex_unlock(&m->mu);
     drop_all(waiting, -BERTH_ENOTREADY, "the model failed");
     if (moved && m->failed != NULL)
@@ -381,11 +391,7 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
     while (draining && atomic_load(&m->refs) > 1 + atomic_load(&m->kept) && berth_now_ns() < end &&
            !atomic_load(cut))
         tick_locked(m);
-    m->accepting = false;
-    m->stopping = true;
-    struct berth_request *waiting = berth_batcher_sweep(&m->batcher, any, NULL);
-    berth_model_count_queue_locked(m);
-    (void)pthread_cond_broadcast(&m->work);
+    struct berth_request *waiting = close_locked(m);
     (void)pthread_mutex_unlock(&m->mu);
     drop_all(waiting, -BERTH_ENOTREADY, "the model was unloaded");
 

@@ -103,7 +103,7 @@ put_value(struct berth_buf *b, const char *value)
         if (value[i] == '\n')
             berth_buf_puts(b, "\\n");
         else
-            berth_buf_putc(b, valid || (unsigned char)value[i] < 0x80 ? value[i] : '?');
+            berth_buf_putc(b, (char)(valid || (unsigned char)value[i] < 0x80 ? value[i] : '?'));
     }
 }
 

@@ -242,7 +242,7 @@ berth_base64_put(struct berth_buf *b, const void *bytes, size_t len)
         const uint32_t bits = (uint32_t)in[0] << 16 | (len == 2 ? (uint32_t)in[1] << 8 : 0);
         out[0] = letters[bits >> 18];
         out[1] = letters[bits >> 12 & 63];
-        out[2] = len == 2 ? letters[bits >> 6 & 63] : '=';
+        out[2] = (char)(len == 2 ? letters[bits >> 6 & 63] : '=');
         out[3] = '=';
     }
 }
