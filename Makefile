@@ -32,7 +32,7 @@ format: ## clang-format in place
 	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
 
 bench: all ## measure against the bare engines; a table at the end
-	@tools/setup models test
+	@tools/setup models bench
 	@bench/run
 
 install: all ## to PREFIX (/usr/local), DESTDIR respected
