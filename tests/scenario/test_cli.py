@@ -141,6 +141,7 @@ def test_usual_mistakes_get_a_next_step(server):
                         (["predict", "digits", "sevn.png"], ("no file sevn.png",))):
         r = berth(*args, server=server)
         assert r.returncode == 1 and all(w in r.stderr for w in words), (args, r.stderr)
+    assert "sent as text" not in berth("predict", "digits", "@sevn.png", server=server).stderr
 
 
 def test_a_taken_port_is_named(server):
