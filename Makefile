@@ -29,6 +29,7 @@ tidy: ## clang-tidy over our own sources
 	@tools/tidy
 
 format: ## clang-format in place
+	@tools/setup test
 	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
 
 bench: all ## measure against the bare engines; a table at the end

@@ -24,6 +24,7 @@ struct report {
     const struct berth_args *args;
     struct berth_buf out;
     size_t problems;
+    bool port_taken;
 };
 
 __attribute__((format(printf, 3, 4))) static void
@@ -153,12 +154,14 @@ port_look(struct report *r, const char *what, const char *host, int64_t port)
     if (fd >= 0)
         (void)close(fd);
     freeaddrinfo(found);
-    if (free_)
+    if (free_) {
         say(r, what, "%s:%s is free", host, text);
-    else if (why == EADDRINUSE) /* perhaps by the server that should run */
+    } else if (why == EADDRINUSE) { /* perhaps by the server that should run */
+        r->port_taken = true;
         say(r, what, "%s:%s is in use: by a running server, or choose another port", host, text);
-    else
+    } else {
         problem(r, what, "%s:%s cannot be used: %s", host, text, strerrordesc_np(why));
+    }
 }
 
 static void
@@ -261,7 +264,10 @@ berth_run_doctor(const struct berth_args *args)
     }
     backends_look(&r, &place);
     berth_conf_free(conf);
-    if (r.problems == 0)
+    if (r.problems == 0 && r.port_taken)
+        berth_buf_puts(&r.out, "Nothing is wrong, if the port in use is that of a server of yours: "
+                               "see `berth list`.\nElse choose another with --port.\n");
+    else if (r.problems == 0)
         berth_buf_puts(&r.out, "Nothing is wrong: `berth serve --model NAME=PATH` should work.\n");
     else
         berth_buf_printf(&r.out, "%zu problem%s: the lines marked with !\n", r.problems,

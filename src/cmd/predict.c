@@ -99,10 +99,11 @@ berth_run_predict(const struct berth_args *args)
     berth_buf_init(&body, &r.arena);
     berth_buf_init(&out, NULL);
     rc = body_put(args, &r.arena, &body);
-    if (rc == 0)
+    if (rc == 0) {
         rc = berth_remote_call(&r, "POST", "/v1/models/{}:predict", args->words[0], &body, &answer);
-    if (rc == BERTH_EXIT_FAILED && body.len > 0)
-        say_no_file(args->words[1]);
+        if (rc != 0)
+            say_no_file(args->words[1]);
+    }
     if (rc == 0) {
         if (berth_arg(args, "json") != NULL) {
             berth_json_put(&out, answer);

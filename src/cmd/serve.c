@@ -331,15 +331,15 @@ server_up(struct serving *s, struct berth_err *e)
         return r;
     berth_gauges_add(&s->gauges, s->metrics, s->server);
     if ((r = listen_on(s, c->port, BERTH_API_LISTENER_ALL, "every API", e)) < 0)
-        return r;
+        return berth_err_wrap(e, r, "server.port");
     if ((asked || berth_conf_is_set(s->conf, "server.grpc_port")) &&
         (r = listen_on(s, c->grpc_port, BERTH_API_LISTENER_ALL, "every API", e)) < 0)
-        return r;
+        return berth_err_wrap(e, r, "server.grpc_port");
     const struct berth_conf_monitoring *m = &s->conf->monitoring;
     if (m->prometheus_enabled &&
         (asked || berth_conf_is_set(s->conf, "monitoring.prometheus_port")))
         r = listen_on(s, m->prometheus_port, BERTH_API_LISTENER_METRICS, "metrics", e);
-    return r;
+    return r < 0 ? berth_err_wrap(e, r, "monitoring.prometheus_port") : 0;
 }
 
 static int

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import threading
 import time
@@ -140,6 +141,14 @@ def test_usual_mistakes_get_a_next_step(server):
                         (["predict", "digits", "sevn.png"], ("no file sevn.png",))):
         r = berth(*args, server=server)
         assert r.returncode == 1 and all(w in r.stderr for w in words), (args, r.stderr)
+    assert "sent as text" not in berth("predict", "digits", "@sevn.png", server=server).stderr
+
+
+def test_a_taken_port_is_named(server):
+    r = berth("serve", "--port", server.port, "--state-dir", "none")
+    assert r.returncode == 1 and f"server.port: port {server.port} is taken" in r.stderr, r.stderr
+    r = berth("doctor", "--port", server.port)
+    assert r.returncode == 0 and "is in use" in r.stdout and "--port" in r.stdout, r.stdout
 
 
 def test_serve_says_what_is_missing(tmp_path):
@@ -192,6 +201,21 @@ def test_run_with_a_prompt_uses_the_running_server(models_server):
     out = ok("run", "smollm2", "What is the capital of France? Answer in one word.",
              server=models_server)
     assert "Paris" in out
+
+
+def test_run_that_is_interrupted_is_no_success(server):
+    server.register("slow", config={"token_ms": 100})
+    environment = {**os.environ, "BERTH_HOST": f"127.0.0.1:{server.port}"}
+    p = subprocess.Popen([str(harness.BERTH), "run", "slow", "word " * 500], env=environment,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert p.stdout.read(4) == b"word"
+        p.send_signal(signal.SIGINT)
+        assert p.wait(20 * harness.SLOW) == 130
+    finally:
+        p.kill()
+        p.communicate()
+        server.delete("/v1/models/slow")
 
 
 def test_run_on_a_terminal_is_a_conversation(models_server):

@@ -80,6 +80,7 @@ need_apt() {
             die "run this, then try again:  sudo apt-get install --no-install-recommends ${missing[*]}"
         sudo=(sudo -n)
     fi
+    say "apt: fetching and installing, up to 180 MB; a minute or two"
     local started=$SECONDS log
     log="$(mktemp)"
     if ! { "${sudo[@]}" apt-get update -qq &&
