@@ -86,6 +86,11 @@ berth_remote_url(struct berth_remote *r, const char *path, const char *name)
 int
 berth_remote_absent(const struct berth_remote *r, const char *why)
 {
+    const char *rest = strstr(why, ": ");
+
+    /* The address is in r->base already. */
+    if (rest != NULL && memmem(r->base, strlen(r->base), why, (size_t)(rest - why)) != NULL)
+        why = rest + 2;
     return berth_failed(r->args,
                         "no server answers at %s (%s).\nStart one with `berth serve`, or name "
                         "another with --server URL.",
