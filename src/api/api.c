@@ -205,20 +205,40 @@ answer_preflight(struct berth_call *c)
     berth_call_reply(c, 204, NULL, "", 0);
 }
 
+/* A client whose base URL lacks /v1 asks for /chat/completions: what it should have asked for, to
+ * be told in the shape that it reads; or an empty text. */
+static void
+guess_path(struct berth_call *c, char room[128])
+{
+    const struct berth_slice path = c->x->path;
+    const int n = snprintf(room, 128, "/v1%.*s", (int)(path.len < 100 ? path.len : 100), path.at);
+    const struct berth_route *r =
+        berth_route_find(c->x->method, (struct berth_slice){room, (size_t)n}).route;
+
+    if (r == NULL)
+        room[0] = '\0';
+    else
+        c->dialect = r->dialect;
+}
+
 /* Nothing fits: 404, or 405 with the methods that would. */
 static void
 answer_no_route(struct berth_call *c, const struct berth_route_match *m)
 {
     struct berth_exchange *x = c->x;
-    char text[256];
+    char text[300], guess[128];
 
     if (m->path_known) {
         c->allow = berth_arena_printf(&x->arena, "%s", m->allow);
         (void)snprintf(text, sizeof text, "%.*s is not offered here; use %s", (int)x->method.len,
                        x->method.at, m->allow);
     } else {
-        (void)snprintf(text, sizeof text, "there is nothing at %.*s; see /openapi.json",
-                       (int)(x->path.len < 100 ? x->path.len : 100), x->path.at);
+        guess_path(c, guess);
+        (void)snprintf(text, sizeof text, "there is nothing at %.*s; %s%s",
+                       (int)(x->path.len < 100 ? x->path.len : 100), x->path.at,
+                       guess[0] != '\0' ? "a client's base URL ends in /v1, so that it asks for "
+                                        : "see /openapi.json",
+                       guess);
     }
     const struct berth_fault f = berth_fault_of_status(m->path_known ? 405 : 404, text);
     berth_call_fault(c, &f);

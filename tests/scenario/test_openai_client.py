@@ -34,6 +34,14 @@ def slow_words(make_server):
     return server
 
 
+def test_a_base_url_without_v1_is_told(models_server):
+    with openai.OpenAI(base_url=models_server.url, api_key="unused", max_retries=0) as c:
+        with pytest.raises(openai.NotFoundError, match="/v1/chat/completions"):
+            c.chat.completions.create(model="smollm2", messages=CHAT)
+    r = models_server.post("/v1/chat/completion", {})
+    assert r.status == 404 and "/openapi.json" in r.text
+
+
 # ---- chat ----
 
 def test_chat_answers_and_counts(client):
