@@ -38,6 +38,8 @@ static const struct berth_option bench_options[] = {
     {"concurrency", "N", "connections, each with one request at a time (1)"},
     {"rate", "N", "requests a second whatever the answers (open loop)"},
     {"duration", "S", "seconds to measure (5)"},
+    {"requests", "N", "measure N requests instead of a time"},
+    {"warmup", "S", "seconds of load before that, not counted (1)"},
     {"input", "INPUT", "what to send, as for predict"},
     {"chat", "PROMPT", "measure a chat: tokens/s, time to first token"},
     {"max-tokens", "N", "longest answer of a chat (64)"},

@@ -179,6 +179,61 @@ def test_bench_prints_percentiles_as_json(server):
     assert "p99" in out
 
 
+def test_bench_counts_so_many_requests(server):
+    for mode in ((), ("--rate", "500")):
+        r = json.loads(ok("bench", "echo", "--requests", "100", "--warmup", "0.2", "--json", *mode,
+                          server=server))
+        assert r["requests"] == r["ok"] == 100 and r["failed"] == 0, r
+        assert r["errors"] == {"connect": 0, "timeout": 0, "broken": 0, "unsent": 0, "status": {}}, r
+    r = berth("bench", "echo", "--requests", "9", "--duration", "1", server=server)
+    assert r.returncode == 2 and "not both" in r.stderr, r
+
+
+def test_bench_of_a_chat_goes_on_after_errors():
+    class Chats(http.server.BaseHTTPRequestHandler):
+        """A server that refuses every other chat after the first, with a streamed answer else."""
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.answer(200, b'{"name":"m","model_type":"LLM"}')
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.server.asked += 1
+            if self.server.asked % 2 == 0:
+                self.answer(503, b'{"error":{"message":"busy"}}')
+                return
+            pieces = "".join('data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % x for x in "abc")
+            usage = '{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":3}}'
+            self.answer(200, f"{pieces}data: {usage}\n\ndata: [DONE]\n\n".encode())
+
+        def answer(self, status, body):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Chats)
+    s.asked = 0
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    try:
+        args = ("bench", "m", "--server", f"http://127.0.0.1:{s.server_port}", "--requests", "10",
+                "--warmup", "0")
+        r = json.loads(ok(*args, "--json"))
+        s.asked = 0
+        text = berth(*args)
+    finally:
+        s.shutdown()
+        s.server_close()
+    assert (r["ok"], r["failed"]) == (5, 5) and r["errors"]["status"] == {"503": 5}, r
+    assert r["completion_tokens"] == 15 and r["inter_token_ms"]["p95"] >= 0, r
+    assert "status 503: 5" in text.stdout and "inter-token" in text.stdout, text
+    assert text.stderr == "", text.stderr
+
+
 def test_bench_of_nothing_fails(server):
     r = berth("bench", "nope", "--duration", "1", server=server)
     assert r.returncode != 0 and "nope" in r.stderr
