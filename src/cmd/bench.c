@@ -22,7 +22,8 @@ struct bench {
     struct berth_remote remote;
     const char *model;
     long long concurrency, max_tokens;
-    double rate, seconds;
+    long long requests; /* 0: for so many seconds */
+    double rate, seconds, warmup_s;
     const char *path; /* of the request; {} is the model */
     struct berth_buf body;
 };
@@ -133,7 +134,8 @@ put_hist(struct berth_jw *w, const char *key, const struct berth_hist *h)
 struct outcome {
     const char *workload;
     uint64_t ok, failed, elapsed_ns, cpu_ns, completion_tokens;
-    const struct berth_hist *latency, *first; /* first: NULL but for chat */
+    const struct berth_errors *errors;
+    const struct berth_hist *latency, *first, *between; /* the last two: NULL but for chat */
 };
 
 static void
@@ -160,10 +162,13 @@ put_json(const struct bench *b, const struct outcome *o, struct berth_buf *out)
     berth_jw_uint(&w, o->ok);
     berth_jw_key(&w, "failed");
     berth_jw_uint(&w, o->failed);
+    berth_jw_key(&w, "errors");
+    berth_errors_put_json(o->errors, &w);
     put_number(&w, "requests_per_s", seconds > 0 ? (double)o->ok / seconds : 0);
     put_hist(&w, "latency_ms", o->latency);
     if (o->first != NULL) {
         put_hist(&w, "first_token_ms", o->first);
+        put_hist(&w, "inter_token_ms", o->between);
         berth_jw_key(&w, "completion_tokens");
         berth_jw_uint(&w, o->completion_tokens);
         put_number(&w, "tokens_per_s", (double)o->completion_tokens / seconds);
@@ -185,31 +190,43 @@ put_line(struct berth_buf *out, const char *what, const struct berth_hist *h)
                      ms(berth_hist_at(h, 0.99)), ms(berth_hist_at(h, 0.999)), ms(h->max_ns));
 }
 
+static void
+put_text(const struct bench *b, const struct outcome *o, struct berth_buf *out)
+{
+    const double seconds = (double)o->elapsed_ns / 1e9;
+
+    berth_buf_printf(out, "%s, %s, %s loop, %lld at once\n", b->model, o->workload,
+                     b->rate > 0 ? "open" : "closed", b->concurrency);
+    berth_buf_printf(out, "%-12s %llu ok, %llu failed in %.2f s: %.1f/s\n", "requests",
+                     (unsigned long long)o->ok, (unsigned long long)o->failed, seconds,
+                     (double)o->ok / seconds);
+    if (o->failed > 0) {
+        berth_buf_printf(out, "%-12s ", "errors");
+        berth_errors_put_text(o->errors, out);
+        berth_buf_putc(out, '\n');
+    }
+    put_line(out, "latency", o->latency);
+    if (o->first != NULL) {
+        put_line(out, "first token", o->first);
+        put_line(out, "inter-token", o->between);
+        berth_buf_printf(out, "%-12s %llu: %.1f/s\n", "tokens",
+                         (unsigned long long)o->completion_tokens,
+                         (double)o->completion_tokens / seconds);
+    } else if ((double)o->cpu_ns > 0.9 * (double)o->elapsed_ns) {
+        berth_buf_puts(out, "This client was busy all the time: the server may be faster.\n");
+    }
+}
+
 static int
 report(const struct bench *b, const struct outcome *o)
 {
-    const double seconds = (double)o->elapsed_ns / 1e9;
     struct berth_buf out;
 
     berth_buf_init(&out, NULL);
-    if (berth_arg(b->args, "json") != NULL) {
+    if (berth_arg(b->args, "json") != NULL)
         put_json(b, o, &out);
-    } else {
-        berth_buf_printf(&out, "%s, %s, %s loop, %lld at once\n", b->model, o->workload,
-                         b->rate > 0 ? "open" : "closed", b->concurrency);
-        berth_buf_printf(&out, "%-12s %llu ok, %llu failed in %.2f s: %.1f/s\n", "requests",
-                         (unsigned long long)o->ok, (unsigned long long)o->failed, seconds,
-                         (double)o->ok / seconds);
-        put_line(&out, "latency", o->latency);
-        if (o->first != NULL) {
-            put_line(&out, "first token", o->first);
-            berth_buf_printf(&out, "%-12s %llu: %.1f/s\n", "tokens",
-                             (unsigned long long)o->completion_tokens,
-                             (double)o->completion_tokens / seconds);
-        } else if ((double)o->cpu_ns > 0.9 * (double)o->elapsed_ns) {
-            berth_buf_puts(&out, "This client was busy all the time: the server may be faster.\n");
-        }
-    }
+    else
+        put_text(b, o, &out);
     const int rc = berth_print(b->args, &out);
     return o->ok > 0 ? rc : BERTH_EXIT_FAILED;
 }
@@ -227,7 +244,9 @@ bench_chat(struct bench *b, const char *prompt)
         .max_tokens = b->max_tokens,
         .threads = (uint32_t)b->concurrency,
         .rate = b->rate,
+        .warmup_ns = (uint64_t)(b->warmup_s * 1e9),
         .duration_ns = (uint64_t)(b->seconds * 1e9),
+        .requests = (uint64_t)b->requests,
     };
 
     if (b->concurrency > CHATS_MAX)
@@ -235,8 +254,15 @@ bench_chat(struct bench *b, const char *prompt)
     const int rc = berth_chat_load_run(&load, &r);
     if (rc != 0)
         return rc;
-    const struct outcome o = {"chat",   r.ok,    r.failed, r.elapsed_ns, 0, r.completion_tokens,
-                              &r.total, &r.first};
+    const struct outcome o = {.workload = "chat",
+                              .ok = r.ok,
+                              .failed = r.failed,
+                              .elapsed_ns = r.elapsed_ns,
+                              .completion_tokens = r.completion_tokens,
+                              .errors = &r.errors,
+                              .latency = &r.total,
+                              .first = &r.first,
+                              .between = &r.between};
     return report(b, &o);
 }
 
@@ -270,7 +296,9 @@ bench_predict(struct bench *b)
     static struct berth_load_result r; /* too large for a stack; one bench a process */
     struct berth_load load = {.connections = (uint32_t)b->concurrency,
                               .rate = b->rate,
-                              .duration_ns = (uint64_t)(b->seconds * 1e9)};
+                              .warmup_ns = (uint64_t)(b->warmup_s * 1e9),
+                              .duration_ns = (uint64_t)(b->seconds * 1e9),
+                              .requests = (uint64_t)b->requests};
     struct berth_buf head;
     struct berth_err e;
     int rc = workload(b);
@@ -294,11 +322,13 @@ bench_predict(struct bench *b)
     load.request = (struct berth_slice){head.at, head.len};
     if (berth_load_run(&load, &r, &e) != 0)
         return berth_failed(b->args, "%s", e.msg);
-    if (r.failed > 0 && r.status > 0)
-        (void)berth_failed(b->args, "%llu requests failed, the last with status %u",
-                           (unsigned long long)r.failed, r.status);
-    const struct outcome o = {"predict", r.ok, r.failed,   r.elapsed_ns,
-                              r.cpu_ns,  0,    &r.latency, NULL};
+    const struct outcome o = {.workload = "predict",
+                              .ok = r.ok,
+                              .failed = r.failed,
+                              .elapsed_ns = r.elapsed_ns,
+                              .cpu_ns = r.cpu_ns,
+                              .errors = &r.errors,
+                              .latency = &r.latency};
     return report(b, &o);
 }
 
@@ -306,14 +336,20 @@ int
 berth_run_bench(const struct berth_args *args)
 {
     struct bench b = {
-        .args = args, .model = args->words[0], .concurrency = 0, .max_tokens = 64, .seconds = 5};
+        .args = args, .model = args->words[0], .max_tokens = 64, .seconds = 5, .warmup_s = 1};
     const struct berth_json *model = NULL;
 
     if (!berth_arg_int(args, "concurrency", 1, CONCURRENCY_MAX, &b.concurrency) ||
         !berth_arg_int(args, "max-tokens", 1, 1000000, &b.max_tokens) ||
         !berth_arg_real(args, "rate", 0.001, 1e7, &b.rate) ||
-        !berth_arg_real(args, "duration", 0.1, 86400, &b.seconds))
+        !berth_arg_int(args, "requests", 1, 1000000000, &b.requests) ||
+        !berth_arg_real(args, "duration", 0.1, 86400, &b.seconds) ||
+        !berth_arg_real(args, "warmup", 0, 3600, &b.warmup_s))
         return BERTH_EXIT_USAGE;
+    if (b.requests > 0 && berth_arg(args, "duration") != NULL)
+        return berth_usage(args, "--requests or --duration, not both");
+    if (b.requests > 0)
+        b.seconds = 0; /* until they are done */
     if (b.concurrency == 0)
         b.concurrency = b.rate > 0 ? OPEN_CONNECTIONS : 1;
     int rc = berth_remote_init(&b.remote, args);

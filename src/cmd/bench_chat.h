@@ -14,17 +14,22 @@ struct berth_chat_load {
     const char *model, *prompt;
     long long max_tokens;
     uint32_t threads;
-    double rate; /* 0: closed loop */
-    uint64_t duration_ns;
+    double rate;          /* 0: closed loop */
+    uint64_t warmup_ns;   /* chats due earlier are not counted */
+    uint64_t duration_ns; /* after the warm-up; 0: until so many chats */
+    uint64_t requests;    /* to count; 0: until the time is over */
 };
 
 struct berth_chat_load_result {
-    struct berth_hist first, total; /* to the first text; to the end */
+    struct berth_hist first, total; /* to the first text; to the end; of whole answers */
+    struct berth_hist between;      /* from a piece of text to the next, of every answer */
+    struct berth_errors errors;
     uint64_t ok, failed, prompt_tokens, completion_tokens;
-    uint64_t elapsed_ns;
+    uint64_t elapsed_ns; /* without the warm-up */
 };
 
-/* The exit status; what went wrong is told. */
+/* One short chat first, whose error is told and ends it; then a chat that fails is counted, and its
+ * thread goes on.  The exit status. */
 int berth_chat_load_run(const struct berth_chat_load *load, struct berth_chat_load_result *ret);
 
 #endif

@@ -1,25 +1,30 @@
+#include <assert.h>
 #include <string.h>
 
 #include "cmd/bench_load.h"
 
-/* Below 64 a bucket a number; then 64 buckets for every power of two. */
+/* Below STEPS a bucket a number; then STEPS buckets for every power of two. */
+enum { STEPS = BERTH_HIST_STEPS, STEPS_POWER = 7 };
+static_assert(1 << STEPS_POWER == STEPS && BERTH_HIST_BUCKETS == (64 - STEPS_POWER + 1) * STEPS,
+              "a bucket for every number");
+
 static size_t
 bucket(uint64_t ns)
 {
-    if (ns < 64)
+    if (ns < STEPS)
         return (size_t)ns;
     const unsigned power = 63u - (unsigned)__builtin_clzll(ns);
-    return (size_t)(power - 5) * 64 + (ns >> (power - 6) & 63);
+    return (size_t)(power - STEPS_POWER + 1) * STEPS + (ns >> (power - STEPS_POWER) & (STEPS - 1));
 }
 
 /* The largest number in a bucket. */
 static uint64_t
 top(size_t index)
 {
-    if (index < 64)
+    if (index < STEPS)
         return index;
-    const unsigned power = (unsigned)(index / 64) + 5;
-    return (((uint64_t)64 + index % 64 + 1) << (power - 6)) - 1;
+    const unsigned power = (unsigned)(index / STEPS) + STEPS_POWER - 1;
+    return ((STEPS + (uint64_t)index % STEPS + 1) << (power - STEPS_POWER)) - 1;
 }
 
 void

@@ -6,7 +6,6 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -14,52 +13,74 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cmd/bench_answer.h"
 
-enum { HEAD_BYTES_MAX = 16 << 10, READ_BYTES = 64 << 10, EVENTS = 128, GRACE_S = 10 };
+enum {
+    READ_BYTES = 64 << 10,
+    EVENTS = 128,
+    GRACE_S = 10,          /* after the end, for the last answers */
+    TIMEOUT_S = 60,        /* for an answer, unless told */
+    WAKE_MS = 100,         /* how often timeouts are looked for, at least */
+    REFUSED_PAUSE_MS = 10, /* after a connection was refused, so that a dead server costs little */
+    REFUSED_MAX = 1000,    /* in a row: then it is over */
+};
 
 /* A connection with at most one request under way. */
 struct conn {
-    int fd;
-    bool busy;
-    uint64_t due_ns; /* when the request should have been sent; closed loop: when it was */
-    size_t sent;     /* bytes of it */
-    size_t head_len; /* bytes of the answer's head so far; SIZE_MAX once it is complete */
-    uint64_t body_left;
-    uint16_t status;
-    char head[HEAD_BYTES_MAX];
+    int fd; /* -1: none now */
+    bool busy, connecting;
+    uint64_t due_ns;   /* when the request should have been sent; closed loop: when it was */
+    uint64_t begin_ns; /* when it was begun */
+    size_t sent;       /* bytes of it */
+    struct berth_answer answer;
 };
 
 struct run {
     const struct berth_load *load;
     struct berth_load_result *result;
-    struct addrinfo *place;
+    struct addrinfo *places, *place; /* all addresses; the one that answers */
     struct conn *conns;
     struct conn **idle; /* a stack */
     size_t idle_count, busy_count;
     int epoll, timer;
-    uint64_t begin_ns, end_ns;
-    uint64_t issued; /* requests sent or taken to be sent: in open loop the next one's number */
-    uint32_t broken; /* connections that could not be opened again */
+    uint64_t begin_ns, measure_ns, end_ns; /* end: UINT64_MAX until the last request is sent */
+    uint64_t issued;  /* requests sent or taken to be sent: in open loop the next one's number */
+    uint64_t counted; /* of them, those after the warm-up */
+    uint64_t timeout_ns, grace_ns, refused_ns; /* refused: when it last happened */
+    uint32_t refused_in_a_row;
     char room[READ_BYTES];
 };
 
 /* ---- connections ---- */
 
+static void
+conn_drop(struct conn *c)
+{
+    if (c->fd >= 0)
+        (void)close(c->fd);
+    c->fd = -1;
+    c->connecting = false;
+}
+
+/* At the start a connection is waited for; later that would hold up the others. */
 static bool
-conn_open(struct run *r, struct conn *c)
+conn_open(struct run *r, struct conn *c, bool wait)
 {
     const int one = 1;
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
+    struct epoll_event ev = {.events = wait ? EPOLLIN : EPOLLIN | EPOLLOUT, .data.ptr = c};
 
-    c->fd = socket(r->place->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    c->fd = socket(r->place->ai_family, SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
     if (c->fd < 0)
         return false;
     (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(c->fd, r->place->ai_addr, r->place->ai_addrlen) == 0 &&
+    const int rc = connect(c->fd, r->place->ai_addr, r->place->ai_addrlen);
+    c->connecting = rc != 0;
+    if ((rc == 0 || (!wait && errno == EINPROGRESS)) &&
         epoll_ctl(r->epoll, EPOLL_CTL_ADD, c->fd, &ev) == 0)
         return true;
-    (void)close(c->fd);
-    c->fd = -1;
+    const int why = errno;
+    conn_drop(c);
+    errno = why;
     return false;
 }
 
@@ -71,32 +92,51 @@ watch(struct run *r, struct conn *c, uint32_t events)
     (void)epoll_ctl(r->epoll, EPOLL_CTL_MOD, c->fd, &ev);
 }
 
-/* The request is over, well or badly: count it. */
-static void
-finish(struct run *r, struct conn *c, bool answered)
+static bool
+counts(const struct run *r, uint64_t due_ns)
 {
-    const bool ok = answered && c->status >= 200 && c->status < 300;
+    return due_ns >= r->measure_ns;
+}
 
-    berth_hist_add(&r->result->latency, berth_now_ns() - c->due_ns);
-    if (ok) {
-        r->result->ok++;
-    } else {
-        r->result->failed++;
-        r->result->status = answered ? c->status : 0;
-    }
+static void
+release(struct run *r, struct conn *c)
+{
     c->busy = false;
     r->busy_count--;
     r->idle[r->idle_count++] = c;
 }
 
-/* The peer broke the connection: what was under way failed; open it anew. */
 static void
-lost(struct run *r, struct conn *c)
+answered(struct run *r, struct conn *c)
 {
-    (void)close(c->fd);
-    c->fd = -1;
-    if (c->busy)
-        finish(r, c, false);
+    const uint16_t status = c->answer.status;
+
+    r->refused_in_a_row = 0;
+    if (counts(r, c->due_ns) && status >= 200 && status < 300) {
+        berth_hist_add(&r->result->latency, berth_now_ns() - c->due_ns);
+        r->result->ok++;
+    } else if (counts(r, c->due_ns)) {
+        berth_errors_add_status(&r->result->errors, status);
+    }
+    if (c->answer.closes)
+        conn_drop(c);
+    release(r, c);
+}
+
+/* The connection is of no use any more: what was under way failed. */
+static void
+lost(struct run *r, struct conn *c, enum berth_bench_error why)
+{
+    conn_drop(c);
+    if (!c->busy)
+        return;
+    if (why == BERTH_BENCH_CONNECT) {
+        r->refused_ns = berth_now_ns();
+        r->refused_in_a_row++;
+    }
+    if (counts(r, c->due_ns))
+        r->result->errors.kinds[why]++;
+    release(r, c);
 }
 
 /* ---- sending ---- */
@@ -116,7 +156,7 @@ push(struct run *r, struct conn *c)
             return;
         }
         if (n < 0) {
-            lost(r, c);
+            lost(r, c, BERTH_BENCH_BROKEN);
             return;
         }
         c->sent += (size_t)n;
@@ -129,17 +169,17 @@ start(struct run *r, uint64_t due_ns)
     struct conn *c = r->idle[--r->idle_count];
 
     r->issued++;
+    r->counted += counts(r, due_ns);
     r->busy_count++;
     c->busy = true;
     c->due_ns = due_ns;
-    c->sent = c->head_len = 0;
-    c->body_left = 0;
-    if (c->fd < 0 && !conn_open(r, c)) {
-        r->broken++;
-        finish(r, c, false);
-        return;
-    }
-    push(r, c);
+    c->begin_ns = berth_now_ns();
+    c->sent = 0;
+    berth_answer_init(&c->answer);
+    if (c->fd < 0 && !conn_open(r, c, false))
+        lost(r, c, BERTH_BENCH_CONNECT);
+    else if (!c->connecting)
+        push(r, c);
 }
 
 static uint64_t
@@ -148,21 +188,36 @@ due(const struct run *r, uint64_t number)
     return r->begin_ns + (uint64_t)((double)number * 1e9 / r->load->rate);
 }
 
+static bool
+has_more(const struct run *r)
+{
+    return r->load->requests == 0 || r->counted < r->load->requests;
+}
+
+static bool
+is_pausing(const struct run *r, uint64_t now)
+{
+    return r->refused_in_a_row > 0 && now - r->refused_ns < REFUSED_PAUSE_MS * BERTH_MS;
+}
+
 /* Send what can be sent now; in open loop set the alarm for the next one. */
 static void
 feed(struct run *r)
 {
     uint64_t now = berth_now_ns();
 
-    /* A server that refuses every connection must not make this spin. */
-    while (r->load->rate <= 0 && r->idle_count > 0 && now < r->end_ns &&
-           r->broken < 4 * r->load->connections) {
+    while (r->load->rate <= 0 && r->idle_count > 0 && now < r->end_ns && has_more(r) &&
+           !is_pausing(r, now)) {
         start(r, now);
         now = berth_now_ns();
     }
+    if ((!has_more(r) || (r->load->rate <= 0 && r->refused_in_a_row >= REFUSED_MAX)) &&
+        now < r->end_ns)
+        r->end_ns = now;
     if (r->load->rate <= 0)
         return;
-    while (r->idle_count > 0 && due(r, r->issued) <= now && due(r, r->issued) < r->end_ns)
+    while (r->idle_count > 0 && due(r, r->issued) <= now && due(r, r->issued) < r->end_ns &&
+           has_more(r))
         start(r, due(r, r->issued));
     uint64_t next = due(r, r->issued);
     if (next <= now || next > r->end_ns)
@@ -173,53 +228,6 @@ feed(struct run *r)
 
 /* ---- receiving ---- */
 
-/* Status and length out of a complete head; false when it has no length. */
-static bool
-head_read(struct conn *c)
-{
-    const char *at = memmem(c->head, c->head_len, "\r\n", 2);
-
-    c->status = c->head_len > 12 ? (uint16_t)strtoul(c->head + 9, NULL, 10) : 0;
-    while (at != NULL && strncmp(at, "\r\n\r\n", 4) != 0) {
-        at += 2;
-        if (strncasecmp(at, "content-length:", 15) == 0) {
-            c->body_left = strtoull(at + 15, NULL, 10);
-            return true;
-        }
-        at = strstr(at, "\r\n");
-    }
-    return c->status == 204;
-}
-
-/* Take len bytes of the answer; false when they make no sense. */
-static bool
-take(struct run *r, struct conn *c, const char *bytes, size_t len)
-{
-    if (c->head_len != SIZE_MAX) {
-        const size_t old = c->head_len;
-        const size_t n = len < HEAD_BYTES_MAX - 1 - old ? len : HEAD_BYTES_MAX - 1 - old;
-        memcpy(c->head + old, bytes, n);
-        c->head_len += n;
-        c->head[c->head_len] = '\0';
-        const char *end = memmem(c->head, c->head_len, "\r\n\r\n", 4);
-        if (end == NULL)
-            return c->head_len < HEAD_BYTES_MAX - 1;
-        const size_t used = (size_t)(end + 4 - c->head) - old;
-        if (!head_read(c))
-            return false;
-        c->head_len = SIZE_MAX;
-        bytes += used;
-        len -= used;
-    }
-    (void)bytes;
-    if (len > c->body_left)
-        return false;
-    c->body_left -= len;
-    if (c->body_left == 0)
-        finish(r, c, true);
-    return true;
-}
-
 static void
 pull(struct run *r, struct conn *c)
 {
@@ -227,8 +235,26 @@ pull(struct run *r, struct conn *c)
 
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return;
-    if (n <= 0 || !c->busy || !take(r, c, r->room, (size_t)n))
-        lost(r, c);
+    const bool fits = c->busy && (n > 0 ? berth_answer_feed(&c->answer, r->room, (size_t)n)
+                                        : n == 0 && berth_answer_end(&c->answer));
+    if (!fits)
+        lost(r, c, BERTH_BENCH_BROKEN);
+    else if (berth_answer_is_whole(&c->answer))
+        answered(r, c);
+}
+
+/* The connection that was begun is there, or not. */
+static void
+connected(struct run *r, struct conn *c)
+{
+    int why = 0;
+    socklen_t len = sizeof why;
+
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &why, &len) != 0 || why != 0) {
+        lost(r, c, BERTH_BENCH_CONNECT);
+        return;
+    }
+    c->connecting = false;
 }
 
 /* ---- the run ---- */
@@ -243,6 +269,8 @@ on_event(struct run *r, const struct epoll_event *ev)
         (void)!read(r->timer, &ticks, sizeof ticks);
         return;
     }
+    if (c->fd >= 0 && c->connecting)
+        connected(r, c);
     if (c->fd >= 0 && (ev->events & EPOLLOUT) != 0) {
         watch(r, c, EPOLLIN);
         push(r, c);
@@ -252,54 +280,11 @@ on_event(struct run *r, const struct epoll_event *ev)
 }
 
 static void
-drive(struct run *r)
+time_out(struct run *r, uint64_t now)
 {
-    struct epoll_event events[EVENTS];
-
-    feed(r);
-    for (;;) { /* until the time is over and the last answers are in, or late */
-        const uint64_t now = berth_now_ns();
-        if (now >= r->end_ns && (r->busy_count == 0 || now >= r->end_ns + GRACE_S * BERTH_S))
-            break;
-        const int n = epoll_wait(r->epoll, events, EVENTS, 100);
-        for (int i = 0; i < n; i++)
-            on_event(r, &events[i]);
-        feed(r);
-    }
     for (size_t i = 0; i < r->load->connections; i++)
-        if (r->conns[i].busy)
-            finish(r, &r->conns[i], false);
-    r->result->elapsed_ns = berth_now_ns() - r->begin_ns;
-    while (r->load->rate > 0 && due(r, r->issued) < r->end_ns) { /* due, but never sent */
-        berth_hist_add(&r->result->latency,
-                       r->begin_ns + r->result->elapsed_ns - due(r, r->issued));
-        r->result->failed++;
-        r->issued++;
-    }
-}
-
-static int
-set_up(struct run *r, struct berth_err *e)
-{
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct epoll_event tick = {.events = EPOLLIN, .data.ptr = NULL};
-
-    if (getaddrinfo(r->load->host, r->load->port, &hints, &r->place) != 0)
-        return berth_err_set(e, BERTH_ENETWORK, "%s is not known", r->load->host);
-    r->conns = calloc(r->load->connections, sizeof *r->conns);
-    r->idle = calloc(r->load->connections, sizeof(struct conn *));
-    r->epoll = epoll_create1(EPOLL_CLOEXEC);
-    r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (r->conns == NULL || r->idle == NULL || r->epoll < 0 || r->timer < 0 ||
-        epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->timer, &tick) != 0)
-        return berth_err_set(e, BERTH_ENOMEM, "not enough memory or file descriptors");
-    for (size_t i = 0; i < r->load->connections; i++) {
-        if (!conn_open(r, &r->conns[i]))
-            return berth_err_set(e, BERTH_ENETWORK, "connection %zu of %u: %m", i + 1,
-                                 r->load->connections);
-        r->idle[r->idle_count++] = &r->conns[i];
-    }
-    return 0;
+        if (r->conns[i].busy && now - r->conns[i].begin_ns >= r->timeout_ns)
+            lost(r, &r->conns[i], BERTH_BENCH_TIMEOUT);
 }
 
 static uint64_t
@@ -312,6 +297,97 @@ cpu_ns(void)
                : 0;
 }
 
+static void
+drive(struct run *r)
+{
+    struct epoll_event events[EVENTS];
+    uint64_t now = berth_now_ns(), looked_ns = now, cpu_begin_ns = cpu_ns();
+
+    feed(r);
+    /* Until nothing more is to be sent and the last answers are in, or late. */
+    while (now < r->end_ns || (r->busy_count > 0 && now - r->end_ns < r->grace_ns)) {
+        const int n =
+            epoll_wait(r->epoll, events, EVENTS, is_pausing(r, now) ? REFUSED_PAUSE_MS : WAKE_MS);
+        for (int i = 0; i < n; i++)
+            on_event(r, &events[i]);
+        const uint64_t before = now;
+        now = berth_now_ns();
+        if (before < r->measure_ns && now >= r->measure_ns)
+            cpu_begin_ns = cpu_ns();
+        if (now - looked_ns >= WAKE_MS * BERTH_MS) {
+            looked_ns = now;
+            time_out(r, now);
+        }
+        feed(r);
+        now = berth_now_ns();
+    }
+    for (size_t i = 0; i < r->load->connections; i++)
+        if (r->conns[i].busy)
+            lost(r, &r->conns[i], BERTH_BENCH_TIMEOUT);
+    r->result->elapsed_ns = now > r->measure_ns ? now - r->measure_ns : 1;
+    r->result->cpu_ns = cpu_ns() - cpu_begin_ns;
+    while (r->load->rate > 0 && due(r, r->issued) < r->end_ns && has_more(r)) {
+        r->result->errors.kinds[BERTH_BENCH_UNSENT] += counts(r, due(r, r->issued));
+        r->counted += counts(r, due(r, r->issued));
+        r->issued++;
+    }
+    r->result->failed = berth_errors_sum(&r->result->errors);
+}
+
+/* The first of the server's addresses that answers is the one for every connection. */
+static int
+connect_all(struct run *r, struct berth_err *e)
+{
+    for (size_t i = 0; i < r->load->connections; i++)
+        r->conns[i].fd = -1;
+    for (r->place = r->places; r->place != NULL; r->place = r->place->ai_next)
+        if (conn_open(r, &r->conns[0], true) || r->place->ai_next == NULL)
+            break;
+    for (size_t i = 0; i < r->load->connections; i++) {
+        if (r->conns[i].fd < 0 && !conn_open(r, &r->conns[i], true))
+            return berth_err_set(e, BERTH_ENETWORK, "connection %zu of %u: %m", i + 1,
+                                 r->load->connections);
+        r->idle[r->idle_count++] = &r->conns[i];
+    }
+    return 0;
+}
+
+static int
+set_up(struct run *r, struct berth_err *e)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct epoll_event tick = {.events = EPOLLIN, .data.ptr = NULL};
+
+    if (getaddrinfo(r->load->host, r->load->port, &hints, &r->places) != 0)
+        return berth_err_set(e, BERTH_ENETWORK, "%s is not known", r->load->host);
+    r->conns = calloc(r->load->connections, sizeof *r->conns);
+    r->idle = calloc(r->load->connections, sizeof(struct conn *));
+    r->epoll = epoll_create1(EPOLL_CLOEXEC);
+    r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (r->conns == NULL || r->idle == NULL || r->epoll < 0 || r->timer < 0 ||
+        epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->timer, &tick) != 0)
+        return berth_err_set(e, BERTH_ENOMEM, "not enough memory or file descriptors");
+    return connect_all(r, e);
+}
+
+/* In open loop so many requests are so much time. */
+static void
+set_clock(struct run *r)
+{
+    const struct berth_load *load = r->load;
+
+    r->timeout_ns = load->timeout_ns > 0 ? load->timeout_ns : TIMEOUT_S * BERTH_S;
+    r->grace_ns = load->grace_ns > 0 ? load->grace_ns : GRACE_S * BERTH_S;
+    r->begin_ns = berth_now_ns();
+    r->measure_ns = r->begin_ns + load->warmup_ns;
+    if (load->duration_ns > 0)
+        r->end_ns = r->measure_ns + load->duration_ns;
+    else if (load->rate > 0)
+        r->end_ns = r->measure_ns + (uint64_t)(((double)load->requests + 1) * 1e9 / load->rate);
+    else
+        r->end_ns = UINT64_MAX;
+}
+
 int
 berth_load_run(const struct berth_load *load, struct berth_load_result *ret, struct berth_err *e)
 {
@@ -319,25 +395,24 @@ berth_load_run(const struct berth_load *load, struct berth_load_result *ret, str
 
     if (r == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "not enough memory");
-    *r = (struct run){.load = load, .result = ret, .epoll = -1, .timer = -1};
+    r->load = load;
+    r->result = ret;
+    r->epoll = r->timer = -1;
     memset(ret, 0, sizeof *ret);
     const int rc = set_up(r, e);
     if (rc == 0) {
-        const uint64_t cpu = cpu_ns();
-        r->begin_ns = berth_now_ns();
-        r->end_ns = r->begin_ns + load->duration_ns;
+        set_clock(r);
         drive(r);
-        ret->cpu_ns = cpu_ns() - cpu;
     }
-    for (size_t i = 0; r->conns != NULL && i < load->connections; i++)
-        if (r->conns[i].fd > 0)
-            (void)close(r->conns[i].fd);
+    /* A zeroed connection has no descriptor 0: set_up() fails before it gives them any. */
+    for (size_t i = 0; r->conns != NULL && r->place != NULL && i < load->connections; i++)
+        conn_drop(&r->conns[i]);
     if (r->timer >= 0)
         (void)close(r->timer);
     if (r->epoll >= 0)
         (void)close(r->epoll);
-    if (r->place != NULL)
-        freeaddrinfo(r->place);
+    if (r->places != NULL)
+        freeaddrinfo(r->places);
     free(r->conns);
     free(r->idle);
     free(r);

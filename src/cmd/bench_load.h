@@ -7,9 +7,10 @@
 #include <berth/err.h>
 
 #include "base/buf.h"
+#include "cmd/bench_errors.h"
 
-/* Counts of durations in nanoseconds, 64 steps for each power of two: within 1.6 %. */
-enum { BERTH_HIST_BUCKETS = 59 * 64 };
+/* Counts of durations in nanoseconds, 128 steps for each power of two: within 0.8 %. */
+enum { BERTH_HIST_STEPS = 128, BERTH_HIST_BUCKETS = 58 * BERTH_HIST_STEPS };
 struct berth_hist {
     uint64_t counts[BERTH_HIST_BUCKETS];
     uint64_t count, sum_ns, max_ns;
@@ -23,24 +24,30 @@ uint64_t berth_hist_at(const struct berth_hist *h, double p);
  * The same HTTP/1.1 request over and over on kept connections, by one thread.  Closed loop: each
  * connection sends its next request when the last is answered.  Open loop (rate > 0): request i is
  * due at i/rate whatever the answers, and its latency counts from then, so that a server that
- * stalls cannot hide it; what was due and never sent counts as failed, with the time it waited.
+ * stalls cannot hide it; what was due and never sent counts as failed.  A connection that the
+ * server closes is opened again for its next request, within that request's latency.
  */
 struct berth_load {
     const char *host, *port;
     struct berth_slice request; /* head and body */
     uint32_t connections;       /* 1..4096 */
     double rate;                /* requests a second; 0: closed loop */
-    uint64_t duration_ns;
+    uint64_t warmup_ns;         /* requests due earlier are sent and not counted */
+    uint64_t duration_ns;       /* after the warm-up; 0: until so many requests */
+    uint64_t requests;          /* to count; 0: until the time is over */
+    uint64_t timeout_ns;        /* for an answer, from when its request is begun; 0: 60 s */
+    uint64_t grace_ns;          /* after the end, for the last answers and what was due; 0: 10 s */
 };
 
 struct berth_load_result {
-    struct berth_hist latency; /* of all, failed ones too */
+    struct berth_hist latency; /* of those answered with status 2xx, from when they were due */
+    struct berth_errors errors;
     uint64_t ok, failed;
-    uint64_t elapsed_ns, cpu_ns; /* cpu: of this program, to see that it is not the limit */
-    uint16_t status;             /* of the last failed answer; 0: no answer */
+    uint64_t elapsed_ns, cpu_ns; /* without the warm-up; cpu: of this program, to see that it is not
+                                    the limit */
 };
 
-/* Blocks for the duration and a little.  -BERTH_ENETWORK: no connection; -BERTH_ENOMEM. */
+/* Blocks for the time and a little.  -BERTH_ENETWORK: no connection; -BERTH_ENOMEM. */
 int berth_load_run(const struct berth_load *load, struct berth_load_result *ret,
                    struct berth_err *e);
 

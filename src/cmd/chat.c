@@ -142,6 +142,12 @@ call(struct berth_remote *r, struct stream *s, const struct berth_buf *body)
         return berth_failed(r->args, "not enough memory");
     const int rc = berth_client_call(r->client, &what, &answer, &e);
     s->result->total_ns = berth_now_ns() - s->begin_ns;
+    if (rc != -BERTH_ECANCELED || s->sse.bad)
+        s->result->error = s->sse.bad ? -BERTH_ETOOBIG : rc;
+    if (rc == 0 && (answer.status != 200 || s->status != 0))
+        s->result->status = answer.status != 200 ? answer.status : s->status;
+    if (s->chat->quiet && (s->result->error != 0 || s->result->status != 0))
+        return BERTH_EXIT_FAILED;
     if (s->sse.bad)
         return berth_failed(r->args, "the server sent an event larger than the limit");
     if (rc == -BERTH_ECANCELED) {
@@ -152,8 +158,8 @@ call(struct berth_remote *r, struct stream *s, const struct berth_buf *body)
         return berth_remote_absent(r, e.msg);
     if (rc != 0)
         return berth_failed(r->args, "%s", e.msg);
-    if (answer.status != 200 || s->status != 0)
-        return berth_remote_tell(r, answer.status != 200 ? answer.status : s->status,
+    if (s->result->status != 0)
+        return berth_remote_tell(r, s->result->status,
                                  (struct berth_slice){s->error.at, s->error.len});
     return BERTH_EXIT_OK;
 }

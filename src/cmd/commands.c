@@ -24,6 +24,7 @@ static const struct berth_option pull_options[] = {
     {"register", NULL, "register it with the running server"},
     {"sha256", "HEX", "what the file's checksum must be"},
     {"dir", "DIR", "put it there instead of the state folder"},
+    {"token", "TOKEN", "access token for hf:// (HF_TOKEN)"},
     {NULL, NULL, NULL},
 };
 
@@ -37,6 +38,8 @@ static const struct berth_option bench_options[] = {
     {"concurrency", "N", "connections, each with one request at a time (1)"},
     {"rate", "N", "requests a second whatever the answers (open loop)"},
     {"duration", "S", "seconds to measure (5)"},
+    {"requests", "N", "measure N requests instead of a time"},
+    {"warmup", "S", "seconds of load before that, not counted (1)"},
     {"input", "INPUT", "what to send, as for predict"},
     {"chat", "PROMPT", "measure a chat: tokens/s, time to first token"},
     {"max-tokens", "N", "longest answer of a chat (64)"},
@@ -62,7 +65,8 @@ static const struct berth_cmd commands[] = {
      run_options, 1, 2, false, true, berth_run_run},
     {"pull", "[options] SOURCE", "fetch a model file, going on where it stopped",
      "SOURCE is https://HOST/FILE, hf://ORG/REPO/FILE[@REVISION] or a path, and may\n"
-     "end in #sha256=HEX.  HF_TOKEN and HF_ENDPOINT are used for hf://.\n",
+     "end in #sha256=HEX.  HF_ENDPOINT is where hf:// goes.  Ctrl-C keeps the part:\n"
+     "the same command goes on from there.\n",
      pull_options, 1, 1, false, true, berth_run_pull},
     {"list", "[options]", "the models that the server knows", NULL, json_only, 0, 0, false, true,
      berth_run_list},

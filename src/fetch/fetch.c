@@ -353,7 +353,8 @@ from_elsewhere(struct job *j)
     bool in_place;
     int r = is_in_place(j, &in_place);
 
-    if (r < 0 || in_place)
+    j->have = r == 0 && in_place;
+    if (r < 0 || j->have)
         return r;
     r = berth_part_open(&j->part, j->file, j->source.at, go_on_summing, j, j->e);
     if (r < 0)
@@ -411,6 +412,8 @@ berth_fetch(const struct berth_fetch *what, char **ret_path, struct berth_err *e
     r = prepare(&j);
     if (r == 0)
         r = j.source.kind == BERTH_SOURCE_PATH ? from_path(&j) : from_elsewhere(&j);
+    if (r == 0 && what->ret_there != NULL)
+        *what->ret_there = j.have || j.source.kind == BERTH_SOURCE_PATH;
     if (r == 0)
         *ret_path = BERTH_TAKE(j.file);
     free(j.file);

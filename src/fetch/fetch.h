@@ -22,6 +22,7 @@ struct berth_fetch {
     uint64_t bytes_max;      /* 0: only the disk's free space bounds it */
     bool (*progress)(void *arg, uint64_t got, uint64_t total); /* total 0: unknown; false: stop */
     void *arg;
+    bool *ret_there; /* NULL, or on success: was the file there already? */
 };
 
 /*

@@ -179,6 +179,61 @@ def test_bench_prints_percentiles_as_json(server):
     assert "p99" in out
 
 
+def test_bench_counts_so_many_requests(server):
+    for mode in ((), ("--rate", "500")):
+        r = json.loads(ok("bench", "echo", "--requests", "100", "--warmup", "0.2", "--json", *mode,
+                          server=server))
+        assert r["requests"] == r["ok"] == 100 and r["failed"] == 0, r
+        assert r["errors"] == {"connect": 0, "timeout": 0, "broken": 0, "unsent": 0, "status": {}}, r
+    r = berth("bench", "echo", "--requests", "9", "--duration", "1", server=server)
+    assert r.returncode == 2 and "not both" in r.stderr, r
+
+
+def test_bench_of_a_chat_goes_on_after_errors():
+    class Chats(http.server.BaseHTTPRequestHandler):
+        """A server that refuses every other chat after the first, with a streamed answer else."""
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.answer(200, b'{"name":"m","model_type":"LLM"}')
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.server.asked += 1
+            if self.server.asked % 2 == 0:
+                self.answer(503, b'{"error":{"message":"busy"}}')
+                return
+            pieces = "".join('data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % x for x in "abc")
+            usage = '{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":3}}'
+            self.answer(200, f"{pieces}data: {usage}\n\ndata: [DONE]\n\n".encode())
+
+        def answer(self, status, body):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Chats)
+    s.asked = 0
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    try:
+        args = ("bench", "m", "--server", f"http://127.0.0.1:{s.server_port}", "--requests", "10",
+                "--warmup", "0")
+        r = json.loads(ok(*args, "--json"))
+        s.asked = 0
+        text = berth(*args)
+    finally:
+        s.shutdown()
+        s.server_close()
+    assert (r["ok"], r["failed"]) == (5, 5) and r["errors"]["status"] == {"503": 5}, r
+    assert r["completion_tokens"] == 15 and r["inter_token_ms"]["p95"] >= 0, r
+    assert "status 503: 5" in text.stdout and "inter-token" in text.stdout, text
+    assert text.stderr == "", text.stderr
+
+
 def test_bench_of_nothing_fails(server):
     r = berth("bench", "nope", "--duration", "1", server=server)
     assert r.returncode != 0 and "nope" in r.stderr
@@ -265,6 +320,7 @@ class Files(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self):
         self.server.seen.append(self.headers.get("Range"))
+        self.server.tokens.append(self.headers.get("Authorization"))
         path = self.translate_path(self.path)
         if not os.path.isfile(path):
             self.send_error(404)
@@ -280,6 +336,16 @@ class Files(http.server.SimpleHTTPRequestHandler):
         if m:
             self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
         self.end_headers()
+        if self.server.pause_s:  # a slow one: a hundred pieces
+            step = len(data) // 100
+            for at in range(begin, len(data), step):
+                try:
+                    self.wfile.write(data[at:at + step])
+                except OSError:
+                    return
+                if self.server.stop.wait(self.server.pause_s):
+                    return
+            return
         self.wfile.write(data[begin:cut])
         if cut:
             self.close_connection = True
@@ -294,12 +360,21 @@ def files(tmp_path):
     root.mkdir()
     s = http.server.ThreadingHTTPServer(("127.0.0.1", 0),
                                         functools.partial(Files, directory=str(root)))
-    s.seen, s.cut, s.root = [], None, root
+    s.seen, s.tokens, s.cut, s.root = [], [], None, root
+    s.pause_s, s.stop = 0, threading.Event()
     t = threading.Thread(target=s.serve_forever, daemon=True)
     t.start()
     yield s
+    s.stop.set()
     s.shutdown()
     s.server_close()
+
+
+def pull_started(tmp_path, *args, stderr=subprocess.PIPE):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    env.update(BERTH_STATE_DIR=str(tmp_path / "state"), HOME=str(tmp_path))
+    return subprocess.Popen([str(harness.BERTH), "pull", *args], env=env, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=stderr, cwd=tmp_path)
 
 
 def pull(files, tmp_path, *args):
@@ -344,6 +419,74 @@ def test_pull_goes_on_where_it_stopped(files, tmp_path):
     assert r.returncode == 0, r
     assert stored(tmp_path, data)
     assert any(x and x.startswith("bytes=") for x in files.seen), files.seen
+
+
+def test_pull_that_is_interrupted_goes_on(files, tmp_path):
+    data = os.urandom(1 << 20)
+    (files.root / "model.gguf").write_bytes(data)
+    url = f"http://127.0.0.1:{files.server_port}/model.gguf"
+    files.pause_s = 0.05
+    p = pull_started(tmp_path, url)
+    try:
+        harness.wait_until(lambda: any(x.stat().st_size > 50000 for x in tmp_path.rglob("*.part")),
+                           20, "a part")
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=20 * harness.SLOW)
+    finally:
+        p.kill()
+        p.wait()
+    assert p.returncode == 130 and out == b"", (p.returncode, out, err)
+    assert b"same command" in err and err.count(b"\n") == 1, err
+    files.pause_s = 0
+    r = pull(files, tmp_path, url)
+    assert r.returncode == 0 and stored(tmp_path, data), r
+    assert re.fullmatch(r"bytes=[1-9]\d*-", files.seen[-1]), files.seen
+
+
+def test_pull_shows_lines_in_a_log_and_a_bar_on_a_terminal(files, tmp_path):
+    (files.root / "model.gguf").write_bytes(os.urandom(1 << 20))
+    url = f"http://127.0.0.1:{files.server_port}/model.gguf"
+    files.pause_s = 0.06
+    parent, child = pty.openpty()
+    log, terminal = (pull_started(tmp_path, url, "--dir", tmp_path / name, stderr=to)
+                     for name, to in (("log", subprocess.PIPE), ("terminal", child)))
+    os.close(child)
+    try:
+        err = log.communicate(timeout=40 * harness.SLOW)[1].decode()
+        terminal.communicate(timeout=40 * harness.SLOW)
+        drawn = os.read(parent, 65536).decode()
+    finally:
+        for p in (log, terminal):
+            p.kill()
+            p.wait()
+        os.close(parent)
+    assert (log.returncode, terminal.returncode) == (0, 0), (err, drawn)
+    figures = r"[\d.]+ KiB of 1\.0 MiB \(\d+ %\), [\d.]+ KiB/s"
+    assert re.search(rf"^berth pull: {figures}", err) and "\r" not in err, err
+    assert len(err.splitlines()) < 10, err
+    assert re.search(rf"\r\[#+\.+\] {figures}, \d+ s left", drawn), drawn
+    assert all(len(x) <= 80 for x in re.split(r"[\r\n]+", drawn)), drawn
+
+
+def test_pull_says_that_it_is_there_already(files, tmp_path):
+    data = os.urandom(100000)
+    (files.root / "model.onnx").write_bytes(data)
+    args = (f"http://127.0.0.1:{files.server_port}/model.onnx", "--sha256",
+            hashlib.sha256(data).hexdigest())
+    first, second = pull(files, tmp_path, *args), pull(files, tmp_path, *args)
+    assert "already" not in first.stderr and "already" in second.stderr, (first, second)
+    assert first.stdout == second.stdout and len(files.seen) == 1, files.seen
+
+
+def test_pull_sends_the_token_that_is_given(files, tmp_path):
+    path = files.root / "org/repo/resolve/main"
+    path.mkdir(parents=True)
+    (path / "m.gguf").write_bytes(b"GGUF")
+    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{files.server_port}", "HF_TOKEN": "of-the-variable",
+           "BERTH_STATE_DIR": str(tmp_path / "state"), "HOME": str(tmp_path)}
+    for extra, token in (((), "of-the-variable"), (("--token", "of-the-option"), "of-the-option")):
+        ok("pull", "hf://org/repo/m.gguf", *extra, env=hub, cwd=tmp_path)
+        assert files.tokens[-1] == f"Bearer {token}", files.tokens
 
 
 def test_pull_of_what_is_not_there(files, tmp_path):
