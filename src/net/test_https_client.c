@@ -46,8 +46,8 @@ set_up(void **state)
     (void)X509_set_issuer_name(x, name);
     (void)X509_set_pubkey(x, key);
     assert_true(X509_sign(x, key, EVP_sha256()) > 0);
-    (void)snprintf(s->cert, sizeof s->cert, "test-cert-XXXXXX");
-    (void)snprintf(s->key, sizeof s->key, "test-key-XXXXXX");
+    (void)snprintf(s->cert, sizeof s->cert, "/tmp/berth-cert-XXXXXX");
+    (void)snprintf(s->key, sizeof s->key, "/tmp/berth-key-XXXXXX");
     write_pem(s->cert, x, NULL);
     write_pem(s->key, NULL, key);
     X509_free(x);

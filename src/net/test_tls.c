@@ -30,8 +30,8 @@ cert_make(struct cert *c)
     (void)X509_set_issuer_name(x, name);
     (void)X509_set_pubkey(x, key);
     assert_true(X509_sign(x, key, EVP_sha256()) > 0);
-    (void)snprintf(c->cert_path, sizeof c->cert_path, "test-cert-XXXXXX");
-    (void)snprintf(c->key_path, sizeof c->key_path, "test-key-XXXXXX");
+    (void)snprintf(c->cert_path, sizeof c->cert_path, "/tmp/berth-cert-XXXXXX");
+    (void)snprintf(c->key_path, sizeof c->key_path, "/tmp/berth-key-XXXXXX");
     FILE *f = fdopen(mkstemp(c->cert_path), "w");
     assert_non_null(f);
     assert_int_equal(PEM_write_X509(f, x), 1);
