@@ -53,11 +53,12 @@ static void
 count_answer(struct berth_api *api, enum berth_dialect d, uint16_t status, double seconds)
 {
     const uint16_t i = status < BERTH_API_STATUS_MAX ? status : 0;
-    char text[8];
+    char text[8] = "";
     const char *const labels[] = {berth_dialect_name(d), text, NULL};
     const char *const dialect[] = {berth_dialect_name(d), NULL};
 
-    (void)snprintf(text, sizeof text, "%u", i);
+    if (atomic_load_explicit(&api->answered[d][i], memory_order_acquire) == NULL)
+        (void)snprintf(text, sizeof text, "%u", i); /* the label is read when the series is made */
     berth_series_add(series(api, &api->answered[d][i], BERTH_METRIC_REQUESTS, labels), 1);
     berth_series_observe(series(api, &api->seconds[d], BERTH_METRIC_REQUEST_SECONDS, dialect),
                          seconds);
@@ -165,9 +166,21 @@ choose_id(struct berth_call *c)
     }
     const uint64_t k = atomic_fetch_add_explicit(&c->api->id_next, 2, memory_order_relaxed);
     const uint64_t a = mix(k), b = mix(k + 1);
-    (void)snprintf(c->id, sizeof c->id, "%08x-%04x-4%03x-%04x-%012" PRIx64, (unsigned)(a >> 32),
-                   (unsigned)(a >> 16 & 0xffff), (unsigned)(a & 0xfff),
-                   (unsigned)(0x8000 | (b >> 48 & 0x3fff)), b & UINT64_C(0xffffffffffff));
+    const struct {
+        uint64_t value;
+        unsigned digits;
+    } groups[] = {{a >> 32, 8},
+                  {a >> 16, 4},
+                  {0x4000 | (a & 0xfff), 4},
+                  {0x8000 | (b >> 48 & 0x3fff), 4},
+                  {b, 12}};
+    char *to = c->id;
+    /* By hand, since every request comes here. */
+    for (size_t g = 0; g < BERTH_COUNT(groups); g++) {
+        for (unsigned left = groups[g].digits; left > 0; left--)
+            *to++ = "0123456789abcdef"[groups[g].value >> (4 * (left - 1)) & 0xf];
+        *to++ = g + 1 < BERTH_COUNT(groups) ? '-' : '\0';
+    }
 }
 
 static struct berth_call *
