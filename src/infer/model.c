@@ -450,7 +450,9 @@ begin(struct berth_request *r, struct berth_model *m)
     r->err.msg[0] = '\0';
     r->finish = (struct berth_finish){.reason = BERTH_FINISH_STOP};
     r->gen.struct_size = sizeof r->gen;
-    r->run_ns = r->first_ns = r->done_ns = 0;
+    r->run_ns = r->first_ns = r->done_ns = r->cores_ns = r->engine_ns = 0;
+    r->padded_permille = 0;
+    r->cached = false;
     r->batch_requests = 0;
 }
 

@@ -32,9 +32,11 @@ struct berth_request {
     size_t input_count;
     const char *const *wanted; /* names of outputs; none: all */
     size_t wanted_count;
-    struct berth_gen gen;     /* COMPLETION, CHAT */
-    uint64_t deadline_ns;     /* CLOCK_MONOTONIC; 0: none.  Passed: done() with -BERTH_EDEADLINE */
-    struct berth_arena arena; /* initialised by the dialect: its limit bounds the outputs */
+    struct berth_gen gen;      /* COMPLETION, CHAT */
+    uint64_t deadline_ns;      /* CLOCK_MONOTONIC; 0: none.  Passed: done() with -BERTH_EDEADLINE */
+    uint32_t priority;         /* 1: first, ...; 0: the model's default */
+    uint64_t queue_timeout_ns; /* longest wait in the queue; 0: the model's */
+    struct berth_arena arena;  /* initialised by the dialect: its limit bounds the outputs */
 
     /* Set by the core before done(). */
     int result; /* 0, or -BERTH_E... with err */
@@ -43,8 +45,12 @@ struct berth_request {
     size_t output_count;
     struct berth_finish finish;
     uint64_t submit_ns, run_ns, first_ns,
-        done_ns;             /* run_ns: taken from the queue; first_ns: first delta */
-    uint32_t batch_requests; /* how many ran together, this one included */
+        done_ns;              /* run_ns: taken from the queue; first_ns: first delta */
+    uint64_t cores_ns;        /* waited for cores, of run_ns to done_ns */
+    uint64_t engine_ns;       /* inside the engine */
+    uint32_t batch_requests;  /* how many ran together, this one included */
+    uint32_t padded_permille; /* of the batch's elements, those that were padding */
+    bool cached;              /* answered from the response cache: no run */
 
     /* The core's own. */
     atomic_bool cancelled;                  /* nobody waits for it any more */

@@ -41,6 +41,12 @@ struct berth_exchange {
     /* The application's: set in begin() or handle(). */
     size_t body_max; /* set in begin(); a longer body is answered with 413 before it is read */
     void *user;
+    /* Set in begin() to take the body as it comes instead of whole: handle() is then called right
+     * after begin(), and the body follows in pieces, in order, and piece(x, NULL, 0) at its end.
+     * `at` is borrowed for the call.  Not called any more once the answer has ended or gone() ran.
+     * body_max is not looked at; what a client may send ahead is bounded by berth_exchange_pause().
+     */
+    void (*piece)(struct berth_exchange *x, const char *at, size_t n);
     /* On the loop, at most once, after handle() began and only while the answer has not ended: the
      * client is gone (or reads too slowly; an end of its input counts, too).  Never from within a
      * call of this header.  Writes are without effect from then on; end the exchange nevertheless
@@ -83,7 +89,14 @@ void berth_exchange_reply(struct berth_exchange *x, uint16_t status, const char 
  *   -BERTH_ECANCELED  the client is gone */
 void berth_exchange_start(struct berth_exchange *x, uint16_t status, const char *content_type);
 int berth_exchange_write(struct berth_exchange *x, const void *bytes, size_t len);
+/* As write, but borrows: the bytes must stay until the exchange has ended.  For tensors. */
+int berth_exchange_lend(struct berth_exchange *x, const void *bytes, size_t len);
+/* A trailer: between start and end.  Name and value are copied.  Without effect but on HTTP/2. */
+void berth_exchange_trailer(struct berth_exchange *x, const char *name, const char *value);
 void berth_exchange_end(struct berth_exchange *x);
+/* While paused the client may not send more of a body in pieces than its flow-control window
+ * holds (HTTP/1.1: the socket is not read).  piece() may still come for what has been read. */
+void berth_exchange_pause(struct berth_exchange *x, bool paused);
 /* Break the answer off so that the client can tell (connection closed, stream reset). */
 void berth_exchange_abort(struct berth_exchange *x);
 
