@@ -290,6 +290,7 @@ publish(struct berth_registry *g, struct berth_entry *x, const char *label, uint
     (void)pthread_rwlock_unlock(&g->lock);
     if (old != NULL)
         berth_retire(g, old);
+    berth_waits_settle(g, x);
 }
 
 /* Load a version anew.  0 when it serves now. */
@@ -368,6 +369,7 @@ load_entry(struct berth_registry *g, struct berth_entry *x, uint64_t generation)
 void
 berth_entry_free(struct berth_entry *x)
 {
+    berth_assert(x->waits == NULL);
     for (size_t i = 0; i < x->slot_len; i++) {
         berth_assert(x->slots[i].serving == NULL);
         berth_slot_set_last(&x->slots[i], NULL);
@@ -395,6 +397,7 @@ work(struct berth_registry *g, struct berth_entry *x)
     (void)pthread_rwlock_wrlock(&g->lock);
     x->achieved = wish;
     (void)pthread_rwlock_unlock(&g->lock);
+    berth_waits_settle(g, x);
     berth_registry_count_states(g);
 }
 
