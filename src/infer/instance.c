@@ -144,6 +144,7 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
 
     for (uint32_t k = 0; k < n; k++) {
         reqs[k]->batch_requests = n;
+        reqs[k]->runs++;
         berth_host_run_begin(reqs[k]);
     }
     publish_running(i, reqs, n);
@@ -152,6 +153,7 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     int r = m->ops->run(i->engine, reqs, n, e);
     *ret_end_ns = berth_now_ns();
     const uint64_t run_ns = *ret_end_ns - start;
+    i->free_ns = *ret_end_ns;
     for (uint32_t k = 0; k < n; k++)
         reqs[k]->engine_ns = run_ns;
     berth_series_observe(m->series.infer_seconds, (double)run_ns / 1e9);
@@ -228,6 +230,7 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
 {
     struct berth_model *m = i->model;
     uint32_t n = berth_batcher_take(&m->batcher, now, i->batch, ret_wake_ns), live = 0;
+    const uint32_t batch_max = berth_batcher_requests_max(&m->batcher);
 
     *ret_dead = NULL;
     for (uint32_t k = 0; k < n; k++) {
@@ -238,6 +241,9 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
             continue;
         }
         r->run_ns = now;
+        r->company_ns = now - (i->free_ns > r->submit_ns ? i->free_ns : r->submit_ns);
+        r->batch_max = batch_max;
+        r->instance_number = (uint32_t)(i - m->instances);
         r->instance = i;
         i->batch[live++] = r;
     }
@@ -282,6 +288,9 @@ berth_instance_next(struct berth_instance_thread *i)
         r->run_ns = now;
         r->instance = i;
         r->batch_requests = i->hand_len + 1;
+        r->batch_max = max;
+        r->runs = 1;
+        r->instance_number = (uint32_t)(i - m->instances);
         r->next = i->hand;
         i->hand = r;
         i->hand_len++;

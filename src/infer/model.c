@@ -439,10 +439,10 @@ begin(struct berth_request *r, struct berth_model *m)
     r->err.msg[0] = '\0';
     r->finish = (struct berth_finish){.reason = BERTH_FINISH_STOP};
     r->gen.struct_size = sizeof r->gen;
-    r->run_ns = r->first_ns = r->done_ns = r->cores_ns = r->engine_ns = 0;
+    r->run_ns = r->first_ns = r->done_ns = r->company_ns = r->cores_ns = r->engine_ns = 0;
     r->padded_permille = 0;
     r->cached = false;
-    r->batch_requests = 0;
+    r->batch_requests = r->batch_max = r->queue_ahead = r->runs = r->instance_number = 0;
 }
 
 static int
@@ -473,6 +473,7 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
                             "model '%s' has %u requests waiting, its maximum; try again later",
                             m->name, m->batcher.conf.queue_len_max);
     } else {
+        r->queue_ahead = m->batcher.len + m->batcher.seq_len - 1;
         berth_model_ref(m);
         berth_model_count_queue_locked(m);
         berth_model_wake_locked(m);

@@ -35,6 +35,7 @@ struct berth_instance_thread {
     /* The thread's own. */
     struct berth_request *batch[BERTH_BATCH_MAX], *single[BERTH_BATCH_MAX];
     struct berth_stats_item items[BERTH_BATCH_MAX];
+    uint64_t free_ns; /* when run() ended last */
     uint32_t failed_steps;
     uint32_t idle_steps; /* steps that neither had nor took a sequence */
 };
