@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "infer/model.h"
 #include "infer/registry.h"
+#include "infer/waits.h"
 
 /* Calls that wait for their model to be loaded. */
 

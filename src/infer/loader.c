@@ -288,8 +288,10 @@ publish(struct berth_registry *g, struct berth_entry *x, const char *label, uint
         }
     }
     (void)pthread_rwlock_unlock(&g->lock);
-    if (old != NULL)
+    if (old != NULL) {
+        berth_model_leave(old, "a newer load serves in its place");
         berth_retire(g, old);
+    }
     berth_waits_settle(g, x);
 }
 
@@ -330,8 +332,10 @@ berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all)
             retired[n++] = take_serving_locked(&x->slots[i]);
     }
     (void)pthread_rwlock_unlock(&g->lock);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        berth_model_leave(retired[i], all ? "asked to unload" : "not wanted any more");
         berth_retire(g, retired[i]);
+    }
 }
 
 static void

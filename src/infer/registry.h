@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "base/random.h"
 #include "infer/lifecycle.h"
-#include "os/loop.h"
+#include "infer/stats.h"
 
 struct berth_arena;
 struct berth_json;
@@ -88,54 +88,6 @@ int berth_registry_unload(struct berth_registry *g, struct berth_slice name_or_i
 int berth_registry_find(struct berth_registry *g, struct berth_slice name_or_id,
                         struct berth_slice version, struct berth_model **ret, struct berth_err *e);
 
-/*
- * Somebody who waits until a model is loaded.  Lies in its owner's memory, zeroed at first; the
- * owner sets loop, ready and user, and leaves it alone from a wait that began until ready() runs.
- */
-struct berth_model_wait {
-    struct berth_loop *loop;
-    /* On the loop, exactly once after the wait began. */
-    void (*ready)(struct berth_model_wait *w);
-    void *user;
-    /* Set before ready(): 0 and the model, a reference to be given back; or -BERTH_E... and why. */
-    int result;
-    struct berth_model *model;
-    struct berth_err err;
-    uint64_t begin_ns; /* CLOCK_MONOTONIC */
-    /* The registry's own. */
-    struct berth_msg msg;
-    struct berth_entry *entry; /* NULL: ready() is on its way */
-    struct berth_model_wait *next, *prev;
-    char version[24];
-};
-
-/*
- * As berth_registry_find(), but a model that is not loaded and will be, or can be on demand, is
- * waited for.  On the loop.  Returns
- *   0  *ret is the model
- *   1  w waits, and ready() will come: when the model is loaded, when that failed, or when the
- *      registry goes.  The model that it brings was held for it and cannot be evicted before.
- *  <0  as berth_registry_find(), or -BERTH_EAGAIN: as many as engine.queue_len wait for it already
- */
-int berth_registry_find_or_wait(struct berth_registry *g, struct berth_slice name_or_id,
-                                struct berth_slice version, struct berth_model_wait *w,
-                                struct berth_model **ret, struct berth_err *e);
-/* Nobody wants to wait longer: ready() comes with this code and, for what the model was waiting
- * for, a message; or with what it already had.  On the loop, after a wait began; idempotent. */
-void berth_registry_wait_end(struct berth_registry *g, struct berth_model_wait *w,
-                             enum berth_code code);
-
-struct berth_model_stats {
-    uint64_t requests, ok, failed, canceled;
-    uint64_t tokens_in, tokens_out;
-    uint64_t batches;
-    double latency_avg_ms;                 /* moving average, weight 0.1 for the newest */
-    double latency_p95_ms, latency_p99_ms; /* of the last 1,024 */
-    double rps;                            /* over the last minute */
-    uint64_t queue_ns, run_ns;             /* sums */
-    uint64_t last_wall_ns;
-};
-
 struct berth_model_version_info {
     const char *version;
     enum berth_model_state state;
@@ -147,6 +99,7 @@ struct berth_model_version_info {
     uint64_t load_ns;      /* what the last load took */
     uint64_t loaded_wall_ns;
     const struct berth_describe *describe; /* copied; NULL until it was ready once */
+    struct berth_version_stats stats;
 };
 
 /* A copy in the arena, true at the time of the call. */
@@ -162,6 +115,9 @@ struct berth_model_info {
     uint32_t queue_len, running;
     struct berth_batch_conf batch;
     struct berth_model_stats stats;
+    const struct berth_state_change *changes; /* the last ones, oldest first */
+    size_t change_count;
+    uint64_t change_total;
 };
 int berth_registry_info(struct berth_registry *g, struct berth_arena *a,
                         struct berth_slice name_or_id, struct berth_model_info *ret,

@@ -9,6 +9,7 @@
 #include "infer/model_priv.h"
 #include "infer/registry.h"
 #include "infer/versions.h"
+#include "infer/waits.h"
 
 enum { BERTH_MODEL_NAME_MAX = 128, BERTH_LOADERS_MAX = 16 };
 

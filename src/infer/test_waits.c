@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "infer/model.h"
 #include "infer/test_fake.h"
+#include "infer/waits.h"
 #include "os/loop.h"
 
 static const struct berth_batch_conf defaults = {

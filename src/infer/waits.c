@@ -1,3 +1,5 @@
+#include "infer/waits.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
