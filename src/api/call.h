@@ -66,6 +66,8 @@ struct berth_call {
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */
     uint64_t timeout_ns;           /* of this call; 0: the api's */
     const char *timeout_name;      /* what set it, for the message */
+    uint64_t queue_timeout_ns;     /* longest wait in the queue that the client asks for; or 0 */
+    uint32_t priority;             /* that it asks for; 0: the model's default */
     const struct berth_call_ops *ops;
     void *state; /* the dialect's */
     struct berth_part *parts;
@@ -130,6 +132,14 @@ int berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_
 /* Nobody waits for a parked call any more: it will not run again, and c->ended is set.  On its
  * loop; without effect when it is not parked. */
 void berth_call_unpark(struct berth_call *c);
+
+/* What the client wishes for its place in the queue, once the model is known.  A timeout bounds the
+ * wait in the queue where the model's queue policy lets requests say that, as Triton does; else the
+ * whole call. */
+void berth_call_wishes(struct berth_call *c, uint64_t priority, uint64_t timeout_ns);
+struct berth_fields;
+/* Likewise from a body's member "priority".  -BERTH_EINVAL */
+int berth_call_read_priority(struct berth_call *c, struct berth_fields *f);
 
 /* Make n requests, zeroed and with everything set but task, inputs, wanted and gen.  NULL: the
  * exchange's memory limit. */

@@ -391,7 +391,8 @@ berth_v2_infer_read(struct berth_arena *a, const struct berth_v2_body *from,
     if ((r = check_parameters(body, "", &parameters, e)) < 0 ||
         (r = param_bool(parameters, "", "binary_data_output", &ret->binary, e)) < 0 ||
         (r = param_bool(parameters, "", "allow_nan", &ret->allow_nan, e)) < 0 ||
-        (r = param_uint(parameters, "", "timeout", &ret->timeout_us, &there, e)) < 0)
+        (r = param_uint(parameters, "", "timeout", &ret->timeout_us, &there, e)) < 0 ||
+        (r = param_uint(parameters, "", "priority", &ret->priority, &there, e)) < 0)
         return r;
     id = berth_json_get(body, "id");
     if (berth_json_type(id) != BERTH_JSON_NULL &&

@@ -33,6 +33,7 @@ struct berth_v2_infer {
     bool binary;         /* for outputs that do not say */
     bool allow_nan;      /* parameter "allow_nan" */
     uint64_t timeout_us; /* parameter "timeout"; 0: none */
+    uint64_t priority;   /* parameter "priority": 1 first; 0: the model's default */
 };
 
 struct berth_v2_body {

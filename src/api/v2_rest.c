@@ -159,7 +159,8 @@ berth_v2_infer(struct berth_call *c)
         return;
     }
     c->state = asked;
-    c->timeout_ns = asked->timeout_us < UINT64_MAX / 1000 ? asked->timeout_us * 1000 : 0;
+    berth_call_wishes(c, asked->priority,
+                      asked->timeout_us < UINT64_MAX / 1000 ? asked->timeout_us * 1000 : 0);
     part = berth_call_parts(c, 1);
     if (part == NULL) {
         berth_call_fail(c, -BERTH_ENOMEM, NULL, "the request is larger than its memory limit");

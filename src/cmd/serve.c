@@ -114,6 +114,7 @@ batch_conf(const struct berth_conf *c)
         .batch_requests_max = (uint32_t)size,
         .wait_ns_max = (uint64_t)wait * BERTH_MS,
         .queue_len_max = (uint32_t)c->engine.queue_len,
+        .no_padding = !n->batch_config.dynamic_padding,
     };
 }
 

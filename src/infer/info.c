@@ -127,6 +127,18 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->engine_bytes = m->engine_bytes;
 }
 
+bool
+berth_model_takes_queue_timeout(struct berth_model *m, uint32_t priority)
+{
+    const struct berth_request r = {.priority = priority};
+
+    (void)pthread_mutex_lock(&m->mu);
+    const bool takes =
+        m->batcher.conf.policies[berth_batcher_level(&m->batcher, &r)].allow_override;
+    (void)pthread_mutex_unlock(&m->mu);
+    return takes;
+}
+
 static void
 add_load(struct berth_model *m, struct berth_model_info *ret)
 {
@@ -185,8 +197,12 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
     }
     if (serving != NULL)
         shown = serving->serving;
-    if (shown != NULL)
+    if (shown != NULL) {
         ret->batch = berth_config_batch(&shown->conf, &g->conf.batch);
+        (void)pthread_mutex_lock((pthread_mutex_t *)&shown->mu);
+        ret->batching = berth_batcher_view(&shown->batcher);
+        (void)pthread_mutex_unlock((pthread_mutex_t *)&shown->mu);
+    }
     ret->manifest = copy_json(a, shown != NULL ? shown->conf.merged : x->config);
     ret->versions = versions;
     ret->version_count = x->slot_len;

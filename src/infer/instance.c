@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "infer/model_priv.h"
 
 enum {
@@ -196,6 +197,34 @@ end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], u
         berth_request_end(reqs[k], reqs[k]->result, NULL);
 }
 
+/* The instance failed q before it gave any output: let another one try, once.  False: there is
+ * none, or it was not the instance's fault. */
+static bool
+try_elsewhere(struct berth_instance_thread *i, struct berth_request *q, int r)
+{
+    struct berth_model *m = i->model;
+    bool other = false;
+
+    if ((r != -BERTH_EBACKEND && r != -BERTH_EINTERNAL) || q->retried || q->first_ns != 0 ||
+        atomic_load(&q->cancelled))
+        return false;
+    (void)pthread_mutex_lock(&m->mu);
+    for (uint32_t k = 0; !m->stopping && k < m->instance_len; k++)
+        other =
+            other || (&m->instances[k] != i && !m->instances[k].ended && !m->instances[k].broken);
+    if (other) {
+        q->retried = true;
+        q->instance = NULL;
+        berth_batcher_put_retry(&m->batcher, q, i);
+        berth_model_count_queue_locked(m);
+        (void)pthread_cond_broadcast(&m->work); /* not i alone may wake */
+    }
+    (void)pthread_mutex_unlock(&m->mu);
+    if (other)
+        berth_series_add(m->series.retries, 1);
+    return other;
+}
+
 static void
 run_batch(struct berth_instance_thread *i, uint32_t n)
 {
@@ -206,6 +235,8 @@ run_batch(struct berth_instance_thread *i, uint32_t n)
 
     for (uint32_t k = 0; k < n; k++)
         wanted = wanted || !atomic_load(&i->batch[k]->cancelled);
+    if (r < 0 && n == 1 && try_elsewhere(i, i->batch[0], r))
+        return;
     if (r == 0 || n == 1 || !wanted) {
         end_batch(i, i->batch, n, r, &e, end_ns);
         return;
@@ -218,6 +249,8 @@ run_batch(struct berth_instance_thread *i, uint32_t n)
             end_ns = 0;
         } else {
             r = run(i, &i->single[k], 1, &end_ns, &e);
+            if (r < 0 && try_elsewhere(i, i->single[k], r))
+                continue;
         }
         end_batch(i, &i->single[k], 1, r, &e, end_ns);
     }
@@ -229,10 +262,13 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
             uint64_t *ret_wake_ns)
 {
     struct berth_model *m = i->model;
-    uint32_t n = berth_batcher_take(&m->batcher, now, i->batch, ret_wake_ns), live = 0;
+    uint32_t live = 0;
+    uint64_t next_ns;
+    bool delayed;
     const uint32_t batch_max = berth_batcher_requests_max(&m->batcher);
 
-    *ret_dead = NULL;
+    *ret_dead = berth_batcher_expire(&m->batcher, now, &delayed, &next_ns);
+    const uint32_t n = berth_batcher_take(&m->batcher, now, i, i->batch, ret_wake_ns);
     for (uint32_t k = 0; k < n; k++) {
         struct berth_request *r = i->batch[k];
         if (berth_request_is_dead(r, now)) {
@@ -255,12 +291,24 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
 }
 
 void
-berth_requests_drop_dead(struct berth_request *dead)
+berth_requests_drop_dead(struct berth_request *dead, uint64_t now_ns)
 {
     for (struct berth_request *r = dead, *next; r != NULL; r = next) {
-        const char *msg;
+        char text[160];
+        const char *msg = text;
+        int result = -BERTH_EDEADLINE;
         next = r->next;
-        int result = berth_request_dead_result(r, &msg);
+        if (r->timed_out && !atomic_load(&r->cancelled)) {
+            (void)snprintf(
+                text, sizeof text,
+                "Request timeout expired: it waited %.3f ms in the queue of model '%.64s'",
+                (double)(now_ns - r->submit_ns) / 1e6, r->model->name);
+            berth_series_add(r->model->series.queue_timeouts, 1);
+        } else {
+            r->timed_out = false;
+            (void)berth_request_is_dead(r, now_ns);
+            result = berth_request_dead_result(r, &msg);
+        }
         berth_request_drop(r, result, msg);
     }
 }
@@ -271,12 +319,14 @@ struct berth_request *
 berth_instance_next(struct berth_instance_thread *i)
 {
     struct berth_model *m = i->model;
-    struct berth_request *dead = NULL, *r = NULL;
-    uint64_t now = berth_now_ns();
+    struct berth_request *dead, *r = NULL;
+    uint64_t now = berth_now_ns(), next_ns;
+    bool delayed;
 
     (void)pthread_mutex_lock(&m->mu);
+    dead = berth_batcher_expire(&m->batcher, now, &delayed, &next_ns);
     uint32_t max = atomic_load(&m->describe)->sequence_max;
-    while (i->hand_len < max && (r = berth_batcher_take_sequence(&m->batcher)) != NULL) {
+    while (i->hand_len < max && (r = berth_batcher_take_sequence(&m->batcher, i)) != NULL) {
         if (!berth_request_is_dead(r, now))
             break;
         r->next = dead;
@@ -299,7 +349,7 @@ berth_instance_next(struct berth_instance_thread *i)
     }
     berth_model_count_queue_locked(m);
     (void)pthread_mutex_unlock(&m->mu);
-    berth_requests_drop_dead(dead);
+    berth_requests_drop_dead(dead, now);
     return r;
 }
 
@@ -341,6 +391,49 @@ fail_hand(struct berth_instance_thread *i, int result, const char *msg)
         berth_instance_end_sequence(i->hand, result, msg);
 }
 
+/* Those of the hand that have said nothing yet may go to another instance. */
+static void
+retry_hand(struct berth_instance_thread *i, int result)
+{
+    struct berth_request **at = &i->hand, *r;
+    struct berth_model *m = i->model;
+
+    while ((r = *at) != NULL) {
+        (void)pthread_mutex_lock(&m->mu);
+        *at = r->next;
+        i->hand_len--;
+        (void)pthread_mutex_unlock(&m->mu);
+        if (try_elsewhere(i, r, result)) {
+            berth_series_sub(m->series.sequences, 1);
+            continue;
+        }
+        (void)pthread_mutex_lock(&m->mu);
+        r->next = *at;
+        *at = r;
+        i->hand_len++;
+        (void)pthread_mutex_unlock(&m->mu);
+        at = &r->next;
+    }
+}
+
+/* The instance is broken; while others are not, the model goes on without it. */
+static bool
+go_without(struct berth_instance_thread *i, const char *why)
+{
+    struct berth_model *m = i->model;
+    uint32_t others = 0;
+
+    (void)pthread_mutex_lock(&m->mu);
+    for (uint32_t k = 0; k < m->instance_len; k++)
+        others += &m->instances[k] != i && !m->instances[k].broken && !m->instances[k].ended;
+    i->broken = others > 0;
+    (void)pthread_mutex_unlock(&m->mu);
+    if (others > 0)
+        berth_error("model %s: instance %zu takes no more work: %s", m->name,
+                    (size_t)(i - m->instances), why);
+    return others > 0;
+}
+
 static void
 step(struct berth_instance_thread *i)
 {
@@ -354,10 +447,11 @@ step(struct berth_instance_thread *i)
         i->idle_steps = before == 0 && i->hand_len == 0 ? i->idle_steps + 1 : 0;
         return;
     }
+    retry_hand(i, r);
     fail_hand(i, r, e.msg);
     if (BERTH_HAS(m->ops, reset))
         m->ops->reset(i->engine);
-    if (++i->failed_steps >= FAILED_STEPS_MAX)
+    if (++i->failed_steps >= FAILED_STEPS_MAX && !go_without(i, e.msg))
         berth_model_fail(m, e.msg);
 }
 
@@ -383,6 +477,10 @@ sleep_locked(struct berth_instance_thread *i, uint64_t until_ns)
 {
     struct berth_model *m = i->model;
 
+    if (i->broken) { /* until the model goes; what wakes the others must not be lost on it */
+        (void)pthread_cond_wait(&m->quiet, &m->mu);
+        return;
+    }
     m->sleepers++;
     if (until_ns == UINT64_MAX) {
         (void)pthread_cond_wait(&m->work, &m->mu);
@@ -403,7 +501,9 @@ work_locked(struct berth_instance_thread *i, uint64_t *ret_wake_ns)
     bool worked = false;
 
     *ret_wake_ns = UINT64_MAX;
-    if (i->hand_len > 0 || m->batcher.seq_first != NULL) {
+    if (i->broken)
+        return false;
+    if (i->hand_len > 0 || berth_batcher_has_sequence(&m->batcher, i)) {
         (void)pthread_mutex_unlock(&m->mu);
         step(i);
         (void)pthread_mutex_lock(&m->mu);
@@ -421,7 +521,7 @@ work_locked(struct berth_instance_thread *i, uint64_t *ret_wake_ns)
         return worked;
     }
     (void)pthread_mutex_unlock(&m->mu);
-    berth_requests_drop_dead(dead);
+    berth_requests_drop_dead(dead, now);
     for (uint32_t k = 0; k < n; k++)
         berth_series_observe(m->series.queue_seconds, (double)(now - i->batch[k]->submit_ns) / 1e9);
     if (n > 0)

@@ -26,7 +26,7 @@ struct berth_instance_thread {
     pthread_t thread;
     bool started;
     /* Under the model's lock. */
-    bool ended;
+    bool ended, broken; /* broken: it failed again and again, and takes no more work */
     struct berth_request *running[BERTH_BATCH_MAX]; /* what run() works on */
     uint32_t running_len;
     uint32_t cancelling;        /* calls of ops->cancel() going on */
@@ -44,7 +44,7 @@ struct berth_instance_thread {
 struct berth_model_series {
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
-        *refused, *memory, *load_seconds;
+        *refused, *queue_timeouts, *retries, *memory, *load_seconds;
 };
 
 struct berth_watchdog;
@@ -120,7 +120,8 @@ void berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf 
 void berth_request_end(struct berth_request *r, int result, const char *msg);
 /* Likewise for one that never ran: counted, then ended. */
 void berth_request_drop(struct berth_request *r, int result, const char *msg);
-void berth_requests_drop_dead(struct berth_request *dead);
+/* Those that the batcher gave up, linked by ->next: cancelled, late, or past their timeout. */
+void berth_requests_drop_dead(struct berth_request *dead, uint64_t now_ns);
 /* What a request whose client is gone ends with. */
 int berth_request_dead_result(struct berth_request *r, const char **ret_msg);
 bool berth_request_is_dead(struct berth_request *r, uint64_t now_ns);
