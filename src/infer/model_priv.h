@@ -35,6 +35,7 @@ struct berth_instance_thread {
     /* The thread's own. */
     struct berth_request *batch[BERTH_BATCH_MAX], *single[BERTH_BATCH_MAX];
     struct berth_stats_item items[BERTH_BATCH_MAX];
+    uint64_t free_ns; /* when run() ended last */
     uint32_t failed_steps;
     uint32_t idle_steps; /* steps that neither had nor took a sequence */
 };
@@ -57,13 +58,15 @@ struct berth_model {
     const struct berth_host *host;
     struct berth_model_conf conf;
     struct berth_stats *stats; /* a reference */
+    uint32_t stats_version;    /* its number there */
     struct berth_watchdog *watchdog;
     void (*failed)(void *arg); /* it became FAILED by itself; on an instance's thread */
     void *failed_arg;
     struct berth_model_series series;
     _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
-    uint64_t generation; /* the registry's: which load() made it */
+    uint64_t generation;           /* the registry's: which load() made it */
+    _Atomic(const char *) leaving; /* berth_model_leave() */
 
     pthread_mutex_t mu;
     pthread_cond_t work;          /* on CLOCK_MONOTONIC: instances wait for requests */
@@ -101,6 +104,9 @@ int berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err 
 /* READY to UNLOADED: let those that hold it finish for drain_ns (or until *cut), then cut the rest,
  * and unload. Also for FAILED ones, which stay FAILED.  Blocks.  Once. */
 void berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cut);
+/* Why m is to go, for the account of its life: a static text; the first one counts.  Before it is
+ * stopped. */
+void berth_model_leave(struct berth_model *m, const char *why);
 /* State and, when why is not NULL, the reason (copied). */
 enum berth_model_state berth_model_state(struct berth_model *m, char why[480]);
 /* An engine that cannot go on: READY to FAILED, and nothing more is taken. */
