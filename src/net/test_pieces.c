@@ -313,12 +313,12 @@ http1_cuts_a_quiet_body(void **unused)
 
     conf.body_timeout_ns = 50 * BERTH_MS;
     test_start(&t, conf, 1, NULL, false);
-    test_bytes(&t, "a body that stops",
-               "POST /quiet HTTP/1.1\r\ncontent-length: 3\r\nhost: h\r\n\r\n", 54, "");
+    static const char stops[] = "POST /quiet HTTP/1.1\r\ncontent-length: 3\r\nhost: h\r\n\r\n";
+    static const char broken[] =
+        "POST /quiet HTTP/1.1\r\ntransfer-encoding: chunked\r\nhost: h\r\n\r\nzz\r\n";
+    test_bytes(&t, "a body that stops", stops, sizeof stops - 1, "");
     test_wait(&t, gone, 1);
-    test_bytes(&t, "chunks that are none",
-               "POST /quiet HTTP/1.1\r\ntransfer-encoding: chunked\r\nhost: h\r\n\r\nzz\r\n", 66,
-               "");
+    test_bytes(&t, "chunks that are none", broken, sizeof broken - 1, "");
     test_wait(&t, gone, 2);
     test_stop(&t);
 }
