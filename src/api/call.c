@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "infer/model.h"
-#include "infer/registry.h"
 
 static const char out_of_memory[] = "the request is larger than its memory limit; send less";
 
@@ -99,6 +98,8 @@ berth_call_body(struct berth_call *c)
     const struct berth_slice body = c->x->body;
     int r;
 
+    if (c->body != NULL) /* the call was parked, and runs again */
+        return true;
     if (body.len == 0) {
         f.message = "the body is empty; send a JSON object";
         berth_call_fault(c, &f);
@@ -115,35 +116,6 @@ berth_call_body(struct berth_call *c)
         berth_call_fault(c, &f);
     }
     return r == 0;
-}
-
-static void
-drop_model(void *model)
-{
-    berth_model_unref(model);
-}
-
-int
-berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_slice version,
-                struct berth_err *e)
-{
-    struct berth_model *m;
-    int r = berth_registry_find(c->api->conf.registry, name, version, &m, e);
-
-    if (r < 0)
-        return r;
-    if (berth_model_describe(m) == NULL) {
-        berth_model_unref(m);
-        return berth_err_set(e, BERTH_ENOTREADY, "model %.*s is not loaded yet; try again",
-                             (int)name.len, name.at);
-    }
-    r = berth_arena_defer(&c->x->arena, drop_model, m);
-    if (r < 0) {
-        berth_model_unref(m);
-        return berth_err_set(e, BERTH_ENOMEM, "%s", out_of_memory);
-    }
-    c->model = m;
-    return 0;
 }
 
 /* ---- requests ---- */
@@ -281,8 +253,8 @@ limit_time(struct berth_call *c, uint64_t ns, const char *name)
 
 /* "300m" as gRPC's proxies take it: at most 8 digits and a unit.  0: none, or not understood, which
  * by that protocol means no limit. */
-static uint64_t
-grpc_timeout_ns(const struct berth_exchange *x)
+uint64_t
+berth_call_grpc_timeout_ns(const struct berth_exchange *x)
 {
     static const struct {
         char unit;
@@ -311,7 +283,7 @@ struct berth_part *
 berth_call_parts(struct berth_call *c, uint32_t n)
 {
     c->timeout_name = "the request's own timeout";
-    limit_time(c, grpc_timeout_ns(c->x), "Grpc-Timeout");
+    limit_time(c, berth_call_grpc_timeout_ns(c->x), "Grpc-Timeout");
     limit_time(c, c->api->conf.request_timeout_ns, "server.request_timeout_secs");
     c->parts = BERTH_NEW_N(&c->x->arena, struct berth_part, n);
     if (c->parts == NULL || berth_arena_defer(&c->x->arena, fini_parts, c) < 0)

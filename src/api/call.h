@@ -73,6 +73,10 @@ struct berth_call {
     bool ended, streaming;
     bool compressed; /* the body, until handle() */
     struct berth_timer timer;
+    struct berth_park *park; /* it waits for a model, or has waited; NULL: never */
+    uint64_t parked_ns;      /* how long, all together */
+    /* Runs the call again after it was parked; NULL: the route's handler. */
+    void (*again)(struct berth_call *c);
     struct berth_buf scratch; /* for berth_sse: one event */
 
     /* A handler on the api's own thread leaves its answer here. */
@@ -103,10 +107,29 @@ void berth_call_headers(struct berth_call *c);
 /* The body as a JSON object in c->body.  False: it was not one, and the call is answered. */
 bool berth_call_body(struct berth_call *c);
 
-/* Find the model to serve the call and hold it in c->model.  The result of berth_registry_find(),
- * or -BERTH_ENOMEM. */
+/*
+ * Find the model to serve the call and hold it in c->model.  On the call's loop.  Returns
+ *   0  c->model is held until the exchange goes
+ *  <0  as berth_registry_find(), or -BERTH_ENOMEM: answer with e
+ *   BERTH_CALL_PARKED  the model is not loaded but will be.  Return at once and touch c no more:
+ * the handler runs again from its beginning (c->again, or the route's) when the model is loaded, or
+ * when it cannot be, or when waiting has lasted too long; the same call of berth_call_find() then
+ * gives 0 or an error.  So whatever a handler does before this must be right to be done twice:
+ * parse, look up, set members; no answer, no submit.
+ *
+ * The wait is bounded: by the request's deadline (then -BERTH_EDEADLINE) and by
+ * engine.load_wait_secs (then -BERTH_ENOTREADY).  It counts in the request's time.
+ *
+ * Who leaves meanwhile: for calls of HTTP routes (c->again NULL) the exchange's gone() is taken and
+ * the handler is not run again.  Whoever sets c->again (gRPC) owns gone() and calls
+ * berth_call_unpark() then.
+ */
+enum { BERTH_CALL_PARKED = 1 };
 int berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_slice version,
                     struct berth_err *e);
+/* Nobody waits for a parked call any more: it will not run again, and c->ended is set.  On its
+ * loop; without effect when it is not parked. */
+void berth_call_unpark(struct berth_call *c);
 
 /* Make n requests, zeroed and with everything set but task, inputs, wanted and gen.  NULL: the
  * exchange's memory limit. */

@@ -333,6 +333,26 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
     berth_jw_array_end(w);
 }
 
+/* How its states went, oldest first; the oldest are forgotten. */
+static void
+put_life(struct berth_jw *w, const struct berth_model_info *m)
+{
+    put_uint(w, "life_total", m->change_total);
+    berth_jw_key(w, "life");
+    berth_jw_array(w);
+    for (size_t i = 0; i < m->change_count; i++) {
+        const struct berth_state_change *change = &m->changes[i];
+
+        berth_jw_object(w);
+        put_time(w, "time", change->wall_ns);
+        put_string(w, "version", change->version);
+        put_string(w, "state", berth_model_state_name(change->state));
+        put_string(w, "reason", change->why);
+        berth_jw_object_end(w);
+    }
+    berth_jw_array_end(w);
+}
+
 void
 berth_unimodel_status(struct berth_call *c)
 {
@@ -364,6 +384,7 @@ berth_unimodel_status(struct berth_call *c)
     put_resources(&w, &m);
     put_performance(&w, &m);
     put_versions(&w, &m);
+    put_life(&w, &m);
     berth_jw_object_end(&w);
     berth_call_json(c, 200, &b);
 }

@@ -131,7 +131,7 @@ infer_read(struct berth_call *c, struct berth_v2_infer *asked, struct berth_err 
     struct berth_v2_body from = {.body = c->x->body, .has_header_len = h != NULL};
     int r;
 
-    if ((r = berth_call_find(c, c->name, c->version, e)) < 0 ||
+    if ((r = berth_call_find(c, c->name, c->version, e)) != 0 ||
         (h != NULL && (r = berth_v2_header_len(*h, &from.header_len, e)) < 0))
         return r;
     if (c->x->body.len == 0)
@@ -152,6 +152,8 @@ berth_v2_infer(struct berth_call *c)
     int r =
         asked != NULL ? infer_read(c, asked, &e) : berth_err_set(&e, BERTH_ENOMEM, "out of memory");
 
+    if (r == BERTH_CALL_PARKED)
+        return;
     if (r < 0) {
         berth_call_fail(c, r, NULL, e.msg);
         return;

@@ -61,6 +61,24 @@ put_instances(struct berth_buf *out, const struct berth_json *instances)
     }
 }
 
+/* The last changes of state; all that are kept are in --json. */
+static void
+put_life(struct berth_buf *out, const struct berth_json *life)
+{
+    enum { LINES = 6 };
+    const size_t n = berth_json_len(life), from = n > LINES ? n - LINES : 0;
+
+    for (struct berth_json_iter it = berth_json_iter(life); berth_json_next(&it);) {
+        if (it.index < from)
+            continue;
+        const char *why = berth_remote_text(it.value, "reason", "");
+        berth_buf_printf(out, "%-10s %s %s: %s%s%s\n", it.index == from ? "life" : "",
+                         berth_remote_text(it.value, "time", ""),
+                         berth_remote_text(it.value, "version", ""),
+                         berth_remote_text(it.value, "state", ""), why[0] != '\0' ? ", " : "", why);
+    }
+}
+
 static void
 put_stats(struct berth_buf *out, const struct berth_json *stats)
 {
@@ -101,6 +119,7 @@ put_text(struct berth_buf *out, const struct shown *s)
     }
     put_instances(out, berth_json_get(s->status, "instances"));
     put_stats(out, berth_json_get(s->model, "performance_stats"));
+    put_life(out, berth_json_get(s->status, "life"));
 }
 
 static void
@@ -121,6 +140,8 @@ put_json(struct berth_buf *out, const struct shown *s)
     }
     berth_jw_key(&w, "instances");
     berth_jw_value(&w, berth_json_get(s->status, "instances"));
+    berth_jw_key(&w, "life");
+    berth_jw_value(&w, berth_json_get(s->status, "life"));
     berth_jw_object_end(&w);
     berth_buf_putc(out, '\n');
 }

@@ -36,6 +36,7 @@ struct berth_instance_thread {
     /* The thread's own. */
     struct berth_request *batch[BERTH_BATCH_MAX], *single[BERTH_BATCH_MAX];
     struct berth_stats_item items[BERTH_BATCH_MAX];
+    uint64_t free_ns; /* when run() ended last */
     uint32_t failed_steps;
     uint32_t idle_steps; /* steps that neither had nor took a sequence */
     struct berth_cores_turn turn;
@@ -62,6 +63,7 @@ struct berth_model {
     const struct berth_host *host;
     struct berth_model_conf conf;
     struct berth_stats *stats; /* a reference */
+    uint32_t stats_version;    /* its number there */
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: engines use all their threads at any time */
     struct berth_cores_account account;
@@ -71,7 +73,8 @@ struct berth_model {
     _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
     uint32_t threads;    /* likewise: of an instance, at most */
-    uint64_t generation; /* the registry's: which load() made it */
+    uint64_t generation;           /* the registry's: which load() made it */
+    _Atomic(const char *) leaving; /* berth_model_leave() */
 
     pthread_mutex_t mu;
     pthread_cond_t work;          /* on CLOCK_MONOTONIC: instances wait for requests */
@@ -110,6 +113,9 @@ int berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err 
 /* READY to UNLOADED: let those that hold it finish for drain_ns (or until *cut), then cut the rest,
  * and unload. Also for FAILED ones, which stay FAILED.  Blocks.  Once. */
 void berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cut);
+/* Why m is to go, for the account of its life: a static text; the first one counts.  Before it is
+ * stopped. */
+void berth_model_leave(struct berth_model *m, const char *why);
 /* State and, when why is not NULL, the reason (copied). */
 enum berth_model_state berth_model_state(struct berth_model *m, char why[480]);
 /* An engine that cannot go on: READY to FAILED, and nothing more is taken. */
