@@ -7,7 +7,7 @@
 
 /* HTTP/1.1 on a connection: one exchange at a time; what a client sends ahead waits in c->in. */
 
-enum { EMPTY_LINES_MAX = 4 };
+enum { EMPTY_LINES_MAX = 4, CHUNK_ROOM = 20 /* of its length and line ends */ };
 
 static uint64_t
 deadline(const struct berth_conn *c, uint64_t after_ns)
@@ -32,6 +32,7 @@ answer_done(struct berth_conn *c)
 
     h->x = NULL;
     h->begin_ns = 0;
+    h->held = false;
     h->find = (struct berth_http1_find){0};
     if (!h->keep_alive || c->nl->draining) {
         h->state = BERTH_H1_CLOSING;
@@ -154,37 +155,80 @@ h1_start(struct berth_xchg *x, const char *type)
     (void)put_head(x, type, bodyless, 0);
     if (bodyless)
         x->is_head = true; /* writes are dropped */
+    if (x->pub.piece != NULL)
+        x->conn->read_deadline_ns = 0; /* the body's pace is the application's matter */
     berth_conn_work_later(x->conn);
+}
+
+/* A chunk's line before its len bytes. */
+static void
+put_size(struct berth_conn *c, size_t len)
+{
+    char size[2 * sizeof len + 2], *p = size + sizeof size;
+
+    *--p = '\n';
+    *--p = '\r';
+    do
+        *--p = "0123456789abcdef"[len & 15];
+    while ((len >>= 4) > 0);
+    (void)berth_conn_put(c, p, (size_t)(size + sizeof size - p));
 }
 
 static int
 h1_write(struct berth_xchg *x, const void *bytes, size_t len)
 {
     struct berth_conn *c = x->conn;
-    char size[16];
 
     if (berth_conn_unsent(c) > conf(c)->unsent_bytes_max) {
         berth_conn_flush(c);
         if (!c->broken && berth_conn_unsent(c) > conf(c)->unsent_bytes_max)
             return -BERTH_EAGAIN;
     }
-    if (c->broken || berth_conn_reserve(c, len + sizeof size + 4) == NULL)
+    if (c->broken || berth_conn_reserve(c, len + CHUNK_ROOM) == NULL)
         return -BERTH_ECANCELED;
-    if (x->chunked) {
-        char *p = size + sizeof size;
-        size_t left = len;
-        *--p = '\n';
-        *--p = '\r';
-        do
-            *--p = "0123456789abcdef"[left & 15];
-        while ((left >>= 4) > 0 && p > size);
-        (void)berth_conn_put(c, p, (size_t)(size + sizeof size - p));
-    }
+    if (x->chunked)
+        put_size(c, len);
     (void)berth_conn_put(c, bytes, len);
     if (x->chunked)
         (void)berth_conn_put(c, "\r\n", 2);
     berth_conn_work_later(c);
     return 0;
+}
+
+static int
+h1_lend(struct berth_xchg *x, const void *bytes, size_t len)
+{
+    struct berth_conn *c = x->conn;
+    bool few = len <= BERTH_COPY_BYTES_MAX;
+
+    if (c->broken)
+        return -BERTH_ECANCELED;
+    if (few ? berth_outbuf_left(&c->out) / 2 > conf(c)->unsent_bytes_max
+            : berth_lents_count(&c->lents) >= BERTH_LENTS_MAX)
+        return -BERTH_EAGAIN;
+    if (x->chunked)
+        put_size(c, len);
+    if (few)
+        (void)berth_conn_put(c, bytes, len);
+    else
+        (void)berth_conn_lend(c, (struct berth_slice){bytes, len}, x);
+    if (x->chunked)
+        (void)berth_conn_put(c, "\r\n", 2);
+    berth_conn_work_later(c);
+    return c->broken ? -BERTH_ECANCELED : 0;
+}
+
+static void
+h1_pause(struct berth_xchg *x, bool paused)
+{
+    struct berth_conn *c = x->conn;
+
+    c->h1.held = paused;
+    if (c->h1.state != BERTH_H1_BODY && c->h1.state != BERTH_H1_CHUNKED)
+        return; /* the body is complete: what follows is another request */
+    c->read_deadline_ns =
+        paused || x->answer != BERTH_ANSWER_NONE ? 0 : deadline(c, conf(c)->body_timeout_ns);
+    berth_conn_pause(c, paused);
 }
 
 static void
@@ -244,6 +288,45 @@ handle(struct berth_conn *c)
     berth_xchg_handle(h->x);
 }
 
+/* The application takes the body as it comes: its turn begins now. */
+static void
+begin_pieces(struct berth_conn *c, struct berth_xchg *x, bool chunked)
+{
+    struct berth_h1 *h = &c->h1;
+
+    h->state = chunked ? BERTH_H1_CHUNKED : h->body_unread ? BERTH_H1_BODY : BERTH_H1_ANSWER;
+    if (h->expects && h->body_unread)
+        (void)berth_conn_put(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    h->expects = false;
+    c->read_deadline_ns = h->body_unread ? deadline(c, conf(c)->body_timeout_ns) : 0;
+    x->refs++; /* the answer may be complete when they return */
+    berth_xchg_handle(x);
+    if (h->x == x && !h->body_unread)
+        berth_xchg_piece(x, NULL, 0);
+    berth_xchg_unref(x);
+}
+
+/* A piece; the end of the body, too, when it is the last. */
+static void
+take_piece(struct berth_conn *c, const char *at, size_t n, bool last)
+{
+    struct berth_h1 *h = &c->h1;
+    struct berth_xchg *x = h->x;
+
+    c->read_deadline_ns =
+        x->answer == BERTH_ANSWER_NONE && !h->held ? deadline(c, conf(c)->body_timeout_ns) : 0;
+    x->refs++;
+    if (n > 0)
+        berth_xchg_piece(x, at, n);
+    if (last && h->x == x) {
+        h->state = BERTH_H1_ANSWER;
+        h->body_unread = false;
+        c->read_deadline_ns = 0;
+        berth_xchg_piece(x, NULL, 0);
+    }
+    berth_xchg_unref(x);
+}
+
 /* The head is parsed: ask the application, then go for the body. */
 static void
 begin(struct berth_conn *c, const struct berth_http1_head *head)
@@ -275,6 +358,10 @@ begin(struct berth_conn *c, const struct berth_http1_head *head)
     if (answered) {
         if (h->x != NULL)
             h->state = BERTH_H1_ANSWER;
+        return;
+    }
+    if (x->pub.piece != NULL) {
+        begin_pieces(c, x, head->chunked);
         return;
     }
     if (!h->body_unread) {
@@ -371,6 +458,10 @@ consume_body(struct berth_conn *c, const char *at, size_t n)
     if (n > h->left)
         n = (size_t)h->left;
     h->left -= n;
+    if (h->x->pub.piece != NULL) {
+        take_piece(c, at, n, h->left == 0);
+        return n;
+    }
     c->read_deadline_ns = deadline(c, conf(c)->body_timeout_ns);
     (void)berth_xchg_body_put(h->x, at, n); /* there is room: the length was checked */
     if (h->left == 0)
@@ -388,6 +479,14 @@ consume_chunked(struct berth_conn *c, const char *at, size_t n)
 
     c->read_deadline_ns = deadline(c, conf(c)->body_timeout_ns);
     int r = berth_http1_chunks_next(&h->chunks, at, n, &used, &data, &fault);
+    if (h->x->pub.piece != NULL) {
+        if (r < 0)
+            berth_conn_break(c); /* the application has begun: it hears of it by gone() */
+        else
+            take_piece(c, r == BERTH_HTTP1_DATA ? data.at : "",
+                       r == BERTH_HTTP1_DATA ? data.len : 0, r == BERTH_HTTP1_END);
+        return used;
+    }
     if (r < 0)
         refuse(c, fault.status, fault.why);
     else if (r == BERTH_HTTP1_END)
@@ -466,8 +565,9 @@ consume_waiting(struct berth_conn *c)
         size_t used = consume(c, c->in.at + c->in.sent, n);
         berth_outbuf_consume(&c->in, &c->nl->bufs, used);
     }
-    berth_conn_pause(c, berth_outbuf_left(&c->in) >= BERTH_PIPELINE_MAX &&
-                            (c->h1.state == BERTH_H1_ANSWER || berth_conn_unsent(c) > 0));
+    bool held = c->h1.held && (c->h1.state == BERTH_H1_BODY || c->h1.state == BERTH_H1_CHUNKED);
+    berth_conn_pause(c, held || (berth_outbuf_left(&c->in) >= BERTH_PIPELINE_MAX &&
+                                 (c->h1.state == BERTH_H1_ANSWER || berth_conn_unsent(c) > 0)));
 }
 
 static void
@@ -490,7 +590,7 @@ h1_room(struct berth_conn *c, size_t *ret_room)
 {
     struct berth_h1 *h = &c->h1;
 
-    if (h->state != BERTH_H1_BODY || berth_outbuf_left(&c->in) > 0)
+    if (h->state != BERTH_H1_BODY || berth_outbuf_left(&c->in) > 0 || h->x->pub.piece != NULL)
         return NULL;
     *ret_room = (size_t)h->left;
     return h->x->body_at + h->x->pub.body.len;
@@ -512,10 +612,12 @@ h1_filled(struct berth_conn *c, size_t n)
 static void
 h1_resume(struct berth_conn *c)
 {
-    const struct berth_xchg *x = c->h1.x;
+    struct berth_xchg *x = c->h1.x;
 
     if (x != NULL && x->answer == BERTH_ANSWER_ENDED)
         answer_done(c); /* the large body is sent */
+    else if (x != NULL && x->starved)
+        berth_xchg_writable(x);
     consume_waiting(c);
 }
 
@@ -547,7 +649,10 @@ h1_expired(struct berth_conn *c)
         break;
     case BERTH_H1_BODY:
     case BERTH_H1_CHUNKED:
-        refuse(c, 408, "the body took too long");
+        if (c->h1.x->pub.piece != NULL)
+            berth_conn_break(c);
+        else
+            refuse(c, 408, "the body took too long");
         break;
     case BERTH_H1_SKIP:
     case BERTH_H1_ANSWER:
@@ -589,6 +694,8 @@ const struct berth_proto berth_proto_h1 = {
     .reply = h1_reply,
     .start = h1_start,
     .write = h1_write,
+    .lend = h1_lend,
+    .pause = h1_pause,
     .end = h1_end,
     .abort = h1_abort,
 };
