@@ -125,6 +125,11 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->instances = m->conf.instances;
     ret->memory_bytes = m->memory_bytes;
     ret->engine_bytes = m->engine_bytes;
+    ret->threads = m->threads;
+    for (uint32_t i = 0; i < m->conf.instances; i++) {
+        const uint32_t n = atomic_load(&m->instances[i].cores_given);
+        ret->cores_given = n > ret->cores_given ? n : ret->cores_given;
+    }
 }
 
 static void

@@ -105,6 +105,8 @@ init_series(struct berth_model *m, struct berth_metrics *metrics)
     s->sequences = berth_metrics_series(metrics, BERTH_METRIC_SEQUENCES, model);
     s->canceled = berth_metrics_series(metrics, BERTH_METRIC_CANCELED, model);
     s->memory = berth_metrics_series(metrics, BERTH_METRIC_MODEL_BYTES, model);
+    s->cores_given = berth_metrics_series(metrics, BERTH_METRIC_CORES_GIVEN, model);
+    s->cores_wait = berth_metrics_series(metrics, BERTH_METRIC_CORES_WAIT, model);
     s->load_seconds = berth_metrics_series(metrics, BERTH_METRIC_MODEL_LOAD_SECONDS, model);
     s->refused =
         berth_metrics_series(metrics, BERTH_METRIC_REFUSED, (const char *const[]){"queue", NULL});
@@ -148,6 +150,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->ops = make->ops;
     m->host = make->host;
     m->watchdog = make->watchdog;
+    m->cores = make->cores;
     m->failed = make->failed;
     m->failed_arg = make->failed_arg;
     m->stats = make->stats;
@@ -211,16 +214,29 @@ unload_instances(struct berth_model *m)
     for (uint32_t i = 0; i < m->instance_len; i++) {
         if (m->instances[i].started)
             (void)pthread_join(m->instances[i].thread, NULL);
+        if (m->instances[i].started)
+            berth_cores_turn_fini(&m->instances[i].turn);
         m->instances[i].started = false;
         m->ops->unload(m->instances[i].engine);
         m->instances[i].engine = NULL;
     }
+    if (m->cores != NULL)
+        berth_cores_leave(m->cores, &m->account);
 }
 
 static int
-start_threads(struct berth_model *m, struct berth_err *e)
+start_threads(struct berth_model *m, uint32_t threads, struct berth_err *e)
 {
+    const struct berth_describe *d = berth_model_describe(m);
+
+    m->threads = d->threads != 0 ? d->threads : threads;
+    if (m->threads == BERTH_THREADS_NONE) {
+        m->threads = 0;
+        m->cores = NULL;
+    }
     for (uint32_t i = 0; i < m->instance_len; i++) {
+        berth_cores_turn_init(&m->instances[i].turn, &m->account, m->threads,
+                              BERTH_HAS(m->ops, threads));
         if (pthread_create(&m->instances[i].thread, NULL, berth_instance_main, &m->instances[i]) !=
             0) {
             (void)pthread_mutex_lock(&m->mu);
@@ -241,7 +257,7 @@ berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e)
     int r = load_instances(m, threads, e);
 
     if (r == 0)
-        r = start_threads(m, e);
+        r = start_threads(m, threads, e);
     if (r < 0) {
         unload_instances(m);
         m->instance_len = 0;
