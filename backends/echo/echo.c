@@ -84,6 +84,7 @@ echo_load(const struct berth_host *h, const struct berth_load *how, struct berth
     (void)berth_setting_string(conf, "fail_on", NULL, m->fail_on, sizeof m->fail_on);
     m->describe = (struct berth_describe){
         .struct_size = sizeof m->describe,
+        .threads = m->delay_ms > 0 || m->token_ms > 0 ? BERTH_THREADS_NONE : 1, /* it sleeps */
         .tasks = BERTH_TASK_TENSOR | BERTH_TASK_COMPLETION | BERTH_TASK_CHAT,
         .platform = "echo",
         .batch_rows_max = batch < 0 ? UINT32_MAX : (uint32_t)batch,

@@ -15,6 +15,7 @@
 
 struct berth_api;
 struct berth_call;
+struct berth_grpc;
 struct berth_model;
 struct berth_route;
 
@@ -54,13 +55,21 @@ struct berth_call_ops {
 struct berth_call {
     struct berth_api *api;
     struct berth_exchange *x;
+    struct berth_arena *arena;       /* for all that the call makes: the exchange's, unless it is
+                                        one of many on a stream */
     const struct berth_route *route; /* NULL: none */
+    struct berth_grpc *grpc;         /* NULL: plain HTTP */
+    /* Errors go here instead of being a JSON body; NULL otherwise. */
+    void (*fault)(struct berth_call *c, const struct berth_fault *f);
+    /* After the last part is done, and the last that is done with c; NULL otherwise. */
+    void (*released)(struct berth_call *c);
     enum berth_dialect dialect;
     struct berth_slice name, version; /* {model} and {version} of the path, decoded; or empty */
     struct berth_slice cors_origin;   /* to be allowed in the answer; or empty */
     const char *allow;                /* for 405: the Allow header's value */
     char id[BERTH_UUID_TEXT];         /* X-Request-Id */
     uint64_t wall_ns;                 /* when the head had come */
+    uint64_t begin_ns;                /* CLOCK_MONOTONIC, where its time limits begin */
 
     const struct berth_json *body; /* berth_call_body() */
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */
@@ -82,6 +91,7 @@ struct berth_call {
     struct berth_buf scratch; /* for berth_sse: one event */
 
     /* A handler on the api's own thread leaves its answer here. */
+    void (*job)(struct berth_call *c);
     bool off_loop;
     struct berth_msg msg;
     struct berth_call *next_job;
@@ -149,6 +159,8 @@ struct berth_part *berth_call_parts(struct berth_call *c, uint32_t n);
  * when all have ended, maybe before this returns; so do nothing with c afterwards.
  */
 void berth_call_run(struct berth_call *c, const struct berth_call_ops *ops);
+/* Nobody waits for the call any more: it has ended and its parts are cancelled. */
+void berth_call_leave(struct berth_call *c);
 /* Cut the call off with an error: the body for it, or the stream's last event.  Once; later parts
  * are cancelled. */
 void berth_call_cut(struct berth_call *c, const struct berth_fault *f);

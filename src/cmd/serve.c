@@ -143,6 +143,7 @@ registry_up(struct serving *s, struct berth_err *e)
         .cores = c->engine.cores > 0 ? (uint32_t)c->engine.cores
                  : cores > 0         ? (uint32_t)cores
                                      : 1,
+        .ungoverned = !c->engine.governor,
         .loaders = (uint32_t)c->engine.loaders,
         .batch = batch_conf(c),
     };

@@ -37,11 +37,13 @@ static void
 put_instances(struct berth_buf *out, const struct berth_json *instances)
 {
     for (struct berth_json_iter it = berth_json_iter(instances); berth_json_next(&it);) {
-        uint64_t memory = 0, context = 0;
+        uint64_t memory = 0, context = 0, threads = 0, given = 0;
         double load = 0;
         char room[24];
         (void)berth_json_uint(berth_json_get(it.value, "memory_bytes"), &memory);
         (void)berth_json_uint(berth_json_get(it.value, "context_length"), &context);
+        (void)berth_json_uint(berth_json_get(it.value, "threads"), &threads);
+        (void)berth_json_uint(berth_json_get(it.value, "cores_given"), &given);
         (void)berth_json_real(berth_json_get(it.value, "load_ms"), &load);
         berth_buf_printf(
             out, "%-10s %s: %s, %s, loaded in %.0f ms", it.index == 0 ? "versions" : "",
@@ -49,6 +51,11 @@ put_instances(struct berth_buf *out, const struct berth_json *instances)
             berth_bytes_text(memory, room), load);
         if (context > 0)
             berth_buf_printf(out, ", context %llu", (unsigned long long)context);
+        if (threads > 0)
+            berth_buf_printf(out, ", %llu thread%s", (unsigned long long)threads,
+                             threads == 1 ? "" : "s");
+        if (given > 0 && given < threads)
+            berth_buf_printf(out, " (%llu in its last run)", (unsigned long long)given);
         const char *why = berth_remote_text(it.value, "reason", "");
         berth_buf_printf(out, "%s%s\n", why[0] != '\0' ? ": " : "", why);
     }

@@ -47,6 +47,7 @@ const struct berth_conf_row berth_conf_rows[] = {
 
     INT(engine.max_models, "10", 1, 1000000, MAIN, "max-models N", "models that may be registered"),
     INT(engine.cores, NULL, 1, 4096, NUL, "cores N", "cores that engines may use together; null: all"),
+    BOOL(engine.governor, "true", 0, NULL, "hand these cores out run by run; false: leave it to the system, as where each model is pinned to cores of its own"),
     INT(engine.loaders, "2", 1, 64, 0, NULL, "models loaded at the same time"),
     INT(engine.queue_len, "256", 1, 65536, LIVE, "queue-len N", "requests waiting for one model; beyond it 429"),
     INT(engine.load_wait_secs, "120", 0, SECS_MAX, 0, "load-wait SECONDS", "longest wait of a request for its model to be loaded; beyond it 503"),

@@ -125,18 +125,11 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->instances = m->conf.instances;
     ret->memory_bytes = m->memory_bytes;
     ret->engine_bytes = m->engine_bytes;
-}
-
-bool
-berth_model_takes_queue_timeout(struct berth_model *m, uint32_t priority)
-{
-    const struct berth_request r = {.priority = priority};
-
-    (void)pthread_mutex_lock(&m->mu);
-    const bool takes =
-        m->batcher.conf.policies[berth_batcher_level(&m->batcher, &r)].allow_override;
-    (void)pthread_mutex_unlock(&m->mu);
-    return takes;
+    ret->threads = m->threads;
+    for (uint32_t i = 0; i < m->conf.instances; i++) {
+        const uint32_t n = atomic_load(&m->instances[i].cores_given);
+        ret->cores_given = n > ret->cores_given ? n : ret->cores_given;
+    }
 }
 
 static void

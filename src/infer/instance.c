@@ -3,12 +3,13 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "infer/model_priv.h"
 
 enum {
-    FAILED_STEPS_MAX = 3,   /* in a row: then the model is FAILED */
-    STOPPING_STEPS_MAX = 64 /* steps an engine gets to let go of cancelled sequences */
+    FAILED_STEPS_MAX = 3,    /* in a row: then the model is FAILED */
+    STOPPING_STEPS_MAX = 64, /* steps an engine gets to let go of cancelled sequences */
+    WEIGHT_STEP = 2,         /* of core-seconds: somebody reads a generation as it goes on */
+    WEIGHT_RUN = 1
 };
 static const uint64_t idle_wait_ns = 5 * BERTH_MS;
 
@@ -136,14 +137,59 @@ publish_running(struct berth_instance_thread *i, struct berth_request *const req
     (void)pthread_mutex_unlock(&m->mu);
 }
 
+/* Wait for cores and tell the engine how many: what it waited. */
+static uint64_t
+take_cores(struct berth_instance_thread *i, uint32_t weight)
+{
+    struct berth_model *m = i->model;
+    uint64_t waited_ns;
+
+    if (m->cores == NULL)
+        return 0;
+    const uint32_t n = berth_cores_take(m->cores, &i->turn, weight, &waited_ns);
+    if (n != atomic_load_explicit(&i->cores_given, memory_order_relaxed)) {
+        atomic_store_explicit(&i->cores_given, n, memory_order_relaxed);
+        berth_series_set(m->series.cores_given, n);
+        if (i->turn.flexible)
+            m->ops->threads(i->engine, n);
+    }
+    if (waited_ns > 0)
+        berth_series_observe(m->series.cores_wait, (double)waited_ns / 1e9);
+    return waited_ns;
+}
+
+static void
+give_cores(struct berth_instance_thread *i, uint64_t run_ns, bool again)
+{
+    if (i->model->cores != NULL)
+        berth_cores_give(i->model->cores, &i->turn, run_ns, again);
+}
+
+static bool
+is_wanted(struct berth_request *const reqs[], uint32_t n)
+{
+    for (uint32_t k = 0; k < n; k++) {
+        if (!atomic_load_explicit(&reqs[k]->cancelled, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
 /* One call of run().  The requests' results are in them afterwards, or r < 0 for all. */
 static int
 run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_t n,
     uint64_t *ret_end_ns, struct berth_err *e)
 {
     struct berth_model *m = i->model;
+    const uint64_t waited_ns = take_cores(i, WEIGHT_RUN);
 
+    if (waited_ns > 0 && !is_wanted(reqs, n)) {
+        give_cores(i, 0, false);
+        *ret_end_ns = 0;
+        return -BERTH_ECANCELED;
+    }
     for (uint32_t k = 0; k < n; k++) {
+        reqs[k]->cores_ns += waited_ns;
         reqs[k]->batch_requests = n;
         reqs[k]->runs++;
         berth_host_run_begin(reqs[k]);
@@ -157,6 +203,7 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     i->free_ns = *ret_end_ns;
     for (uint32_t k = 0; k < n; k++)
         reqs[k]->engine_ns = run_ns;
+    give_cores(i, run_ns, false);
     berth_series_observe(m->series.infer_seconds, (double)run_ns / 1e9);
     berth_series_observe(m->series.batch_size, n);
     publish_running(i, NULL, 0);
@@ -197,47 +244,16 @@ end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], u
         berth_request_end(reqs[k], reqs[k]->result, NULL);
 }
 
-/* The instance failed q before it gave any output: let another one try, once.  False: there is
- * none, or it was not the instance's fault. */
-static bool
-try_elsewhere(struct berth_instance_thread *i, struct berth_request *q, int r)
-{
-    struct berth_model *m = i->model;
-    bool other = false;
-
-    if ((r != -BERTH_EBACKEND && r != -BERTH_EINTERNAL) || q->retried || q->first_ns != 0 ||
-        atomic_load(&q->cancelled))
-        return false;
-    (void)pthread_mutex_lock(&m->mu);
-    for (uint32_t k = 0; !m->stopping && k < m->instance_len; k++)
-        other =
-            other || (&m->instances[k] != i && !m->instances[k].ended && !m->instances[k].broken);
-    if (other) {
-        q->retried = true;
-        q->instance = NULL;
-        berth_batcher_put_retry(&m->batcher, q, i);
-        berth_model_count_queue_locked(m);
-        (void)pthread_cond_broadcast(&m->work); /* not i alone may wake */
-    }
-    (void)pthread_mutex_unlock(&m->mu);
-    if (other)
-        berth_series_add(m->series.retries, 1);
-    return other;
-}
-
 static void
 run_batch(struct berth_instance_thread *i, uint32_t n)
 {
     struct berth_err e;
     uint64_t end_ns;
-    bool wanted = false;
     int r = run(i, i->batch, n, &end_ns, &e);
 
-    for (uint32_t k = 0; k < n; k++)
-        wanted = wanted || !atomic_load(&i->batch[k]->cancelled);
-    if (r < 0 && n == 1 && try_elsewhere(i, i->batch[0], r))
+    if (r < 0 && n == 1 && berth_instance_try_elsewhere(i, i->batch[0], r))
         return;
-    if (r == 0 || n == 1 || !wanted) {
+    if (r == 0 || n == 1 || !is_wanted(i->batch, n)) {
         end_batch(i, i->batch, n, r, &e, end_ns);
         return;
     }
@@ -249,7 +265,7 @@ run_batch(struct berth_instance_thread *i, uint32_t n)
             end_ns = 0;
         } else {
             r = run(i, &i->single[k], 1, &end_ns, &e);
-            if (r < 0 && try_elsewhere(i, i->single[k], r))
+            if (r < 0 && berth_instance_try_elsewhere(i, i->single[k], r))
                 continue;
         }
         end_batch(i, &i->single[k], 1, r, &e, end_ns);
@@ -290,29 +306,6 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
     return live;
 }
 
-void
-berth_requests_drop_dead(struct berth_request *dead, uint64_t now_ns)
-{
-    for (struct berth_request *r = dead, *next; r != NULL; r = next) {
-        char text[160];
-        const char *msg = text;
-        int result = -BERTH_EDEADLINE;
-        next = r->next;
-        if (r->timed_out && !atomic_load(&r->cancelled)) {
-            (void)snprintf(
-                text, sizeof text,
-                "Request timeout expired: it waited %.3f ms in the queue of model '%.64s'",
-                (double)(now_ns - r->submit_ns) / 1e6, r->model->name);
-            berth_series_add(r->model->series.queue_timeouts, 1);
-        } else {
-            r->timed_out = false;
-            (void)berth_request_is_dead(r, now_ns);
-            result = berth_request_dead_result(r, &msg);
-        }
-        berth_request_drop(r, result, msg);
-    }
-}
-
 /* ---- sequences ---- */
 
 struct berth_request *
@@ -338,6 +331,8 @@ berth_instance_next(struct berth_instance_thread *i)
         r->run_ns = now;
         r->instance = i;
         r->batch_requests = i->hand_len + 1;
+        r->cores_ns = i->cores_sum; /* the difference at its end is its own */
+        r->engine_ns = i->engine_sum + (now - i->step_ns);
         r->batch_max = max;
         r->runs = 1;
         r->instance_number = (uint32_t)(i - m->instances);
@@ -373,11 +368,11 @@ berth_instance_end_sequence(struct berth_request *r, int result, const char *msg
     berth_series_add(m->series.tokens_in, r->finish.prompt_tokens);
     berth_series_add(m->series.tokens_out, r->finish.completion_tokens);
     uint64_t now = berth_now_ns();
+    r->cores_ns = i->cores_sum - r->cores_ns;
+    r->engine_ns = i->engine_sum + (i->step_ns != 0 ? now - i->step_ns : 0) - r->engine_ns;
     berth_series_observe(m->series.infer_seconds, (double)(now - r->run_ns) / 1e9);
     if (r->first_ns != 0)
         berth_series_observe(m->series.first_token, (double)(r->first_ns - r->submit_ns) / 1e9);
-    if (r->engine_ns == 0)
-        r->engine_ns = now - r->run_ns - r->cores_ns;
     struct berth_stats_item item = count(m, r, result, now);
     const struct berth_stats_run run = {.rows = 1, .infer_ns = item.infer_ns};
     berth_stats_add(m->stats, m->stats_version, &item, 1, &run);
@@ -391,67 +386,30 @@ fail_hand(struct berth_instance_thread *i, int result, const char *msg)
         berth_instance_end_sequence(i->hand, result, msg);
 }
 
-/* Those of the hand that have said nothing yet may go to another instance. */
-static void
-retry_hand(struct berth_instance_thread *i, int result)
-{
-    struct berth_request **at = &i->hand, *r;
-    struct berth_model *m = i->model;
-
-    while ((r = *at) != NULL) {
-        (void)pthread_mutex_lock(&m->mu);
-        *at = r->next;
-        i->hand_len--;
-        (void)pthread_mutex_unlock(&m->mu);
-        if (try_elsewhere(i, r, result)) {
-            berth_series_sub(m->series.sequences, 1);
-            continue;
-        }
-        (void)pthread_mutex_lock(&m->mu);
-        r->next = *at;
-        *at = r;
-        i->hand_len++;
-        (void)pthread_mutex_unlock(&m->mu);
-        at = &r->next;
-    }
-}
-
-/* The instance is broken; while others are not, the model goes on without it. */
-static bool
-go_without(struct berth_instance_thread *i, const char *why)
-{
-    struct berth_model *m = i->model;
-    uint32_t others = 0;
-
-    (void)pthread_mutex_lock(&m->mu);
-    for (uint32_t k = 0; k < m->instance_len; k++)
-        others += &m->instances[k] != i && !m->instances[k].broken && !m->instances[k].ended;
-    i->broken = others > 0;
-    (void)pthread_mutex_unlock(&m->mu);
-    if (others > 0)
-        berth_error("model %s: instance %zu takes no more work: %s", m->name,
-                    (size_t)(i - m->instances), why);
-    return others > 0;
-}
-
 static void
 step(struct berth_instance_thread *i)
 {
     struct berth_model *m = i->model;
     struct berth_err e = {"the model failed without a reason"};
     uint32_t before = i->hand_len;
+    i->cores_sum += take_cores(i, WEIGHT_STEP);
+    i->step_ns = berth_now_ns();
     int r = m->ops->step(i->engine, (struct berth_queue *)(void *)i, &e);
+    const uint64_t step_ns = berth_now_ns() - i->step_ns;
 
+    i->engine_sum += step_ns;
+    i->step_ns = 0;
+    give_cores(i, step_ns, r >= 0 && i->hand_len > 0);
     if (r >= 0) {
         i->failed_steps = 0;
         i->idle_steps = before == 0 && i->hand_len == 0 ? i->idle_steps + 1 : 0;
         return;
     }
-    retry_hand(i, r);
+    berth_instance_retry_hand(i, r);
     fail_hand(i, r, e.msg);
     if (BERTH_HAS(m->ops, reset))
         m->ops->reset(i->engine);
-    if (++i->failed_steps >= FAILED_STEPS_MAX && !go_without(i, e.msg))
+    if (++i->failed_steps >= FAILED_STEPS_MAX && !berth_instance_give_up(i, e.msg))
         berth_model_fail(m, e.msg);
 }
 
@@ -547,6 +505,8 @@ berth_instance_main(void *arg)
     }
     (void)pthread_mutex_unlock(&m->mu);
     let_go(i);
+    if (m->cores != NULL)
+        berth_cores_drop(m->cores, &i->turn);
     (void)pthread_mutex_lock(&m->mu);
     i->ended = true;
     (void)pthread_cond_broadcast(&m->quiet);

@@ -262,6 +262,7 @@ make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_p
                                           .stats = x->stats,
                                           .metrics = g->conf.metrics,
                                           .watchdog = g->watchdog,
+                                          .cores = g->cores,
                                           .failed = berth_registry_model_failed,
                                           .failed_arg = g};
     return berth_model_new(&make, ret, e);

@@ -105,6 +105,8 @@ init_series(struct berth_model *m, struct berth_metrics *metrics)
     s->sequences = berth_metrics_series(metrics, BERTH_METRIC_SEQUENCES, model);
     s->canceled = berth_metrics_series(metrics, BERTH_METRIC_CANCELED, model);
     s->memory = berth_metrics_series(metrics, BERTH_METRIC_MODEL_BYTES, model);
+    s->cores_given = berth_metrics_series(metrics, BERTH_METRIC_CORES_GIVEN, model);
+    s->cores_wait = berth_metrics_series(metrics, BERTH_METRIC_CORES_WAIT, model);
     s->load_seconds = berth_metrics_series(metrics, BERTH_METRIC_MODEL_LOAD_SECONDS, model);
     s->retries = berth_metrics_series(metrics, BERTH_METRIC_RETRIES, model);
     s->queue_timeouts = berth_metrics_series(metrics, BERTH_METRIC_QUEUE_TIMEOUTS, model);
@@ -150,6 +152,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->ops = make->ops;
     m->host = make->host;
     m->watchdog = make->watchdog;
+    m->cores = make->cores;
     m->failed = make->failed;
     m->failed_arg = make->failed_arg;
     m->stats = make->stats;
@@ -213,16 +216,29 @@ unload_instances(struct berth_model *m)
     for (uint32_t i = 0; i < m->instance_len; i++) {
         if (m->instances[i].started)
             (void)pthread_join(m->instances[i].thread, NULL);
+        if (m->instances[i].started)
+            berth_cores_turn_fini(&m->instances[i].turn);
         m->instances[i].started = false;
         m->ops->unload(m->instances[i].engine);
         m->instances[i].engine = NULL;
     }
+    if (m->cores != NULL)
+        berth_cores_leave(m->cores, &m->account);
 }
 
 static int
-start_threads(struct berth_model *m, struct berth_err *e)
+start_threads(struct berth_model *m, uint32_t threads, struct berth_err *e)
 {
+    const struct berth_describe *d = berth_model_describe(m);
+
+    m->threads = d->threads != 0 ? d->threads : threads;
+    if (m->threads == BERTH_THREADS_NONE) {
+        m->threads = 0;
+        m->cores = NULL;
+    }
     for (uint32_t i = 0; i < m->instance_len; i++) {
+        berth_cores_turn_init(&m->instances[i].turn, &m->account, m->threads,
+                              BERTH_HAS(m->ops, threads));
         if (pthread_create(&m->instances[i].thread, NULL, berth_instance_main, &m->instances[i]) !=
             0) {
             (void)pthread_mutex_lock(&m->mu);
@@ -243,7 +259,7 @@ berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e)
     int r = load_instances(m, threads, e);
 
     if (r == 0)
-        r = start_threads(m, e);
+        r = start_threads(m, threads, e);
     if (r < 0) {
         unload_instances(m);
         m->instance_len = 0;
@@ -442,23 +458,6 @@ begin(struct berth_request *r, struct berth_model *m)
     r->avoid = NULL;
 }
 
-/* Its queue takes no more. */
-static int
-full_locked(const struct berth_model *m, const struct berth_request *r, struct berth_err *e)
-{
-    const struct berth_batcher *b = &m->batcher;
-    const uint32_t level = berth_batcher_level(b, r);
-
-    if (b->len + b->seq_len < b->conf.queue_len_max)
-        return berth_err_set(e, BERTH_EAGAIN,
-                             "model '%s' has %u requests of priority %u waiting, its maximum "
-                             "there; try again later",
-                             m->name, b->level_len[level], level + 1);
-    return berth_err_set(e, BERTH_EAGAIN,
-                         "model '%s' has %u requests waiting, its maximum; try again later",
-                         m->name, b->conf.queue_len_max);
-}
-
 static int
 not_ready_locked(const struct berth_model *m, struct berth_err *e)
 {
@@ -484,7 +483,7 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
     if (!m->accepting) {
         ret = not_ready_locked(m, e);
     } else if (berth_batcher_put(&m->batcher, r) < 0) {
-        ret = full_locked(m, r, e);
+        ret = berth_model_full_locked(m, r, e);
     } else {
         expire = r->expire_ns; /* r is not ours any more without the lock */
         r->queue_ahead = m->batcher.len + m->batcher.seq_len - 1;
@@ -566,17 +565,6 @@ berth_model_expire(struct berth_model *m, uint64_t now_ns)
     (void)pthread_mutex_unlock(&m->mu);
     berth_requests_drop_dead(dead, now_ns);
     return next_ns;
-}
-
-void
-berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf *defaults)
-{
-    const struct berth_batch_conf conf = berth_config_batch(&m->conf, defaults);
-
-    (void)pthread_mutex_lock(&m->mu);
-    berth_batcher_conf_set(&m->batcher, &conf);
-    (void)pthread_cond_broadcast(&m->work);
-    (void)pthread_mutex_unlock(&m->mu);
 }
 
 int64_t

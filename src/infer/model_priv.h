@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "infer/batcher.h"
 #include "infer/config.h"
+#include "infer/cores.h"
 #include "infer/lifecycle.h"
 #include "infer/model.h"
 #include "infer/request.h"
@@ -38,13 +39,17 @@ struct berth_instance_thread {
     uint64_t free_ns; /* when run() ended last */
     uint32_t failed_steps;
     uint32_t idle_steps; /* steps that neither had nor took a sequence */
+    struct berth_cores_turn turn;
+    uint64_t step_ns;               /* when the step began that goes on; 0: none */
+    uint64_t cores_sum, engine_sum; /* ns waited for cores and inside step(), since the start */
+    atomic_uint cores_given;        /* of its last run or step */
 };
 
 /* Looked up when the model is made: by its name later, a forgotten one would be found anew. */
 struct berth_model_series {
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
-        *refused, *queue_timeouts, *retries, *memory, *load_seconds;
+        *refused, *queue_timeouts, *retries, *memory, *load_seconds, *cores_given, *cores_wait;
 };
 
 struct berth_watchdog;
@@ -60,11 +65,14 @@ struct berth_model {
     struct berth_stats *stats; /* a reference */
     uint32_t stats_version;    /* its number there */
     struct berth_watchdog *watchdog;
+    struct berth_cores *cores; /* NULL: engines use all their threads at any time */
+    struct berth_cores_account account;
     void (*failed)(void *arg); /* it became FAILED by itself; on an instance's thread */
     void *failed_arg;
     struct berth_model_series series;
     _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
+    uint32_t threads;              /* likewise: of an instance, at most */
     uint64_t generation;           /* the registry's: which load() made it */
     _Atomic(const char *) leaving; /* berth_model_leave() */
 
@@ -92,6 +100,7 @@ struct berth_model_make {
     struct berth_stats *stats;
     struct berth_metrics *metrics;
     struct berth_watchdog *watchdog;
+    struct berth_cores *cores; /* NULL: none */
     void (*failed)(void *arg);
     void *failed_arg;
 };
@@ -122,6 +131,16 @@ void berth_request_end(struct berth_request *r, int result, const char *msg);
 void berth_request_drop(struct berth_request *r, int result, const char *msg);
 /* Those that the batcher gave up, linked by ->next: cancelled, late, or past their timeout. */
 void berth_requests_drop_dead(struct berth_request *dead, uint64_t now_ns);
+/* queueing.c.  r fails m's queue: -BERTH_EAGAIN that says which of its bounds. */
+int berth_model_full_locked(const struct berth_model *m, const struct berth_request *r,
+                            struct berth_err *e);
+/* i failed q, with this result, before it gave any output: hand it to another instance, once.
+ * False: there is none, or it was not the instance's fault. */
+bool berth_instance_try_elsewhere(struct berth_instance_thread *i, struct berth_request *q, int r);
+/* Likewise all sequences in i's hand that have said nothing yet. */
+void berth_instance_retry_hand(struct berth_instance_thread *i, int result);
+/* i fails again and again: it takes no more work.  False: it is the last one. */
+bool berth_instance_give_up(struct berth_instance_thread *i, const char *why);
 /* What a request whose client is gone ends with. */
 int berth_request_dead_result(struct berth_request *r, const char **ret_msg);
 bool berth_request_is_dead(struct berth_request *r, uint64_t now_ns);

@@ -37,6 +37,10 @@ berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry
         g->states[i] = berth_metrics_series(
             conf->metrics, BERTH_METRIC_MODELS,
             (const char *const[]){berth_model_state_name((enum berth_model_state)i), NULL});
+    if (!conf->ungoverned && (g->cores = berth_cores_new(g->conf.cores, conf->metrics)) == NULL) {
+        berth_registry_free(g);
+        return berth_err_set(e, BERTH_ENOMEM, "registry: out of memory");
+    }
     if ((r = berth_watchdog_new(&g->watchdog, e)) < 0 || (r = berth_loaders_start(g, e)) < 0) {
         berth_registry_free(g);
         return r;
@@ -80,6 +84,7 @@ berth_registry_free(struct berth_registry *g)
         berth_entry_free(x);
     }
     berth_watchdog_free(g->watchdog);
+    berth_cores_free(g->cores);
     (void)pthread_cond_destroy(&g->jobs_cond);
     (void)pthread_mutex_destroy(&g->jobs_mu);
     (void)pthread_rwlock_destroy(&g->lock);

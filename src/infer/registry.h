@@ -32,6 +32,7 @@ struct berth_registry_conf {
     struct berth_metrics *metrics;
     uint32_t models_max;           /* engine.max_models */
     uint32_t cores;                /* that engines may use together */
+    bool ungoverned;               /* each uses all its threads at any time */
     uint32_t loaders;              /* loads at once: 2 */
     struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
 };
@@ -93,6 +94,8 @@ struct berth_model_version_info {
     uint64_t engine_bytes; /* what the engine says; 0: nothing */
     uint64_t load_ns;      /* what the last load took */
     uint64_t loaded_wall_ns;
+    uint32_t threads;     /* of an instance, at most */
+    uint32_t cores_given; /* to the last run or step, of one that runs; 0: none asked yet */
     const struct berth_describe *describe; /* copied; NULL until it was ready once */
     struct berth_version_stats stats;
 };
