@@ -17,7 +17,7 @@ struct berth_option {
     const char *help;  /* at most 52 characters, so that a line fits a screen */
 };
 
-enum { BERTH_CMD_OPTIONS_MAX = 16, BERTH_CMD_WORDS_MAX = 64 };
+enum { BERTH_CMD_OPTIONS_MAX = 18, BERTH_CMD_WORDS_MAX = 64 };
 
 struct berth_cmd {
     const char *name;

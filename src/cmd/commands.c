@@ -44,15 +44,24 @@ static const struct berth_option predict_options[] = {
 };
 
 static const struct berth_option bench_options[] = {
-    {"concurrency", "N", "connections, each with one request at a time (1)"},
+    {"protocol", "P", "rest, binary (tensors as bytes) or grpc (rest)"},
+    {"concurrency", "N[xM]", "connections, and streams on each (1)"},
     {"rate", "N", "requests a second whatever the answers (open loop)"},
+    {"arrivals", "A", "of these: constant or poisson (constant)"},
+    {"sweep", "FROM:TO:STEP", "one run for each rate"},
+    {"p99", "MS", "a sweep ends where p99 is longer"},
     {"duration", "S", "seconds to measure (5)"},
     {"requests", "N", "measure N requests instead of a time"},
     {"warmup", "S", "seconds of load before that, not counted (1)"},
-    {"input", "INPUT", "what to send, as for predict"},
+    {"input", "INPUT", "what to send, as for predict; or {\"inputs\": [...]}"},
+    {"path", "PATH", "post INPUT as it is to PATH, of any server"},
     {"chat", "PROMPT", "measure a chat: tokens/s, time to first token"},
     {"max-tokens", "N", "longest answer of a chat (64)"},
-    {"json", NULL, "print the result as JSON"},
+    {"compare", "URL", "the same to another server, in turns"},
+    {"rounds", "N", "runs of each, for medians (1; to compare: 3)"},
+    {"server-pid", "P[,P]", "CPU time a request of local servers"},
+    {"cpu", "N", "run this client on that core"},
+    {"json", "FILE", "write the result as JSON; -: to standard output"},
     {NULL, NULL, NULL},
 };
 
@@ -98,10 +107,8 @@ static const struct berth_cmd commands[] = {
      "server remembers are listed, newest first: slow and failed ones longer than\n"
      "others (monitoring.explain_requests says how many).\n",
      explain_options, 0, 1, false, true, berth_run_explain},
-    {"bench", "[options] MODEL", "measure a model on the running server",
-     "With --rate, latency counts from when a request was due, not from when\n"
-     "it could be sent: a server that stalls cannot hide it.\n",
-     bench_options, 1, 1, false, true, berth_run_bench},
+    {"bench", "[options] MODEL", "measure a model on the running server", NULL, bench_options, 1, 1,
+     false, true, berth_run_bench},
     {"doctor", "[options]", "what this machine has, what is wrong, what to do",
      "Takes the flags of `berth serve` and looks at what it would do with them.\n", NULL, 0, 0,
      true, false, berth_run_doctor},
