@@ -72,6 +72,7 @@ berth_call_fault(struct berth_call *c, const struct berth_fault *f)
     const struct berth_error_look *look = berth_error_look(f->code);
     struct berth_buf b;
 
+    berth_requests_failed(c, f);
     berth_api_count_error(c->api, f);
     if (c->fault != NULL) {
         c->fault(c, f);
@@ -183,6 +184,7 @@ berth_call_cut(struct berth_call *c, const struct berth_fault *f)
         return;
     if (c->streaming) {
         berth_api_count_error(c->api, f);
+        berth_requests_failed(c, f);
         berth_fault_put(berth_sse_data(c), c->dialect, f);
         berth_sse_send(c);
         berth_sse_end(c);

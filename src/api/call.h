@@ -64,12 +64,15 @@ struct berth_call {
     /* After the last part is done, and the last that is done with c; NULL otherwise. */
     void (*released)(struct berth_call *c);
     enum berth_dialect dialect;
-    struct berth_slice name, version; /* {model} and {version} of the path, decoded; or empty */
-    struct berth_slice cors_origin;   /* to be allowed in the answer; or empty */
-    const char *allow;                /* for 405: the Allow header's value */
-    char id[BERTH_UUID_TEXT];         /* X-Request-Id */
-    uint64_t wall_ns;                 /* when the head had come */
-    uint64_t begin_ns;                /* CLOCK_MONOTONIC, where its time limits begin */
+    /* {model} and {version} (or {request}) of the path, decoded; or empty */
+    struct berth_slice name, version;
+    struct berth_slice cors_origin; /* to be allowed in the answer; or empty */
+    const char *allow;              /* for 405: the Allow header's value */
+    char id[BERTH_UUID_TEXT];       /* X-Request-Id */
+    uint64_t wall_ns;               /* when the head had come */
+    uint64_t begin_ns;              /* CLOCK_MONOTONIC, where its time limits begin */
+    uint64_t body_ns;               /* when the body had come, if much later; 0: with the head */
+    uint64_t who;                   /* a hash of the key that it came with; 0: none */
 
     const struct berth_json *body; /* berth_call_body() */
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */
@@ -83,6 +86,10 @@ struct berth_call {
     uint32_t part_count, parts_left;
     bool ended, streaming;
     bool compressed; /* the body, until handle() */
+    struct {         /* status 0: it has not failed */
+        uint16_t status;
+        const char *code, *why;
+    } failed;
     struct berth_timer timer;
     struct berth_park *park; /* it waits for a model, or has waited; NULL: never */
     uint64_t parked_ns;      /* how long, all together */

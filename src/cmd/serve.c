@@ -256,6 +256,8 @@ api_up(struct serving *s, struct berth_err *e)
         .body_bytes_max = (size_t)c->server.max_body_bytes,
         .stopping = &s->stopping,
         .access_log = c->monitoring.access_log,
+        .explain_requests = (uint32_t)c->monitoring.explain_requests,
+        .loops = (uint32_t)s->loop_count,
     };
     if (c->security.rate_limiting.enabled)
         conf.rate = (struct berth_api_rate){
