@@ -33,7 +33,7 @@ berth_batcher_requests_max(const struct berth_batcher *b)
 uint64_t
 berth_batcher_wait_ns(const struct berth_batcher *b)
 {
-    if (berth_batcher_requests_max(b) == 1)
+    if (berth_batcher_requests_max(b) == 1 || b->at_once)
         return 0;
     if (!b->learn)
         return b->conf.wait_ns_max;
