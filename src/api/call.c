@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "api/fields.h"
 #include "api/routes.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
-#include "base/num.h"
 #include "infer/model.h"
+#include "wire/grpc.h"
 
 static const char out_of_memory[] = "the request is larger than its memory limit; send less";
 
@@ -71,9 +72,14 @@ berth_call_fault(struct berth_call *c, const struct berth_fault *f)
     const struct berth_error_look *look = berth_error_look(f->code);
     struct berth_buf b;
 
-    berth_buf_init(&b, &c->x->arena);
-    berth_fault_put(&b, c->dialect, f);
+    berth_requests_failed(c, f);
     berth_api_count_error(c->api, f);
+    if (c->fault != NULL) {
+        c->fault(c, f);
+        return;
+    }
+    berth_buf_init(&b, c->arena);
+    berth_fault_put(&b, c->dialect, f);
     if (berth_fault_status(f) == 429 || berth_fault_status(f) == 503)
         c->reply.retry_after_s = look->retry_after_s > 0 ? look->retry_after_s : 1;
     if (b.failed)
@@ -105,7 +111,7 @@ berth_call_body(struct berth_call *c)
         berth_call_fault(c, &f);
         return false;
     }
-    r = berth_json_parse(&c->x->arena, body.at, body.len, NULL, &c->body, &e);
+    r = berth_json_parse(c->arena, body.at, body.len, NULL, &c->body, &e);
     if (r == 0 && berth_json_type(c->body) != BERTH_JSON_OBJECT)
         r = berth_err_set(&e, BERTH_EINVAL, "must be an object, not %s",
                           berth_json_type_name(c->body));
@@ -164,7 +170,10 @@ release(struct berth_call *c)
     if (!c->ended)
         c->ops->answer(c);
     berth_assert(c->ended);
-    x->gone = NULL;
+    if (c->grpc == NULL)
+        x->gone = NULL;
+    if (c->released != NULL)
+        c->released(c);
     berth_exchange_unref(x);
 }
 
@@ -175,6 +184,7 @@ berth_call_cut(struct berth_call *c, const struct berth_fault *f)
         return;
     if (c->streaming) {
         berth_api_count_error(c->api, f);
+        berth_requests_failed(c, f);
         berth_fault_put(berth_sse_data(c), c->dialect, f);
         berth_sse_send(c);
         berth_sse_end(c);
@@ -203,9 +213,9 @@ part_ended(struct berth_call *c, struct berth_part *part)
     part->ended = true;
     if (c->ended)
         return;
-    if (part->r.result == -BERTH_EDEADLINE) {
+    if (part->r.result == -BERTH_EDEADLINE && !part->r.timed_out) {
         cut_late(c);
-    } else if (part->r.result < 0 && c->ops->all_or_nothing) {
+    } else if (part->r.result < 0 && (c->ops->all_or_nothing || part->r.timed_out)) {
         const struct berth_fault f = {.code = part->r.result, .message = part->r.err.msg};
         berth_call_cut(c, &f);
     } else if (c->ops->part_done != NULL) {
@@ -230,6 +240,16 @@ too_late(struct berth_timer *t)
     cut_late((struct berth_call *)((char *)t - offsetof(struct berth_call, timer)));
 }
 
+void
+berth_call_leave(struct berth_call *c)
+{
+    if (c->ended)
+        return;
+    berth_call_unpark(c);
+    c->ended = true;
+    cancel_parts(c);
+}
+
 static void
 client_gone(struct berth_exchange *x)
 {
@@ -237,8 +257,7 @@ client_gone(struct berth_exchange *x)
 
     if (c->ended)
         return;
-    c->ended = true;
-    cancel_parts(c);
+    berth_call_leave(c);
     berth_exchange_abort(x);
 }
 
@@ -251,32 +270,33 @@ limit_time(struct berth_call *c, uint64_t ns, const char *name)
     }
 }
 
-/* "300m" as gRPC's proxies take it: at most 8 digits and a unit.  0: none, or not understood, which
- * by that protocol means no limit. */
 uint64_t
 berth_call_grpc_timeout_ns(const struct berth_exchange *x)
 {
-    static const struct {
-        char unit;
-        uint64_t ns;
-    } units[] = {{'H', 3600 * BERTH_S}, {'M', 60 * BERTH_S}, {'S', BERTH_S},
-                 {'m', BERTH_MS},       {'u', 1000},         {'n', 1}};
     const struct berth_slice *h = berth_exchange_header(x, "grpc-timeout");
-    int64_t n;
 
-    if (h == NULL || h->len < 2 || h->len > 9 ||
-        !berth_int_parse(h->at, h->len - 1, 0, 99999999, &n))
-        return 0;
-    for (size_t i = 0; i < BERTH_COUNT(units); i++) {
-        uint64_t ns;
+    return h != NULL ? berth_grpc_timeout_ns(*h) : 0;
+}
 
-        if (units[i].unit != h->at[h->len - 1])
-            continue;
-        if (__builtin_mul_overflow((uint64_t)n, units[i].ns, &ns))
-            return 0; /* centuries */
-        return ns > 0 ? ns : 1;
-    }
-    return 0;
+void
+berth_call_wishes(struct berth_call *c, uint64_t priority, uint64_t timeout_ns)
+{
+    c->priority = priority <= UINT32_MAX ? (uint32_t)priority : UINT32_MAX;
+    if (berth_model_takes_queue_timeout(c->model, c->priority))
+        c->queue_timeout_ns = timeout_ns;
+    else
+        c->timeout_ns = timeout_ns;
+}
+
+int
+berth_call_read_priority(struct berth_call *c, struct berth_fields *f)
+{
+    int64_t priority = c->priority;
+    const int r = berth_field_int(f, "priority", 0, UINT32_MAX, &priority);
+
+    if (r == 0)
+        c->priority = (uint32_t)priority;
+    return r;
 }
 
 struct berth_part *
@@ -285,16 +305,16 @@ berth_call_parts(struct berth_call *c, uint32_t n)
     c->timeout_name = "the request's own timeout";
     limit_time(c, berth_call_grpc_timeout_ns(c->x), "Grpc-Timeout");
     limit_time(c, c->api->conf.request_timeout_ns, "server.request_timeout_secs");
-    c->parts = BERTH_NEW_N(&c->x->arena, struct berth_part, n);
-    if (c->parts == NULL || berth_arena_defer(&c->x->arena, fini_parts, c) < 0)
+    c->parts = BERTH_NEW_N(c->arena, struct berth_part, n);
+    if (c->parts == NULL || berth_arena_defer(c->arena, fini_parts, c) < 0)
         return NULL;
     for (uint32_t i = 0; i < n; i++) {
         struct berth_part *part = &c->parts[i];
 
         part->call = c;
         part->index = i;
-        berth_buf_init(&part->text, &c->x->arena);
-        berth_buf_init(&part->logprobs, &c->x->arena);
+        berth_buf_init(&part->text, c->arena);
+        berth_buf_init(&part->logprobs, c->arena);
         part->r.loop = c->x->loop;
         part->r.user = part;
         part->r.delta = part_delta;
@@ -313,13 +333,17 @@ berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
 
     if (task == BERTH_TASK_TENSOR || task == BERTH_TASK_EMBEDDING)
         limit_time(c, c->api->conf.run_timeout_ns, "engine.batch_config.timeout_ms");
-    until = c->x->begin_ns + c->timeout_ns;
-    for (uint32_t i = 0; i < c->part_count; i++)
+    until = c->begin_ns + c->timeout_ns;
+    for (uint32_t i = 0; i < c->part_count; i++) {
         c->parts[i].r.deadline_ns = until;
+        c->parts[i].r.priority = c->priority;
+        c->parts[i].r.queue_timeout_ns = c->queue_timeout_ns;
+    }
     c->ops = ops;
     c->parts_left = c->part_count + 1; /* one for this function: done() may come at once */
     berth_exchange_ref(c->x);
-    c->x->gone = client_gone;
+    if (c->grpc == NULL) /* else its own handler comes here by berth_call_leave() */
+        c->x->gone = client_gone;
     if (berth_timer_start(&c->timer, c->x->loop, until > now ? until - now : 0, too_late) < 0) {
         const struct berth_fault f = {.code = -BERTH_ENOMEM, .message = "out of memory"};
         berth_call_cut(c, &f);
@@ -363,7 +387,7 @@ struct berth_buf *
 berth_sse_data(struct berth_call *c)
 {
     if (c->scratch.arena == NULL)
-        berth_buf_init(&c->scratch, &c->x->arena);
+        berth_buf_init(&c->scratch, c->arena);
     c->scratch.len = 0;
     c->scratch.failed = false;
     berth_buf_puts(&c->scratch, "data: ");

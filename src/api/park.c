@@ -15,7 +15,7 @@ struct berth_park {
     struct berth_model_wait wait;
     struct berth_call *call;
     struct berth_timer timer;
-    struct berth_slice name, version; /* in the exchange's arena */
+    struct berth_slice name, version; /* in the call's arena */
     enum berth_code late;             /* what it is when the timer fires */
     bool waiting;                     /* ready() has not run */
     bool done;                        /* wait.result is for the next find() */
@@ -36,7 +36,7 @@ hold(struct berth_call *c, struct berth_model *m, struct berth_err *e)
     if (berth_model_describe(m) == NULL)
         r = berth_err_set(e, BERTH_ENOTREADY, "model %s is not loaded yet; try again",
                           berth_model_name(m));
-    else if (berth_arena_defer(&c->x->arena, drop_model, m) < 0)
+    else if (berth_arena_defer(c->arena, drop_model, m) < 0)
         r = berth_err_set(e, BERTH_ENOMEM,
                           "the request is larger than its memory limit; send less");
     if (r < 0)
@@ -60,6 +60,8 @@ ready(struct berth_model_wait *w)
         x->gone = NULL;
     if (c->ended) {
         berth_model_unref(w->model);
+        if (c->released != NULL)
+            c->released(c);
     } else {
         if (w->result == 0)
             w->result = hold(c, w->model, &w->err);
@@ -111,8 +113,7 @@ patience(const struct berth_call *c, enum berth_code *ret_late)
     *ret_late = BERTH_ENOTREADY;
     if (asked > 0 && asked < limit)
         limit = asked;
-    /* An exchange that is a stream of calls is older than this one; its owner keeps the time. */
-    const uint64_t spent = c->again == NULL && now > c->x->begin_ns ? now - c->x->begin_ns : 0;
+    const uint64_t spent = now > c->begin_ns ? now - c->begin_ns : 0;
     limit = limit > spent ? limit - spent : 0;
     if (limit > conf->load_wait_ns)
         return conf->load_wait_ns;
@@ -123,7 +124,7 @@ patience(const struct berth_call *c, enum berth_code *ret_late)
 static struct berth_park *
 park_new(struct berth_call *c, struct berth_slice name, struct berth_slice version)
 {
-    struct berth_park *park = BERTH_NEW(&c->x->arena, struct berth_park);
+    struct berth_park *park = BERTH_NEW(c->arena, struct berth_park);
 
     if (park == NULL)
         return NULL;

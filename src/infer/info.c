@@ -193,8 +193,12 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
     }
     if (serving != NULL)
         shown = serving->serving;
-    if (shown != NULL)
+    if (shown != NULL) {
         ret->batch = berth_config_batch(&shown->conf, &g->conf.batch);
+        (void)pthread_mutex_lock((pthread_mutex_t *)&shown->mu);
+        ret->batching = berth_batcher_view(&shown->batcher);
+        (void)pthread_mutex_unlock((pthread_mutex_t *)&shown->mu);
+    }
     ret->manifest = copy_json(a, shown != NULL ? shown->conf.merged : x->config);
     ret->versions = versions;
     ret->version_count = x->slot_len;

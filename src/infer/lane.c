@@ -44,12 +44,13 @@ run_round(struct berth_late *late)
     struct berth_model *m = l->model;
     const uint64_t end_ns = berth_loop_late_ns(l->loop) + round_ns_max;
     struct berth_instance_thread *i;
+    bool worked = true;
 
     (void)pthread_mutex_lock(&m->mu);
-    while (m->batcher.len > 0 && !m->stopping && m->placement.here && berth_now_ns() < end_ns &&
-           (i = free_instance_locked(m)) != NULL) {
+    while (worked && m->batcher.len > 0 && !m->stopping && m->placement.here &&
+           berth_now_ns() < end_ns && (i = free_instance_locked(m)) != NULL) {
         i->lent = true;
-        berth_instance_work_locked(i);
+        worked = berth_instance_work_locked(i);
         i->lent = false;
     }
     /* Who has an instance looks again before it gives it back.  Threads that were woken while

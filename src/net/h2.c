@@ -17,14 +17,13 @@ enum {
     STREAM_WINDOW = 1024 * 1024,    /* a body of 600 KB arrives without a stall */
     WIDE_WINDOW = 4 * 1024 * 1024,  /* for a body that turns out to be large */
     CONN_WINDOW = 16 * 1024 * 1024, /* several of them at once */
-    HEADERS_FIRST = 16,             /* room for so many headers at first */
     /* What a peer may do that costs us and is of no use to it: points, and how they come back. */
     CALM_POINTS = 1000,
     CALM_POINTS_PER_S = 50,
     COST_RESET = 1,      /* a stream it opened and reset, or made us reset */
     COST_CONTROL = 2,    /* PING, SETTINGS, PRIORITY */
     COST_IDLE_PING = 10, /* PING while no stream is open: what should it keep alive? */
-    GAIN_SENT = 2,       /* for a frame of an answer: clients measure the line by a PING for each */
+    GAIN_ANSWER = 1,     /* an answer to its end: who is served may change his mind now and then */
     COST_EMPTY = 2,      /* DATA with nothing in it */
     COST_INVALID = 5,
 };
@@ -63,13 +62,18 @@ charge(struct berth_conn *c, int64_t cost, const char *why)
         calm(c, why);
 }
 
-/* ---- requests ---- */
-
-static struct berth_h2_stream *
-stream_of(nghttp2_session *session, int32_t id)
+/* One PING for what we have sent is welcome: gRPC clients measure the line by it. */
+static void
+charge_ping(struct berth_conn *c)
 {
-    return nghttp2_session_get_stream_user_data(session, id);
+    struct berth_h2 *h = c->h2;
+
+    if (!h->answered)
+        charge(c, TAILQ_EMPTY(&h->streams) ? COST_IDLE_PING : COST_CONTROL, "too_many_pings");
+    h->answered = false;
 }
+
+/* ---- requests ---- */
 
 static void
 refuse(struct berth_h2_stream *st, uint16_t status, const char *why)
@@ -125,98 +129,6 @@ on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *use
     return nghttp2_session_set_stream_user_data(session, st->id, st) == 0
                ? 0
                : NGHTTP2_ERR_CALLBACK_FAILURE;
-}
-
-static bool
-add_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_slice value)
-{
-    struct berth_exchange *x = &st->x->pub;
-
-    if (x->header_count == st->header_room) {
-        size_t room = st->header_room > 0 ? st->header_room * 2 : HEADERS_FIRST;
-        struct berth_header *more = BERTH_NEW_N(&x->arena, struct berth_header, room);
-        if (more == NULL)
-            return false;
-        if (x->header_count > 0)
-            memcpy(more, x->headers, x->header_count * sizeof *more);
-        x->headers = more;
-        st->header_room = room;
-    }
-    ((struct berth_header *)x->headers)[x->header_count++] = (struct berth_header){name, value};
-    return true;
-}
-
-static void
-set_path(struct berth_exchange *x, struct berth_slice url)
-{
-    const char *mark = memchr(url.at, '?', url.len);
-
-    x->path = (struct berth_slice){url.at, mark != NULL ? (size_t)(mark - url.at) : url.len};
-    if (mark != NULL)
-        x->query = (struct berth_slice){mark + 1, (size_t)(url.at + url.len - mark - 1)};
-}
-
-/* nghttp2 has checked characters, order and presence of what begins with a colon. */
-static bool
-take_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_slice value)
-{
-    struct berth_exchange *x = &st->x->pub;
-
-    if (name.at[0] == ':') {
-        if (berth_slice_is(name, ":method"))
-            x->method = value;
-        else if (berth_slice_is(name, ":path"))
-            set_path(x, value);
-        else if (berth_slice_is(name, ":authority"))
-            x->authority = value;
-        return true;
-    }
-    if (berth_slice_is(name, "content-length"))
-        (void)berth_int_parse(value.at, value.len, 0, INT64_MAX, &st->content_length);
-    else if (berth_slice_is(name, "host") && x->authority.len == 0)
-        x->authority = value;
-    return add_header(st, name, value);
-}
-
-static int /* NOLINTNEXTLINE(readability-function-size): nghttp2's */
-on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-          size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *user)
-{
-    struct berth_conn *c = user;
-    struct berth_h2_stream *st = stream_of(session, frame->hd.stream_id);
-
-    if (st == NULL || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
-        return 0; /* trailers: nothing here wants them */
-    struct berth_arena *a = &st->x->pub.arena;
-    st->head_bytes += name_len + value_len + 32; /* as SETTINGS_MAX_HEADER_LIST_SIZE counts */
-    if (st->fault.status != 0)
-        return 0;
-    if (name_len == 5 && memcmp(name, ":path", 5) == 0 && value_len > BERTH_URL_BYTES_MAX) {
-        st->fault = (struct berth_http1_fault){414, "the URL is too long"};
-        return 0;
-    }
-    if (st->head_bytes > berth_h2_conf(c)->head_bytes_max ||
-        st->x->pub.header_count >= berth_h2_conf(c)->header_count_max) {
-        st->fault =
-            (struct berth_http1_fault){431, "the request's headers are too long or too many"};
-        return 0;
-    }
-    const char *n = berth_arena_strndup(a, (const char *)name, name_len);
-    const char *v = berth_arena_strndup(a, (const char *)value, value_len);
-    if (n == NULL || v == NULL ||
-        !take_header(st, (struct berth_slice){n, name_len}, (struct berth_slice){v, value_len}))
-        st->fault = (struct berth_http1_fault){
-            431, "the request's head does not fit into the memory of one request"};
-    return 0;
-}
-
-/* A header with bytes that no header may have: the stream is reset rather than guessed at. */
-static int /* NOLINTNEXTLINE(readability-function-size): nghttp2's */
-on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                  size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                  void *user)
-{
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 static void
@@ -290,7 +202,7 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t
 {
     struct berth_conn *c = user;
     struct berth_h2 *h = c->h2;
-    struct berth_h2_stream *st = stream_of(session, id);
+    struct berth_h2_stream *st = berth_h2_stream_of(session, id);
 
     h->unacked += len;
     if (h->unacked >= CONN_WINDOW / 4) {
@@ -338,7 +250,7 @@ static int
 on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct berth_conn *c = user;
-    struct berth_h2_stream *st = stream_of(session, frame->hd.stream_id);
+    struct berth_h2_stream *st = berth_h2_stream_of(session, frame->hd.stream_id);
     bool ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 
     switch (frame->hd.type) {
@@ -360,8 +272,7 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
         break;
     case NGHTTP2_PING:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
-            charge(c, TAILQ_EMPTY(&c->h2->streams) ? COST_IDLE_PING : COST_CONTROL,
-                   "too_many_pings");
+            charge_ping(c);
         break;
     case NGHTTP2_SETTINGS:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
@@ -407,10 +318,11 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
     struct berth_h2 *h = c->h2;
 
     if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) {
-        h->points += h->points < CALM_POINTS ? GAIN_SENT : 0;
+        h->answered = true;
         if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
             return 0;
-        struct berth_h2_stream *st = stream_of(session, frame->hd.stream_id);
+        h->points += h->points < CALM_POINTS ? GAIN_ANSWER : 0;
+        struct berth_h2_stream *st = berth_h2_stream_of(session, frame->hd.stream_id);
         if (st != NULL && !st->remote_ended)
             answered_early(st);
     } else if (frame->hd.type == NGHTTP2_RST_STREAM) {
@@ -445,7 +357,7 @@ stream_close(struct berth_h2_stream *st)
 static int
 on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *user)
 {
-    struct berth_h2_stream *st = stream_of(session, id);
+    struct berth_h2_stream *st = berth_h2_stream_of(session, id);
 
     if (st != NULL)
         stream_close(st);
@@ -572,8 +484,8 @@ session_new(struct berth_conn *c)
 
     if (nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&option) == 0) {
         nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
-        nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
-        nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
+        nghttp2_session_callbacks_set_on_header_callback(cb, berth_h2_on_header);
+        nghttp2_session_callbacks_set_on_invalid_header_callback(cb, berth_h2_on_invalid_header);
         nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
         nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
         nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);

@@ -41,6 +41,7 @@ struct berth_h2 {
     uint64_t idle_ns;          /* since when no stream is open; 0: some are */
     uint64_t block_ns;         /* since when a header block is incomplete; 0: none is */
     size_t block_bytes;        /* of it */
+    bool answered;             /* something of an answer went out since the last PING */
     bool calmed, going, fatal; /* told ENHANCE_YOUR_CALM; told GOAWAY; nghttp2 gave up */
 };
 
@@ -56,6 +57,12 @@ berth_h2_conf(const struct berth_conn *c)
     return &c->nl->server->conf;
 }
 
+static inline struct berth_h2_stream *
+berth_h2_stream_of(nghttp2_session *session, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(session, id);
+}
+
 /* Look after the stream in pump(), where nghttp2 may be entered. */
 static inline void
 berth_h2_due(struct berth_h2_stream *st)
@@ -65,6 +72,14 @@ berth_h2_due(struct berth_h2_stream *st)
     st->is_due = true;
     TAILQ_INSERT_TAIL(&st->conn->h2->due, st, due);
 }
+
+/* ---- h2_head.c: nghttp2's callbacks ---- */
+int berth_h2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                       size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                       void *user);
+int berth_h2_on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame,
+                               const uint8_t *name, size_t name_len, const uint8_t *value,
+                               size_t value_len, uint8_t flags, void *user);
 
 /* ---- h2_answer.c ---- */
 enum { BERTH_H2_PUMP_BYTES = 128 * 1024 /* taken from nghttp2 before they are sent */ };

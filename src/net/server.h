@@ -156,6 +156,7 @@ void berth_server_free(struct berth_server *s);
 
 struct berth_server_stats {
     uint64_t connections, connections_total, exchanges_total, refused_total;
+    uint64_t rests_total; /* times that a port took no connections for 100 ms: no descriptors */
 };
 /* Any thread. */
 struct berth_server_stats berth_server_stats(const struct berth_server *s);

@@ -157,7 +157,7 @@ struct berth_net_loop {
     struct berth_server *server; /* valid while exchanges or connections live */
     struct berth_loop *loop;
     uv_prepare_t prepare;
-    uv_timer_t tick;
+    uv_timer_t tick, rest; /* rest: the first loop's, for listeners */
     int handles_open;
     bool ticking, draining;
     struct berth_conn_list conns, work;
@@ -179,6 +179,7 @@ struct berth_listener {
     int fd;         /* -1: closed */
     uint32_t tag;
     bool plain_refused;
+    bool resting;                  /* accept() failed: not polled for a moment */
     bool polled, started, dropped; /* where it is between listen and free */
     struct berth_tls_side *tls;
 };
@@ -194,7 +195,8 @@ struct berth_server {
     int spare_fd; /* given up for a moment when descriptors run out */
     pthread_mutex_t mu;
     pthread_cond_t idle_cond; /* connections or live exchanges reached 0 */
-    atomic_uint_fast64_t connections, connections_total, exchanges_total, refused_total, live;
+    atomic_uint_fast64_t connections, connections_total, exchanges_total, refused_total, live,
+        rests_total;
     atomic_bool draining;
 };
 

@@ -7,7 +7,7 @@
 #include "net/test_support.h"
 
 /* An HTTP/2 client for tests: nghttp2 over a blocking socket, with or without TLS. */
-enum { TEST_STREAMS_MAX = 32 };
+enum { TEST_STREAMS_MAX = 1024 };
 
 struct test_result {
     int status;
