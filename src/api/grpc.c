@@ -57,6 +57,12 @@ berth_grpc_code(const struct berth_grpc *g)
     return g->code;
 }
 
+const struct berth_grpc_method *
+berth_grpc_method_of(const struct berth_grpc *g)
+{
+    return g->method;
+}
+
 struct berth_slice
 berth_grpc_message(const struct berth_grpc *g)
 {

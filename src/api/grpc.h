@@ -107,6 +107,8 @@ void berth_grpc_accept(struct berth_call *c);
 void berth_grpc_job_done(struct berth_grpc *g);
 /* The call's status, for metrics and the access log. */
 enum berth_grpc_code berth_grpc_code(const struct berth_grpc *g);
+/* NULL: there is none of that path. */
+const struct berth_grpc_method *berth_grpc_method_of(const struct berth_grpc *g);
 
 /* ---- the tables: each file that serves gRPC methods gives one, ended by a NULL path ---- */
 

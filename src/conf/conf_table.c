@@ -73,6 +73,7 @@ const struct berth_conf_row berth_conf_rows[] = {
     BOOL(monitoring.prometheus_enabled, "true", 0, NULL, "serve /metrics on a port of its own as well"),
     INT(monitoring.prometheus_port, "9090", 0, 65535, 0, "metrics-port PORT", "that port; 0: any free one"),
     BOOL(monitoring.access_log, "false", 0, "access-log", "a log line for every request"),
+    INT(monitoring.explain_requests, "4096", 0, 1000000, 0, NULL, "requests whose account `berth explain` remembers; 0: none"),
     BOOL(monitoring.jaeger_enabled, "false", INERT, NULL, "send traces"),
     TEXT(monitoring.jaeger_endpoint, NULL, NUL | INERT, NULL, "where to send traces"),
     INT(monitoring.health_check_interval_secs, "30", 1, SECS_MAX, INERT, NULL, "time between checks of a model's health"),

@@ -17,6 +17,10 @@
     X(QUEUE_SECONDS, BERTH_HISTOGRAM, "berth_queue_wait_seconds",                                 \
       "Time a request waited for its batch.", "model")                                            \
     X(QUEUE_LEN, BERTH_GAUGE, "berth_queue_length", "Requests waiting now.", "model")             \
+    X(QUEUE_TIMEOUTS, BERTH_COUNTER, "berth_queue_timeouts_total",                                \
+      "Requests refused because they waited longer than their queue allows.", "model")            \
+    X(RETRIES, BERTH_COUNTER, "berth_retries_total",                                              \
+      "Requests tried again on another instance, because theirs failed.", "model")                \
     X(BATCH_SIZE, BERTH_HISTOGRAM, "berth_batch_size", "Requests that ran together.", "model")    \
     X(TOKENS_IN, BERTH_COUNTER, "berth_prompt_tokens_total", "Tokens of prompts.", "model")       \
     X(TOKENS_OUT, BERTH_COUNTER, "berth_tokens_generated_total", "Tokens generated.", "model")    \

@@ -23,7 +23,8 @@ static const struct berth_backend_ops ops = {
 static void
 try_config(const char *text, size_t len)
 {
-    const struct berth_batch_conf defaults = {8, 50, 256};
+    const struct berth_batch_conf defaults = {
+        .batch_requests_max = 8, .wait_ns_max = 50, .queue_len_max = 256};
     const struct berth_json *v, *merged;
     struct berth_model_conf c;
     struct berth_arena a;
@@ -38,6 +39,11 @@ try_config(const char *text, size_t len)
         berth_assert(b.batch_requests_max >= 1 && b.batch_requests_max <= 1024);
         berth_assert(b.queue_len_max >= 1 && b.queue_len_max <= 65536);
         berth_assert(b.wait_ns_max <= UINT64_C(60000000000));
+        berth_assert(b.priority_levels <= BERTH_PRIORITIES_MAX && b.preferred_len <= 16);
+        berth_assert(b.priority_levels == 0 ||
+                     (b.priority_default >= 1 && b.priority_default <= b.priority_levels));
+        berth_assert(c.pad.input_len <= BERTH_PAD_INPUTS_MAX &&
+                     c.pad.bucket_len <= BERTH_PAD_BUCKETS_MAX);
         berth_assert(c.version_len <= BERTH_VERSIONS_MAX);
         berth_assert(berth_json_parse(&a, c.settings_json, strlen(c.settings_json), NULL, &v, &e) ==
                      0);
