@@ -343,6 +343,7 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
         put_string(w, "state", berth_model_state_name(v->state));
         put_string(w, "reason", v->why);
         put_uint(w, "count", v->instances);
+        put_string(w, "placement", v->on_loop ? "inline" : "threaded");
         put_uint(w, "threads", v->threads);
         put_uint(w, "cores_given", v->cores_given);
         put_uint(w, "memory_bytes", v->memory_bytes);

@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "cmd/remote.h"
@@ -56,6 +57,8 @@ put_instances(struct berth_buf *out, const struct berth_json *instances)
                              threads == 1 ? "" : "s");
         if (given > 0 && given < threads)
             berth_buf_printf(out, " (%llu in its last run)", (unsigned long long)given);
+        if (strcmp(berth_remote_text(it.value, "placement", ""), "inline") == 0)
+            berth_buf_puts(out, ", runs inline");
         const char *why = berth_remote_text(it.value, "reason", "");
         berth_buf_printf(out, "%s%s\n", why[0] != '\0' ? ": " : "", why);
     }

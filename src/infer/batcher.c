@@ -38,7 +38,7 @@ berth_batcher_requests_max(const struct berth_batcher *b)
 uint64_t
 berth_batcher_wait_ns(const struct berth_batcher *b)
 {
-    if (berth_batcher_requests_max(b) == 1)
+    if (berth_batcher_requests_max(b) == 1 || b->at_once)
         return 0;
     return b->conf.mode == BERTH_BATCHING_AUTO ? berth_gain_wait_ns(&b->gain, b->conf.wait_ns_max)
                                                : b->conf.wait_ns_max;
@@ -50,7 +50,9 @@ turn_max(const struct berth_batcher *b)
 {
     const uint32_t max = berth_batcher_requests_max(b);
 
-    return b->conf.mode == BERTH_BATCHING_AUTO ? berth_gain_requests_max(&b->gain, max) : max;
+    return b->conf.mode == BERTH_BATCHING_AUTO && !b->at_once
+               ? berth_gain_requests_max(&b->gain, max)
+               : max;
 }
 
 /* ---- lists ---- */

@@ -50,6 +50,7 @@ struct berth_batch_group {
 struct berth_batcher {
     struct berth_batch_conf conf;
     uint32_t rows_max; /* as berth_describe.batch_rows_max */
+    bool at_once; /* runs are so short that company is what came in the same moment: no wait */
     /* Tensor requests of one group run together, but those of the last group, where everything
      * goes that found all other groups taken: they run one by one. */
     struct berth_batch_group groups[BERTH_BATCH_GROUPS_ALL];

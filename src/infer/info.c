@@ -107,7 +107,7 @@ static void
 copy_version(struct berth_arena *a, const struct berth_entry *x, const struct berth_slot *s,
              struct berth_model_version_info *ret)
 {
-    const struct berth_model *m = s->serving != NULL ? s->serving : s->last;
+    struct berth_model *m = s->serving != NULL ? s->serving : s->last;
     const struct berth_describe *d = m != NULL ? berth_model_describe(m) : NULL;
     char why[480];
 
@@ -126,6 +126,9 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->memory_bytes = m->memory_bytes;
     ret->engine_bytes = m->engine_bytes;
     ret->threads = m->threads;
+    (void)pthread_mutex_lock(&m->mu);
+    ret->on_loop = m->placement.here;
+    (void)pthread_mutex_unlock(&m->mu);
     for (uint32_t i = 0; i < m->conf.instances; i++) {
         const uint32_t n = atomic_load(&m->instances[i].cores_given);
         ret->cores_given = n > ret->cores_given ? n : ret->cores_given;

@@ -187,7 +187,7 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
         *ret_end_ns = 0;
         return r;
     }
-    const uint64_t waited_ns = take_cores(i, WEIGHT_RUN);
+    const uint64_t waited_ns = i->lent ? 0 : take_cores(i, WEIGHT_RUN); /* a loop never waits */
     if (waited_ns > 0 && !is_wanted(reqs, n)) {
         give_cores(i, 0, false);
         *ret_end_ns = 0;
@@ -208,13 +208,16 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     i->free_ns = *ret_end_ns;
     for (uint32_t k = 0; k < n; k++)
         reqs[k]->engine_ns = run_ns;
-    give_cores(i, run_ns, false);
+    if (!i->lent)
+        give_cores(i, run_ns, false);
     berth_series_observe(m->series.infer_seconds, (double)run_ns / 1e9);
     berth_series_observe(m->series.batch_size, n);
     publish_running(i, NULL, 0);
     (void)pthread_mutex_lock(&m->mu);
     if (r == 0)
         berth_batcher_ran(&m->batcher, n, run_ns);
+    if (m->may_run_here)
+        m->batcher.at_once = berth_placement_ran(&m->placement, run_ns);
     (void)pthread_mutex_unlock(&m->mu);
     return r;
 }
@@ -445,6 +448,7 @@ sleep_locked(struct berth_instance_thread *i, uint64_t until_ns)
         return;
     }
     m->sleepers++;
+    i->asleep = true;
     if (until_ns == UINT64_MAX) {
         (void)pthread_cond_wait(&m->work, &m->mu);
     } else {
@@ -452,7 +456,37 @@ sleep_locked(struct berth_instance_thread *i, uint64_t until_ns)
                                  .tv_nsec = (long)(until_ns % BERTH_S)};
         (void)pthread_cond_timedwait(&m->work, &m->mu, &until);
     }
+    i->asleep = false;
     m->sleepers--;
+}
+
+/* Take a batch and run it; false when none is due, and when one will be. */
+static bool
+work_batch_locked(struct berth_instance_thread *i, uint64_t *ret_wake_ns)
+{
+    struct berth_model *m = i->model;
+    struct berth_request *dead = NULL;
+    const uint64_t now = berth_now_ns();
+    const uint32_t n = take_locked(i, now, &dead, ret_wake_ns);
+
+    if (n == 0 && dead == NULL)
+        return false;
+    (void)pthread_mutex_unlock(&m->mu);
+    berth_requests_drop_dead(dead, now);
+    for (uint32_t k = 0; k < n; k++)
+        berth_series_observe(m->series.queue_seconds, (double)(now - i->batch[k]->submit_ns) / 1e9);
+    if (n > 0)
+        run_batch(i, n);
+    (void)pthread_mutex_lock(&m->mu);
+    return true;
+}
+
+bool
+berth_instance_work_locked(struct berth_instance_thread *i)
+{
+    uint64_t wake_ns;
+
+    return work_batch_locked(i, &wake_ns);
 }
 
 /* One round of work; false when there was none, and when to look again. */
@@ -460,7 +494,6 @@ static bool
 work_locked(struct berth_instance_thread *i, uint64_t *ret_wake_ns)
 {
     struct berth_model *m = i->model;
-    struct berth_request *dead = NULL;
     bool worked = false;
 
     *ret_wake_ns = UINT64_MAX;
@@ -477,20 +510,11 @@ work_locked(struct berth_instance_thread *i, uint64_t *ret_wake_ns)
     }
     if (m->batcher.len == 0 || m->stopping)
         return worked;
-    uint64_t wake_ns, now = berth_now_ns();
-    uint32_t n = take_locked(i, now, &dead, &wake_ns);
-    if (n == 0 && dead == NULL) {
-        *ret_wake_ns = wake_ns < *ret_wake_ns ? wake_ns : *ret_wake_ns;
-        return worked;
-    }
-    (void)pthread_mutex_unlock(&m->mu);
-    berth_requests_drop_dead(dead, now);
-    for (uint32_t k = 0; k < n; k++)
-        berth_series_observe(m->series.queue_seconds, (double)(now - i->batch[k]->submit_ns) / 1e9);
-    if (n > 0)
-        run_batch(i, n);
-    (void)pthread_mutex_lock(&m->mu);
-    return true;
+    uint64_t wake_ns;
+    if (work_batch_locked(i, &wake_ns))
+        return true;
+    *ret_wake_ns = wake_ns < *ret_wake_ns ? wake_ns : *ret_wake_ns;
+    return worked;
 }
 
 void *
@@ -505,9 +529,13 @@ berth_instance_main(void *arg)
     (void)pthread_setname_np(pthread_self(), name);
     (void)pthread_mutex_lock(&m->mu);
     while (!m->stopping) {
-        if (!work_locked(i, &wake_ns) && !m->stopping)
+        if (i->lent)
+            sleep_locked(i, UINT64_MAX);
+        else if (!work_locked(i, &wake_ns) && !m->stopping)
             sleep_locked(i, wake_ns);
     }
+    while (i->lent)
+        sleep_locked(i, UINT64_MAX);
     (void)pthread_mutex_unlock(&m->mu);
     let_go(i);
     if (m->cores != NULL)

@@ -25,6 +25,7 @@ berth_model_unref(struct berth_model *m)
     if (m == NULL || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
         return;
     free(m->instances);
+    berth_lanes_free(m->lanes);
     berth_stats_unref(m->stats);
     (void)pthread_cond_destroy(&m->work);
     (void)pthread_cond_destroy(&m->quiet);
@@ -136,6 +137,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     berth_arena_init(&m->arena, ARENA_BYTES_MAX);
     atomic_init(&m->refs, 1);
     init_locks(m);
+    berth_placement_init(&m->placement);
     m->name = berth_arena_strdup(&m->arena, make->name);
     m->id = berth_arena_strdup(&m->arena, make->id);
     m->version = berth_arena_strdup(&m->arena, make->version);
@@ -257,6 +259,18 @@ start_threads(struct berth_model *m, uint32_t threads, struct berth_err *e)
     return 0;
 }
 
+/* A wait that somebody asked for is for threads. */
+static bool
+may_run_here(const struct berth_model *m)
+{
+    bool may = BERTH_HAS(m->ops, any_thread) &&
+               (m->batcher.conf.mode != BERTH_BATCHING_DYNAMIC || m->batcher.rows_max <= 1);
+
+    for (uint32_t i = 0; may && i < m->instance_len; i++)
+        may = m->ops->any_thread(m->instances[i].engine);
+    return may;
+}
+
 int
 berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e)
 {
@@ -279,6 +293,7 @@ berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e)
     m->load_ns = berth_now_ns() - start;
     m->loaded_wall_ns = berth_wall_ns();
     (void)pthread_mutex_lock(&m->mu);
+    m->may_run_here = may_run_here(m);
     m->accepting = true;
     berth_assert(move_locked(m, BERTH_MODEL_READY));
     (void)pthread_mutex_unlock(&m->mu);
@@ -476,6 +491,7 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
 {
     const struct berth_describe *d = berth_model_describe(m);
     const uint64_t now = berth_now_ns();
+    const bool tensors = r->task == BERTH_TASK_TENSOR || r->task == BERTH_TASK_EMBEDDING;
     uint64_t expire = 0;
     int ret = 0;
 
@@ -497,7 +513,10 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
         r->queue_ahead = m->batcher.len + m->batcher.seq_len - 1;
         berth_model_ref(m);
         berth_model_count_queue_locked(m);
-        berth_model_wake_locked(m);
+        if (m->placement.here && tensors)
+            berth_lane_note_locked(m, r->loop);
+        else
+            berth_model_wake_locked(m);
     }
     (void)pthread_mutex_unlock(&m->mu);
     if (ret == 0)

@@ -8,9 +8,11 @@
 #include "infer/batcher.h"
 #include "infer/config.h"
 #include "infer/cores.h"
+#include "infer/lane.h"
 #include "infer/lifecycle.h"
 #include "infer/model.h"
 #include "infer/pad.h"
+#include "infer/placement.h"
 #include "infer/request.h"
 #include "infer/stats.h"
 #include "obs/metrics.h"
@@ -29,6 +31,8 @@ struct berth_instance_thread {
     bool started;
     /* Under the model's lock. */
     bool ended, broken; /* broken: it failed again and again, and takes no more work */
+    bool asleep; /* its thread waits for work: a loop may borrow it */
+    bool lent;   /* to a loop, which is its thread meanwhile */
     struct berth_request *running[BERTH_BATCH_MAX]; /* what run() works on */
     uint32_t running_len;
     uint32_t cancelling;        /* calls of ops->cancel() going on */
@@ -89,7 +93,10 @@ struct berth_model {
     bool accepting; /* submit() may queue */
     bool stopping;  /* instances end when their hands are empty */
     uint32_t sleepers;
-    uint32_t visitors; /* calls into the engine from other threads: tokenize */
+    bool may_run_here; /* engine and settings allow it; set before READY */
+    struct berth_placement placement;
+    struct berth_lane *lanes; /* of loops that ran it */
+    uint32_t visitors;        /* calls into the engine from other threads: tokenize */
     struct berth_instance_thread *instances;
     uint32_t instance_len;
     struct berth_model *watch_next, *watch_prev; /* the watchdog's */
@@ -161,6 +168,9 @@ struct berth_describe *berth_describe_copy(struct berth_arena *a, const struct b
 
 /* instance.c: the thread's body; under the model's lock: cancel the run if nobody waits for it. */
 void *berth_instance_main(void *arg);
+/* One batch of what waits, by whoever has the instance; false: none is due for it.  Unlocks
+ * meanwhile. */
+bool berth_instance_work_locked(struct berth_instance_thread *i);
 void berth_instance_cancel_locked(struct berth_instance_thread *i);
 struct berth_request *berth_instance_next(struct berth_instance_thread *i);
 /* Take r out of the hand, count it and end it. */

@@ -17,7 +17,8 @@ enum { SEQUENCES = 8 };
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct fake_seen seen;
-static bool run_open = true, load_open = true;
+static bool run_open = true, load_open = true, any_thread;
+static pthread_t last_thread;
 
 struct sequence {
     struct berth_request *r;
@@ -198,9 +199,9 @@ static bool
 pass(struct berth_instance *m, struct berth_request *const reqs[], size_t n)
 {
     (void)pthread_mutex_lock(&mu);
-    if (seen.runs < 256)
-        seen.batches[seen.runs] = n;
+    seen.batches[seen.runs % 256] = n;
     seen.runs++;
+    last_thread = pthread_self();
     m->running = true;
     m->cancelled = all_cancelled(m, reqs, n);
     (void)pthread_cond_broadcast(&changed);
@@ -327,6 +328,33 @@ static const struct berth_setting settings[] = {
     {"scale", BERTH_SETTING_FLOAT, 0, 1, "1", "nothing"},
     {NULL, BERTH_SETTING_INT, 0, 0, NULL, NULL},
 };
+void
+fake_any_thread(bool may)
+{
+    (void)pthread_mutex_lock(&mu);
+    any_thread = may;
+    (void)pthread_mutex_unlock(&mu);
+}
+
+pthread_t
+fake_thread(void)
+{
+    (void)pthread_mutex_lock(&mu);
+    const pthread_t t = last_thread;
+    (void)pthread_mutex_unlock(&mu);
+    return t;
+}
+
+static bool
+fake_may_run_anywhere(const struct berth_instance *m)
+{
+    (void)m;
+    (void)pthread_mutex_lock(&mu);
+    const bool may = any_thread;
+    (void)pthread_mutex_unlock(&mu);
+    return may;
+}
+
 const struct berth_backend_ops fake_ops = {
     .abi = BERTH_BACKEND_ABI,
     .struct_size = sizeof fake_ops,
@@ -342,4 +370,5 @@ const struct berth_backend_ops fake_ops = {
     .reset = fake_forget,
     .cancel = fake_cancel,
     .memory = fake_memory,
+    .any_thread = fake_may_run_anywhere,
 };
