@@ -68,6 +68,7 @@ void berth_unimodel_register(struct berth_call *c);
 void berth_unimodel_list(struct berth_call *c);
 void berth_unimodel_get(struct berth_call *c);
 void berth_unimodel_delete(struct berth_call *c);
+void berth_unimodel_configure(struct berth_call *c);
 void berth_unimodel_status(struct berth_call *c);
 /* unimodel.c */
 void berth_unimodel_predict(struct berth_call *c);

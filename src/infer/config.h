@@ -8,6 +8,7 @@
 
 #include "infer/batching.h"
 #include "infer/pad.h"
+#include "infer/versions.h"
 
 struct berth_arena;
 struct berth_json;
@@ -28,6 +29,8 @@ struct berth_model_conf {
     uint32_t policy_levels;           /* a bit for each that has */
     struct berth_pad_conf pad;
     enum berth_versions versions;
+    uint32_t version_latest; /* LATEST: how many, at least 1 */
+    struct berth_version_routes routes;
     uint64_t version_list[BERTH_VERSIONS_MAX];
     uint32_t version_len;
 };

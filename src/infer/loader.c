@@ -63,9 +63,12 @@ berth_plan_fini(struct berth_plan *p)
 bool
 berth_plan_wants(const struct berth_plan *p, const struct berth_version_dir *dir)
 {
+    if (berth_versions_named(&p->conf.routes, dir->number))
+        return true;
     switch (p->conf.versions) {
     case BERTH_VERSIONS_LATEST:
-        return dir->number == p->dirs.at[p->dirs.len - 1].number;
+        return p->dirs.len <= p->conf.version_latest ||
+               dir->number >= p->dirs.at[p->dirs.len - p->conf.version_latest].number;
     case BERTH_VERSIONS_ALL:
         return true;
     case BERTH_VERSIONS_LIST:
@@ -126,6 +129,7 @@ berth_entry_plan_locked(struct berth_entry *x, const struct berth_plan *p)
             x->slots[i].wanted = berth_plan_wants(p, &p->dirs.at[k]);
     }
     qsort(x->slots, x->slot_len, sizeof x->slots[0], compare_slots);
+    x->routes = p->conf.routes;
     (void)snprintf(x->used_backend, sizeof x->used_backend, "%.64s", p->ops->name);
 }
 
@@ -346,8 +350,10 @@ load_entry(struct berth_registry *g, struct berth_entry *x, uint64_t generation)
     struct berth_err e = {""};
     struct berth_plan p;
     size_t n = 0, ready = 0;
-    int r = berth_plan_init(g, x->path, x->backend, x->config, &p, &e);
+    struct berth_entry_config *config = berth_entry_config(g, x);
+    int r = berth_plan_init(g, x->path, x->backend, config->tree, &p, &e);
 
+    berth_entry_config_unref(config);
     (void)pthread_rwlock_wrlock(&g->lock);
     (void)snprintf(x->why, sizeof x->why, "%s", r < 0 ? e.msg : "");
     if (r == 0)
@@ -380,6 +386,7 @@ berth_entry_free(struct berth_entry *x)
         berth_slot_set_last(&x->slots[i], NULL);
     }
     berth_stats_unref(x->stats);
+    berth_entry_config_unref(x->config);
     struct berth_arena arena = x->arena;
     free(x);
     berth_arena_fini(&arena);

@@ -23,12 +23,8 @@ is_coming_locked(const struct berth_entry *x, struct berth_slice version)
         return true;
     if (version.len == 0)
         return berth_entry_state(x, NULL) == BERTH_MODEL_LOADING;
-    for (size_t i = 0; i < x->slot_len; i++) {
-        const struct berth_slot *s = &x->slots[i];
-        if (berth_slice_is(version, s->dir.label))
-            return berth_slot_state(x, s, NULL) == BERTH_MODEL_LOADING;
-    }
-    return false;
+    const struct berth_slot *s = berth_entry_slot((struct berth_entry *)x, version);
+    return s != NULL && berth_slot_state(x, s, NULL) == BERTH_MODEL_LOADING;
 }
 
 static int
