@@ -38,6 +38,8 @@ LIBRARIES = [
     (r"openssl/.*", {"net"}),
     (r"curl/.*", {"net"}),
     (r"sqlite3\.h", {"store"}),
+    (r"protobuf-c/.*", {"api"}),
+    (r"proto/.*", {"api"}),  # generated from proto/ at build time
 ]
 
 # Headers of an engine -> the folder of backends/ that may have it.

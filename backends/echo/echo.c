@@ -28,6 +28,8 @@ struct berth_instance {
     const struct berth_host *h;
     struct berth_describe describe;
     int64_t delay_ms, token_ms;
+    char *ballast; /* memory_mb of it */
+    uint64_t ballast_bytes;
     char fail_on[256];
     pthread_mutex_t mu;
     pthread_cond_t wake;                     /* on CLOCK_MONOTONIC */
@@ -35,6 +37,30 @@ struct berth_instance {
     struct sequence sequences[SEQUENCE_MAX]; /* the instance's thread only */
     size_t sequence_len;
 };
+
+static void
+sleep_ms(int64_t ms)
+{
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        ;
+}
+
+/* Memory that a real model would need: written to, so that it is there. */
+static int
+take_ballast(struct berth_instance *m, int64_t mb, struct berth_err *e)
+{
+    m->ballast_bytes = (uint64_t)mb << 20;
+    if (mb == 0)
+        return 0;
+    m->ballast = malloc(m->ballast_bytes);
+    if (m->ballast == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "echo: no memory for memory_mb");
+    for (uint64_t i = 0; i < m->ballast_bytes; i += 4096)
+        m->ballast[i] = (char)(i >> 12);
+    return 0;
+}
 
 static int
 echo_load(const struct berth_host *h, const struct berth_load *how, struct berth_instance **ret,
@@ -47,12 +73,18 @@ echo_load(const struct berth_host *h, const struct berth_load *how, struct berth
 
     if (m == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "echo: out of memory");
+    if (take_ballast(m, berth_setting_int(conf, "memory_mb", 0), e) < 0) {
+        free(m);
+        return -BERTH_ENOMEM;
+    }
+    sleep_ms(berth_setting_int(conf, "load_ms", 0));
     m->h = h;
     m->delay_ms = berth_setting_int(conf, "delay_ms", 0);
     m->token_ms = berth_setting_int(conf, "token_ms", 0);
     (void)berth_setting_string(conf, "fail_on", NULL, m->fail_on, sizeof m->fail_on);
     m->describe = (struct berth_describe){
         .struct_size = sizeof m->describe,
+        .threads = m->delay_ms > 0 || m->token_ms > 0 ? BERTH_THREADS_NONE : 1, /* it sleeps */
         .tasks = BERTH_TASK_TENSOR | BERTH_TASK_COMPLETION | BERTH_TASK_CHAT,
         .platform = "echo",
         .batch_rows_max = batch < 0 ? UINT32_MAX : (uint32_t)batch,
@@ -77,6 +109,7 @@ echo_unload(struct berth_instance *m)
         free(m->sequences[i].text);
     (void)pthread_cond_destroy(&m->wake);
     (void)pthread_mutex_destroy(&m->mu);
+    free(m->ballast);
     free(m);
 }
 
@@ -84,6 +117,12 @@ static const struct berth_describe *
 echo_describe(const struct berth_instance *m)
 {
     return &m->describe;
+}
+
+static uint64_t
+echo_memory(const struct berth_instance *m)
+{
+    return m->ballast_bytes;
 }
 
 static bool
@@ -453,6 +492,8 @@ echo_reset(struct berth_instance *m)
 static const struct berth_setting settings[] = {
     {"delay_ms", BERTH_SETTING_INT, 0, 3600000, "0", "how long a run takes, in milliseconds"},
     {"token_ms", BERTH_SETTING_INT, 0, 3600000, "0", "how long a step takes, in milliseconds"},
+    {"load_ms", BERTH_SETTING_INT, 0, 3600000, "0", "how long a load takes, in milliseconds"},
+    {"memory_mb", BERTH_SETTING_INT, 0, 1048576, "0", "memory that an instance holds, in MiB"},
     {"batch", BERTH_SETTING_INT, -1, 1000000, "-1", "rows one run may carry; 0 none, -1 any"},
     {"fail_on", BERTH_SETTING_STRING, 0, 0, "", "a request with this element or text fails alone"},
     {NULL, BERTH_SETTING_INT, 0, 0, NULL, NULL},
@@ -474,6 +515,7 @@ static const struct berth_backend_ops ops = {
     .step = echo_step,
     .reset = echo_reset,
     .cancel = echo_cancel,
+    .memory = echo_memory,
 };
 
 const struct berth_backend_ops *

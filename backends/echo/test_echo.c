@@ -54,6 +54,19 @@ every_input_comes_back(void **unused)
 }
 
 static void
+it_holds_the_memory_it_is_told_to(void **unused)
+{
+    struct berth_instance *m = load("{\"memory_mb\": 3, \"load_ms\": 1}");
+
+    (void)unused;
+    assert_int_equal(ops->memory(m), 3 << 20);
+    ops->unload(m);
+    m = load("{}");
+    assert_int_equal(ops->memory(m), 0);
+    ops->unload(m);
+}
+
+static void
 only_the_bad_request_fails(void **unused)
 {
     static const int64_t numbers[] = {7, -13, 7};
@@ -309,6 +322,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_input_comes_back),
+        cmocka_unit_test(it_holds_the_memory_it_is_told_to),
         cmocka_unit_test(only_the_bad_request_fails),
         cmocka_unit_test(cancel_ends_a_run_and_no_later_one),
         cmocka_unit_test(settings_are_described),

@@ -251,6 +251,7 @@ attach_threads(struct berth_instance *m, int n)
     *(void **)&make = ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_new");
     if (n < 2 || make == NULL)
         return;
+    p.poll = 0; /* between steps the cores are others': no spinning there */
     m->threads = make(&p);
     if (m->threads != NULL)
         llama_attach_threadpool(m->engine, m->threads, m->threads);
@@ -307,6 +308,7 @@ make_context(struct berth_instance *m, const struct berth_load *how, struct bert
     if (berth_guard_call(true, call_context, &c) < 0 || m->engine == NULL)
         return engine_failed(e, "no context", how->path);
     attach_threads(m, threads);
+    m->about.threads = (uint32_t)threads;
     if (embeddings && llama_pooling_type(m->engine) == LLAMA_POOLING_TYPE_NONE)
         return berth_err_set(e, BERTH_ECONFIG,
                              "this model does not say how to make one embedding of a text; set "

@@ -23,6 +23,12 @@ cancel(struct berth_instance *m)
     atomic_store(&m->canceled, true);
 }
 
+static void
+threads(struct berth_instance *m, uint32_t n)
+{
+    llama_set_n_threads(m->engine, (int32_t)n, (int32_t)n);
+}
+
 static int64_t
 tokenize(const struct berth_instance *m, const char *text, size_t len, bool special, int32_t *ret,
          size_t cap)
@@ -60,6 +66,7 @@ berth_backend_entry(const struct berth_host *h, struct berth_err *e)
         .cancel = cancel,
         .memory = memory,
         .tokenize = tokenize,
+        .threads = threads,
     };
 
     if (h->struct_size < offsetof(struct berth_host, finish) + sizeof h->finish) {

@@ -172,6 +172,7 @@ onnx_load(const struct berth_host *h, const struct berth_load *how, struct berth
     (void)pthread_mutex_init(&m->mu, NULL);
     m->describe = (struct berth_describe){
         .struct_size = sizeof m->describe, .tasks = BERTH_TASK_TENSOR, .platform = "onnx_onnxv1"};
+    m->describe.threads = ort_session_threads(how);
     rc = ort_session_open(m, path, how, e);
     if (rc == 0)
         rc = ort_ports_open(m, e);

@@ -63,6 +63,8 @@ int ort_fail(const struct ort_engine *o, OrtStatus *status, const char *what, st
 int ort_session_open(struct berth_instance *m, const char *path, const struct berth_load *how,
                      struct berth_err *e);
 void ort_session_close(struct berth_instance *m);
+/* Cores that a run keeps busy at most. */
+uint32_t ort_session_threads(const struct berth_load *how);
 
 /* ports.c: inputs, outputs and what follows from them, for an open session. */
 int ort_ports_open(struct berth_instance *m, struct berth_err *e);

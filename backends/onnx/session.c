@@ -126,6 +126,27 @@ choice(const char *conf, const char *key, const char *const names[], const char 
                          all);
 }
 
+static uint32_t
+intra_threads(const struct berth_load *how)
+{
+    const int64_t n = berth_setting_int(how->settings_json, "intra_op_threads", 0);
+
+    return n > 0 ? (uint32_t)n : how->threads;
+}
+
+/* A pool for operators, if they run side by side at all, and one for what is in them; the caller is
+ * one of each. */
+uint32_t
+ort_session_threads(const struct berth_load *how)
+{
+    char mode[16] = "";
+    const int64_t inter = berth_setting_int(how->settings_json, "inter_op_threads", 1);
+
+    (void)berth_setting_string(how->settings_json, "execution_mode", "sequential", mode,
+                               sizeof mode);
+    return intra_threads(how) + (strcmp(mode, "parallel") == 0 ? (uint32_t)inter - 1 : 0);
+}
+
 static int
 set_options(const struct ort_engine *o, OrtSessionOptions *so, const struct berth_load *how,
             struct berth_err *e)
@@ -137,7 +158,6 @@ set_options(const struct ort_engine *o, OrtSessionOptions *so, const struct bert
     const OrtApi *api = o->api;
     const char *conf = how->settings_json;
     const char *spin = berth_setting_bool(conf, "allow_spinning", false) ? "1" : "0";
-    int64_t intra = berth_setting_int(conf, "intra_op_threads", 0);
     int64_t inter = berth_setting_int(conf, "inter_op_threads", 1);
     size_t level = 0, mode = 0;
     OrtStatus *s;
@@ -147,7 +167,7 @@ set_options(const struct ort_engine *o, OrtSessionOptions *so, const struct bert
         rc = choice(conf, "execution_mode", modes, "sequential", &mode, e);
     if (rc < 0)
         return rc;
-    s = api->SetIntraOpNumThreads(so, (int)(intra > 0 ? intra : how->threads));
+    s = api->SetIntraOpNumThreads(so, (int)intra_threads(how));
     if (s == NULL)
         s = api->SetInterOpNumThreads(so, (int)inter);
     if (s == NULL)

@@ -149,6 +149,8 @@ struct berth_setting {
     const char *help; /* one line */
 };
 
+#define BERTH_THREADS_NONE UINT32_MAX
+
 /* What a loaded instance is.  Owned by the instance, constant until unload(). */
 struct berth_describe {
     uint32_t struct_size;
@@ -162,6 +164,9 @@ struct berth_describe {
     uint32_t sequence_max;  /* sequences at once; 0 without step() */
     uint32_t context_len;   /* tokens a sequence may have; 0 without step() */
     uint32_t embedding_len; /* floats an embedding has; 0 without it */
+    /* Cores that a run or step keeps busy at most; 0: as berth_load.threads said;
+     * BERTH_THREADS_NONE: it waits for something else all the time. */
+    uint32_t threads;
 };
 
 struct berth_load {
@@ -210,6 +215,9 @@ struct berth_backend_ops {
      * the text has and writes at most cap of them. */
     int64_t (*tokenize)(const struct berth_instance *m, const char *text, size_t len, bool special,
                         int32_t *ret, size_t cap);
+    /* The next run() or step(), and all after it, may keep n cores busy: 1 up to what describe()
+     * said.  An engine without this gets all of its threads or waits.  Instance's thread. */
+    void (*threads)(struct berth_instance *m, uint32_t n);
 };
 
 /* Does the plugin offer `member`?  True only when it was compiled with it and set it. */

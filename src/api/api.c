@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "api/grpc.h"
 #include "api/routes.h"
 #include "base/arena.h"
 #include "base/assert.h"
@@ -53,12 +54,17 @@ static void
 count_answer(struct berth_api *api, enum berth_dialect d, uint16_t status, double seconds)
 {
     const uint16_t i = status < BERTH_API_STATUS_MAX ? status : 0;
-    char text[8] = "";
+    char text[24] = "";
     const char *const labels[] = {berth_dialect_name(d), text, NULL};
     const char *const dialect[] = {berth_dialect_name(d), NULL};
 
-    if (atomic_load_explicit(&api->answered[d][i], memory_order_acquire) == NULL)
-        (void)snprintf(text, sizeof text, "%u", i); /* the label is read when the series is made */
+    /* The label is read when the series is made. */
+    if (atomic_load_explicit(&api->answered[d][i], memory_order_acquire) == NULL) {
+        if (d == BERTH_DIALECT_GRPC && i < BERTH_GRPC_CODE_COUNT)
+            (void)snprintf(text, sizeof text, "%s", berth_grpc_code_name(i));
+        else
+            (void)snprintf(text, sizeof text, "%u", i);
+    }
     berth_series_add(series(api, &api->answered[d][i], BERTH_METRIC_REQUESTS, labels), 1);
     berth_series_observe(series(api, &api->seconds[d], BERTH_METRIC_REQUEST_SECONDS, dialect),
                          seconds);
@@ -73,7 +79,10 @@ job_reply(struct berth_msg *m)
     struct berth_exchange *x = c->x;
 
     c->off_loop = false;
-    berth_call_send(c);
+    if (c->grpc != NULL)
+        berth_grpc_job_done(c->grpc);
+    else
+        berth_call_send(c);
     berth_exchange_unref(x);
 }
 
@@ -98,8 +107,8 @@ worker_main(void *arg)
             api->jobs_last = &api->jobs;
         api->job_count--;
         (void)pthread_mutex_unlock(&api->mu);
-        c->route->handle(c);
-        berth_assert(c->reply.status != 0);
+        c->job(c);
+        berth_assert(c->reply.status != 0 || c->grpc != NULL);
         c->msg.run = job_reply;
         berth_loop_post(c->x->loop, &c->msg);
         (void)pthread_mutex_lock(&api->mu);
@@ -108,8 +117,8 @@ worker_main(void *arg)
     return NULL;
 }
 
-static void
-job_post(struct berth_call *c)
+void
+berth_api_job(struct berth_call *c)
 {
     struct berth_api *api = c->api;
     bool taken;
@@ -192,6 +201,8 @@ call_new(struct berth_api *api, struct berth_exchange *x)
         return NULL;
     c->api = api;
     c->x = x;
+    c->arena = &x->arena;
+    c->begin_ns = x->begin_ns;
     c->name = c->version = c->cors_origin = (struct berth_slice){"", 0};
     c->wall_ns = berth_wall_ns();
     choose_id(c);
@@ -257,22 +268,27 @@ answer_no_route(struct berth_call *c, const struct berth_route_match *m)
     berth_call_fault(c, &f);
 }
 
-static bool
-admitted(struct berth_call *c, const struct berth_admit_who *who)
+bool
+berth_api_admitted(struct berth_call *c, enum berth_scope scope)
 {
+    struct berth_exchange *x = c->x;
+    const struct berth_admit_who who = {.key = berth_admit_key(x),
+                                        .origin = header(x, "origin"),
+                                        .host = x->authority,
+                                        .peer = x->peer,
+                                        .loopback = x->peer_is_loopback};
     struct berth_fault f;
 
-    if (c->x->listener_tag == BERTH_API_LISTENER_METRICS)
+    if (x->listener_tag == BERTH_API_LISTENER_METRICS)
         return true;
-    if (berth_admit_check(&c->api->admit, c->route->scope, who, &f) < 0) {
+    if (berth_admit_check(&c->api->admit, scope, &who, &f) < 0) {
         if (f.code == -BERTH_EAUTH)
-            berth_exchange_add(c->x, "www-authenticate", "Bearer");
+            berth_exchange_add(x, "www-authenticate", "Bearer");
         berth_call_fault(c, &f);
         return false;
     }
-    const uint32_t wait_s = c->route->scope != BERTH_SCOPE_PUBLIC
-                                ? berth_admit_rate(&c->api->admit, who, c->x->begin_ns)
-                                : 0;
+    const uint32_t wait_s =
+        scope != BERTH_SCOPE_PUBLIC ? berth_admit_rate(&c->api->admit, &who, x->begin_ns) : 0;
     if (wait_s > 0) {
         static const char *const limit[] = {"rate", NULL};
         berth_series_add(berth_metrics_series(c->api->conf.metrics, BERTH_METRIC_REFUSED, limit),
@@ -366,16 +382,16 @@ api_begin(void *arg, struct berth_exchange *x)
         berth_exchange_reply(x, 503, "application/json", last_resort, sizeof last_resort - 1);
         return;
     }
-    const struct berth_admit_who who = {.key = berth_admit_key(x),
-                                        .origin = header(x, "origin"),
-                                        .host = x->authority,
-                                        .peer = x->peer,
-                                        .loopback = x->peer_is_loopback};
-    const struct berth_route_match m = berth_route_find(x->method, x->path);
+    const struct berth_slice origin = header(x, "origin");
 
+    if (berth_grpc_is(x)) {
+        berth_grpc_accept(c);
+        return;
+    }
+    const struct berth_route_match m = berth_route_find(x->method, x->path);
     c->dialect = m.route != NULL ? m.route->dialect : berth_route_dialect(x->path);
-    if (who.origin.len > 0)
-        c->cors_origin = berth_admit_origin(&api->admit, who.origin, &by_name);
+    if (origin.len > 0)
+        c->cors_origin = berth_admit_origin(&api->admit, origin, &by_name);
     if (berth_slice_is(x->method, "OPTIONS") && c->cors_origin.len > 0) {
         answer_preflight(c);
         return;
@@ -385,8 +401,9 @@ api_begin(void *arg, struct berth_exchange *x)
         return;
     }
     c->route = m.route;
+    c->job = m.route->handle;
     x->body_max = body_max(api, m.route->body);
-    if (decode_names(c, &m) && admitted(c, &who))
+    if (decode_names(c, &m) && berth_api_admitted(c, m.route->scope))
         (void)is_encoding_known(c);
 }
 
@@ -395,10 +412,12 @@ api_handle(void *arg, struct berth_exchange *x)
 {
     struct berth_call *c = x->user;
 
+    if (c->grpc != NULL) /* its messages come piece by piece */
+        return;
     if (c->compressed && !expand_body(c))
         return;
     if (c->route->blocks)
-        job_post(c);
+        berth_api_job(c);
     else
         c->route->handle(c);
 }
@@ -414,7 +433,7 @@ api_refuse(void *arg, struct berth_exchange *x, uint16_t status, const char *why
         berth_exchange_reply(x, status, "application/json", last_resort, sizeof last_resort - 1);
         return;
     }
-    if (c->route == NULL)
+    if (c->route == NULL && c->grpc == NULL)
         c->dialect = berth_route_dialect(x->path);
     berth_call_fault(c, &f);
 }
@@ -426,14 +445,17 @@ api_ended(void *arg, struct berth_exchange *x)
     const struct berth_call *c = x->user;
     const enum berth_dialect d = c != NULL ? c->dialect : BERTH_DIALECT_ADMIN;
     const double seconds = (double)(berth_now_ns() - x->begin_ns) / 1e9;
-    const uint16_t status = x->status != 0 ? x->status : 499; /* the client left first */
+    const bool grpc = c != NULL && c->grpc != NULL;
+    const uint16_t status = grpc             ? (uint16_t)berth_grpc_code(c->grpc)
+                            : x->status != 0 ? x->status
+                                             : 499; /* the client left first */
 
     count_answer(api, d, status, seconds);
     if (!api->conf.access_log && !berth_log_wanted(BERTH_LOG_DEBUG))
         return;
     berth_log(api->conf.access_log ? BERTH_LOG_INFO : BERTH_LOG_DEBUG,
-              "%.*s %.*s %u %" PRIu64 " bytes %.3f ms from %s id %s", (int)x->method.len,
-              x->method.at != NULL ? x->method.at : "", (int)x->path.len,
+              "%s%.*s %.*s %u %" PRIu64 " bytes %.3f ms from %s id %s", grpc ? "gRPC " : "",
+              (int)x->method.len, x->method.at != NULL ? x->method.at : "", (int)x->path.len,
               x->path.at != NULL ? x->path.at : "", status, x->answer_bytes, seconds * 1e3, x->peer,
               c != NULL ? c->id : "-");
 }

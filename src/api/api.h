@@ -65,6 +65,7 @@ struct berth_api_conf {
     struct berth_api_rate rate;
     uint64_t request_timeout_ns; /* of one request, answered with 504; 0: 300 s */
     uint64_t run_timeout_ns;   /* likewise, of one that generates nothing; 0: request_timeout_ns */
+    uint64_t load_wait_ns;     /* of a request for a model that is not loaded; 0: no wait, 503 */
     size_t body_bytes_max;     /* of requests with tensors or images; 0: 128 MiB */
     size_t output_bytes_max;   /* that one request's outputs may take; 0: 256 MiB */
     uint32_t image_pixels_max; /* width times height of an image sent in; 0: 100,000,000 */

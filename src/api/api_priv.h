@@ -34,6 +34,12 @@ struct berth_api {
 
 /* Send c->reply.  On the loop. */
 void berth_call_send(struct berth_call *c);
+/* May the peer do what needs that scope, and at this rate?  False: the call is answered. */
+bool berth_api_admitted(struct berth_call *c, enum berth_scope scope);
+/* Run c->job on the api's own thread. */
+void berth_api_job(struct berth_call *c);
+/* The Grpc-Timeout header's; 0: none. */
+uint64_t berth_call_grpc_timeout_ns(const struct berth_exchange *x);
 void berth_api_count_error(struct berth_api *api, const struct berth_fault *f);
 
 /* The smallest number of seconds since 1970 that OpenAI's `created` wants. */

@@ -8,9 +8,8 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
-#include "base/num.h"
 #include "infer/model.h"
-#include "infer/registry.h"
+#include "wire/grpc.h"
 
 static const char out_of_memory[] = "the request is larger than its memory limit; send less";
 
@@ -72,9 +71,13 @@ berth_call_fault(struct berth_call *c, const struct berth_fault *f)
     const struct berth_error_look *look = berth_error_look(f->code);
     struct berth_buf b;
 
-    berth_buf_init(&b, &c->x->arena);
-    berth_fault_put(&b, c->dialect, f);
     berth_api_count_error(c->api, f);
+    if (c->fault != NULL) {
+        c->fault(c, f);
+        return;
+    }
+    berth_buf_init(&b, c->arena);
+    berth_fault_put(&b, c->dialect, f);
     if (berth_fault_status(f) == 429 || berth_fault_status(f) == 503)
         c->reply.retry_after_s = look->retry_after_s > 0 ? look->retry_after_s : 1;
     if (b.failed)
@@ -99,12 +102,14 @@ berth_call_body(struct berth_call *c)
     const struct berth_slice body = c->x->body;
     int r;
 
+    if (c->body != NULL) /* the call was parked, and runs again */
+        return true;
     if (body.len == 0) {
         f.message = "the body is empty; send a JSON object";
         berth_call_fault(c, &f);
         return false;
     }
-    r = berth_json_parse(&c->x->arena, body.at, body.len, NULL, &c->body, &e);
+    r = berth_json_parse(c->arena, body.at, body.len, NULL, &c->body, &e);
     if (r == 0 && berth_json_type(c->body) != BERTH_JSON_OBJECT)
         r = berth_err_set(&e, BERTH_EINVAL, "must be an object, not %s",
                           berth_json_type_name(c->body));
@@ -115,35 +120,6 @@ berth_call_body(struct berth_call *c)
         berth_call_fault(c, &f);
     }
     return r == 0;
-}
-
-static void
-drop_model(void *model)
-{
-    berth_model_unref(model);
-}
-
-int
-berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_slice version,
-                struct berth_err *e)
-{
-    struct berth_model *m;
-    int r = berth_registry_find(c->api->conf.registry, name, version, &m, e);
-
-    if (r < 0)
-        return r;
-    if (berth_model_describe(m) == NULL) {
-        berth_model_unref(m);
-        return berth_err_set(e, BERTH_ENOTREADY, "model %.*s is not loaded yet; try again",
-                             (int)name.len, name.at);
-    }
-    r = berth_arena_defer(&c->x->arena, drop_model, m);
-    if (r < 0) {
-        berth_model_unref(m);
-        return berth_err_set(e, BERTH_ENOMEM, "%s", out_of_memory);
-    }
-    c->model = m;
-    return 0;
 }
 
 /* ---- requests ---- */
@@ -192,7 +168,10 @@ release(struct berth_call *c)
     if (!c->ended)
         c->ops->answer(c);
     berth_assert(c->ended);
-    x->gone = NULL;
+    if (c->grpc == NULL)
+        x->gone = NULL;
+    if (c->released != NULL)
+        c->released(c);
     berth_exchange_unref(x);
 }
 
@@ -258,6 +237,16 @@ too_late(struct berth_timer *t)
     cut_late((struct berth_call *)((char *)t - offsetof(struct berth_call, timer)));
 }
 
+void
+berth_call_leave(struct berth_call *c)
+{
+    if (c->ended)
+        return;
+    berth_call_unpark(c);
+    c->ended = true;
+    cancel_parts(c);
+}
+
 static void
 client_gone(struct berth_exchange *x)
 {
@@ -265,8 +254,7 @@ client_gone(struct berth_exchange *x)
 
     if (c->ended)
         return;
-    c->ended = true;
-    cancel_parts(c);
+    berth_call_leave(c);
     berth_exchange_abort(x);
 }
 
@@ -279,50 +267,30 @@ limit_time(struct berth_call *c, uint64_t ns, const char *name)
     }
 }
 
-/* "300m" as gRPC's proxies take it: at most 8 digits and a unit.  0: none, or not understood, which
- * by that protocol means no limit. */
-static uint64_t
-grpc_timeout_ns(const struct berth_exchange *x)
+uint64_t
+berth_call_grpc_timeout_ns(const struct berth_exchange *x)
 {
-    static const struct {
-        char unit;
-        uint64_t ns;
-    } units[] = {{'H', 3600 * BERTH_S}, {'M', 60 * BERTH_S}, {'S', BERTH_S},
-                 {'m', BERTH_MS},       {'u', 1000},         {'n', 1}};
     const struct berth_slice *h = berth_exchange_header(x, "grpc-timeout");
-    int64_t n;
 
-    if (h == NULL || h->len < 2 || h->len > 9 ||
-        !berth_int_parse(h->at, h->len - 1, 0, 99999999, &n))
-        return 0;
-    for (size_t i = 0; i < BERTH_COUNT(units); i++) {
-        uint64_t ns;
-
-        if (units[i].unit != h->at[h->len - 1])
-            continue;
-        if (__builtin_mul_overflow((uint64_t)n, units[i].ns, &ns))
-            return 0; /* centuries */
-        return ns > 0 ? ns : 1;
-    }
-    return 0;
+    return h != NULL ? berth_grpc_timeout_ns(*h) : 0;
 }
 
 struct berth_part *
 berth_call_parts(struct berth_call *c, uint32_t n)
 {
     c->timeout_name = "the request's own timeout";
-    limit_time(c, grpc_timeout_ns(c->x), "Grpc-Timeout");
+    limit_time(c, berth_call_grpc_timeout_ns(c->x), "Grpc-Timeout");
     limit_time(c, c->api->conf.request_timeout_ns, "server.request_timeout_secs");
-    c->parts = BERTH_NEW_N(&c->x->arena, struct berth_part, n);
-    if (c->parts == NULL || berth_arena_defer(&c->x->arena, fini_parts, c) < 0)
+    c->parts = BERTH_NEW_N(c->arena, struct berth_part, n);
+    if (c->parts == NULL || berth_arena_defer(c->arena, fini_parts, c) < 0)
         return NULL;
     for (uint32_t i = 0; i < n; i++) {
         struct berth_part *part = &c->parts[i];
 
         part->call = c;
         part->index = i;
-        berth_buf_init(&part->text, &c->x->arena);
-        berth_buf_init(&part->logprobs, &c->x->arena);
+        berth_buf_init(&part->text, c->arena);
+        berth_buf_init(&part->logprobs, c->arena);
         part->r.loop = c->x->loop;
         part->r.user = part;
         part->r.delta = part_delta;
@@ -341,13 +309,14 @@ berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
 
     if (task == BERTH_TASK_TENSOR || task == BERTH_TASK_EMBEDDING)
         limit_time(c, c->api->conf.run_timeout_ns, "engine.batch_config.timeout_ms");
-    until = c->x->begin_ns + c->timeout_ns;
+    until = c->begin_ns + c->timeout_ns;
     for (uint32_t i = 0; i < c->part_count; i++)
         c->parts[i].r.deadline_ns = until;
     c->ops = ops;
     c->parts_left = c->part_count + 1; /* one for this function: done() may come at once */
     berth_exchange_ref(c->x);
-    c->x->gone = client_gone;
+    if (c->grpc == NULL) /* else its own handler comes here by berth_call_leave() */
+        c->x->gone = client_gone;
     if (berth_timer_start(&c->timer, c->x->loop, until > now ? until - now : 0, too_late) < 0) {
         const struct berth_fault f = {.code = -BERTH_ENOMEM, .message = "out of memory"};
         berth_call_cut(c, &f);
@@ -391,7 +360,7 @@ struct berth_buf *
 berth_sse_data(struct berth_call *c)
 {
     if (c->scratch.arena == NULL)
-        berth_buf_init(&c->scratch, &c->x->arena);
+        berth_buf_init(&c->scratch, c->arena);
     c->scratch.len = 0;
     c->scratch.failed = false;
     berth_buf_puts(&c->scratch, "data: ");

@@ -15,6 +15,7 @@
 
 struct berth_api;
 struct berth_call;
+struct berth_grpc;
 struct berth_model;
 struct berth_route;
 
@@ -54,13 +55,21 @@ struct berth_call_ops {
 struct berth_call {
     struct berth_api *api;
     struct berth_exchange *x;
+    struct berth_arena *arena;       /* for all that the call makes: the exchange's, unless it is
+                                        one of many on a stream */
     const struct berth_route *route; /* NULL: none */
+    struct berth_grpc *grpc;         /* NULL: plain HTTP */
+    /* Errors go here instead of being a JSON body; NULL otherwise. */
+    void (*fault)(struct berth_call *c, const struct berth_fault *f);
+    /* After the last part is done, and the last that is done with c; NULL otherwise. */
+    void (*released)(struct berth_call *c);
     enum berth_dialect dialect;
     struct berth_slice name, version; /* {model} and {version} of the path, decoded; or empty */
     struct berth_slice cors_origin;   /* to be allowed in the answer; or empty */
     const char *allow;                /* for 405: the Allow header's value */
     char id[BERTH_UUID_TEXT];         /* X-Request-Id */
     uint64_t wall_ns;                 /* when the head had come */
+    uint64_t begin_ns;                /* CLOCK_MONOTONIC, where its time limits begin */
 
     const struct berth_json *body; /* berth_call_body() */
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */
@@ -73,9 +82,14 @@ struct berth_call {
     bool ended, streaming;
     bool compressed; /* the body, until handle() */
     struct berth_timer timer;
+    struct berth_park *park; /* it waits for a model, or has waited; NULL: never */
+    uint64_t parked_ns;      /* how long, all together */
+    /* Runs the call again after it was parked; NULL: the route's handler. */
+    void (*again)(struct berth_call *c);
     struct berth_buf scratch; /* for berth_sse: one event */
 
     /* A handler on the api's own thread leaves its answer here. */
+    void (*job)(struct berth_call *c);
     bool off_loop;
     struct berth_msg msg;
     struct berth_call *next_job;
@@ -103,10 +117,29 @@ void berth_call_headers(struct berth_call *c);
 /* The body as a JSON object in c->body.  False: it was not one, and the call is answered. */
 bool berth_call_body(struct berth_call *c);
 
-/* Find the model to serve the call and hold it in c->model.  The result of berth_registry_find(),
- * or -BERTH_ENOMEM. */
+/*
+ * Find the model to serve the call and hold it in c->model.  On the call's loop.  Returns
+ *   0  c->model is held until the exchange goes
+ *  <0  as berth_registry_find(), or -BERTH_ENOMEM: answer with e
+ *   BERTH_CALL_PARKED  the model is not loaded but will be.  Return at once and touch c no more:
+ * the handler runs again from its beginning (c->again, or the route's) when the model is loaded, or
+ * when it cannot be, or when waiting has lasted too long; the same call of berth_call_find() then
+ * gives 0 or an error.  So whatever a handler does before this must be right to be done twice:
+ * parse, look up, set members; no answer, no submit.
+ *
+ * The wait is bounded: by the request's deadline (then -BERTH_EDEADLINE) and by
+ * engine.load_wait_secs (then -BERTH_ENOTREADY).  It counts in the request's time.
+ *
+ * Who leaves meanwhile: for calls of HTTP routes (c->again NULL) the exchange's gone() is taken and
+ * the handler is not run again.  Whoever sets c->again (gRPC) owns gone() and calls
+ * berth_call_unpark() then.
+ */
+enum { BERTH_CALL_PARKED = 1 };
 int berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_slice version,
                     struct berth_err *e);
+/* Nobody waits for a parked call any more: it will not run again, and c->ended is set.  On its
+ * loop; without effect when it is not parked. */
+void berth_call_unpark(struct berth_call *c);
 
 /* Make n requests, zeroed and with everything set but task, inputs, wanted and gen.  NULL: the
  * exchange's memory limit. */
@@ -116,6 +149,8 @@ struct berth_part *berth_call_parts(struct berth_call *c, uint32_t n);
  * when all have ended, maybe before this returns; so do nothing with c afterwards.
  */
 void berth_call_run(struct berth_call *c, const struct berth_call_ops *ops);
+/* Nobody waits for the call any more: it has ended and its parts are cancelled. */
+void berth_call_leave(struct berth_call *c);
 /* Cut the call off with an error: the body for it, or the stream's last event.  Once; later parts
  * are cancelled. */
 void berth_call_cut(struct berth_call *c, const struct berth_fault *f);

@@ -3,27 +3,40 @@
 #include "base/assert.h"
 #include "wire/json.h"
 
-/*  code          HTTP  UniModel           OpenAI's type           OpenAI's code   retry after s */
+/*  code          HTTP  UniModel           OpenAI's type           OpenAI's code   retry after s
+ * gRPC */
 static const struct berth_error_look looks[] = {
-    {BERTH_EINVAL, 400, "VALIDATION_ERROR", "invalid_request_error", NULL, 0},
-    {BERTH_ENOMEM, 503, "RESOURCE_ERROR", "server_error", "out_of_memory", 1},
-    {BERTH_ENOENT, 404, "MODEL_ERROR", "invalid_request_error", "model_not_found", 0},
-    {BERTH_EIO, 500, "IO_ERROR", "server_error", NULL, 0},
-    {BERTH_EAGAIN, 429, "SCHEDULE_ERROR", "rate_limit_error", "rate_limit_exceeded", 1},
-    {BERTH_EDEADLINE, 504, "SCHEDULE_ERROR", "server_error", "timeout", 0},
-    {BERTH_EABI, 500, "PLUGIN_ERROR", "server_error", NULL, 0},
-    {BERTH_EBACKEND, 500, "PLUGIN_ERROR", "server_error", NULL, 0},
-    {BERTH_ECANCELED, 503, "SCHEDULE_ERROR", "server_error", "canceled", 1},
-    {BERTH_ETOOBIG, 413, "VALIDATION_ERROR", "invalid_request_error", "too_large", 0},
-    {BERTH_EEXIST, 409, "MODEL_ERROR", "invalid_request_error", "model_exists", 0},
-    {BERTH_ENOTREADY, 503, "MODEL_ERROR", "server_error", "model_not_ready", 1},
-    {BERTH_EAUTH, 401, "AUTH_ERROR", "invalid_request_error", "invalid_api_key", 0},
-    {BERTH_EPERM, 403, "AUTHZ_ERROR", "invalid_request_error", "permission_denied", 0},
-    {BERTH_EUNSUPPORTED, 400, "VALIDATION_ERROR", "invalid_request_error", "unsupported", 0},
-    {BERTH_ELIMIT, 409, "RESOURCE_ERROR", "invalid_request_error", "limit_reached", 0},
-    {BERTH_ENETWORK, 502, "NETWORK_ERROR", "server_error", NULL, 0},
-    {BERTH_ECONFIG, 500, "CONFIG_ERROR", "server_error", NULL, 0},
-    {BERTH_EINTERNAL, 500, "INTERNAL_ERROR", "server_error", NULL, 0},
+    {BERTH_EINVAL, 400, "VALIDATION_ERROR", "invalid_request_error", NULL, 0,
+     BERTH_GRPC_INVALID_ARGUMENT},
+    {BERTH_ENOMEM, 503, "RESOURCE_ERROR", "server_error", "out_of_memory", 1,
+     BERTH_GRPC_RESOURCE_EXHAUSTED},
+    {BERTH_ENOENT, 404, "MODEL_ERROR", "invalid_request_error", "model_not_found", 0,
+     BERTH_GRPC_NOT_FOUND},
+    {BERTH_EIO, 500, "IO_ERROR", "server_error", NULL, 0, BERTH_GRPC_INTERNAL},
+    {BERTH_EAGAIN, 429, "SCHEDULE_ERROR", "rate_limit_error", "rate_limit_exceeded", 1,
+     BERTH_GRPC_RESOURCE_EXHAUSTED},
+    {BERTH_EDEADLINE, 504, "SCHEDULE_ERROR", "server_error", "timeout", 0,
+     BERTH_GRPC_DEADLINE_EXCEEDED},
+    {BERTH_EABI, 500, "PLUGIN_ERROR", "server_error", NULL, 0, BERTH_GRPC_INTERNAL},
+    {BERTH_EBACKEND, 500, "PLUGIN_ERROR", "server_error", NULL, 0, BERTH_GRPC_INTERNAL},
+    {BERTH_ECANCELED, 503, "SCHEDULE_ERROR", "server_error", "canceled", 1, BERTH_GRPC_CANCELLED},
+    {BERTH_ETOOBIG, 413, "VALIDATION_ERROR", "invalid_request_error", "too_large", 0,
+     BERTH_GRPC_RESOURCE_EXHAUSTED},
+    {BERTH_EEXIST, 409, "MODEL_ERROR", "invalid_request_error", "model_exists", 0,
+     BERTH_GRPC_ALREADY_EXISTS},
+    {BERTH_ENOTREADY, 503, "MODEL_ERROR", "server_error", "model_not_ready", 1,
+     BERTH_GRPC_UNAVAILABLE},
+    {BERTH_EAUTH, 401, "AUTH_ERROR", "invalid_request_error", "invalid_api_key", 0,
+     BERTH_GRPC_UNAUTHENTICATED},
+    {BERTH_EPERM, 403, "AUTHZ_ERROR", "invalid_request_error", "permission_denied", 0,
+     BERTH_GRPC_PERMISSION_DENIED},
+    {BERTH_EUNSUPPORTED, 400, "VALIDATION_ERROR", "invalid_request_error", "unsupported", 0,
+     BERTH_GRPC_UNIMPLEMENTED},
+    {BERTH_ELIMIT, 409, "RESOURCE_ERROR", "invalid_request_error", "limit_reached", 0,
+     BERTH_GRPC_RESOURCE_EXHAUSTED},
+    {BERTH_ENETWORK, 502, "NETWORK_ERROR", "server_error", NULL, 0, BERTH_GRPC_UNAVAILABLE},
+    {BERTH_ECONFIG, 500, "CONFIG_ERROR", "server_error", NULL, 0, BERTH_GRPC_FAILED_PRECONDITION},
+    {BERTH_EINTERNAL, 500, "INTERNAL_ERROR", "server_error", NULL, 0, BERTH_GRPC_INTERNAL},
 };
 #define X(name, text) +1 /* NOLINT(bugprone-macro-parentheses): a sum */
 _Static_assert(BERTH_COUNT(looks) == 0 BERTH_ERRORS(X), "every code has a look");
@@ -34,7 +47,20 @@ static const char *const dialect_names[BERTH_DIALECT_COUNT] = {
     [BERTH_DIALECT_OPENAI] = "openai",
     [BERTH_DIALECT_V2] = "v2",
     [BERTH_DIALECT_ADMIN] = "admin",
+    [BERTH_DIALECT_GRPC] = "grpc",
 };
+
+static const char *const grpc_names[BERTH_GRPC_CODE_COUNT] = {
+#define X(name) [BERTH_GRPC_##name] = #name,
+    BERTH_GRPC_CODES(X)
+#undef X
+};
+
+const char *
+berth_grpc_code_name(enum berth_grpc_code code)
+{
+    return grpc_names[code];
+}
 
 const char *
 berth_dialect_name(enum berth_dialect d)
@@ -88,6 +114,7 @@ berth_fault_put(struct berth_buf *b, enum berth_dialect d, const struct berth_fa
         break;
     case BERTH_DIALECT_UNIMODEL:
     case BERTH_DIALECT_ADMIN:
+    case BERTH_DIALECT_GRPC:
     case BERTH_DIALECT_COUNT:
         berth_jw_string(&w, f->kind != NULL ? f->kind : look->unimodel);
         berth_jw_key(&w, "message");

@@ -13,9 +13,25 @@ enum berth_dialect {
     BERTH_DIALECT_OPENAI,   /* {"error":{"message","type","param","code"}} */
     BERTH_DIALECT_V2,       /* {"error":text} */
     BERTH_DIALECT_ADMIN,    /* as UniModel */
+    BERTH_DIALECT_GRPC,     /* trailers; as UniModel where HTTP itself refuses */
     BERTH_DIALECT_COUNT
 };
 const char *berth_dialect_name(enum berth_dialect d);
+
+/* gRPC's status codes. */
+#define BERTH_GRPC_CODES(X)                                                                     \
+    X(OK)                                                                                       \
+    X(CANCELLED) X(UNKNOWN) X(INVALID_ARGUMENT) X(DEADLINE_EXCEEDED) X(NOT_FOUND)               \
+        X(ALREADY_EXISTS) X(PERMISSION_DENIED) X(RESOURCE_EXHAUSTED) X(FAILED_PRECONDITION)     \
+            X(ABORTED) X(OUT_OF_RANGE) X(UNIMPLEMENTED) X(INTERNAL) X(UNAVAILABLE) X(DATA_LOSS) \
+                X(UNAUTHENTICATED)
+enum berth_grpc_code {
+#define X(name) BERTH_GRPC_##name,
+    BERTH_GRPC_CODES(X)
+#undef X
+        BERTH_GRPC_CODE_COUNT
+};
+const char *berth_grpc_code_name(enum berth_grpc_code code); /* "NOT_FOUND" */
 
 /* How one code looks to clients. */
 struct berth_error_look {
@@ -24,6 +40,7 @@ struct berth_error_look {
     const char *unimodel;                  /* one of UniModel's 14 codes */
     const char *openai_type, *openai_code; /* code may be NULL */
     uint32_t retry_after_s;                /* 0: no Retry-After */
+    enum berth_grpc_code grpc;
 };
 /* For a negative result of any function (or a positive code); never NULL. */
 const struct berth_error_look *berth_error_look(int code);

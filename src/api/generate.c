@@ -195,6 +195,8 @@ generate(struct berth_call *c, const struct berth_call_ops *ops)
     struct berth_err e;
     int r = berth_call_find(c, c->name, c->version, &e);
 
+    if (r == BERTH_CALL_PARKED)
+        return;
     if (r < 0) {
         berth_call_fail(c, r, NULL, e.msg);
         return;

@@ -31,7 +31,8 @@ berth_openai_find(struct berth_call *c)
                 c, (struct berth_slice){name.at, (size_t)(colon - name.at)}, version, &second);
             if (again != -BERTH_ENOENT) {
                 r = again;
-                e = second;
+                if (r < 0)
+                    e = second;
             }
         }
     }

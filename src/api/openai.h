@@ -29,7 +29,7 @@ struct berth_openai {
 };
 
 /* Member `model`: "name", or "name:version" where no model is called so.  Finds it into c->model;
- * false: answered. */
+ * false: answered, or parked (then the handler runs again; see berth_call_find). */
 bool berth_openai_find(struct berth_call *c);
 /* n, stream, stream_options, the sampling members, logit_bias. */
 int berth_openai_read(struct berth_fields *f, struct berth_call *c, struct berth_openai *o);

@@ -524,6 +524,8 @@ begin(struct berth_call *c, bool batch)
     struct berth_err e;
     int r = berth_call_find(c, c->name, c->version, &e);
 
+    if (r == BERTH_CALL_PARKED)
+        return NULL;
     if (r == 0 && p == NULL)
         r = no_memory(&e);
     if (r < 0) {

@@ -318,6 +318,8 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
         put_string(w, "state", berth_model_state_name(v->state));
         put_string(w, "reason", v->why);
         put_uint(w, "count", v->instances);
+        put_uint(w, "threads", v->threads);
+        put_uint(w, "cores_given", v->cores_given);
         put_uint(w, "memory_bytes", v->memory_bytes);
         put_real(w, "load_ms", (double)load_us / 1e3);
         put_time(w, "loaded_at", v->loaded_wall_ns);
@@ -326,6 +328,26 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
             put_uint(w, "context_length", v->describe->context_len);
             put_uint(w, "embedding_length", v->describe->embedding_len);
         }
+        berth_jw_object_end(w);
+    }
+    berth_jw_array_end(w);
+}
+
+/* How its states went, oldest first; the oldest are forgotten. */
+static void
+put_life(struct berth_jw *w, const struct berth_model_info *m)
+{
+    put_uint(w, "life_total", m->change_total);
+    berth_jw_key(w, "life");
+    berth_jw_array(w);
+    for (size_t i = 0; i < m->change_count; i++) {
+        const struct berth_state_change *change = &m->changes[i];
+
+        berth_jw_object(w);
+        put_time(w, "time", change->wall_ns);
+        put_string(w, "version", change->version);
+        put_string(w, "state", berth_model_state_name(change->state));
+        put_string(w, "reason", change->why);
         berth_jw_object_end(w);
     }
     berth_jw_array_end(w);
@@ -362,6 +384,7 @@ berth_unimodel_status(struct berth_call *c)
     put_resources(&w, &m);
     put_performance(&w, &m);
     put_versions(&w, &m);
+    put_life(&w, &m);
     berth_jw_object_end(&w);
     berth_call_json(c, 200, &b);
 }

@@ -158,6 +158,15 @@ take_blob(struct reading *g, const char *path, uint64_t size, struct berth_tenso
     return 0;
 }
 
+int
+berth_v2_dtype_unknown(struct berth_err *e, const char *path, struct berth_slice dtype)
+{
+    return berth_err_set(e, BERTH_EINVAL,
+                         "%sdatatype: must be one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, "
+                         "BF16, FP32, FP64, BYTES, not \"%.*s\"",
+                         path, (int)(dtype.len < 40 ? dtype.len : 40), dtype.at);
+}
+
 static int
 read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
 {
@@ -178,10 +187,7 @@ read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
         return r;
     if (!berth_json_string(berth_json_get(v, "datatype"), &dtype) ||
         !berth_dtype_parse(dtype, &t->dtype))
-        return berth_err_set(g->e, BERTH_EINVAL,
-                             "%sdatatype: must be one of BOOL, UINT8 to UINT64, INT8 to INT64, "
-                             "FP16, BF16, FP32, FP64, BYTES, not \"%.*s\"",
-                             path, (int)(dtype.len < 40 ? dtype.len : 40), dtype.at);
+        return berth_v2_dtype_unknown(g->e, path, dtype);
     for (size_t k = 0; k < i; k++) {
         if (strcmp(g->ret->inputs[k].name, t->name) == 0)
             return berth_err_set(g->e, BERTH_EINVAL, "%sname: '%s' is there twice", path, t->name);
@@ -206,21 +212,27 @@ read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
 }
 
 /* People know their inputs by name rather than by place: a message has both. */
-static int
-read_input(struct reading *g, const struct berth_json *v, size_t i)
+int
+berth_v2_name_in_error(int r, const char *name, struct berth_err *e)
 {
-    const int r = read_input_fields(g, v, i);
-    const char *name = g->ret->inputs[i].name;
     char quoted[96];
 
     if (r >= 0 || name == NULL)
         return r;
     (void)snprintf(quoted, sizeof quoted, "'%.80s'", name);
-    if (strstr(g->e->msg, quoted) == NULL) {
-        const size_t len = strlen(g->e->msg);
-        (void)snprintf(g->e->msg + len, sizeof g->e->msg - len, " (input %s)", quoted);
+    if (strstr(e->msg, quoted) == NULL) {
+        const size_t len = strlen(e->msg);
+        (void)snprintf(e->msg + len, sizeof e->msg - len, " (input %s)", quoted);
     }
     return r;
+}
+
+static int
+read_input(struct reading *g, const struct berth_json *v, size_t i)
+{
+    const int r = read_input_fields(g, v, i);
+
+    return berth_v2_name_in_error(r, g->ret->inputs[i].name, g->e);
 }
 
 /* ---- outputs ---- */
@@ -371,6 +383,7 @@ berth_v2_infer_read(struct berth_arena *a, const struct berth_v2_body *from,
     const struct berth_json_parse how = {.allow_nan = true};
     const struct berth_json *body, *parameters, *id;
     struct reading g = {.arena = a, .ret = ret, .e = e};
+    uint64_t priority = 0;
     bool there;
     int r;
 
@@ -391,8 +404,10 @@ berth_v2_infer_read(struct berth_arena *a, const struct berth_v2_body *from,
     if ((r = check_parameters(body, "", &parameters, e)) < 0 ||
         (r = param_bool(parameters, "", "binary_data_output", &ret->binary, e)) < 0 ||
         (r = param_bool(parameters, "", "allow_nan", &ret->allow_nan, e)) < 0 ||
-        (r = param_uint(parameters, "", "timeout", &ret->timeout_us, &there, e)) < 0)
+        (r = param_uint(parameters, "", "timeout", &ret->timeout_us, &there, e)) < 0 ||
+        (r = param_uint(parameters, "", "priority", &priority, &there, e)) < 0)
         return r;
+    ret->priority = priority < UINT32_MAX ? (uint32_t)priority : UINT32_MAX;
     id = berth_json_get(body, "id");
     if (berth_json_type(id) != BERTH_JSON_NULL &&
         (!berth_json_string(id, &ret->id) || ret->id.len > BERTH_V2_ID_MAX))

@@ -33,6 +33,10 @@ struct berth_v2_infer {
     bool binary;         /* for outputs that do not say */
     bool allow_nan;      /* parameter "allow_nan" */
     uint64_t timeout_us; /* parameter "timeout"; 0: none */
+    uint32_t priority;   /* parameter "priority": 1 first; 0: the model's default */
+    /* gRPC's. */
+    bool typed;       /* the inputs came as contents, not raw: so go the outputs */
+    bool final_empty; /* parameter "triton_enable_empty_final_response" */
 };
 
 struct berth_v2_body {
@@ -50,6 +54,11 @@ int berth_v2_infer_read(struct berth_arena *a, const struct berth_v2_body *from,
                         struct berth_v2_infer *ret, struct berth_err *e);
 /* The value of Inference-Header-Content-Length. */
 int berth_v2_header_len(struct berth_slice value, size_t *ret, struct berth_err *e);
+
+/* For those who read requests of another form: r with the input's name in its message; and the
+ * error for a datatype's name that is none.  path ends in a dot. */
+int berth_v2_name_in_error(int r, const char *name, struct berth_err *e);
+int berth_v2_dtype_unknown(struct berth_err *e, const char *path, struct berth_slice dtype);
 
 struct berth_v2_answer {
     const char *model, *version;

@@ -8,8 +8,8 @@
 #include "infer/model.h"
 #include "infer/registry.h"
 
-/* The Open Inference Protocol's metadata, health and, as Triton has it, repository, configuration
- * and statistics. */
+/* The Open Inference Protocol's metadata, health and, as Triton has it, repository and
+ * configuration. */
 
 static struct berth_jw
 begin(struct berth_call *c, struct berth_buf *b)
@@ -262,77 +262,6 @@ berth_v2_config(struct berth_call *c)
     put_uint(&w, "count", v->instances);
     put_string(&w, "kind", "KIND_CPU");
     berth_jw_object_end(&w);
-    berth_jw_array_end(&w);
-    berth_jw_object_end(&w);
-    berth_call_json(c, 200, &b);
-}
-
-/* ---- statistics ---- */
-
-static void
-put_duration(struct berth_jw *w, const char *key, uint64_t count, uint64_t ns)
-{
-    berth_jw_key(w, key);
-    berth_jw_object(w);
-    put_uint(w, "count", count);
-    put_uint(w, "ns", ns);
-    berth_jw_object_end(w);
-}
-
-static void
-put_stats(struct berth_jw *w, const struct berth_model_info *m, const char *version)
-{
-    const struct berth_model_stats *s = &m->stats;
-    const uint64_t all_ns = s->queue_ns + s->run_ns;
-
-    berth_jw_object(w);
-    put_string(w, "name", m->name);
-    put_string(w, "version", version);
-    put_uint(w, "last_inference", s->last_wall_ns / BERTH_MS);
-    put_uint(w, "inference_count", s->ok);
-    put_uint(w, "execution_count", s->batches);
-    berth_jw_key(w, "inference_stats");
-    berth_jw_object(w);
-    put_duration(w, "success", s->ok, all_ns);
-    put_duration(w, "fail", s->failed, 0);
-    put_duration(w, "queue", s->ok, s->queue_ns);
-    put_duration(w, "compute_input", s->ok, 0);
-    put_duration(w, "compute_infer", s->ok, s->run_ns);
-    put_duration(w, "compute_output", s->ok, 0);
-    put_duration(w, "cache_hit", 0, 0);
-    put_duration(w, "cache_miss", 0, 0);
-    berth_jw_object_end(w);
-    berth_jw_key(w, "batch_stats");
-    berth_jw_raw(w, "[]", 2);
-    berth_jw_object_end(w);
-}
-
-void
-berth_v2_stats(struct berth_call *c)
-{
-    struct berth_model_info one, *all = &one;
-    struct berth_buf b;
-    size_t n = 1;
-
-    if (c->name.len > 0) {
-        const struct berth_model_version_info *v = find_version(c, &one);
-        if (v == NULL)
-            return;
-        one.version = v->version;
-    } else {
-        struct berth_err e;
-        const int r = berth_registry_list(c->api->conf.registry, &c->x->arena, &all, &n, &e);
-        if (r < 0) {
-            berth_call_fail(c, r, NULL, e.msg);
-            return;
-        }
-    }
-    struct berth_jw w = begin(c, &b);
-    berth_jw_object(&w);
-    berth_jw_key(&w, "model_stats");
-    berth_jw_array(&w);
-    for (size_t i = 0; i < n; i++)
-        put_stats(&w, &all[i], all[i].version);
     berth_jw_array_end(&w);
     berth_jw_object_end(&w);
     berth_call_json(c, 200, &b);

@@ -142,6 +142,7 @@ registry_up(struct serving *s, struct berth_err *e)
         .cores = c->engine.cores > 0 ? (uint32_t)c->engine.cores
                  : cores > 0         ? (uint32_t)cores
                                      : 1,
+        .ungoverned = !c->engine.governor,
         .loaders = (uint32_t)c->engine.loaders,
         .batch = batch_conf(c),
     };
@@ -250,6 +251,7 @@ api_up(struct serving *s, struct berth_err *e)
         .cors_origin_count = c->security.cors_enabled ? c->security.cors_allowed_origins.count : 0,
         .request_timeout_ns = (uint64_t)c->server.request_timeout_secs * BERTH_S,
         .run_timeout_ns = (uint64_t)c->engine.batch_config.timeout_ms * BERTH_MS,
+        .load_wait_ns = (uint64_t)c->engine.load_wait_secs * BERTH_S,
         .body_bytes_max = (size_t)c->server.max_body_bytes,
         .stopping = &s->stopping,
         .access_log = c->monitoring.access_log,

@@ -37,11 +37,13 @@ static void
 put_instances(struct berth_buf *out, const struct berth_json *instances)
 {
     for (struct berth_json_iter it = berth_json_iter(instances); berth_json_next(&it);) {
-        uint64_t memory = 0, context = 0;
+        uint64_t memory = 0, context = 0, threads = 0, given = 0;
         double load = 0;
         char room[24];
         (void)berth_json_uint(berth_json_get(it.value, "memory_bytes"), &memory);
         (void)berth_json_uint(berth_json_get(it.value, "context_length"), &context);
+        (void)berth_json_uint(berth_json_get(it.value, "threads"), &threads);
+        (void)berth_json_uint(berth_json_get(it.value, "cores_given"), &given);
         (void)berth_json_real(berth_json_get(it.value, "load_ms"), &load);
         berth_buf_printf(
             out, "%-10s %s: %s, %s, loaded in %.0f ms", it.index == 0 ? "versions" : "",
@@ -49,8 +51,31 @@ put_instances(struct berth_buf *out, const struct berth_json *instances)
             berth_bytes_text(memory, room), load);
         if (context > 0)
             berth_buf_printf(out, ", context %llu", (unsigned long long)context);
+        if (threads > 0)
+            berth_buf_printf(out, ", %llu thread%s", (unsigned long long)threads,
+                             threads == 1 ? "" : "s");
+        if (given > 0 && given < threads)
+            berth_buf_printf(out, " (%llu in its last run)", (unsigned long long)given);
         const char *why = berth_remote_text(it.value, "reason", "");
         berth_buf_printf(out, "%s%s\n", why[0] != '\0' ? ": " : "", why);
+    }
+}
+
+/* The last changes of state; all that are kept are in --json. */
+static void
+put_life(struct berth_buf *out, const struct berth_json *life)
+{
+    enum { LINES = 6 };
+    const size_t n = berth_json_len(life), from = n > LINES ? n - LINES : 0;
+
+    for (struct berth_json_iter it = berth_json_iter(life); berth_json_next(&it);) {
+        if (it.index < from)
+            continue;
+        const char *why = berth_remote_text(it.value, "reason", "");
+        berth_buf_printf(out, "%-10s %s %s: %s%s%s\n", it.index == from ? "life" : "",
+                         berth_remote_text(it.value, "time", ""),
+                         berth_remote_text(it.value, "version", ""),
+                         berth_remote_text(it.value, "state", ""), why[0] != '\0' ? ", " : "", why);
     }
 }
 
@@ -94,6 +119,7 @@ put_text(struct berth_buf *out, const struct shown *s)
     }
     put_instances(out, berth_json_get(s->status, "instances"));
     put_stats(out, berth_json_get(s->model, "performance_stats"));
+    put_life(out, berth_json_get(s->status, "life"));
 }
 
 static void
@@ -114,6 +140,8 @@ put_json(struct berth_buf *out, const struct shown *s)
     }
     berth_jw_key(&w, "instances");
     berth_jw_value(&w, berth_json_get(s->status, "instances"));
+    berth_jw_key(&w, "life");
+    berth_jw_value(&w, berth_json_get(s->status, "life"));
     berth_jw_object_end(&w);
     berth_buf_putc(out, '\n');
 }

@@ -76,8 +76,10 @@ struct berth_conf_memory {
 struct berth_conf_engine {
     int64_t max_models;
     int64_t cores;     /* that engines may use together; 0: all of the machine */
+    bool governor;     /* hand them out run by run */
     int64_t loaders;   /* loads at once */
     int64_t queue_len; /* requests waiting for one model */
+    int64_t load_wait_secs;
     int64_t default_batch_size, max_batch_wait_ms;
     struct berth_conf_batch batch_config;
     struct berth_conf_gpu gpu;

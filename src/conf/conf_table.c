@@ -47,8 +47,10 @@ const struct berth_conf_row berth_conf_rows[] = {
 
     INT(engine.max_models, "10", 1, 1000000, MAIN, "max-models N", "models that may be registered"),
     INT(engine.cores, NULL, 1, 4096, NUL, "cores N", "cores that engines may use together; null: all"),
+    BOOL(engine.governor, "true", 0, NULL, "hand these cores out run by run; false: leave it to the system, as where each model is pinned to cores of its own"),
     INT(engine.loaders, "2", 1, 64, 0, NULL, "models loaded at the same time"),
     INT(engine.queue_len, "256", 1, 65536, LIVE, "queue-len N", "requests waiting for one model; beyond it 429"),
+    INT(engine.load_wait_secs, "120", 0, SECS_MAX, 0, "load-wait SECONDS", "longest wait of a request for its model to be loaded; beyond it 503"),
     INT(engine.default_batch_size, "8", 1, 65536, LIVE, "batch-size N", "requests in one run, when the model says nothing else"),
     INT(engine.max_batch_wait_ms, "50", 0, 60000, LIVE, "batch-wait MS", "longest wait of a request for company in a batch"),
     INT(engine.batch_config.max_batch_size, "32", 1, 65536, LIVE, NULL, "most requests in one run, whatever a model asks for"),

@@ -5,6 +5,40 @@
 #include "infer/registry_priv.h"
 #include "wire/json.h"
 
+static int
+copy_specs(struct berth_arena *a, const struct berth_tensor_spec *from, size_t count,
+           const struct berth_tensor_spec **ret)
+{
+    struct berth_tensor_spec *specs = BERTH_NEW_N(a, struct berth_tensor_spec, count + 1);
+
+    if (specs == NULL)
+        return -BERTH_ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        specs[i] = from[i];
+        specs[i].name = berth_arena_strdup(a, from[i].name);
+        if (specs[i].name == NULL)
+            return -BERTH_ENOMEM;
+    }
+    *ret = specs;
+    return 0;
+}
+
+struct berth_describe *
+berth_describe_copy(struct berth_arena *a, const struct berth_describe *from)
+{
+    struct berth_describe *d = BERTH_NEW(a, struct berth_describe);
+
+    if (d == NULL)
+        return NULL;
+    memcpy(d, from, from->struct_size < sizeof *d ? from->struct_size : sizeof *d);
+    d->struct_size = sizeof *d;
+    d->platform = berth_arena_strdup(a, d->platform != NULL ? d->platform : "");
+    if (d->platform == NULL || copy_specs(a, d->inputs, d->input_count, &d->inputs) < 0 ||
+        copy_specs(a, d->outputs, d->output_count, &d->outputs) < 0)
+        return NULL;
+    return d;
+}
+
 struct berth_slot *
 berth_entry_serving(struct berth_entry *x)
 {
@@ -80,6 +114,7 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->state = berth_slot_state(x, s, why);
     ret->version = berth_arena_strdup(a, s->dir.label);
     ret->why = berth_arena_strdup(a, why);
+    (void)berth_stats_version_get(x->stats, s->dir.label, a, &ret->stats); /* else: zeros */
     if (m == NULL || d == NULL)
         return;
     ret->load_ns = m->load_ns;
@@ -90,6 +125,11 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->instances = m->conf.instances;
     ret->memory_bytes = m->memory_bytes;
     ret->engine_bytes = m->engine_bytes;
+    ret->threads = m->threads;
+    for (uint32_t i = 0; i < m->conf.instances; i++) {
+        const uint32_t n = atomic_load(&m->instances[i].cores_given);
+        ret->cores_given = n > ret->cores_given ? n : ret->cores_given;
+    }
 }
 
 static void
@@ -156,6 +196,7 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
     ret->versions = versions;
     ret->version_count = x->slot_len;
     berth_stats_get(x->stats, &ret->stats);
+    (void)berth_stats_changes(x->stats, a, &ret->changes, &ret->change_count, &ret->change_total);
     if (ret->id == NULL || ret->name == NULL || ret->path == NULL || ret->backend == NULL ||
         ret->version == NULL || ret->config == NULL || ret->manifest == NULL || ret->why == NULL ||
         versions == NULL)

@@ -6,8 +6,10 @@
 #include "infer/model_priv.h"
 
 enum {
-    FAILED_STEPS_MAX = 3,   /* in a row: then the model is FAILED */
-    STOPPING_STEPS_MAX = 64 /* steps an engine gets to let go of cancelled sequences */
+    FAILED_STEPS_MAX = 3,    /* in a row: then the model is FAILED */
+    STOPPING_STEPS_MAX = 64, /* steps an engine gets to let go of cancelled sequences */
+    WEIGHT_STEP = 2,         /* of core-seconds: somebody reads a generation as it goes on */
+    WEIGHT_RUN = 1
 };
 static const uint64_t idle_wait_ns = 5 * BERTH_MS;
 
@@ -60,11 +62,13 @@ berth_request_end(struct berth_request *r, int result, const char *msg)
     berth_loop_post(r->loop, &r->msg);
 }
 
-/* The numbers of a request that is about to end, before it is given away. */
+/* The numbers of a request that is about to end, before it is given away.  end_ns: when its engine
+ * was done with it; 0: it never ran. */
 static struct berth_stats_item
-count(struct berth_model *m, const struct berth_request *r, int result)
+count(struct berth_model *m, const struct berth_request *r, int result, uint64_t end_ns)
 {
-    uint64_t now = berth_now_ns();
+    uint64_t now = berth_now_ns(), taken_ns = r->run_ns != 0 ? r->run_ns + r->cores_ns : now;
+    uint64_t before_ns = r->engine_ns < end_ns ? end_ns - r->engine_ns : taken_ns;
     bool canceled = result == -BERTH_ECANCELED || result == -BERTH_EDEADLINE;
 
     berth_series_add(result == 0 ? m->series.infer_ok
@@ -76,7 +80,11 @@ count(struct berth_model *m, const struct berth_request *r, int result)
     return (struct berth_stats_item){
         .result = result,
         .latency_ns = now - r->submit_ns,
-        .queue_ns = (r->run_ns != 0 ? r->run_ns : now) - r->submit_ns,
+        .rows = r->rows,
+        .queue_ns = taken_ns - r->submit_ns,
+        .input_ns = end_ns != 0 && before_ns > taken_ns ? before_ns - taken_ns : 0,
+        .infer_ns = r->engine_ns,
+        .output_ns = end_ns != 0 ? now - end_ns : 0,
         .tokens_in = r->finish.prompt_tokens,
         .tokens_out = r->finish.completion_tokens,
     };
@@ -86,9 +94,9 @@ void
 berth_request_drop(struct berth_request *r, int result, const char *msg)
 {
     struct berth_model *m = r->model;
-    struct berth_stats_item item = count(m, r, result);
+    struct berth_stats_item item = count(m, r, result, 0);
 
-    berth_stats_add(m->stats, &item, 1, 0);
+    berth_stats_add(m->stats, m->stats_version, &item, 1, NULL);
     berth_request_end(r, result, msg);
 }
 
@@ -129,38 +137,91 @@ publish_running(struct berth_instance_thread *i, struct berth_request *const req
     (void)pthread_mutex_unlock(&m->mu);
 }
 
+/* Wait for cores and tell the engine how many: what it waited. */
+static uint64_t
+take_cores(struct berth_instance_thread *i, uint32_t weight)
+{
+    struct berth_model *m = i->model;
+    uint64_t waited_ns;
+
+    if (m->cores == NULL)
+        return 0;
+    const uint32_t n = berth_cores_take(m->cores, &i->turn, weight, &waited_ns);
+    if (n != atomic_load_explicit(&i->cores_given, memory_order_relaxed)) {
+        atomic_store_explicit(&i->cores_given, n, memory_order_relaxed);
+        berth_series_set(m->series.cores_given, n);
+        if (i->turn.flexible)
+            m->ops->threads(i->engine, n);
+    }
+    if (waited_ns > 0)
+        berth_series_observe(m->series.cores_wait, (double)waited_ns / 1e9);
+    return waited_ns;
+}
+
+static void
+give_cores(struct berth_instance_thread *i, uint64_t run_ns, bool again)
+{
+    if (i->model->cores != NULL)
+        berth_cores_give(i->model->cores, &i->turn, run_ns, again);
+}
+
+static bool
+is_wanted(struct berth_request *const reqs[], uint32_t n)
+{
+    for (uint32_t k = 0; k < n; k++) {
+        if (!atomic_load_explicit(&reqs[k]->cancelled, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
 /* One call of run().  The requests' results are in them afterwards, or r < 0 for all. */
 static int
 run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_t n,
-    uint64_t *ret_run_ns, struct berth_err *e)
+    uint64_t *ret_end_ns, struct berth_err *e)
 {
     struct berth_model *m = i->model;
+    const uint64_t waited_ns = take_cores(i, WEIGHT_RUN);
 
+    if (waited_ns > 0 && !is_wanted(reqs, n)) {
+        give_cores(i, 0, false);
+        *ret_end_ns = 0;
+        return -BERTH_ECANCELED;
+    }
     for (uint32_t k = 0; k < n; k++) {
+        reqs[k]->cores_ns += waited_ns;
         reqs[k]->batch_requests = n;
+        reqs[k]->runs++;
         berth_host_run_begin(reqs[k]);
     }
     publish_running(i, reqs, n);
     uint64_t start = berth_now_ns();
     (void)snprintf(e->msg, sizeof e->msg, "the model failed without a reason");
     int r = m->ops->run(i->engine, reqs, n, e);
-    *ret_run_ns = berth_now_ns() - start;
-    berth_series_observe(m->series.infer_seconds, (double)*ret_run_ns / 1e9);
+    *ret_end_ns = berth_now_ns();
+    const uint64_t run_ns = *ret_end_ns - start;
+    i->free_ns = *ret_end_ns;
+    for (uint32_t k = 0; k < n; k++)
+        reqs[k]->engine_ns = run_ns;
+    give_cores(i, run_ns, false);
+    berth_series_observe(m->series.infer_seconds, (double)run_ns / 1e9);
     berth_series_observe(m->series.batch_size, n);
     publish_running(i, NULL, 0);
     (void)pthread_mutex_lock(&m->mu);
     if (r == 0)
-        berth_batcher_ran(&m->batcher, n, *ret_run_ns);
+        berth_batcher_ran(&m->batcher, n, run_ns);
     (void)pthread_mutex_unlock(&m->mu);
     return r;
 }
 
-/* End n requests that ran: with r for all, or each with its own result. */
+/* End n requests that ran until end_ns (0: they did not): with r for all, or each with its own
+ * result. */
 static void
 end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_t n, int r,
-          const struct berth_err *e, uint64_t run_ns)
+          const struct berth_err *e, uint64_t end_ns)
 {
     struct berth_model *m = i->model;
+    struct berth_stats_run run = {.rows = 0};
 
     for (uint32_t k = 0; k < n; k++) {
         struct berth_request *q = reqs[k];
@@ -172,9 +233,13 @@ end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], u
         } else if (r < 0) {
             q->err = *e;
         }
-        i->items[k] = count(m, q, q->result);
+        i->items[k] = count(m, q, q->result, end_ns);
+        run.rows += i->items[k].rows;
     }
-    berth_stats_add(m->stats, i->items, n, run_ns);
+    run.input_ns = i->items[0].input_ns;
+    run.infer_ns = i->items[0].infer_ns;
+    run.output_ns = i->items[n - 1].output_ns;
+    berth_stats_add(m->stats, m->stats_version, i->items, n, end_ns != 0 ? &run : NULL);
     for (uint32_t k = 0; k < n; k++)
         berth_request_end(reqs[k], reqs[k]->result, NULL);
 }
@@ -183,14 +248,11 @@ static void
 run_batch(struct berth_instance_thread *i, uint32_t n)
 {
     struct berth_err e;
-    uint64_t run_ns;
-    bool wanted = false;
-    int r = run(i, i->batch, n, &run_ns, &e);
+    uint64_t end_ns;
+    int r = run(i, i->batch, n, &end_ns, &e);
 
-    for (uint32_t k = 0; k < n; k++)
-        wanted = wanted || !atomic_load(&i->batch[k]->cancelled);
-    if (r == 0 || n == 1 || !wanted) {
-        end_batch(i, i->batch, n, r, &e, run_ns);
+    if (r == 0 || n == 1 || !is_wanted(i->batch, n)) {
+        end_batch(i, i->batch, n, r, &e, end_ns);
         return;
     }
     /* One bad item must not fail its neighbours: find it by running them one by one. */
@@ -198,11 +260,11 @@ run_batch(struct berth_instance_thread *i, uint32_t n)
     for (uint32_t k = 0; k < n; k++) {
         if (berth_request_is_dead(i->single[k], berth_now_ns())) {
             r = -BERTH_ECANCELED;
-            run_ns = 0;
+            end_ns = 0;
         } else {
-            r = run(i, &i->single[k], 1, &run_ns, &e);
+            r = run(i, &i->single[k], 1, &end_ns, &e);
         }
-        end_batch(i, &i->single[k], 1, r, &e, run_ns);
+        end_batch(i, &i->single[k], 1, r, &e, end_ns);
     }
 }
 
@@ -213,6 +275,7 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
 {
     struct berth_model *m = i->model;
     uint32_t n = berth_batcher_take(&m->batcher, now, i->batch, ret_wake_ns), live = 0;
+    const uint32_t batch_max = berth_batcher_requests_max(&m->batcher);
 
     *ret_dead = NULL;
     for (uint32_t k = 0; k < n; k++) {
@@ -223,6 +286,9 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
             continue;
         }
         r->run_ns = now;
+        r->company_ns = now - (i->free_ns > r->submit_ns ? i->free_ns : r->submit_ns);
+        r->batch_max = batch_max;
+        r->instance_number = (uint32_t)(i - m->instances);
         r->instance = i;
         i->batch[live++] = r;
     }
@@ -267,6 +333,11 @@ berth_instance_next(struct berth_instance_thread *i)
         r->run_ns = now;
         r->instance = i;
         r->batch_requests = i->hand_len + 1;
+        r->cores_ns = i->cores_sum; /* the difference at its end is its own */
+        r->engine_ns = i->engine_sum + (now - i->step_ns);
+        r->batch_max = max;
+        r->runs = 1;
+        r->instance_number = (uint32_t)(i - m->instances);
         r->next = i->hand;
         i->hand = r;
         i->hand_len++;
@@ -299,11 +370,14 @@ berth_instance_end_sequence(struct berth_request *r, int result, const char *msg
     berth_series_add(m->series.tokens_in, r->finish.prompt_tokens);
     berth_series_add(m->series.tokens_out, r->finish.completion_tokens);
     uint64_t now = berth_now_ns();
+    r->cores_ns = i->cores_sum - r->cores_ns;
+    r->engine_ns = i->engine_sum + (i->step_ns != 0 ? now - i->step_ns : 0) - r->engine_ns;
     berth_series_observe(m->series.infer_seconds, (double)(now - r->run_ns) / 1e9);
     if (r->first_ns != 0)
         berth_series_observe(m->series.first_token, (double)(r->first_ns - r->submit_ns) / 1e9);
-    struct berth_stats_item item = count(m, r, result);
-    berth_stats_add(m->stats, &item, 1, now - r->run_ns);
+    struct berth_stats_item item = count(m, r, result, now);
+    const struct berth_stats_run run = {.rows = 1, .infer_ns = item.infer_ns};
+    berth_stats_add(m->stats, m->stats_version, &item, 1, &run);
     berth_request_end(r, result, msg != NULL ? msg : "the model failed without a reason");
 }
 
@@ -320,8 +394,14 @@ step(struct berth_instance_thread *i)
     struct berth_model *m = i->model;
     struct berth_err e = {"the model failed without a reason"};
     uint32_t before = i->hand_len;
+    i->cores_sum += take_cores(i, WEIGHT_STEP);
+    i->step_ns = berth_now_ns();
     int r = m->ops->step(i->engine, (struct berth_queue *)(void *)i, &e);
+    const uint64_t step_ns = berth_now_ns() - i->step_ns;
 
+    i->engine_sum += step_ns;
+    i->step_ns = 0;
+    give_cores(i, step_ns, r >= 0 && i->hand_len > 0);
     if (r >= 0) {
         i->failed_steps = 0;
         i->idle_steps = before == 0 && i->hand_len == 0 ? i->idle_steps + 1 : 0;
@@ -420,6 +500,8 @@ berth_instance_main(void *arg)
     }
     (void)pthread_mutex_unlock(&m->mu);
     let_go(i);
+    if (m->cores != NULL)
+        berth_cores_drop(m->cores, &i->turn);
     (void)pthread_mutex_lock(&m->mu);
     i->ended = true;
     (void)pthread_cond_broadcast(&m->quiet);

@@ -262,6 +262,7 @@ make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_p
                                           .stats = x->stats,
                                           .metrics = g->conf.metrics,
                                           .watchdog = g->watchdog,
+                                          .cores = g->cores,
                                           .failed = berth_registry_model_failed,
                                           .failed_arg = g};
     return berth_model_new(&make, ret, e);
@@ -288,8 +289,11 @@ publish(struct berth_registry *g, struct berth_entry *x, const char *label, uint
         }
     }
     (void)pthread_rwlock_unlock(&g->lock);
-    if (old != NULL)
+    if (old != NULL) {
+        berth_model_leave(old, "a newer load serves in its place");
         berth_retire(g, old);
+    }
+    berth_waits_settle(g, x);
 }
 
 /* Load a version anew.  0 when it serves now. */
@@ -329,8 +333,10 @@ berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all)
             retired[n++] = take_serving_locked(&x->slots[i]);
     }
     (void)pthread_rwlock_unlock(&g->lock);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        berth_model_leave(retired[i], all ? "asked to unload" : "not wanted any more");
         berth_retire(g, retired[i]);
+    }
 }
 
 static void
@@ -368,6 +374,7 @@ load_entry(struct berth_registry *g, struct berth_entry *x, uint64_t generation)
 void
 berth_entry_free(struct berth_entry *x)
 {
+    berth_assert(x->waits == NULL);
     for (size_t i = 0; i < x->slot_len; i++) {
         berth_assert(x->slots[i].serving == NULL);
         berth_slot_set_last(&x->slots[i], NULL);
@@ -395,6 +402,7 @@ work(struct berth_registry *g, struct berth_entry *x)
     (void)pthread_rwlock_wrlock(&g->lock);
     x->achieved = wish;
     (void)pthread_rwlock_unlock(&g->lock);
+    berth_waits_settle(g, x);
     berth_registry_count_states(g);
 }
 

@@ -105,9 +105,23 @@ init_series(struct berth_model *m, struct berth_metrics *metrics)
     s->sequences = berth_metrics_series(metrics, BERTH_METRIC_SEQUENCES, model);
     s->canceled = berth_metrics_series(metrics, BERTH_METRIC_CANCELED, model);
     s->memory = berth_metrics_series(metrics, BERTH_METRIC_MODEL_BYTES, model);
+    s->cores_given = berth_metrics_series(metrics, BERTH_METRIC_CORES_GIVEN, model);
+    s->cores_wait = berth_metrics_series(metrics, BERTH_METRIC_CORES_WAIT, model);
     s->load_seconds = berth_metrics_series(metrics, BERTH_METRIC_MODEL_LOAD_SECONDS, model);
     s->refused =
         berth_metrics_series(metrics, BERTH_METRIC_REFUSED, (const char *const[]){"queue", NULL});
+}
+
+/* The state moves, where the table allows it, and the account of the model's life has it. */
+static bool
+move_locked(struct berth_model *m, enum berth_model_state next)
+{
+    if (berth_model_move(&m->state, next) < 0)
+        return false;
+    const char *leaving = atomic_load(&m->leaving);
+    berth_stats_state(m->stats, m->stats_version, next,
+                      next == BERTH_MODEL_DRAINING && leaving != NULL ? leaving : m->why);
+    return true;
 }
 
 int
@@ -136,51 +150,19 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->ops = make->ops;
     m->host = make->host;
     m->watchdog = make->watchdog;
+    m->cores = make->cores;
     m->failed = make->failed;
     m->failed_arg = make->failed_arg;
     m->stats = make->stats;
     berth_stats_ref(m->stats);
+    m->stats_version = berth_stats_version(m->stats, m->version);
     init_series(m, make->metrics);
     struct berth_batch_conf batch = berth_config_batch(make->conf, make->batch);
     berth_batcher_init(&m->batcher, &batch, 1, make->conf->learn);
     m->state = BERTH_MODEL_UNLOADED;
-    berth_assert(berth_model_move(&m->state, BERTH_MODEL_LOADING) == 0);
+    berth_assert(move_locked(m, BERTH_MODEL_LOADING));
     *ret = m;
     return 0;
-}
-
-static int
-copy_specs(struct berth_arena *a, const struct berth_tensor_spec *from, size_t count,
-           const struct berth_tensor_spec **ret)
-{
-    struct berth_tensor_spec *specs = BERTH_NEW_N(a, struct berth_tensor_spec, count + 1);
-
-    if (specs == NULL)
-        return -BERTH_ENOMEM;
-    for (size_t i = 0; i < count; i++) {
-        specs[i] = from[i];
-        specs[i].name = berth_arena_strdup(a, from[i].name);
-        if (specs[i].name == NULL)
-            return -BERTH_ENOMEM;
-    }
-    *ret = specs;
-    return 0;
-}
-
-struct berth_describe *
-berth_describe_copy(struct berth_arena *a, const struct berth_describe *from)
-{
-    struct berth_describe *d = BERTH_NEW(a, struct berth_describe);
-
-    if (d == NULL)
-        return NULL;
-    memcpy(d, from, from->struct_size < sizeof *d ? from->struct_size : sizeof *d);
-    d->struct_size = sizeof *d;
-    d->platform = berth_arena_strdup(a, d->platform != NULL ? d->platform : "");
-    if (d->platform == NULL || copy_specs(a, d->inputs, d->input_count, &d->inputs) < 0 ||
-        copy_specs(a, d->outputs, d->output_count, &d->outputs) < 0)
-        return NULL;
-    return d;
 }
 
 /* What the engine says it is, checked against what it offers. */
@@ -232,16 +214,29 @@ unload_instances(struct berth_model *m)
     for (uint32_t i = 0; i < m->instance_len; i++) {
         if (m->instances[i].started)
             (void)pthread_join(m->instances[i].thread, NULL);
+        if (m->instances[i].started)
+            berth_cores_turn_fini(&m->instances[i].turn);
         m->instances[i].started = false;
         m->ops->unload(m->instances[i].engine);
         m->instances[i].engine = NULL;
     }
+    if (m->cores != NULL)
+        berth_cores_leave(m->cores, &m->account);
 }
 
 static int
-start_threads(struct berth_model *m, struct berth_err *e)
+start_threads(struct berth_model *m, uint32_t threads, struct berth_err *e)
 {
+    const struct berth_describe *d = berth_model_describe(m);
+
+    m->threads = d->threads != 0 ? d->threads : threads;
+    if (m->threads == BERTH_THREADS_NONE) {
+        m->threads = 0;
+        m->cores = NULL;
+    }
     for (uint32_t i = 0; i < m->instance_len; i++) {
+        berth_cores_turn_init(&m->instances[i].turn, &m->account, m->threads,
+                              BERTH_HAS(m->ops, threads));
         if (pthread_create(&m->instances[i].thread, NULL, berth_instance_main, &m->instances[i]) !=
             0) {
             (void)pthread_mutex_lock(&m->mu);
@@ -262,13 +257,13 @@ berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e)
     int r = load_instances(m, threads, e);
 
     if (r == 0)
-        r = start_threads(m, e);
+        r = start_threads(m, threads, e);
     if (r < 0) {
         unload_instances(m);
         m->instance_len = 0;
         (void)pthread_mutex_lock(&m->mu);
         (void)snprintf(m->why, sizeof m->why, "%s", e->msg);
-        berth_assert(berth_model_move(&m->state, BERTH_MODEL_FAILED) == 0);
+        berth_assert(move_locked(m, BERTH_MODEL_FAILED));
         (void)pthread_mutex_unlock(&m->mu);
         return r;
     }
@@ -278,10 +273,18 @@ berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e)
     m->loaded_wall_ns = berth_wall_ns();
     (void)pthread_mutex_lock(&m->mu);
     m->accepting = true;
-    berth_assert(berth_model_move(&m->state, BERTH_MODEL_READY) == 0);
+    berth_assert(move_locked(m, BERTH_MODEL_READY));
     (void)pthread_mutex_unlock(&m->mu);
     berth_watchdog_add(m->watchdog, m);
     return 0;
+}
+
+void
+berth_model_leave(struct berth_model *m, const char *why)
+{
+    const char *none = NULL;
+
+    (void)atomic_compare_exchange_strong(&m->leaving, &none, why);
 }
 
 enum berth_model_state
@@ -336,9 +339,11 @@ void
 berth_model_fail(struct berth_model *m, const char *why)
 {
     (void)pthread_mutex_lock(&m->mu);
-    bool moved = berth_model_move(&m->state, BERTH_MODEL_FAILED) == 0;
-    if (moved)
+    bool moved = m->state == BERTH_MODEL_READY || m->state == BERTH_MODEL_DRAINING;
+    if (moved) {
         (void)snprintf(m->why, sizeof m->why, "%s", why);
+        berth_assert(move_locked(m, BERTH_MODEL_FAILED));
+    }
     struct berth_request *waiting = close_locked(m);
     (void)pthread_mutex_unlock(&m->mu);
     drop_all(waiting, -BERTH_ENOTREADY, "the model failed");
@@ -385,7 +390,7 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
     uint64_t end = berth_now_ns() + drain_ns;
 
     (void)pthread_mutex_lock(&m->mu);
-    bool draining = berth_model_move(&m->state, BERTH_MODEL_DRAINING) == 0;
+    bool draining = move_locked(m, BERTH_MODEL_DRAINING);
     /* Requests hold a reference each, and so does whoever is about to submit one: when ours is the
      * last, nothing is left to wait for.  Dropping one tells nobody, hence the ticks. */
     while (draining && atomic_load(&m->refs) > 1 + atomic_load(&m->kept) && berth_now_ns() < end &&
@@ -404,9 +409,9 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
     }
     bool ended = is_ended_locked(m);
     if (!ended) {
-        (void)berth_model_move(&m->state, BERTH_MODEL_FAILED);
         (void)snprintf(m->why, sizeof m->why,
                        "its engine does not end its work; its memory comes back with a restart");
+        (void)move_locked(m, BERTH_MODEL_FAILED);
     }
     (void)pthread_mutex_unlock(&m->mu);
     if (!ended) {
@@ -419,7 +424,7 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
     (void)pthread_mutex_lock(&m->mu);
     m->instance_len = 0;
     if (draining && m->state == BERTH_MODEL_DRAINING)
-        berth_assert(berth_model_move(&m->state, BERTH_MODEL_UNLOADED) == 0);
+        berth_assert(move_locked(m, BERTH_MODEL_UNLOADED));
     (void)pthread_mutex_unlock(&m->mu);
 }
 
@@ -450,10 +455,10 @@ begin(struct berth_request *r, struct berth_model *m)
     r->err.msg[0] = '\0';
     r->finish = (struct berth_finish){.reason = BERTH_FINISH_STOP};
     r->gen.struct_size = sizeof r->gen;
-    r->run_ns = r->first_ns = r->done_ns = r->cores_ns = r->engine_ns = 0;
+    r->run_ns = r->first_ns = r->done_ns = r->company_ns = r->cores_ns = r->engine_ns = 0;
     r->padded_permille = 0;
     r->cached = false;
-    r->batch_requests = 0;
+    r->batch_requests = r->batch_max = r->queue_ahead = r->runs = r->instance_number = 0;
 }
 
 static int
@@ -484,6 +489,7 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
                             "model '%s' has %u requests waiting, its maximum; try again later",
                             m->name, m->batcher.conf.queue_len_max);
     } else {
+        r->queue_ahead = m->batcher.len + m->batcher.seq_len - 1;
         berth_model_ref(m);
         berth_model_count_queue_locked(m);
         berth_model_wake_locked(m);

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "infer/batcher.h"
 #include "infer/config.h"
+#include "infer/cores.h"
 #include "infer/lifecycle.h"
 #include "infer/model.h"
 #include "infer/request.h"
@@ -35,15 +36,20 @@ struct berth_instance_thread {
     /* The thread's own. */
     struct berth_request *batch[BERTH_BATCH_MAX], *single[BERTH_BATCH_MAX];
     struct berth_stats_item items[BERTH_BATCH_MAX];
+    uint64_t free_ns; /* when run() ended last */
     uint32_t failed_steps;
     uint32_t idle_steps; /* steps that neither had nor took a sequence */
+    struct berth_cores_turn turn;
+    uint64_t step_ns;               /* when the step began that goes on; 0: none */
+    uint64_t cores_sum, engine_sum; /* ns waited for cores and inside step(), since the start */
+    atomic_uint cores_given;        /* of its last run or step */
 };
 
 /* Looked up when the model is made: by its name later, a forgotten one would be found anew. */
 struct berth_model_series {
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
-        *refused, *memory, *load_seconds;
+        *refused, *memory, *load_seconds, *cores_given, *cores_wait;
 };
 
 struct berth_watchdog;
@@ -57,13 +63,18 @@ struct berth_model {
     const struct berth_host *host;
     struct berth_model_conf conf;
     struct berth_stats *stats; /* a reference */
+    uint32_t stats_version;    /* its number there */
     struct berth_watchdog *watchdog;
+    struct berth_cores *cores; /* NULL: engines use all their threads at any time */
+    struct berth_cores_account account;
     void (*failed)(void *arg); /* it became FAILED by itself; on an instance's thread */
     void *failed_arg;
     struct berth_model_series series;
     _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
-    uint64_t generation; /* the registry's: which load() made it */
+    uint32_t threads;    /* likewise: of an instance, at most */
+    uint64_t generation;           /* the registry's: which load() made it */
+    _Atomic(const char *) leaving; /* berth_model_leave() */
 
     pthread_mutex_t mu;
     pthread_cond_t work;          /* on CLOCK_MONOTONIC: instances wait for requests */
@@ -89,6 +100,7 @@ struct berth_model_make {
     struct berth_stats *stats;
     struct berth_metrics *metrics;
     struct berth_watchdog *watchdog;
+    struct berth_cores *cores; /* NULL: none */
     void (*failed)(void *arg);
     void *failed_arg;
 };
@@ -101,6 +113,9 @@ int berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err 
 /* READY to UNLOADED: let those that hold it finish for drain_ns (or until *cut), then cut the rest,
  * and unload. Also for FAILED ones, which stay FAILED.  Blocks.  Once. */
 void berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cut);
+/* Why m is to go, for the account of its life: a static text; the first one counts.  Before it is
+ * stopped. */
+void berth_model_leave(struct berth_model *m, const char *why);
 /* State and, when why is not NULL, the reason (copied). */
 enum berth_model_state berth_model_state(struct berth_model *m, char why[480]);
 /* An engine that cannot go on: READY to FAILED, and nothing more is taken. */

@@ -37,6 +37,10 @@ berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry
         g->states[i] = berth_metrics_series(
             conf->metrics, BERTH_METRIC_MODELS,
             (const char *const[]){berth_model_state_name((enum berth_model_state)i), NULL});
+    if (!conf->ungoverned && (g->cores = berth_cores_new(g->conf.cores, conf->metrics)) == NULL) {
+        berth_registry_free(g);
+        return berth_err_set(e, BERTH_ENOMEM, "registry: out of memory");
+    }
     if ((r = berth_watchdog_new(&g->watchdog, e)) < 0 || (r = berth_loaders_start(g, e)) < 0) {
         berth_registry_free(g);
         return r;
@@ -55,6 +59,7 @@ berth_registry_free(struct berth_registry *g)
     atomic_store(&g->closing, true);
     berth_watches_stop(g);
     berth_loaders_stop(g);
+    berth_waits_end_all(g);
     HASH_ITER(by_name, g->by_name, x, next)
     {
         berth_retire_all(g, x, true);
@@ -79,6 +84,7 @@ berth_registry_free(struct berth_registry *g)
         berth_entry_free(x);
     }
     berth_watchdog_free(g->watchdog);
+    berth_cores_free(g->cores);
     (void)pthread_cond_destroy(&g->jobs_cond);
     (void)pthread_mutex_destroy(&g->jobs_mu);
     (void)pthread_rwlock_destroy(&g->lock);
@@ -509,15 +515,12 @@ not_ready(const struct berth_entry *x, const struct berth_slot *s, struct berth_
                          berth_model_state_name(state), why[0] != '\0' ? ": " : "", why);
 }
 
-static int
-find_model_locked(struct berth_registry *g, struct berth_slice name_or_id,
-                  struct berth_slice version, struct berth_model **ret, struct berth_err *e)
+int
+berth_entry_version_locked(struct berth_entry *x, struct berth_slice version,
+                           struct berth_model **ret, struct berth_err *e)
 {
-    struct berth_entry *x = berth_entry_find_locked(g, name_or_id);
     struct berth_slot *s = NULL;
 
-    if (x == NULL)
-        return berth_entry_unknown(name_or_id, e);
     if (version.len == 0) {
         s = berth_entry_serving(x);
         if (s == NULL)
@@ -544,7 +547,9 @@ berth_registry_find(struct berth_registry *g, struct berth_slice name_or_id,
                     struct berth_slice version, struct berth_model **ret, struct berth_err *e)
 {
     (void)pthread_rwlock_rdlock(&g->lock);
-    int r = find_model_locked(g, name_or_id, version, ret, e);
+    struct berth_entry *x = berth_entry_find_locked(g, name_or_id);
+    int r = x != NULL ? berth_entry_version_locked(x, version, ret, e)
+                      : berth_entry_unknown(name_or_id, e);
     (void)pthread_rwlock_unlock(&g->lock);
     if (r == -BERTH_ENOTREADY)
         *ret = NULL;

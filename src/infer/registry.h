@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/random.h"
 #include "infer/lifecycle.h"
+#include "infer/stats.h"
 
 struct berth_arena;
 struct berth_json;
@@ -36,6 +37,7 @@ struct berth_registry_conf {
     struct berth_metrics *metrics;
     uint32_t models_max;           /* engine.max_models */
     uint32_t cores;                /* that engines may use together */
+    bool ungoverned;               /* each uses all its threads at any time */
     uint32_t loaders;              /* loads at once: 2 */
     struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
 };
@@ -87,17 +89,6 @@ int berth_registry_unload(struct berth_registry *g, struct berth_slice name_or_i
 int berth_registry_find(struct berth_registry *g, struct berth_slice name_or_id,
                         struct berth_slice version, struct berth_model **ret, struct berth_err *e);
 
-struct berth_model_stats {
-    uint64_t requests, ok, failed, canceled;
-    uint64_t tokens_in, tokens_out;
-    uint64_t batches;
-    double latency_avg_ms;                 /* moving average, weight 0.1 for the newest */
-    double latency_p95_ms, latency_p99_ms; /* of the last 1,024 */
-    double rps;                            /* over the last minute */
-    uint64_t queue_ns, run_ns;             /* sums */
-    uint64_t last_wall_ns;
-};
-
 struct berth_model_version_info {
     const char *version;
     enum berth_model_state state;
@@ -108,7 +99,10 @@ struct berth_model_version_info {
     uint64_t engine_bytes; /* what the engine says; 0: nothing */
     uint64_t load_ns;      /* what the last load took */
     uint64_t loaded_wall_ns;
+    uint32_t threads;     /* of an instance, at most */
+    uint32_t cores_given; /* to the last run or step, of one that runs; 0: none asked yet */
     const struct berth_describe *describe; /* copied; NULL until it was ready once */
+    struct berth_version_stats stats;
 };
 
 /* A copy in the arena, true at the time of the call. */
@@ -124,6 +118,9 @@ struct berth_model_info {
     uint32_t queue_len, running;
     struct berth_batch_conf batch;
     struct berth_model_stats stats;
+    const struct berth_state_change *changes; /* the last ones, oldest first */
+    size_t change_count;
+    uint64_t change_total;
 };
 int berth_registry_info(struct berth_registry *g, struct berth_arena *a,
                         struct berth_slice name_or_id, struct berth_model_info *ret,

@@ -9,6 +9,7 @@
 #include "infer/model_priv.h"
 #include "infer/registry.h"
 #include "infer/versions.h"
+#include "infer/waits.h"
 
 enum { BERTH_MODEL_NAME_MAX = 128, BERTH_LOADERS_MAX = 16 };
 
@@ -47,6 +48,8 @@ struct berth_entry {
     /* Under the registry's jobs_mu. */
     bool queued, busy;
     struct berth_entry *job_next;
+    struct berth_model_wait *waits; /* oldest first; the first one's prev is the last */
+    uint32_t wait_len;
 };
 
 struct berth_watch;
@@ -54,6 +57,7 @@ struct berth_watch;
 struct berth_registry {
     struct berth_registry_conf conf; /* .batch under lock */
     struct berth_watchdog *watchdog;
+    struct berth_cores *cores; /* NULL: ungoverned */
     pthread_mutex_t change_mu; /* over a whole register, unregister, load, unload: with the store */
     pthread_rwlock_t lock;     /* the tables and all entries; never held over a load or the store */
     struct berth_entry *by_name, *by_id;
@@ -106,7 +110,15 @@ enum berth_model_state berth_slot_state(const struct berth_entry *x, const struc
 enum berth_model_state berth_entry_state(const struct berth_entry *x, char why[480]);
 struct berth_slot *berth_entry_serving(struct berth_entry *x);
 
-/* registry.c: the entry of this name, else of this identity; NULL. */
+/* waits.c: end every wait for x that can be ended: its model serves, or will not.  With no lock. */
+void berth_waits_settle(struct berth_registry *g, struct berth_entry *x);
+/* The registry goes: nobody waits any more, and no wait begins. */
+void berth_waits_end_all(struct berth_registry *g);
+
+/* registry.c: a version of x to serve with, referenced; or why not. */
+int berth_entry_version_locked(struct berth_entry *x, struct berth_slice version,
+                               struct berth_model **ret, struct berth_err *e);
+/* The entry of this name, else of this identity; NULL. */
 struct berth_entry *berth_entry_find_locked(struct berth_registry *g,
                                             struct berth_slice name_or_id);
 /* -BERTH_ENOENT: there is none. */

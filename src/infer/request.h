@@ -46,9 +46,14 @@ struct berth_request {
     struct berth_finish finish;
     uint64_t submit_ns, run_ns, first_ns,
         done_ns;              /* run_ns: taken from the queue; first_ns: first delta */
+    uint64_t company_ns;      /* of submit_ns to run_ns, while an engine was free: for company */
     uint64_t cores_ns;        /* waited for cores, of run_ns to done_ns */
     uint64_t engine_ns;       /* inside the engine */
     uint32_t batch_requests;  /* how many ran together, this one included */
+    uint32_t batch_max;       /* how many could have */
+    uint32_t queue_ahead;     /* waited already when it came */
+    uint32_t runs;            /* more than 1: its batch failed, and it ran again */
+    uint32_t instance_number; /* of the model's instances, the one that ran it: 0, ... */
     uint32_t padded_permille; /* of the batch's elements, those that were padding */
     bool cached;              /* answered from the response cache: no run */
 

@@ -9,8 +9,9 @@
 #include "base/clock.h"
 #include "net/server_priv.h"
 
-/* Reads of one connection in one event, so that a fast sender does not starve the others. */
-enum { READS_MAX = 8 };
+/* Reads, and turns of writing, of one connection in one event, so that a fast peer does not starve
+ * the others. */
+enum { READS_MAX = 8, TURNS_MAX = 16, IOV_MAX_ONCE = 66 };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
@@ -25,7 +26,7 @@ arm(struct berth_conn *c)
         want |= UV_READABLE;
     else if (!c->eof)
         want |= UV_DISCONNECT; /* a client that leaves is noticed even when we do not read */
-    if (berth_conn_unsent(c) > 0)
+    if (berth_conn_unsent(c) > 0 || c->more_turns)
         want |= UV_WRITABLE;
     if (want == c->events)
         return;
@@ -71,6 +72,18 @@ conn_closed(uv_handle_t *h)
     free(h->data);
 }
 
+/* Nothing of what is lent will be sent. */
+static void
+drop_lents(struct berth_conn *c)
+{
+    struct berth_lent *lent = (void *)(c->lents.list.at + c->lents.list.sent);
+
+    for (size_t i = 0; i < berth_lents_count(&c->lents); i++)
+        berth_xchg_unref(lent[i].x);
+    berth_outbuf_drop(&c->lents.list, &c->nl->bufs);
+    c->lents = (struct berth_lents){0};
+}
+
 void
 berth_conn_close(struct berth_conn *c)
 {
@@ -88,6 +101,7 @@ berth_conn_close(struct berth_conn *c)
     berth_tls_free(c->tls);
     c->tls = NULL;
     berth_outbuf_drop(&c->in, &nl->bufs);
+    drop_lents(c);
     berth_outbuf_drop(&c->out, &nl->bufs);
     berth_outbuf_drop(&c->tls_out, &nl->bufs);
     c->tail = (struct berth_slice){0};
@@ -141,10 +155,24 @@ berth_conn_put(struct berth_conn *c, const void *at, size_t n)
     return true;
 }
 
+bool
+berth_conn_lend(struct berth_conn *c, struct berth_slice run, struct berth_xchg *x)
+{
+    if (c->broken || c->closed)
+        return false;
+    if (!berth_lents_add(&c->lents, &c->nl->bufs, &c->out, run, x)) {
+        berth_conn_break(c);
+        return false;
+    }
+    x->refs++;
+    return true;
+}
+
 size_t
 berth_conn_unsent(const struct berth_conn *c)
 {
-    return berth_outbuf_left(&c->out) + c->tail.len + berth_outbuf_left(&c->tls_out);
+    return berth_outbuf_left(&c->out) + c->lents.bytes + c->tail.len +
+           berth_outbuf_left(&c->tls_out);
 }
 
 /* Bytes that the kernel took, 0 when it is full, -1 when the connection is broken. */
@@ -170,10 +198,29 @@ send_iov(struct berth_conn *c, struct iovec *iov, size_t n)
     }
 }
 
+/* n bytes of out, with what is lent among them, are dealt with; returns how many were left over. */
+static size_t
+consume_lents(struct berth_conn *c, size_t n)
+{
+    bool lent;
+
+    while (n > 0 && c->lents.bytes > 0) {
+        const struct berth_slice next = berth_lents_next(&c->lents, &c->out, &lent);
+        size_t did = n < next.len ? n : next.len;
+        struct berth_xchg *x = berth_lents_consume(&c->lents, &c->nl->bufs, &c->out, did);
+        if (x != NULL)
+            berth_xchg_unref(x);
+        n -= did;
+    }
+    return n;
+}
+
 /* n bytes of out and then tail are dealt with. */
 static void
 consume_text(struct berth_conn *c, size_t n)
 {
+    if (c->lents.bytes > 0)
+        n = consume_lents(c, n);
     size_t of_out = n < berth_outbuf_left(&c->out) ? n : berth_outbuf_left(&c->out);
 
     if (of_out > 0)
@@ -184,15 +231,39 @@ consume_text(struct berth_conn *c, size_t n)
     }
 }
 
+/* What is lent and the bytes of out before each, as far as there is room: returns how many of iov
+ * are filled, and how many bytes of out are among them; *ret_whole: nothing lent is left over. */
+static size_t
+gather_lents(const struct berth_conn *c, struct iovec *iov, size_t room, size_t *ret_out_bytes,
+             bool *ret_whole)
+{
+    const struct berth_lent *lent = (const void *)(c->lents.list.at + c->lents.list.sent);
+    size_t n = 0, of_out = 0, i = 0;
+
+    for (; i < berth_lents_count(&c->lents) && n + 2 <= room; i++) {
+        if (lent[i].before > 0)
+            iov[n++] = (struct iovec){c->out.at + c->out.sent + of_out, lent[i].before};
+        of_out += lent[i].before;
+        iov[n++] = (struct iovec){(void *)lent[i].run.at, lent[i].run.len};
+    }
+    *ret_out_bytes = of_out;
+    *ret_whole = i == berth_lents_count(&c->lents);
+    return n;
+}
+
 static ssize_t
 flush_plain(struct berth_conn *c)
 {
-    struct iovec iov[2];
-    size_t n = 0;
+    struct iovec iov[IOV_MAX_ONCE];
+    size_t n = 0, of_out = 0;
+    bool whole = true;
 
-    if (berth_outbuf_left(&c->out) > 0)
-        iov[n++] = (struct iovec){c->out.at + c->out.sent, berth_outbuf_left(&c->out)};
-    if (c->tail.len > 0)
+    if (c->lents.bytes > 0)
+        n = gather_lents(c, iov, IOV_MAX_ONCE - 2, &of_out, &whole);
+    if (whole && berth_outbuf_left(&c->out) > of_out)
+        iov[n++] =
+            (struct iovec){c->out.at + c->out.sent + of_out, berth_outbuf_left(&c->out) - of_out};
+    if (whole && c->tail.len > 0)
         iov[n++] = (struct iovec){(void *)c->tail.at, c->tail.len};
     ssize_t sent = send_iov(c, iov, n);
     if (sent > 0)
@@ -200,17 +271,28 @@ flush_plain(struct berth_conn *c)
     return sent;
 }
 
+/* The next bytes to be encrypted. */
+static struct berth_slice
+next_text(const struct berth_conn *c)
+{
+    bool lent;
+
+    if (c->lents.bytes > 0)
+        return berth_lents_next(&c->lents, &c->out, &lent);
+    if (berth_outbuf_left(&c->out) > 0)
+        return (struct berth_slice){c->out.at + c->out.sent, berth_outbuf_left(&c->out)};
+    return c->tail;
+}
+
 /* Encrypt up to 64 KiB of what waits. */
 static bool
 fill_records(struct berth_conn *c)
 {
     while (berth_outbuf_left(&c->tls_out) < BERTH_READ_BYTES) {
-        bool from_out = berth_outbuf_left(&c->out) > 0;
-        const char *at = from_out ? c->out.at + c->out.sent : c->tail.at;
-        size_t len = from_out ? berth_outbuf_left(&c->out) : c->tail.len;
-        if (len == 0)
+        const struct berth_slice next = next_text(c);
+        if (next.len == 0)
             return true;
-        int n = berth_tls_write(c->tls, at, len);
+        int n = berth_tls_write(c->tls, next.at, next.len);
         if (n < 0)
             return false;
         if (n == 0)
@@ -304,15 +386,21 @@ berth_conn_work_later(struct berth_conn *c)
     TAILQ_INSERT_TAIL(&c->nl->work, c, work);
 }
 
-/* Each turn of the loop sent all there was, and came from input that was waiting: it ends. */
+/* Each turn of the loop sent all there was, and came from input that was waiting, or from an
+ * application that writes as fast as its reader reads. */
 void
 berth_conn_work(struct berth_conn *c)
 {
     bool was_busy = c->busy;
+    int turns = 0;
 
     c->busy = true;
+    c->more_turns = false;
     while (!c->closed && !c->broken) {
+        c->more_turns = ++turns > TURNS_MAX;
         berth_conn_flush(c);
+        if (c->more_turns) /* when the socket says that it is writable */
+            break;
         if (c->broken || berth_conn_unsent(c) > 0 || c->shut)
             break;
         c->proto->resume(c);

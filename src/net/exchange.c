@@ -43,6 +43,7 @@ berth_xchg_new(struct berth_conn *c, uint64_t begin_ns)
     x->conn = c;
     x->refs = 1;
     x->added_last = &x->added;
+    x->trailers_last = &x->trailers;
     nl->live++;
     atomic_fetch_add_explicit(&nl->server->live, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&nl->server->exchanges_total, 1, memory_order_relaxed);
@@ -128,6 +129,29 @@ berth_xchg_refuse(struct berth_xchg *x, uint16_t status, const char *why)
     s->app.refuse(s->app.arg, &x->pub, status, why);
     if (x->answer == BERTH_ANSWER_NONE) /* it must; but a client should not wait for a bug */
         berth_exchange_reply(&x->pub, status, "text/plain", why, strlen(why));
+    berth_xchg_unref(x);
+}
+
+void
+berth_xchg_piece(struct berth_xchg *x, const char *at, size_t n)
+{
+    if (x->answer == BERTH_ANSWER_ENDED || x->sent)
+        return;
+    x->refs++;
+    x->pub.piece(&x->pub, at, n);
+    berth_xchg_unref(x);
+}
+
+void
+berth_xchg_writable(struct berth_xchg *x)
+{
+    if (!x->starved || x->answer != BERTH_ANSWER_STARTED || x->sent)
+        return;
+    x->starved = false;
+    if (x->pub.writable == NULL)
+        return;
+    x->refs++;
+    x->pub.writable(&x->pub);
     berth_xchg_unref(x);
 }
 
@@ -248,27 +272,49 @@ berth_exchange_header(const struct berth_exchange *x, const char *name)
     return NULL;
 }
 
+/* A value may hold bytes from outside: one with a line end would forge headers, so it is dropped.
+ * So is one for which the exchange has no memory left. */
+static struct berth_added *
+added_new(struct berth_arena *arena, const char *name, const char *value)
+{
+    if (strpbrk(value, "\r\n") != NULL || name[0] == '\0' || strpbrk(name, "\r\n: ") != NULL)
+        return NULL;
+    struct berth_added *a = BERTH_NEW(arena, struct berth_added);
+    char *n = berth_arena_strdup(arena, name);
+    char *v = berth_arena_strdup(arena, value);
+    if (a == NULL || n == NULL || v == NULL)
+        return NULL;
+    for (char *p = n; *p != '\0'; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p + ('a' - 'A'));
+    *a = (struct berth_added){.name = berth_slice_of(n), .value = berth_slice_of(v)};
+    return a;
+}
+
 void
 berth_exchange_add(struct berth_exchange *pub, const char *name, const char *value)
 {
     struct berth_xchg *x = of(pub);
 
     berth_assert(x->answer == BERTH_ANSWER_NONE);
-    /* A value may hold bytes from outside: one with a line end would forge headers, so it is
-     * dropped.  So is one for which the exchange has no memory left. */
-    if (strpbrk(value, "\r\n") != NULL || name[0] == '\0' || strpbrk(name, "\r\n: ") != NULL)
+    struct berth_added *a = added_new(&pub->arena, name, value);
+    if (a == NULL)
         return;
-    struct berth_added *a = BERTH_NEW(&pub->arena, struct berth_added);
-    char *n = berth_arena_strdup(&pub->arena, name);
-    char *v = berth_arena_strdup(&pub->arena, value);
-    if (a == NULL || n == NULL || v == NULL)
-        return;
-    for (char *p = n; *p != '\0'; p++)
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p + ('a' - 'A'));
-    *a = (struct berth_added){.name = berth_slice_of(n), .value = berth_slice_of(v)};
     *x->added_last = a;
     x->added_last = &a->next;
+}
+
+void
+berth_exchange_trailer(struct berth_exchange *pub, const char *name, const char *value)
+{
+    struct berth_xchg *x = of(pub);
+
+    berth_assert(x->answer == BERTH_ANSWER_STARTED);
+    struct berth_added *a = added_new(&pub->arena, name, value);
+    if (a == NULL)
+        return;
+    *x->trailers_last = a;
+    x->trailers_last = &a->next;
 }
 
 void
@@ -313,7 +359,35 @@ berth_exchange_write(struct berth_exchange *pub, const void *bytes, size_t len)
     int r = x->conn->proto->write(x, bytes, len);
     if (r == 0)
         pub->answer_bytes += len;
+    x->starved |= r == -BERTH_EAGAIN;
     return r;
+}
+
+int
+berth_exchange_lend(struct berth_exchange *pub, const void *bytes, size_t len)
+{
+    struct berth_xchg *x = of(pub);
+
+    berth_assert(x->answer == BERTH_ANSWER_STARTED && berth_loop_is_mine(pub->loop));
+    if (x->conn == NULL)
+        return -BERTH_ECANCELED;
+    if (len == 0 || x->is_head)
+        return 0;
+    int r = x->conn->proto->lend(x, bytes, len);
+    if (r == 0)
+        pub->answer_bytes += len;
+    x->starved |= r == -BERTH_EAGAIN;
+    return r;
+}
+
+void
+berth_exchange_pause(struct berth_exchange *pub, bool paused)
+{
+    struct berth_xchg *x = of(pub);
+
+    berth_assert(berth_loop_is_mine(pub->loop));
+    if (x->conn != NULL && pub->piece != NULL)
+        x->conn->proto->pause(x, paused);
 }
 
 void

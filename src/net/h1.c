@@ -3,7 +3,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
-#include "net/server_priv.h"
+#include "net/h1_priv.h"
 
 /* HTTP/1.1 on a connection: one exchange at a time; what a client sends ahead waits in c->in. */
 
@@ -21,17 +21,16 @@ conf(const struct berth_conn *c)
     return &c->nl->server->conf;
 }
 
-/* ---- answers ---- */
-
 /* The answer of h->x is in the connection's buffers, or cut off: what comes next? */
-static void
-answer_done(struct berth_conn *c)
+void
+berth_h1_answer_done(struct berth_conn *c)
 {
     struct berth_h1 *h = &c->h1;
     struct berth_xchg *x = h->x;
 
     h->x = NULL;
     h->begin_ns = 0;
+    h->held = false;
     h->find = (struct berth_http1_find){0};
     if (!h->keep_alive || c->nl->draining) {
         h->state = BERTH_H1_CLOSING;
@@ -48,167 +47,17 @@ answer_done(struct berth_conn *c)
     berth_xchg_sent(x);
 }
 
-static char *
-put_text(char *at, const char *text, size_t len)
-{
-    memcpy(at, text, len);
-    return at + len;
-}
-#define PUT(at, literal) put_text((at), (literal), sizeof(literal) - 1)
-
-static char *
-put_number(char *at, uint64_t n)
-{
-    char digits[20];
-    size_t i = sizeof digits;
-
-    do
-        digits[--i] = (char)('0' + n % 10);
-    while ((n /= 10) > 0);
-    return put_text(at, digits + i, sizeof digits - i);
-}
-
-static bool
-status_has_body(uint16_t status)
-{
-    return status >= 200 && status != 204 && status != 304;
-}
-
-/* The answer's head.  known: Content-Length is `len`; else chunked, or until the end in 1.0. */
-static bool
-put_head(struct berth_xchg *x, const char *type, bool known, size_t len)
-{
-    struct berth_conn *c = x->conn;
-    struct berth_h1 *h = &c->h1;
-    const char *reason = berth_http1_reason(x->pub.status);
-    size_t type_len = type != NULL ? strlen(type) : 0;
-    size_t room = 256 + type_len;
-    const struct berth_slice date = berth_net_date(c->nl);
-
-    for (const struct berth_added *a = x->added; a != NULL; a = a->next)
-        room += a->name.len + a->value.len + 4;
-    char *at = berth_conn_reserve(c, room), *p = at;
-    if (at == NULL)
-        return false;
-    if (h->body_unread &&
-        (h->expects || h->left > BERTH_SKIP_BYTES_MAX || h->state == BERTH_H1_CHUNKED))
-        h->keep_alive = false;
-    x->chunked = !known && !x->http10;
-    if ((!known && x->http10) || c->nl->draining)
-        h->keep_alive = false;
-    p = PUT(p, "HTTP/1.1 ");
-    p = put_number(p, x->pub.status);
-    *p++ = ' ';
-    p = put_text(p, reason, strlen(reason));
-    p = PUT(p, "\r\n");
-    p = put_text(p, date.at, date.len);
-    if (type_len > 0) {
-        p = PUT(p, "content-type: ");
-        p = put_text(p, type, type_len);
-        p = PUT(p, "\r\n");
-    }
-    if (known && status_has_body(x->pub.status)) {
-        p = PUT(p, "content-length: ");
-        p = put_number(p, len);
-        p = PUT(p, "\r\n");
-    } else if (x->chunked) {
-        p = PUT(p, "transfer-encoding: chunked\r\n");
-    }
-    if (!h->keep_alive)
-        p = PUT(p, "connection: close\r\n");
-    else if (x->http10)
-        p = PUT(p, "connection: keep-alive\r\n");
-    for (const struct berth_added *a = x->added; a != NULL; a = a->next) {
-        p = put_text(p, a->name.at, a->name.len);
-        p = PUT(p, ": ");
-        p = put_text(p, a->value.at, a->value.len);
-        p = PUT(p, "\r\n");
-    }
-    p = PUT(p, "\r\n");
-    berth_assert((size_t)(p - at) <= room);
-    c->out.len += (size_t)(p - at);
-    return true;
-}
-
 static void
-h1_reply(struct berth_xchg *x, const char *type, const void *body, size_t len)
+h1_pause(struct berth_xchg *x, bool paused)
 {
     struct berth_conn *c = x->conn;
 
-    if (put_head(x, type, true, len) && len > 0 && !x->is_head && status_has_body(x->pub.status)) {
-        if (len > BERTH_COPY_BYTES_MAX) { /* resume() goes on when it is sent */
-            c->tail = (struct berth_slice){body, len};
-            berth_conn_work_later(c);
-            return;
-        }
-        (void)berth_conn_put(c, body, len); /* a failure has broken the connection */
-    }
-    answer_done(c);
-}
-
-static void
-h1_start(struct berth_xchg *x, const char *type)
-{
-    bool bodyless = !status_has_body(x->pub.status);
-
-    (void)put_head(x, type, bodyless, 0);
-    if (bodyless)
-        x->is_head = true; /* writes are dropped */
-    berth_conn_work_later(x->conn);
-}
-
-static int
-h1_write(struct berth_xchg *x, const void *bytes, size_t len)
-{
-    struct berth_conn *c = x->conn;
-    char size[16];
-
-    if (berth_conn_unsent(c) > conf(c)->unsent_bytes_max) {
-        berth_conn_flush(c);
-        if (!c->broken && berth_conn_unsent(c) > conf(c)->unsent_bytes_max)
-            return -BERTH_EAGAIN;
-    }
-    if (c->broken || berth_conn_reserve(c, len + sizeof size + 4) == NULL)
-        return -BERTH_ECANCELED;
-    if (x->chunked) {
-        char *p = size + sizeof size;
-        size_t left = len;
-        *--p = '\n';
-        *--p = '\r';
-        do
-            *--p = "0123456789abcdef"[left & 15];
-        while ((left >>= 4) > 0 && p > size);
-        (void)berth_conn_put(c, p, (size_t)(size + sizeof size - p));
-    }
-    (void)berth_conn_put(c, bytes, len);
-    if (x->chunked)
-        (void)berth_conn_put(c, "\r\n", 2);
-    berth_conn_work_later(c);
-    return 0;
-}
-
-static void
-h1_end(struct berth_xchg *x)
-{
-    struct berth_conn *c = x->conn;
-
-    if (x->chunked && !x->is_head)
-        (void)berth_conn_put(c, "0\r\n\r\n", 5);
-    answer_done(c);
-}
-
-static void
-h1_abort(struct berth_xchg *x)
-{
-    struct berth_conn *c = x->conn;
-
-    c->h1.keep_alive = false;
-    /* A chunked answer without its end is enough; otherwise only a reset tells. */
-    if (!x->chunked) {
-        c->reset = true;
-        berth_conn_break(c);
-    }
-    answer_done(c);
+    c->h1.held = paused;
+    if (c->h1.state != BERTH_H1_BODY && c->h1.state != BERTH_H1_CHUNKED)
+        return; /* the body is complete: what follows is another request */
+    c->read_deadline_ns =
+        paused || x->answer != BERTH_ANSWER_NONE ? 0 : deadline(c, conf(c)->body_timeout_ns);
+    berth_conn_pause(c, paused);
 }
 
 /* ---- requests ---- */
@@ -244,6 +93,45 @@ handle(struct berth_conn *c)
     berth_xchg_handle(h->x);
 }
 
+/* The application takes the body as it comes: its turn begins now. */
+static void
+begin_pieces(struct berth_conn *c, struct berth_xchg *x, bool chunked)
+{
+    struct berth_h1 *h = &c->h1;
+
+    h->state = chunked ? BERTH_H1_CHUNKED : h->body_unread ? BERTH_H1_BODY : BERTH_H1_ANSWER;
+    if (h->expects && h->body_unread)
+        (void)berth_conn_put(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    h->expects = false;
+    c->read_deadline_ns = h->body_unread ? deadline(c, conf(c)->body_timeout_ns) : 0;
+    x->refs++; /* the answer may be complete when they return */
+    berth_xchg_handle(x);
+    if (h->x == x && !h->body_unread)
+        berth_xchg_piece(x, NULL, 0);
+    berth_xchg_unref(x);
+}
+
+/* A piece; the end of the body, too, when it is the last. */
+static void
+take_piece(struct berth_conn *c, const char *at, size_t n, bool last)
+{
+    struct berth_h1 *h = &c->h1;
+    struct berth_xchg *x = h->x;
+
+    c->read_deadline_ns =
+        x->answer == BERTH_ANSWER_NONE && !h->held ? deadline(c, conf(c)->body_timeout_ns) : 0;
+    x->refs++;
+    if (n > 0)
+        berth_xchg_piece(x, at, n);
+    if (last && h->x == x) {
+        h->state = BERTH_H1_ANSWER;
+        h->body_unread = false;
+        c->read_deadline_ns = 0;
+        berth_xchg_piece(x, NULL, 0);
+    }
+    berth_xchg_unref(x);
+}
+
 /* The head is parsed: ask the application, then go for the body. */
 static void
 begin(struct berth_conn *c, const struct berth_http1_head *head)
@@ -275,6 +163,10 @@ begin(struct berth_conn *c, const struct berth_http1_head *head)
     if (answered) {
         if (h->x != NULL)
             h->state = BERTH_H1_ANSWER;
+        return;
+    }
+    if (x->pub.piece != NULL) {
+        begin_pieces(c, x, head->chunked);
         return;
     }
     if (!h->body_unread) {
@@ -371,6 +263,10 @@ consume_body(struct berth_conn *c, const char *at, size_t n)
     if (n > h->left)
         n = (size_t)h->left;
     h->left -= n;
+    if (h->x->pub.piece != NULL) {
+        take_piece(c, at, n, h->left == 0);
+        return n;
+    }
     c->read_deadline_ns = deadline(c, conf(c)->body_timeout_ns);
     (void)berth_xchg_body_put(h->x, at, n); /* there is room: the length was checked */
     if (h->left == 0)
@@ -388,6 +284,14 @@ consume_chunked(struct berth_conn *c, const char *at, size_t n)
 
     c->read_deadline_ns = deadline(c, conf(c)->body_timeout_ns);
     int r = berth_http1_chunks_next(&h->chunks, at, n, &used, &data, &fault);
+    if (h->x->pub.piece != NULL) {
+        if (r < 0)
+            berth_conn_break(c); /* the application has begun: it hears of it by gone() */
+        else
+            take_piece(c, r == BERTH_HTTP1_DATA ? data.at : "",
+                       r == BERTH_HTTP1_DATA ? data.len : 0, r == BERTH_HTTP1_END);
+        return used;
+    }
     if (r < 0)
         refuse(c, fault.status, fault.why);
     else if (r == BERTH_HTTP1_END)
@@ -466,8 +370,9 @@ consume_waiting(struct berth_conn *c)
         size_t used = consume(c, c->in.at + c->in.sent, n);
         berth_outbuf_consume(&c->in, &c->nl->bufs, used);
     }
-    berth_conn_pause(c, berth_outbuf_left(&c->in) >= BERTH_PIPELINE_MAX &&
-                            (c->h1.state == BERTH_H1_ANSWER || berth_conn_unsent(c) > 0));
+    bool held = c->h1.held && (c->h1.state == BERTH_H1_BODY || c->h1.state == BERTH_H1_CHUNKED);
+    berth_conn_pause(c, held || (berth_outbuf_left(&c->in) >= BERTH_PIPELINE_MAX &&
+                                 (c->h1.state == BERTH_H1_ANSWER || berth_conn_unsent(c) > 0)));
 }
 
 static void
@@ -490,7 +395,7 @@ h1_room(struct berth_conn *c, size_t *ret_room)
 {
     struct berth_h1 *h = &c->h1;
 
-    if (h->state != BERTH_H1_BODY || berth_outbuf_left(&c->in) > 0)
+    if (h->state != BERTH_H1_BODY || berth_outbuf_left(&c->in) > 0 || h->x->pub.piece != NULL)
         return NULL;
     *ret_room = (size_t)h->left;
     return h->x->body_at + h->x->pub.body.len;
@@ -512,10 +417,12 @@ h1_filled(struct berth_conn *c, size_t n)
 static void
 h1_resume(struct berth_conn *c)
 {
-    const struct berth_xchg *x = c->h1.x;
+    struct berth_xchg *x = c->h1.x;
 
     if (x != NULL && x->answer == BERTH_ANSWER_ENDED)
-        answer_done(c); /* the large body is sent */
+        berth_h1_answer_done(c); /* the large body is sent */
+    else if (x != NULL && x->starved)
+        berth_xchg_writable(x);
     consume_waiting(c);
 }
 
@@ -547,7 +454,10 @@ h1_expired(struct berth_conn *c)
         break;
     case BERTH_H1_BODY:
     case BERTH_H1_CHUNKED:
-        refuse(c, 408, "the body took too long");
+        if (c->h1.x->pub.piece != NULL)
+            berth_conn_break(c);
+        else
+            refuse(c, 408, "the body took too long");
         break;
     case BERTH_H1_SKIP:
     case BERTH_H1_ANSWER:
@@ -586,9 +496,11 @@ const struct berth_proto berth_proto_h1 = {
     .expired = h1_expired,
     .drain = h1_drain,
     .gone = h1_gone,
-    .reply = h1_reply,
-    .start = h1_start,
-    .write = h1_write,
-    .end = h1_end,
-    .abort = h1_abort,
+    .reply = berth_h1_reply,
+    .start = berth_h1_start,
+    .write = berth_h1_write,
+    .lend = berth_h1_lend,
+    .pause = h1_pause,
+    .end = berth_h1_end,
+    .abort = berth_h1_abort,
 };

@@ -14,35 +14,40 @@
  * (answer, write, abort) only queues; pump() takes the queue out from resume().
  */
 enum {
-    STREAM_WINDOW = 1024 * 1024,   /* a body of 600 KB arrives without a stall */
-    CONN_WINDOW = 8 * 1024 * 1024, /* several of them at once */
-    PUMP_BYTES = 128 * 1024,       /* taken from nghttp2 before they are sent */
-    HEADERS_FIRST = 16,            /* room for so many headers at first */
+    STREAM_WINDOW = 1024 * 1024,    /* a body of 600 KB arrives without a stall */
+    WIDE_WINDOW = 4 * 1024 * 1024,  /* for a body that turns out to be large */
+    CONN_WINDOW = 16 * 1024 * 1024, /* several of them at once */
     /* What a peer may do that costs us and is of no use to it: points, and how they come back. */
     CALM_POINTS = 1000,
     CALM_POINTS_PER_S = 50,
-    COST_RESET = 1,   /* a stream it opened and reset, or made us reset */
-    COST_CONTROL = 2, /* PING, SETTINGS, PRIORITY */
-    COST_EMPTY = 2,   /* DATA with nothing in it */
+    COST_RESET = 1,      /* a stream it opened and reset, or made us reset */
+    COST_CONTROL = 2,    /* PING, SETTINGS, PRIORITY */
+    COST_IDLE_PING = 10, /* PING while no stream is open: what should it keep alive? */
+    GAIN_ANSWER = 1,     /* an answer to its end: who is served may change his mind now and then */
+    COST_EMPTY = 2,      /* DATA with nothing in it */
     COST_INVALID = 5,
 };
 
 /* ---- a peer that wastes our time ---- */
 
+/* why: for the peer's log; gRPC clients know "too_many_pings". */
 static void
-calm(struct berth_conn *c)
+calm(struct berth_conn *c, const char *why)
 {
     struct berth_h2 *h = c->h2;
 
     if (h->calmed)
         return;
-    h->calmed = true;
+    h->calmed = true; /* and it is closed when this is sent: on_frame_send() */
     atomic_fetch_add_explicit(&c->nl->server->refused_total, 1, memory_order_relaxed);
-    (void)nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    if (nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+                              nghttp2_session_get_last_proc_stream_id(h->session),
+                              NGHTTP2_ENHANCE_YOUR_CALM, (const uint8_t *)why, strlen(why)) != 0)
+        h->fatal = true;
 }
 
 static void
-charge(struct berth_conn *c, int64_t cost)
+charge(struct berth_conn *c, int64_t cost, const char *why)
 {
     struct berth_h2 *h = c->h2;
     uint64_t passed_ns = berth_h2_now(c) - h->points_ns;
@@ -54,16 +59,21 @@ charge(struct berth_conn *c, int64_t cost)
     }
     h->points -= cost;
     if (h->points < 0)
-        calm(c);
+        calm(c, why);
+}
+
+/* One PING for what we have sent is welcome: gRPC clients measure the line by it. */
+static void
+charge_ping(struct berth_conn *c)
+{
+    struct berth_h2 *h = c->h2;
+
+    if (!h->answered)
+        charge(c, TAILQ_EMPTY(&h->streams) ? COST_IDLE_PING : COST_CONTROL, "too_many_pings");
+    h->answered = false;
 }
 
 /* ---- requests ---- */
-
-static struct berth_h2_stream *
-stream_of(nghttp2_session *session, int32_t id)
-{
-    return nghttp2_session_get_stream_user_data(session, id);
-}
 
 static void
 refuse(struct berth_h2_stream *st, uint16_t status, const char *why)
@@ -75,9 +85,17 @@ refuse(struct berth_h2_stream *st, uint16_t status, const char *why)
 static void
 handle(struct berth_h2_stream *st)
 {
+    struct berth_xchg *x = st->x;
+
     st->remote_ended = true;
+    if (x->pub.piece != NULL && x->handled) {
+        if (x->answer == BERTH_ANSWER_NONE)
+            st->deadline_ns = 0; /* else it is the reader's */
+        berth_xchg_piece(x, NULL, 0);
+        return;
+    }
     st->deadline_ns = 0;
-    if (st->x->answer != BERTH_ANSWER_NONE)
+    if (x->answer != BERTH_ANSWER_NONE)
         return;
     if (berth_xchg_body_end(st->x) < 0)
         refuse(st, 413, "the body does not fit into the memory of one request");
@@ -113,98 +131,6 @@ on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *use
                : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
-static bool
-add_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_slice value)
-{
-    struct berth_exchange *x = &st->x->pub;
-
-    if (x->header_count == st->header_room) {
-        size_t room = st->header_room > 0 ? st->header_room * 2 : HEADERS_FIRST;
-        struct berth_header *more = BERTH_NEW_N(&x->arena, struct berth_header, room);
-        if (more == NULL)
-            return false;
-        if (x->header_count > 0)
-            memcpy(more, x->headers, x->header_count * sizeof *more);
-        x->headers = more;
-        st->header_room = room;
-    }
-    ((struct berth_header *)x->headers)[x->header_count++] = (struct berth_header){name, value};
-    return true;
-}
-
-static void
-set_path(struct berth_exchange *x, struct berth_slice url)
-{
-    const char *mark = memchr(url.at, '?', url.len);
-
-    x->path = (struct berth_slice){url.at, mark != NULL ? (size_t)(mark - url.at) : url.len};
-    if (mark != NULL)
-        x->query = (struct berth_slice){mark + 1, (size_t)(url.at + url.len - mark - 1)};
-}
-
-/* nghttp2 has checked characters, order and presence of what begins with a colon. */
-static bool
-take_header(struct berth_h2_stream *st, struct berth_slice name, struct berth_slice value)
-{
-    struct berth_exchange *x = &st->x->pub;
-
-    if (name.at[0] == ':') {
-        if (berth_slice_is(name, ":method"))
-            x->method = value;
-        else if (berth_slice_is(name, ":path"))
-            set_path(x, value);
-        else if (berth_slice_is(name, ":authority"))
-            x->authority = value;
-        return true;
-    }
-    if (berth_slice_is(name, "content-length"))
-        (void)berth_int_parse(value.at, value.len, 0, INT64_MAX, &st->content_length);
-    else if (berth_slice_is(name, "host") && x->authority.len == 0)
-        x->authority = value;
-    return add_header(st, name, value);
-}
-
-static int /* NOLINTNEXTLINE(readability-function-size): nghttp2's */
-on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-          size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *user)
-{
-    struct berth_conn *c = user;
-    struct berth_h2_stream *st = stream_of(session, frame->hd.stream_id);
-
-    if (st == NULL || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
-        return 0; /* trailers: nothing here wants them */
-    struct berth_arena *a = &st->x->pub.arena;
-    st->head_bytes += name_len + value_len + 32; /* as SETTINGS_MAX_HEADER_LIST_SIZE counts */
-    if (st->fault.status != 0)
-        return 0;
-    if (name_len == 5 && memcmp(name, ":path", 5) == 0 && value_len > BERTH_URL_BYTES_MAX) {
-        st->fault = (struct berth_http1_fault){414, "the URL is too long"};
-        return 0;
-    }
-    if (st->head_bytes > berth_h2_conf(c)->head_bytes_max ||
-        st->x->pub.header_count >= berth_h2_conf(c)->header_count_max) {
-        st->fault =
-            (struct berth_http1_fault){431, "the request's headers are too long or too many"};
-        return 0;
-    }
-    const char *n = berth_arena_strndup(a, (const char *)name, name_len);
-    const char *v = berth_arena_strndup(a, (const char *)value, value_len);
-    if (n == NULL || v == NULL ||
-        !take_header(st, (struct berth_slice){n, name_len}, (struct berth_slice){v, value_len}))
-        st->fault = (struct berth_http1_fault){
-            431, "the request's head does not fit into the memory of one request"};
-    return 0;
-}
-
-/* A header with bytes that no header may have: the stream is reset rather than guessed at. */
-static int /* NOLINTNEXTLINE(readability-function-size): nghttp2's */
-on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                  size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                  void *user)
-{
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-}
-
 static void
 begin(struct berth_h2_stream *st, bool ended)
 {
@@ -236,6 +162,13 @@ begin(struct berth_h2_stream *st, bool ended)
     berth_xchg_begin(x); /* x stays: streams end in pump() or in their own frames */
     if (x->answer != BERTH_ANSWER_NONE)
         return;
+    if (x->pub.piece != NULL) {
+        st->deadline_ns = ended ? 0 : berth_h2_now(c) + berth_h2_conf(c)->body_timeout_ns;
+        berth_xchg_handle(x);
+        if (ended)
+            berth_xchg_piece(x, NULL, 0);
+        return;
+    }
     bool known = ended || st->content_length >= 0;
     if (berth_xchg_body_start(x, known, ended ? 0 : (uint64_t)st->content_length) < 0)
         refuse(st, 413, "the body is too large");
@@ -245,19 +178,50 @@ begin(struct berth_h2_stream *st, bool ended)
         st->deadline_ns = berth_h2_now(c) + berth_h2_conf(c)->body_timeout_ns;
 }
 
+/* len bytes of a body are dealt with: let the client send more, but do not tell it every time. */
+static void
+open_windows(struct berth_h2_stream *st, size_t len)
+{
+    struct berth_h2 *h = st->conn->h2;
+
+    st->taken += len;
+    st->unacked += len;
+    if (st->unacked < STREAM_WINDOW / 4 || st->paused)
+        return;
+    (void)nghttp2_session_consume_stream(h->session, st->id, st->unacked);
+    st->unacked = 0;
+    if (st->wide || st->taken < STREAM_WINDOW / 2)
+        return;
+    st->wide = true; /* over a long line, a window's worth in each of its round trips is too slow */
+    (void)nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, st->id, WIDE_WINDOW);
+}
+
 static int
 on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *at, size_t len,
               void *user)
 {
     struct berth_conn *c = user;
-    struct berth_h2_stream *st = stream_of(session, id);
+    struct berth_h2 *h = c->h2;
+    struct berth_h2_stream *st = berth_h2_stream_of(session, id);
 
+    h->unacked += len;
+    if (h->unacked >= CONN_WINDOW / 4) {
+        (void)nghttp2_session_consume_connection(session, h->unacked);
+        h->unacked = 0;
+    }
     if (st == NULL)
         return 0;
+    open_windows(st, len);
     if (st->linger_left > 0) {
         st->linger_left -= len < st->linger_left ? len : st->linger_left;
         if (st->linger_left == 0)
             (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+    }
+    if (st->x->pub.piece != NULL && st->x->handled) {
+        if (st->x->answer == BERTH_ANSWER_NONE)
+            st->deadline_ns = berth_h2_now(c) + berth_h2_conf(c)->body_timeout_ns;
+        berth_xchg_piece(st->x, (const char *)at, len);
+        return 0;
     }
     if (st->x->answer != BERTH_ANSWER_NONE)
         return 0;
@@ -267,11 +231,26 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t
     return 0;
 }
 
+static void
+h2_pause(struct berth_xchg *x, bool paused)
+{
+    struct berth_h2_stream *st = x->stream;
+    struct berth_conn *c = st->conn;
+
+    st->paused = paused;
+    if (paused)
+        return;
+    if (x->answer == BERTH_ANSWER_NONE && !st->remote_ended)
+        st->deadline_ns = berth_h2_now(c) + berth_h2_conf(c)->body_timeout_ns;
+    open_windows(st, 0);
+    berth_conn_work_later(c);
+}
+
 static int
 on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct berth_conn *c = user;
-    struct berth_h2_stream *st = stream_of(session, frame->hd.stream_id);
+    struct berth_h2_stream *st = berth_h2_stream_of(session, frame->hd.stream_id);
     bool ended = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 
     switch (frame->hd.type) {
@@ -286,18 +265,21 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
         if (st != NULL && ended)
             handle(st);
         else if (frame->hd.length == 0)
-            charge(c, COST_EMPTY);
+            charge(c, COST_EMPTY, "empty_data");
         break;
     case NGHTTP2_RST_STREAM:
-        charge(c, COST_RESET);
+        charge(c, COST_RESET, "too_many_resets");
         break;
     case NGHTTP2_PING:
+        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
+            charge_ping(c);
+        break;
     case NGHTTP2_SETTINGS:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0)
-            charge(c, COST_CONTROL);
+            charge(c, COST_CONTROL, "too_many_settings");
         break;
     case NGHTTP2_PRIORITY:
-        charge(c, COST_CONTROL);
+        charge(c, COST_CONTROL, "too_many_priorities");
         break;
     default:
         break;
@@ -308,24 +290,46 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 static int
 on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
 {
-    charge(user, COST_INVALID);
+    charge(user, COST_INVALID, "invalid_frames");
     return 0;
 }
 
-/* The whole answer is out, but the client still sends.  A reset would be right (RFC 9113, 8.1), but
- * common clients then forget the answer, so what they send is dropped for a while. */
+/* The whole answer is out, but the client still sends.  One that knows of answers before their
+ * request's end (a body in pieces: gRPC) is told by a reset (RFC 9113, 8.1).  Other common clients
+ * then forget the answer, so what they send is dropped for a while. */
+static void
+answered_early(struct berth_h2_stream *st)
+{
+    struct berth_conn *c = st->conn;
+
+    if (st->x->pub.piece != NULL) {
+        (void)nghttp2_submit_rst_stream(c->h2->session, NGHTTP2_FLAG_NONE, st->id,
+                                        NGHTTP2_NO_ERROR);
+        return;
+    }
+    st->linger_left = BERTH_LINGER_BYTES_MAX;
+    st->deadline_ns = berth_h2_now(c) + BERTH_LINGER_NS;
+}
+
 static int
 on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
-    struct berth_h2_stream *st = stream_of(session, frame->hd.stream_id);
+    struct berth_conn *c = user;
+    struct berth_h2 *h = c->h2;
 
-    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
-        charge(user, COST_RESET);
-    if (st != NULL && !st->remote_ended &&
-        (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
-        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-        st->linger_left = BERTH_LINGER_BYTES_MAX;
-        st->deadline_ns = berth_h2_now(user) + BERTH_LINGER_NS;
+    if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) {
+        h->answered = true;
+        if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+            return 0;
+        h->points += h->points < CALM_POINTS ? GAIN_ANSWER : 0;
+        struct berth_h2_stream *st = berth_h2_stream_of(session, frame->hd.stream_id);
+        if (st != NULL && !st->remote_ended)
+            answered_early(st);
+    } else if (frame->hd.type == NGHTTP2_RST_STREAM) {
+        if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
+            charge(c, COST_RESET, "too_many_resets");
+    } else if (frame->hd.type == NGHTTP2_GOAWAY && h->calmed) {
+        h->fatal = true;
     }
     return 0;
 }
@@ -337,9 +341,12 @@ stream_close(struct berth_h2_stream *st)
     struct berth_xchg *x = st->x;
 
     TAILQ_REMOVE(&c->h2->streams, st, all);
+    if (st->is_due)
+        TAILQ_REMOVE(&c->h2->due, st, due);
     if (TAILQ_EMPTY(&c->h2->streams))
         c->h2->idle_ns = berth_h2_now(c);
     berth_outbuf_drop(&st->out, &c->nl->bufs);
+    berth_outbuf_drop(&st->lents.list, &c->nl->bufs);
     x->stream = NULL;
     if (x->answer == BERTH_ANSWER_ENDED)
         berth_xchg_sent(x);
@@ -350,7 +357,7 @@ stream_close(struct berth_h2_stream *st)
 static int
 on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *user)
 {
-    struct berth_h2_stream *st = stream_of(session, id);
+    struct berth_h2_stream *st = berth_h2_stream_of(session, id);
 
     if (st != NULL)
         stream_close(st);
@@ -371,11 +378,11 @@ h2_input(struct berth_conn *c, const char *at, size_t n)
     if (used == NGHTTP2_ERR_BAD_CLIENT_MAGIC || used == NGHTTP2_ERR_NOMEM)
         h->fatal = true;
     else if (used < 0) /* nghttp2's own limits: acknowledgements, continuations */
-        calm(c);
+        calm(c, "flood");
     /* A header block that never ends costs memory and work without ever being a request. */
     h->block_bytes = h->block_ns == 0 ? 0 : in_block ? h->block_bytes + n : 0;
     if (h->block_bytes > 2 * berth_h2_conf(c)->head_bytes_max)
-        calm(c);
+        calm(c, "endless_head");
 }
 
 static void
@@ -397,7 +404,8 @@ pump(struct berth_conn *c)
     struct berth_h2 *h = c->h2;
     const uint8_t *at;
 
-    while (berth_conn_unsent(c) < PUMP_BYTES && !c->broken) {
+    berth_h2_run_due(c);
+    while (berth_conn_unsent(c) < BERTH_H2_PUMP_BYTES && !c->broken && !h->fatal) {
         ssize_t n = nghttp2_session_mem_send(h->session, &at);
         if (n < 0) {
             h->fatal = true;
@@ -439,13 +447,16 @@ h2_expired(struct berth_conn *c)
         if (st->deadline_ns == 0 || now_ns < st->deadline_ns)
             continue;
         st->deadline_ns = 0;
-        if (st->x->answer == BERTH_ANSWER_NONE && !st->remote_ended)
+        bool in_body = st->x->answer == BERTH_ANSWER_NONE && !st->remote_ended;
+        if (in_body && st->x->pub.piece == NULL)
             refuse(st, 408, "the body took too long");
-        else
-            (void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_CANCEL);
+        else if (!in_body || !st->paused)
+            (void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id,
+                                            st->linger_left > 0 ? NGHTTP2_NO_ERROR
+                                                                : NGHTTP2_CANCEL);
     }
     if (h->block_ns != 0 && now_ns - h->block_ns >= berth_h2_conf(c)->head_timeout_ns)
-        calm(c);
+        calm(c, "slow_head");
     if (h->idle_ns != 0 && now_ns - h->idle_ns >= berth_h2_conf(c)->idle_timeout_ns)
         (void)nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
 }
@@ -473,14 +484,16 @@ session_new(struct berth_conn *c)
 
     if (nghttp2_session_callbacks_new(&cb) == 0 && nghttp2_option_new(&option) == 0) {
         nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
-        nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
-        nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
+        nghttp2_session_callbacks_set_on_header_callback(cb, berth_h2_on_header);
+        nghttp2_session_callbacks_set_on_invalid_header_callback(cb, berth_h2_on_invalid_header);
         nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
         nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
         nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
         nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
         nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
-        nghttp2_option_set_no_closed_streams(option, 1); /* no tree of priorities past */
+        nghttp2_session_callbacks_set_send_data_callback(cb, berth_h2_send_data);
+        nghttp2_option_set_no_closed_streams(option, 1);     /* no tree of priorities past */
+        nghttp2_option_set_no_auto_window_update(option, 1); /* open_windows() */
         if (nghttp2_session_server_new2(&session, cb, c, option) != 0)
             session = NULL;
     }
@@ -502,6 +515,7 @@ berth_h2_open(struct berth_conn *c)
     if (h == NULL)
         return false;
     TAILQ_INIT(&h->streams);
+    TAILQ_INIT(&h->due);
     h->points = CALM_POINTS;
     h->points_ns = h->idle_ns = berth_h2_now(c);
     c->h2 = h;
@@ -536,6 +550,8 @@ const struct berth_proto berth_proto_h2 = {
     .reply = berth_h2_reply,
     .start = berth_h2_start,
     .write = berth_h2_write,
+    .lend = berth_h2_lend,
+    .pause = h2_pause,
     .end = berth_h2_end,
     .abort = berth_h2_abort,
 };

@@ -16,7 +16,7 @@
 
 /* Ports, and the connections that come in through them: accepted on the first loop, dealt out. */
 
-enum { BACKLOG = 1024, ACCEPTS_MAX = 64 /* in one round of events */ };
+enum { BACKLOG = 1024, ACCEPTS_MAX = 64 /* in one round of events */, REST_MS = 100 };
 
 struct deal {
     struct berth_msg msg;
@@ -98,8 +98,14 @@ deal(struct berth_listener *l, int fd, const struct sockaddr_storage *sa)
     berth_loop_post(nl->loop, &d->msg);
 }
 
-/* No descriptor is left: without a word the client would wait and the loop would spin, so take
- * the connection with the spare one and close it. */
+static int
+spare_open(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* No descriptor is left: without a word the client would wait, so take the connection with the
+ * spare one and close it.  False: the spare one is lost, too. */
 static bool
 shed(struct berth_listener *l)
 {
@@ -111,9 +117,53 @@ shed(struct berth_listener *l)
     int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0)
         (void)close(fd);
-    s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    s->spare_fd = spare_open();
     atomic_fetch_add(&s->refused_total, 1);
     return fd >= 0;
+}
+
+static void on_accept(uv_poll_t *poll, int status, int events);
+
+static void
+on_rested(uv_timer_t *timer)
+{
+    struct berth_net_loop *nl = timer->data;
+    struct berth_server *s = nl->server;
+
+    if (s->spare_fd < 0)
+        s->spare_fd = spare_open();
+    for (struct berth_listener *l = s->listeners; l != NULL; l = l->next)
+        if (l->resting && l->fd >= 0) {
+            l->resting = false;
+            (void)uv_poll_start(&l->poll, UV_READABLE, on_accept); /* it was polled before */
+        }
+}
+
+/* A connection waits that cannot be taken.  Its descriptor stays readable, and looking again at
+ * once would take a whole core. */
+static void
+rest(struct berth_listener *l)
+{
+    struct berth_server *s = l->server;
+
+    l->resting = true;
+    (void)uv_poll_stop(&l->poll);
+    (void)uv_timer_start(&s->loops[0]->rest, on_rested, REST_MS, 0);
+    atomic_fetch_add(&s->rests_total, 1);
+}
+
+/* Did accept() fail for this one connection alone?  (Linux passes on what its network told.) */
+static bool
+is_of_peer(int error)
+{
+    static const int of_peers[] = {ECONNABORTED, EINTR,        EPROTO,     EPERM,
+                                   EHOSTDOWN,    EHOSTUNREACH, ENETDOWN,   ENETUNREACH,
+                                   ENONET,       ENOPROTOOPT,  EOPNOTSUPP, ETIMEDOUT};
+
+    for (size_t i = 0; i < BERTH_COUNT(of_peers); i++)
+        if (error == of_peers[i])
+            return true;
+    return false;
 }
 
 static void
@@ -125,12 +175,17 @@ on_accept(uv_poll_t *poll, int status, int events)
         struct sockaddr_storage sa = {0};
         socklen_t len = sizeof sa;
         int fd = accept4(l->fd, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0)
+        if (fd >= 0) {
             deal(l, fd, &sa);
-        else if (errno == EMFILE || errno == ENFILE)
-            (void)shed(l);
-        else if (errno == EAGAIN || (errno != ECONNABORTED && errno != EINTR))
-            break;
+            continue;
+        }
+        int error = errno;
+        if (error == EAGAIN)
+            return;
+        if (is_of_peer(error) || ((error == EMFILE || error == ENFILE) && shed(l)))
+            continue;
+        rest(l);
+        return;
     }
 }
 

@@ -114,6 +114,7 @@ loop_close(void *arg)
     berth_assert(TAILQ_EMPTY(&nl->conns) && nl->live == 0);
     uv_close((uv_handle_t *)&nl->prepare, loop_handle_closed);
     uv_close((uv_handle_t *)&nl->tick, loop_handle_closed);
+    uv_close((uv_handle_t *)&nl->rest, loop_handle_closed);
 }
 
 static void
@@ -122,11 +123,12 @@ loop_start(void *arg)
     struct berth_net_loop *nl = arg;
     uv_loop_t *uv = berth_loop_uv(nl->loop);
 
-    nl->prepare.data = nl->tick.data = nl;
-    (void)uv_prepare_init(uv, &nl->prepare); /* these three cannot fail */
+    nl->prepare.data = nl->tick.data = nl->rest.data = nl;
+    (void)uv_prepare_init(uv, &nl->prepare); /* these four cannot fail */
     (void)uv_prepare_start(&nl->prepare, on_prepare);
     (void)uv_timer_init(uv, &nl->tick);
-    nl->handles_open = 2;
+    (void)uv_timer_init(uv, &nl->rest);
+    nl->handles_open = 3;
 }
 
 static void
@@ -293,5 +295,6 @@ berth_server_stats(const struct berth_server *s)
         .connections_total = atomic_load(&s->connections_total),
         .exchanges_total = atomic_load(&s->exchanges_total),
         .refused_total = atomic_load(&s->refused_total),
+        .rests_total = atomic_load(&s->rests_total),
     };
 }

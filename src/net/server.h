@@ -45,8 +45,12 @@ struct berth_exchange {
      * after begin(), and the body follows in pieces, in order, and piece(x, NULL, 0) at its end.
      * `at` is borrowed for the call.  Not called any more once the answer has ended or gone() ran.
      * body_max is not looked at; what a client may send ahead is bounded by berth_exchange_pause().
-     */
+     * A client that is not paused and sends nothing for body_timeout is gone, but only until the
+     * answer is started: a method that may be quiet for long starts its answer early. */
     void (*piece)(struct berth_exchange *x, const char *at, size_t n);
+    /* On the loop, once for each -BERTH_EAGAIN: less than half of unsent_bytes_max still waits, so
+     * write again.  Not after the answer has ended or gone() ran.  May be NULL. */
+    void (*writable)(struct berth_exchange *x);
     /* On the loop, at most once, after handle() began and only while the answer has not ended: the
      * client is gone (or reads too slowly; an end of its input counts, too).  Never from within a
      * call of this header.  Writes are without effect from then on; end the exchange nevertheless
@@ -89,9 +93,14 @@ void berth_exchange_reply(struct berth_exchange *x, uint16_t status, const char 
  *   -BERTH_ECANCELED  the client is gone */
 void berth_exchange_start(struct berth_exchange *x, uint16_t status, const char *content_type);
 int berth_exchange_write(struct berth_exchange *x, const void *bytes, size_t len);
-/* As write, but borrows: the bytes must stay until the exchange has ended.  For tensors. */
+/* As write, but borrows: the bytes must stay until the exchange has ended (ended() ran).  For
+ * tensors; few bytes are copied nevertheless.  What waits is not looked at, so that a message begun
+ * by a write can be finished: -BERTH_EAGAIN comes only when 1,000 parts wait, or twice
+ * unsent_bytes_max of few bytes. */
 int berth_exchange_lend(struct berth_exchange *x, const void *bytes, size_t len);
-/* A trailer: between start and end.  Name and value are copied.  Without effect but on HTTP/2. */
+/* A trailer: between start and end.  Name and value are copied; rules as for berth_exchange_add().
+ * Without effect but on HTTP/2.  Where nothing was written between start and end, head and trailers
+ * go out as one (gRPC: Trailers-Only) if that happens in the same round of the loop. */
 void berth_exchange_trailer(struct berth_exchange *x, const char *name, const char *value);
 void berth_exchange_end(struct berth_exchange *x);
 /* While paused the client may not send more of a body in pieces than its flow-control window
@@ -147,6 +156,7 @@ void berth_server_free(struct berth_server *s);
 
 struct berth_server_stats {
     uint64_t connections, connections_total, exchanges_total, refused_total;
+    uint64_t rests_total; /* times that a port took no connections for 100 ms: no descriptors */
 };
 /* Any thread. */
 struct berth_server_stats berth_server_stats(const struct berth_server *s);

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "net/blocks.h"
+#include "net/lent.h"
 #include "net/outbuf.h"
 #include "net/server.h"
 #include "net/tls.h"
@@ -27,6 +28,7 @@ enum {
     BERTH_SKIP_BYTES_MAX = 64 * 1024, /* of a body nobody wants, to keep the connection */
     BERTH_LINGER_BYTES_MAX = 32 * 1024 * 1024,
     BERTH_URL_BYTES_MAX = 8 * 1024,
+    BERTH_LENTS_MAX = 1000, /* borrowed runs that wait, of one exchange */
     BERTH_REFUSED_MAX = 64, /* connections beyond the limit that are still told 503 */
 };
 #define BERTH_LINGER_NS (2 * UINT64_C(1000000000))
@@ -55,7 +57,9 @@ struct berth_xchg {
     bool handled;             /* handle() or refuse() ran: the application ends it */
     bool sent;                /* nothing of the answer is left here, or it is cut off */
     bool is_head, http10, chunked;
+    bool starved; /* a write was refused: writable() is due when there is room */
     struct berth_added *added, **added_last;
+    struct berth_added *trailers, **trailers_last;
     /* The body on its way in. */
     char *body_at;         /* in the arena when the length is known */
     size_t body_len;       /* announced */
@@ -86,6 +90,8 @@ struct berth_proto {
     void (*reply)(struct berth_xchg *x, const char *type, const void *body, size_t len);
     void (*start)(struct berth_xchg *x, const char *type);
     int (*write)(struct berth_xchg *x, const void *bytes, size_t len);
+    int (*lend)(struct berth_xchg *x, const void *bytes, size_t len); /* > BERTH_COPY_BYTES_MAX */
+    void (*pause)(struct berth_xchg *x, bool paused);
     void (*end)(struct berth_xchg *x);
     void (*abort)(struct berth_xchg *x);
 };
@@ -110,6 +116,7 @@ struct berth_h1 {
     uint64_t begin_ns;    /* of the head being read, 0: no byte yet */
     unsigned empty_lines; /* seen instead of a request */
     bool keep_alive, expects, body_unread;
+    bool held; /* by berth_exchange_pause() */
 };
 
 struct berth_conn {
@@ -123,6 +130,7 @@ struct berth_conn {
     bool loopback, over_limit;
     bool closed;      /* freed when libuv lets go of the handle */
     bool in_work;     /* on the loop's list of connections to look after this round */
+    bool more_turns;  /* work goes on in the next round */
     bool busy;        /* in its own input: work is done on the way out */
     bool read_paused; /* enough waits in `in` */
     bool eof;         /* no input any more */
@@ -133,6 +141,7 @@ struct berth_conn {
     uint64_t read_deadline_ns, write_deadline_ns; /* 0: none */
     uint64_t linger_left;
     struct berth_outbuf in, out;
+    struct berth_lents lents;    /* among out's bytes; each holds a reference of its exchange */
     struct berth_slice tail;     /* behind out: a large answer, borrowed from its exchange */
     struct berth_tls *tls;       /* NULL: plain */
     struct berth_outbuf tls_out; /* records on their way out */
@@ -148,7 +157,7 @@ struct berth_net_loop {
     struct berth_server *server; /* valid while exchanges or connections live */
     struct berth_loop *loop;
     uv_prepare_t prepare;
-    uv_timer_t tick;
+    uv_timer_t tick, rest; /* rest: the first loop's, for listeners */
     int handles_open;
     bool ticking, draining;
     struct berth_conn_list conns, work;
@@ -170,6 +179,7 @@ struct berth_listener {
     int fd;         /* -1: closed */
     uint32_t tag;
     bool plain_refused;
+    bool resting;                  /* accept() failed: not polled for a moment */
     bool polled, started, dropped; /* where it is between listen and free */
     struct berth_tls_side *tls;
 };
@@ -185,7 +195,8 @@ struct berth_server {
     int spare_fd; /* given up for a moment when descriptors run out */
     pthread_mutex_t mu;
     pthread_cond_t idle_cond; /* connections or live exchanges reached 0 */
-    atomic_uint_fast64_t connections, connections_total, exchanges_total, refused_total, live;
+    atomic_uint_fast64_t connections, connections_total, exchanges_total, refused_total, live,
+        rests_total;
     atomic_bool draining;
 };
 
@@ -220,6 +231,8 @@ void berth_conn_finish(struct berth_conn *c);
 /* Room for n more bytes of output, or NULL and the connection is broken. */
 char *berth_conn_reserve(struct berth_conn *c, size_t n);
 bool berth_conn_put(struct berth_conn *c, const void *at, size_t n);
+/* Borrow instead of copy: x is kept until the bytes are sent, or the connection is gone. */
+bool berth_conn_lend(struct berth_conn *c, struct berth_slice run, struct berth_xchg *x);
 size_t berth_conn_unsent(const struct berth_conn *c);
 /* Try to send now. */
 void berth_conn_flush(struct berth_conn *c);
@@ -241,6 +254,10 @@ struct berth_xchg *berth_xchg_new(struct berth_conn *c, uint64_t begin_ns);
 void berth_xchg_begin(struct berth_xchg *x);
 void berth_xchg_handle(struct berth_xchg *x);
 void berth_xchg_refuse(struct berth_xchg *x, uint16_t status, const char *why);
+/* Hand over a piece, or the end (NULL, 0), unless nobody wants it any more.  x may be freed. */
+void berth_xchg_piece(struct berth_xchg *x, const char *at, size_t n);
+/* There is room again: writable(), if a write was refused.  x may be freed. */
+void berth_xchg_writable(struct berth_xchg *x);
 /* The protocol has nothing of the answer left; x may be freed. */
 void berth_xchg_sent(struct berth_xchg *x);
 /* The client is gone; x may be freed. */

@@ -24,7 +24,20 @@ on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8_t *name, s
     if (name_len == 7 && memcmp(name, ":status", 7) == 0 &&
         berth_int_parse((const char *)value, value_len, 100, 999, &status))
         test_client_result(user, frame->hd.stream_id)->status = (int)status;
+    struct test_result *r = test_client_result(user, frame->hd.stream_id);
+    size_t len = strlen(r->trailers);
+    if (name_len > 2 && memcmp(name, "x-", 2) == 0)
+        (void)snprintf(r->trailers + len, sizeof r->trailers - len, "%s=%s;", (const char *)name,
+                       (const char *)value);
     return 0;
+}
+
+uint32_t
+test_hash(uint32_t hash, const void *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ ((const unsigned char *)at)[i]) * 16777619u;
+    return hash;
 }
 
 static int
@@ -34,6 +47,7 @@ on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t *at, size_t
 
     for (size_t i = 0; i < n && r->bytes + i < sizeof r->first - 1; i++)
         r->first[r->bytes + i] = (char)at[i];
+    r->hash = test_hash(r->bytes == 0 ? TEST_HASH : r->hash, at, n);
     r->bytes += n;
     return 0;
 }
@@ -43,6 +57,12 @@ on_frame(nghttp2_session *s, const nghttp2_frame *frame, void *user)
 {
     struct test_client *c = user;
 
+    if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) {
+        struct test_result *r = test_client_result(c, frame->hd.stream_id);
+        r->heads += frame->hd.type == NGHTTP2_HEADERS;
+        r->data_frames += frame->hd.type == NGHTTP2_DATA;
+        r->end_seen |= (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    }
     if (frame->hd.type == NGHTTP2_SETTINGS)
         c->settings_seen = true;
     if (frame->hd.type == NGHTTP2_GOAWAY) {

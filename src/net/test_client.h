@@ -7,12 +7,16 @@
 #include "net/test_support.h"
 
 /* An HTTP/2 client for tests: nghttp2 over a blocking socket, with or without TLS. */
-enum { TEST_STREAMS_MAX = 32 };
+enum { TEST_STREAMS_MAX = 1024 };
 
 struct test_result {
     int status;
     size_t bytes;
-    char first[64]; /* of the body */
+    char first[64];    /* of the body */
+    uint32_t hash;     /* of the body */
+    char trailers[96]; /* "name=value;" of headers with x- */
+    unsigned heads, data_frames;
+    bool end_seen; /* END_STREAM */
     bool closed;
     uint32_t error;
     unsigned order; /* the how-manieth to close */
@@ -54,6 +58,9 @@ void test_client_wait_closed(struct test_client *c, unsigned n);
 void test_client_wait_end(struct test_client *c);
 /* Requests of many kinds, one after the other, on a fresh connection; returns how many. */
 unsigned test_client_run_requests(struct test_client *c);
+/* FNV-1a; begin with TEST_HASH. */
+#define TEST_HASH 2166136261u
+uint32_t test_hash(uint32_t hash, const void *at, size_t n);
 /* n letters, the caller's to free. */
 char *test_letters(size_t n);
 

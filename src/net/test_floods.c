@@ -92,15 +92,16 @@ static const struct {
     const char *why;
     void (*put)(struct berth_buf *b, uint32_t i);
     uint32_t n;
+    const char *told;
 } flood_rows[] = {
-    {"pings", ping, 3000},
-    {"settings", settings, 3000},
-    {"priorities", priority, 3000},
-    {"streams opened and reset (CVE-2023-44487)", rapid_reset, 3000},
-    {"streams that we are made to reset", made_reset, 3000},
-    {"empty data", empty_data, 3000},
-    {"empty continuations", empty_continuation, 20000},
-    {"a head without an end", full_continuation, 1000},
+    {"pings", ping, 3000, "too_many_pings"},
+    {"settings", settings, 3000, "too_many_settings"},
+    {"priorities", priority, 3000, "too_many_priorities"},
+    {"streams opened and reset (CVE-2023-44487)", rapid_reset, 3000, "too_many_resets"},
+    {"streams that we are made to reset", made_reset, 3000, "invalid_frames"},
+    {"empty data", empty_data, 3000, "empty_data"},
+    {"empty continuations", empty_continuation, 20000, ""},
+    {"a head without an end", full_continuation, 1000, ""},
 };
 
 /* The error code of the last GOAWAY in a stream of frames, or -1. */
@@ -143,12 +144,33 @@ floods_are_calmed(void **unused)
         int64_t error = goaway_in(said, len);
         if (error != NGHTTP2_ENHANCE_YOUR_CALM)
             fail_msg("%s: GOAWAY %lld in %zu bytes", flood_rows[i].why, (long long)error, len);
+        if (memmem(said, len, flood_rows[i].told, strlen(flood_rows[i].told)) == NULL)
+            fail_msg("%s: is not told %s", flood_rows[i].why, flood_rows[i].told);
         free(said);
         (void)close(fd);
         berth_buf_fini(&b);
     }
     test_stop(&t); /* waits for every exchange */
     assert_int_equal(t.seen.begun + t.seen.refused >= t.seen.ended, true);
+}
+
+/* gRPC clients measure the line by a PING for each answer. */
+static void
+pings_among_answers_are_welcome(void **unused)
+{
+    struct test_server t;
+    struct test_client c;
+
+    test_start(&t, test_conf(), 1, NULL, false);
+    test_client_open(&c, test_connect(t.port), NULL, 0);
+    for (unsigned i = 1; i <= 800; i++) { /* more than any budget for PINGs alone */
+        assert_int_equal(nghttp2_submit_ping(c.session, 0, (const uint8_t *)"12345678"), 0);
+        (void)test_client_ask(&c, "GET", "/hello", NULL, 0);
+        test_client_wait_closed(&c, i);
+    }
+    assert_false(c.goaway_seen);
+    test_client_close(&c);
+    test_stop(&t);
 }
 
 static void
@@ -181,6 +203,7 @@ main(void)
     (void)signal(SIGPIPE, SIG_IGN); /* the client writes to connections that the server closed */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(floods_are_calmed),
+        cmocka_unit_test(pings_among_answers_are_welcome),
         cmocka_unit_test(a_head_that_never_ends_is_dropped),
     };
 

@@ -1,7 +1,10 @@
 #include "net/test_support.h"
 
+#include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -269,6 +272,36 @@ a_taken_port_is_named(void **unused)
     test_stop(&t);
 }
 
+static void
+without_descriptors_a_port_rests_and_comes_back(void **unused)
+{
+    const struct sockaddr_in to = {.sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in sa = to;
+    struct rlimit was, none;
+    struct test_server t;
+
+    test_start(&t, test_conf(), 1, NULL, false);
+    sa.sin_port = htons(t.port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    none = was;
+    none.rlim_cur = 3; /* those that are open stay, the server's spare one until it is used */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int r = connect(fd, (const struct sockaddr *)&sa, sizeof sa);
+    uint64_t until_ns = berth_now_ns() + 10 * BERTH_S;
+    while (berth_server_stats(t.server).rests_total == 0 && berth_now_ns() < until_ns)
+        (void)sched_yield();
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0); /* before anything can fail */
+    assert_int_equal(r, 0);
+    assert_true(berth_server_stats(t.server).rests_total >= 1);
+    test_send_text(fd, "GET /hello HTTP/1.1\r\nhost: h\r\n\r\n");
+    free(test_expect(fd, "hello"));
+    (void)close(fd);
+    test_stop(&t);
+}
+
 int
 main(void)
 {
@@ -287,6 +320,7 @@ main(void)
         cmocka_unit_test(drain_lets_the_busy_finish),
         cmocka_unit_test(drain_cuts_off_the_rest),
         cmocka_unit_test(a_taken_port_is_named),
+        cmocka_unit_test(without_descriptors_a_port_rests_and_comes_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,10 @@
 #include "net/test_support.h"
 
+#include "net/test_paths.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -12,8 +15,8 @@
 
 enum { BIG_BYTES = 1024 * 1024, PIECE_BYTES = 64 * 1024, WAIT_MS = 10000 };
 
-static void
-count(struct test_server *t, unsigned *counter)
+void
+test_count(struct test_server *t, unsigned *counter)
 {
     (void)pthread_mutex_lock(&t->mu);
     (*counter)++;
@@ -30,9 +33,9 @@ on_gone(struct berth_exchange *x)
         if (t->held[i] == x)
             t->held[i] = NULL;
     if (x->status != 0 && berth_exchange_write(x, "late", 4) == -BERTH_ECANCELED)
-        count(t, &t->seen.canceled);
+        test_count(t, &t->seen.canceled);
     berth_exchange_end(x);
-    count(t, &t->seen.gone);
+    test_count(t, &t->seen.gone);
 }
 
 static bool
@@ -48,9 +51,10 @@ begin(void *arg, struct berth_exchange *x)
 
     x->user = t;
     x->body_max = path_is(x, "/small") ? 10 : 1024 * 1024;
+    test_paths_begin(t, x);
     if (path_is(x, "/begin"))
         berth_exchange_reply(x, 403, "text/plain", "no\n", 3);
-    count(t, &t->seen.begun);
+    test_count(t, &t->seen.begun);
 }
 
 static void
@@ -75,7 +79,7 @@ flood(struct test_server *t, struct berth_exchange *x)
     for (int i = 0; i < 4096 && r == 0; i++)
         r = berth_exchange_write(x, t->big, PIECE_BYTES);
     if (r == -BERTH_EAGAIN)
-        count(t, &t->seen.eagain);
+        test_count(t, &t->seen.eagain);
 }
 
 static void
@@ -102,6 +106,10 @@ handle(void *arg, struct berth_exchange *x)
         t->handled_on[t->seen.handled] = x->loop;
     (void)pthread_mutex_unlock(&t->mu);
     berth_assert(x->body.len == 0 || ((uintptr_t)x->body.at & 63) == 0);
+    if (test_paths_handle(t, x)) {
+        test_count(t, &t->seen.handled);
+        return;
+    }
     if (path_is(x, "/hello")) {
         berth_exchange_add(x, "X-Seen", "yes");
         berth_exchange_reply(x, 200, "text/plain", "hello", 5);
@@ -125,7 +133,7 @@ handle(void *arg, struct berth_exchange *x)
     } else {
         berth_exchange_reply(x, 404, "text/plain", "none", 4);
     }
-    count(t, &t->seen.handled);
+    test_count(t, &t->seen.handled);
 }
 
 static void
@@ -134,7 +142,7 @@ refuse(void *arg, struct berth_exchange *x, uint16_t status, const char *why)
     struct test_server *t = arg;
 
     berth_exchange_reply(x, status, "text/plain", why, strlen(why));
-    count(t, &t->seen.refused);
+    test_count(t, &t->seen.refused);
 }
 
 static void
@@ -142,7 +150,7 @@ ended(void *arg, struct berth_exchange *x)
 {
     struct test_server *t = arg;
 
-    count(t, &t->seen.ended);
+    test_count(t, &t->seen.ended);
 }
 
 struct berth_server_conf
@@ -262,7 +270,10 @@ test_connect(uint16_t port)
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    const int on = 1;
+
     assert_true(fd >= 0);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     assert_int_equal(connect(fd, (const struct sockaddr *)&sa, sizeof sa), 0);
     return fd;
 }

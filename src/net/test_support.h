@@ -30,12 +30,13 @@
  *   /inject           a header value that holds a line end
  *   /abort            a piece, then breaks off
  *   /empty            204
+ * and those of test_paths.h.
  */
 enum { TEST_LOOPS_MAX = 2, TEST_HELD_MAX = 16 };
 
 /* What the application saw; under mu. */
 struct test_seen {
-    unsigned begun, handled, refused, gone, ended, eagain, canceled;
+    unsigned begun, handled, refused, gone, ended, eagain, canceled, pieces;
 };
 
 struct test_server {
@@ -58,6 +59,8 @@ void test_stop(struct test_server *t);
 /* Wait until the counter at `offset` in struct test_seen is at least n; fails after 10 s. */
 void test_wait_at(struct test_server *t, size_t offset, unsigned n);
 #define test_wait(t, counter, n) test_wait_at((t), offsetof(struct test_seen, counter), (n))
+/* For applications: one more of what a test may wait for. */
+void test_count(struct test_server *t, unsigned *counter);
 /* Answer the held exchange of that name. */
 void test_release(struct test_server *t, const char *name);
 

@@ -32,6 +32,14 @@
       "model")                                                                                    \
     X(MODEL_BYTES, BERTH_GAUGE, "berth_model_memory_bytes", "Measured memory of a loaded model.", \
       "model")                                                                                    \
+    X(CORES, BERTH_GAUGE, "berth_cores", "Cores that engines may use together.", "")              \
+    X(CORES_USED, BERTH_GAUGE, "berth_cores_in_use", "Of these, given to a run or step now.", "") \
+    X(CORES_GIVEN, BERTH_GAUGE, "berth_cores_given", "Cores of the last run or step that asked.", \
+      "model")                                                                                    \
+    X(CORES_WAIT, BERTH_HISTOGRAM, "berth_cores_wait_seconds",                                    \
+      "Time a run or step waited for cores, of those that did.", "model")                         \
+    X(CORES_FORCED, BERTH_COUNTER, "berth_cores_forced_total",                                    \
+      "Runs or steps begun without free cores, after waiting a second for them.", "")             \
     X(CONNECTIONS, BERTH_GAUGE, "berth_connections", "Open client connections.", "")              \
     X(MEMORY, BERTH_GAUGE, "berth_memory_resident_bytes", "Resident memory of the server.", "")   \
     X(CPU_SECONDS, BERTH_GAUGE, "berth_cpu_seconds", "Processor time used by the server.", "")    \

@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include "base/arena.h"
+#include "base/num.h"
 
 enum { EITHER = 32 /* zlib: gzip or zlib, by the header */ };
 
@@ -80,4 +81,41 @@ berth_gzip_read(struct berth_arena *a, const void *bytes, size_t len, size_t max
     *ret = to;
     *ret_len = n;
     return 0;
+}
+
+int /* NOLINTNEXTLINE(readability-function-size): each says something of its own */
+berth_gzip_write(struct berth_arena *a, const struct berth_slice *parts, size_t count, bool zlib,
+                 size_t skip, char **ret, size_t *ret_len, struct berth_err *e)
+{
+    enum { GZIP = 16 /* zlib: with gzip's header */, MEM_LEVEL = 8 };
+    z_stream z = {0};
+    size_t len = 0, bound;
+    char *to;
+    int r = Z_OK;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!berth_add(len, parts[i].len, &len))
+            return no_memory(e);
+    }
+    if (len > UINT_MAX / 2 ||
+        deflateInit2(&z, Z_BEST_SPEED, Z_DEFLATED, MAX_WBITS + (zlib ? 0 : GZIP), MEM_LEVEL,
+                     Z_DEFAULT_STRATEGY) != Z_OK)
+        return no_memory(e);
+    bound = deflateBound(&z, (uLong)len) + 64;
+    to = berth_arena_alloc_raw(a, skip + bound);
+    if (to != NULL) {
+        z.next_out = (unsigned char *)to + skip;
+        z.avail_out = (uInt)bound;
+    }
+    for (size_t i = 0; i < count && to != NULL && r == Z_OK; i++) {
+        z.next_in = (z_const Bytef *)parts[i].at;
+        z.avail_in = (uInt)parts[i].len;
+        r = deflate(&z, i + 1 == count ? Z_FINISH : Z_NO_FLUSH);
+        if (r == Z_BUF_ERROR && z.avail_in == 0) /* an empty part: nothing to do */
+            r = Z_OK;
+    }
+    *ret = to;
+    *ret_len = skip + z.total_out;
+    (void)deflateEnd(&z);
+    return to != NULL && r == Z_STREAM_END ? 0 : no_memory(e);
 }

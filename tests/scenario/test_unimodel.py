@@ -340,8 +340,14 @@ def test_unknown_model_is_404(models_server):
     assert a.status == 404 and a.json["error"] == "MODEL_ERROR" and "nope" in a.json["message"]
 
 
-def test_a_loading_model_is_503_with_retry_after(make_server):
+def test_a_loading_model_is_waited_for(make_server):
     server = make_server()
+    server.register("big", "llama", harness.SMOLLM, {"threads": 1}, wait=False)
+    assert predict(server, "big", input="x", max_tokens=1).status == 200
+
+
+def test_a_loading_model_is_503_with_retry_after_where_nobody_waits(make_server):
+    server = make_server("--load-wait", "0")
     server.register("big", "llama", harness.SMOLLM, {"threads": 1}, wait=False)
     a = predict(server, "big", input="x", max_tokens=1)
     # A fast machine may have loaded it already; then nothing was there to wait for.

@@ -6,7 +6,7 @@ apt_build() {
     printf '%s\n' gcc g++ libc6-dev make meson ninja-build pkg-config \
         ca-certificates curl git tar unzip xz-utils python3 python3-venv dpkg-dev \
         libuv1-dev libnghttp2-dev libssl-dev libsqlite3-dev libyaml-dev zlib1g-dev \
-        libjpeg62-turbo-dev libpng-dev uthash-dev
+        libjpeg62-turbo-dev libpng-dev uthash-dev libprotobuf-c-dev protobuf-c-compiler
 }
 
 setup_build() {

@@ -1,0 +1,230 @@
+"""What programs written for gRPC see: Triton's client, and grpcio without one."""
+import base64
+import time
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.utils import InferenceServerException
+
+import harness
+
+SERVICE = "/inference.GRPCInferenceService/"
+
+
+def connect(server, **kw):
+    return triton.InferenceServerClient(f"127.0.0.1:{server.port}", **kw)
+
+
+def channel(server, port=None, **options):
+    return grpc.insecure_channel(f"127.0.0.1:{port or server.port}", options=list(options.items()))
+
+
+def unary(ch, method, request, response=pb.ModelInferResponse, **kw):
+    """One call without a generated stub: (response, call)."""
+    call = ch.unary_unary(method if "/" in method else SERVICE + method,
+                          request_serializer=lambda m: m if isinstance(m, bytes) else m.SerializeToString(),
+                          response_deserializer=response.FromString)
+    return call.with_call(request, timeout=kw.pop("timeout", 30), **kw)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with harness.Server() as s:
+        s.register("echo")
+        s.register("slow", config={"delay_ms": 400})
+        yield s
+
+
+@pytest.fixture
+def client(server):
+    c = connect(server)
+    yield c
+    c.close()
+
+
+@pytest.fixture
+def ch(server):
+    with channel(server) as c:
+        yield c
+
+
+def raw_request(model="echo", **kw):
+    """Two UINT8 elements, raw."""
+    r = pb.ModelInferRequest(model_name=model, **kw)
+    r.inputs.add(name="x", datatype="UINT8", shape=[2])
+    r.raw_input_contents.append(b"\1\2")
+    return r
+
+
+# ---- tensors ----
+
+TYPES = {
+    "BOOL": (np.bool_, [True, False]), "UINT8": (np.uint8, [0, 255]), "UINT16": (np.uint16, [0, 65535]),
+    "UINT32": (np.uint32, [0, 2**32 - 1]), "UINT64": (np.uint64, [0, 2**64 - 1]),
+    "INT8": (np.int8, [-128, 127]), "INT16": (np.int16, [-2**15, 2**15 - 1]),
+    "INT32": (np.int32, [-2**31, 2**31 - 1]), "INT64": (np.int64, [-2**63, 2**63 - 1]),
+    "FP16": (np.float16, [0.1, -65504]), "FP32": (np.float32, [0.1, np.inf]),
+    "FP64": (np.float64, [0.1, -1e300]), "BYTES": (np.object_, [b"", b"\xff\0caf\xc3\xa9"]),
+}
+TYPED = {"BOOL": "bool_contents", "UINT8": "uint_contents", "UINT16": "uint_contents",
+         "UINT32": "uint_contents", "UINT64": "uint64_contents", "INT8": "int_contents",
+         "INT16": "int_contents", "INT32": "int_contents", "INT64": "int64_contents",
+         "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents"}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_every_type_comes_back_raw(client, name):
+    dtype, values = TYPES[name]
+    x = np.array([values, values[::-1]], dtype)
+    t = triton.InferInput("x", list(x.shape), name)
+    t.set_data_from_numpy(x)
+    r = client.infer("echo", [t], request_id="r-1")
+    got = r.as_numpy("x")
+    assert got.dtype == x.dtype and got.tolist() == x.tolist()
+    answer = r.get_response()
+    assert answer.id == "r-1" and answer.model_name == "echo" and answer.model_version == "1"
+    assert len(answer.raw_output_contents) == 1 and not answer.outputs[0].HasField("contents")
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_every_type_comes_back_typed(ch, name):
+    values = [v for v in TYPES[name][1]]
+    r = pb.ModelInferRequest(model_name="echo")
+    t = r.inputs.add(name="x", datatype=name, shape=[2])
+    getattr(t.contents, TYPED[name]).extend(values)
+    answer, _ = unary(ch, "ModelInfer", r)
+    assert not answer.raw_output_contents
+    want = [np.float32(v) for v in values] if name == "FP32" else values
+    assert list(getattr(answer.outputs[0].contents, TYPED[name])) == want
+
+
+def test_several_tensors_keep_their_order_and_sizes(client):
+    sent = {f"t{i}": np.arange(n, dtype=np.float32) for i, n in enumerate([1, 3000, 7, 5000, 0])}
+    inputs = []
+    for name, x in sent.items():
+        inputs.append(triton.InferInput(name, list(x.shape), "FP32"))
+        inputs[-1].set_data_from_numpy(x)
+    r = client.infer("echo", inputs)
+    for name, x in sent.items():
+        assert (r.as_numpy(name) == x).all()
+    wanted = [triton.InferRequestedOutput("t3"), triton.InferRequestedOutput("t0")]
+    r = client.infer("echo", inputs, outputs=wanted)
+    assert [o.name for o in r.get_response().outputs] == ["t3", "t0"]
+    assert (r.as_numpy("t3") == sent["t3"]).all()
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_compressed_both_ways(client, algorithm):
+    x = np.zeros((100, 1000), np.float32)
+    x[3, 4] = 5
+    t = triton.InferInput("x", list(x.shape), "FP32")
+    t.set_data_from_numpy(x)
+    assert (client.infer("echo", [t], compression_algorithm=algorithm).as_numpy("x") == x).all()
+
+
+# ---- what is wrong is said ----
+
+def wrong(change):
+    r = raw_request()
+    change(r)
+    return r
+
+
+def no_data(r):
+    r.raw_input_contents.pop()
+
+
+def both(r):
+    r.inputs[0].contents.uint_contents.extend([1, 2])
+
+
+def too_many(r):
+    r.raw_input_contents.append(b"")
+
+
+def typed(kind, values, datatype="UINT8"):
+    def change(r):
+        r.raw_input_contents.pop()
+        r.inputs[0].datatype = datatype
+        getattr(r.inputs[0].contents, kind).extend(values)
+    return change
+
+
+def setting(**kw):
+    def change(r):
+        for k, v in kw.items():
+            if isinstance(v, list):
+                del getattr(r.inputs[0], k)[:]
+                getattr(r.inputs[0], k).extend(v)
+            else:
+                setattr(r.inputs[0], k, v)
+    return change
+
+
+BAD = {
+    "inputs[0]: has 0 bytes": no_data,
+    "inputs[0].contents: give either": both,
+    "raw_input_contents: has 2 tensors, but the request has 1": too_many,
+    "inputs[0]: has 2 bytes, but its shape has 3": setting(shape=[3]),
+    "inputs[0].shape[0]: must not be negative": setting(shape=[-2]),
+    "inputs[0].datatype: must be one of": setting(datatype="FLOAT"),
+    "inputs[0].name: must be a string that is not empty": setting(name=""),
+    "inputs[0].contents.uint_contents[1]: does not fit UINT8": typed("uint_contents", [1, 256]),
+    "inputs[0].contents: datatype UINT8 is sent in uint_contents": typed("int_contents", [1, 2]),
+    "inputs[0].contents: datatype FP16 is sent raw only": typed("fp32_contents", [1, 2], "FP16"),
+    "inputs[0]: has 1 bytes": typed("uint_contents", [1]),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_requests_are_refused_with_the_field(ch, message):
+    with pytest.raises(grpc.RpcError) as e:
+        unary(ch, "ModelInfer", wrong(BAD[message]))
+    assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert message in e.value.details()
+    details = dict(e.value.trailing_metadata())["grpc-status-details-bin"]
+    assert b"google.rpc.ErrorInfo" in details and b"VALIDATION_ERROR" in details and b"berth" in details
+    if message.startswith("inputs"):
+        assert b"google.rpc.BadRequest" in details
+
+
+def test_damaged_messages_are_refused(ch):
+    for body in [b"\xff", b"\x0a\x05abc", raw_request().SerializeToString()[:-1]]:
+        with pytest.raises(grpc.RpcError) as e:
+            unary(ch, "ModelInfer", body)
+        assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert unary(ch, "ModelInfer", raw_request())[0].raw_output_contents[0] == b"\1\2"
+
+
+def test_unknown_things(ch):
+    with pytest.raises(grpc.RpcError) as e:
+        unary(ch, "ModelInfer", raw_request("nope"))
+    assert e.value.code() == grpc.StatusCode.NOT_FOUND and "nope" in e.value.details()
+    with pytest.raises(grpc.RpcError) as e:
+        unary(ch, "ModelInfer", raw_request(model_version="9"))
+    assert e.value.code() == grpc.StatusCode.NOT_FOUND
+    for method in ["Nope", "/no.Such/Service", "/inference.GRPCInferenceService/"]:
+        with pytest.raises(grpc.RpcError) as e:
+            unary(ch, method, raw_request())
+        assert e.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_request_id_is_kept(ch):
+    _, call = unary(ch, "ModelInfer", raw_request(), metadata=[("x-request-id", "my-own-1")])
+    assert dict(call.initial_metadata())["x-request-id"] == "my-own-1"
+    with pytest.raises(grpc.RpcError) as e:
+        unary(ch, "ModelInfer", raw_request("nope"), metadata=[("x-request-id", "my-own-2")])
+    assert b"my-own-2" in dict(e.value.trailing_metadata())["grpc-status-details-bin"]
+
+
+# ---- time ----
+
+def test_a_deadline_ends_a_call(ch):
+    begun = time.monotonic()
+    with pytest.raises(grpc.RpcError) as e:
+        unary(ch, "ModelInfer", raw_request("slow"), timeout=0.1)
+    assert e.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - begun < 5
