@@ -102,6 +102,8 @@ static const struct berth_cmd commands[] = {
      NULL, 1, 1, false, false, berth_run_completion},
     {"man", "[COMMAND]", "a manual page in roff", "  berth man run | man -l -\n", NULL, 0, 1, false,
      false, berth_run_man},
+    {"worker", "MODEL [SOCKET]", "runs one isolated model; `berth serve` starts it", NULL, NULL, 1,
+     2, false, false, berth_run_worker},
 };
 
 static const struct berth_option client_options[] = {

@@ -97,6 +97,15 @@ set_working(struct berth_child *c, uint32_t seq)
     (void)pthread_mutex_unlock(&c->mu);
 }
 
+static uint64_t
+cpu_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * BERTH_S + (uint64_t)t.tv_nsec;
+}
+
 static void
 run_lane_command(struct berth_child *c, struct berth_lane *l, uint32_t seq)
 {
@@ -107,9 +116,16 @@ run_lane_command(struct berth_child *c, struct berth_lane *l, uint32_t seq)
     c->answer = (struct berth_pack){
         .at = c->out.at, .cap = stepping ? EVENT_BYTES_MAX : BERTH_MESSAGE_BYTES_MAX};
     c->out_used = BERTH_MESSAGE_BYTES_MAX;
+    if (l->threads != 0 && l->threads != c->threads && kind != BERTH_COMMAND_LOAD &&
+        BERTH_HAS(c->ops, threads)) {
+        c->threads = l->threads;
+        c->ops->threads(atomic_load(&c->engine), c->threads);
+    }
     if (kind == BERTH_COMMAND_RUN)
         set_working(c, seq);
+    uint64_t before_ns = l->threads != 0 ? cpu_ns() : 0;
     int64_t r = command(c, kind, &u);
+    l->cpu_ns = l->threads != 0 ? cpu_ns() - before_ns : 0;
     if (kind == BERTH_COMMAND_RUN)
         set_working(c, 0);
     if (c->answer.full)
@@ -385,7 +401,7 @@ serve(struct berth_child *c)
                                 {.fd = c->listen_fd, .events = POLLIN}};
         if (poll(fds, BERTH_COUNT(fds), lonely_left_ms(c)) < 0 && errno != EINTR)
             leave(c, 1);
-        if ((fds[0].revents & POLLNVAL) != 0)
+        if (((fds[0].revents | fds[1].revents) & POLLNVAL) != 0)
             leave(c, 1); /* the engine closed it */
         if (fds[0].revents != 0)
             hear(c);

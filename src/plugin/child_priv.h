@@ -64,6 +64,7 @@ struct berth_child {
     struct berth_request *sequences[BERTH_SEQUENCES_MAX]; /* by slot; made when first used */
     struct berth_request *wait_first, **wait_last;
     uint32_t wait_len, hand_len;
+    uint32_t threads; /* the engine was told of last; 0: never */
     _Atomic(struct berth_instance *) engine; /* set once */
 };
 

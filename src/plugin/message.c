@@ -102,6 +102,7 @@ berth_message_put_describe(struct berth_pack *p, const struct berth_describe *d)
     berth_pack_u32(p, d->sequence_max);
     berth_pack_u32(p, d->context_len);
     berth_pack_u32(p, d->embedding_len);
+    berth_pack_u32(p, d->threads);
     berth_pack_text(p, d->platform);
     put_specs(p, d->inputs, d->input_count);
     put_specs(p, d->outputs, d->output_count);
@@ -120,6 +121,7 @@ berth_message_get_describe(struct berth_unpack *u, struct berth_arena *a)
     d->sequence_max = berth_unpack_count(u, BERTH_SEQUENCES_MAX);
     d->context_len = berth_unpack_u32(u);
     d->embedding_len = berth_unpack_u32(u);
+    d->threads = berth_unpack_u32(u);
     d->platform = berth_arena_strdup(a, berth_unpack_text(u, BERTH_NAME_LEN_MAX));
     if (d->platform == NULL || !get_specs(u, a, &d->inputs, &d->input_count) ||
         !get_specs(u, a, &d->outputs, &d->output_count))

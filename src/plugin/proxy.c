@@ -108,9 +108,11 @@ static int
 ask(struct call *k, uint32_t command, size_t in_len, int64_t *ret_result, size_t *ret_len,
     struct berth_err *e)
 {
+    struct berth_worker *w = k->w;
     const uint64_t start = berth_now_ns();
 
     k->lane->command = command;
+    k->lane->threads = k->name == BERTH_LANE_RUN ? w->threads_now : 0;
     k->lane->in_len = in_len;
     berth_lane_post(k->lane, k->seq);
     uint64_t wait = k->ns_max != 0 && k->ns_max < slice_ns ? k->ns_max : slice_ns;
@@ -120,6 +122,10 @@ ask(struct call *k, uint32_t command, size_t in_len, int64_t *ret_result, size_t
     }
     *ret_result = k->lane->result;
     *ret_len = k->lane->out_len;
+    if (k->name == BERTH_LANE_RUN) {
+        const uint64_t cpu = k->lane->cpu_ns, wall = berth_now_ns() - start;
+        w->cpu_ns = cpu < wall ? cpu : wall;
+    }
     return 0;
 }
 
@@ -252,7 +258,7 @@ run_there(struct berth_worker *w, struct berth_request *const reqs[], size_t n, 
 {
     struct call k = call_of(w, BERTH_LANE_RUN, w->run_ns_max);
     struct berth_unpack u;
-    size_t in_len, in_used, out_len;
+    size_t in_len = 0, in_used = 0, out_len;
     int64_t result;
     int r = put_requests(&k, reqs, n, &in_len, &in_used, e);
 
@@ -272,6 +278,31 @@ run_there(struct berth_worker *w, struct berth_request *const reqs[], size_t n, 
     return r;
 }
 
+/* Requests wait here for a worker that is being started again, until their deadlines. */
+static void
+wait_ready_locked(struct berth_worker *w)
+{
+    w->run_active = true;
+    w->run_cancelled = false;
+    while ((w->state == BERTH_WORKER_DOWN || w->state == BERTH_WORKER_STARTING) &&
+           !w->run_cancelled)
+        (void)pthread_cond_wait(&w->changed, &w->mu);
+}
+
+void
+berth_isolated_wait(struct berth_instance *m, bool running)
+{
+    struct berth_worker *w = worker_of(m);
+
+    (void)pthread_mutex_lock(&w->mu);
+    if (running)
+        wait_ready_locked(w);
+    else if (w->state == BERTH_WORKER_DOWN || w->state == BERTH_WORKER_STARTING)
+        wait_changed_locked(w, slice_ns); /* what waits is still the queue's, with its deadlines */
+    w->run_active = false;
+    (void)pthread_mutex_unlock(&w->mu);
+}
+
 static int
 proxy_run(struct berth_instance *m, struct berth_request *const reqs[], size_t n,
           struct berth_err *e)
@@ -280,12 +311,7 @@ proxy_run(struct berth_instance *m, struct berth_request *const reqs[], size_t n
     int r = 0;
 
     (void)pthread_mutex_lock(&w->mu);
-    w->run_active = true;
-    w->run_cancelled = false;
-    /* Requests wait here for a worker that is being started again, until their deadlines. */
-    while ((w->state == BERTH_WORKER_DOWN || w->state == BERTH_WORKER_STARTING) &&
-           !w->run_cancelled)
-        (void)pthread_cond_wait(&w->changed, &w->mu);
+    wait_ready_locked(w);
     if (w->run_cancelled)
         r = berth_err_set(e, BERTH_ECANCELED, "cancelled while the model was being started again");
     else if (w->state != BERTH_WORKER_READY)
@@ -440,8 +466,6 @@ proxy_step(struct berth_instance *m, struct berth_queue *q, struct berth_err *e)
     int r = 0;
 
     (void)pthread_mutex_lock(&w->mu);
-    if (w->state == BERTH_WORKER_DOWN || w->state == BERTH_WORKER_STARTING)
-        wait_changed_locked(w, slice_ns); /* what waits is still the queue's, with its deadlines */
     bool ready = w->state == BERTH_WORKER_READY;
     if (w->state == BERTH_WORKER_BROKEN)
         r = not_there_locked(w, e);
@@ -529,6 +553,18 @@ proxy_tokenize(const struct berth_instance *m, const char *text, size_t len, boo
     return r;
 }
 
+static void
+proxy_threads(struct berth_instance *m, uint32_t n)
+{
+    worker_of(m)->threads_now = n; /* goes along with the next run or step */
+}
+
+uint64_t
+berth_isolated_cpu_ns(struct berth_instance *m)
+{
+    return worker_of(m)->cpu_ns;
+}
+
 static uint64_t
 proxy_memory(const struct berth_instance *m)
 {
@@ -568,8 +604,10 @@ static int
 set_texts(struct berth_worker *w, const struct berth_load *how, struct berth_err *e)
 {
     const struct berth_isolation *iso = how->isolation;
-    const char *file = berth_plugins_file(iso->workers->conf.plugins, w->real);
-    const char *slash = file != NULL ? strrchr(file, '/') : NULL;
+    const char *found = berth_plugins_file(iso->workers->conf.plugins, w->real);
+    char file[PATH_MAX];
+    const char *slash =
+        found != NULL && realpath(found, file) != NULL ? strrchr(file, '/') : NULL;
     char *model;
 
     if (slash == NULL)
@@ -727,5 +765,6 @@ berth_proxy_fill(const struct berth_backend_ops *real, struct berth_backend_ops 
     ret->reset = proxy_reset;
     ret->cancel = proxy_cancel;
     ret->memory = proxy_memory;
+    ret->threads = BERTH_HAS(real, threads) ? proxy_threads : NULL;
     ret->tokenize = BERTH_HAS(real, tokenize) ? proxy_tokenize : NULL;
 }

@@ -20,7 +20,7 @@
 #define REGION_BYTES    (HEAD_BYTES + 2 * RUN_AREA_BYTES + 2 * SIDE_AREA_BYTES)
 /* What an area keeps of a large message's memory. */
 #define KEEP_BYTES ((size_t)16 << 20)
-static_assert(sizeof(struct berth_region_head) <= HEAD_BYTES, "the head has its place");
+_Static_assert(sizeof(struct berth_region_head) <= HEAD_BYTES, "the head has its place");
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
 static size_t

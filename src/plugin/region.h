@@ -27,10 +27,12 @@ struct berth_lane {
     _Alignas(64) _Atomic uint32_t worker_sleeps;
     _Alignas(64) _Atomic uint32_t server_sleeps;
     uint32_t command;  /* which; the server's, before posted */
+    uint32_t threads;  /* for the engine from now on; 0: as before */
     uint64_t in_len;   /* of the command's message */
     int64_t result;    /* the worker's, before answered */
     uint64_t out_len;  /* of the answer's message */
     uint64_t out_used; /* end of what was written behind it */
+    uint64_t cpu_ns;   /* of the thread that ran the engine */
 };
 
 struct berth_region_head {

@@ -54,6 +54,11 @@ struct berth_isolation {
 
 /* End the worker of an isolated instance at once: its run or step then fails.  Any thread. */
 void berth_isolated_kill(struct berth_instance *m, const char *why);
+/* Wait until it can take work: for a run until it can, or never will, or cancel() is called; for a
+ * step a little.  Instance's thread. */
+void berth_isolated_wait(struct berth_instance *m, bool running);
+/* CPU time of the worker's own thread in the last run or step.  Instance's thread. */
+uint64_t berth_isolated_cpu_ns(struct berth_instance *m);
 /* Its process, or 0 while there is none; and how often it was started again. */
 struct berth_isolated_state {
     int64_t pid;

@@ -86,7 +86,8 @@ struct berth_worker {
     struct berth_arena event_arena;
     struct berth_request *sequences[BERTH_SEQUENCES_MAX];
     uint32_t sequence_len;
-    uint64_t last_call_ns;
+    uint64_t cpu_ns;  /* of the worker in the last call */
+    uint32_t threads_now; /* the engine is to use; 0: as loaded */
     /* Of whoever holds side_mu. */
     pthread_mutex_t side_mu;
     uint32_t side_seq;
