@@ -23,6 +23,9 @@ int berth_v2_pb_model(struct berth_slice message, struct berth_slice *ret_name,
 int berth_v2_pb_read(struct berth_arena *a, struct berth_slice message, struct berth_v2_infer *ret,
                      struct berth_err *e);
 
+/* The request's parameters as a JSON object.  -BERTH_EINVAL */
+int berth_v2_pb_parameters(struct berth_buf *b, struct berth_slice message, struct berth_err *e);
+
 /* A parameter of the answer: true or false. */
 struct berth_v2_pb_flag {
     const char *name; /* NULL: none */

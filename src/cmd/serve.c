@@ -116,6 +116,7 @@ batch_conf(const struct berth_conf *c)
         .batch_requests_max = (uint32_t)size,
         .wait_ns_max = (uint64_t)wait * BERTH_MS,
         .queue_len_max = (uint32_t)c->engine.queue_len,
+        .no_padding = !n->batch_config.dynamic_padding,
     };
 }
 
@@ -268,6 +269,8 @@ api_up(struct serving *s, struct berth_err *e)
         .body_bytes_max = (size_t)c->server.max_body_bytes,
         .stopping = &s->stopping,
         .access_log = c->monitoring.access_log,
+        .explain_requests = (uint32_t)c->monitoring.explain_requests,
+        .loops = (uint32_t)s->loop_count,
     };
     if (c->security.rate_limiting.enabled)
         conf.rate = (struct berth_api_rate){

@@ -40,6 +40,9 @@ const struct berth_json *berth_model_manifest(const struct berth_model *m);
  */
 int berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_err *e);
 
+/* May a request of this priority bound its own wait in the queue (request.h, queue_timeout_ns)? */
+bool berth_model_takes_queue_timeout(struct berth_model *m, uint32_t priority);
+
 /* Tokens of a text (see backend.h).  -BERTH_EUNSUPPORTED without a tokenizer. */
 int64_t berth_model_tokenize(struct berth_model *m, const char *text, size_t len, int32_t *ret,
                              size_t cap);

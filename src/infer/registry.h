@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/random.h"
+#include "infer/batcher.h"
 #include "infer/lifecycle.h"
 #include "infer/stats.h"
 
@@ -25,12 +26,6 @@ struct berth_workers;
  * own, found by name or identity.  Any thread; loading never makes another model's request wait.
  */
 struct berth_registry;
-
-struct berth_batch_conf {
-    uint32_t batch_requests_max; /* requests in one run: 8 */
-    uint64_t wait_ns_max;        /* how long the oldest waits for company: 50 ms; 0: none */
-    uint32_t queue_len_max;      /* requests waiting; beyond: -BERTH_EAGAIN */
-};
 
 struct berth_registry_conf {
     struct berth_store *store;
@@ -103,6 +98,7 @@ struct berth_model_version_info {
     uint64_t engine_bytes; /* what the engine says; 0: nothing */
     uint64_t load_ns;      /* what the last load took */
     uint64_t loaded_wall_ns;
+    bool on_loop; /* its runs are so short that loops do them */
     uint32_t threads;     /* of an instance, at most */
     uint32_t cores_given; /* to the last run or step, of one that runs; 0: none asked yet */
     const struct berth_describe *describe; /* copied; NULL until it was ready once */
@@ -121,6 +117,7 @@ struct berth_model_info {
     uint64_t created_wall_ns, used_wall_ns;
     uint32_t queue_len, running;
     struct berth_batch_conf batch;
+    struct berth_batch_view batching; /* of the version that serves: what was decided, and why */
     struct berth_model_stats stats;
     const struct berth_state_change *changes; /* the last ones, oldest first */
     size_t change_count;

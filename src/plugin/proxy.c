@@ -752,9 +752,14 @@ berth_isolated_state(struct berth_instance *m)
 void
 berth_proxy_fill(const struct berth_backend_ops *real, struct berth_backend_ops *ret)
 {
-    *ret = (struct berth_backend_ops){.struct_size = 0};
-    memcpy(ret, real, real->struct_size < sizeof *ret ? real->struct_size : sizeof *ret);
-    ret->struct_size = sizeof *ret;
+    /* Only what is written here is offered: an operation that we do not know of would get our
+     * instance for the backend's.  Not any_thread: a loop must not wait for another process. */
+    *ret = (struct berth_backend_ops){.abi = real->abi,
+                                      .struct_size = sizeof *ret,
+                                      .name = real->name,
+                                      .version = real->version,
+                                      .suffixes = BERTH_HAS(real, suffixes) ? real->suffixes : NULL,
+                                      .settings = BERTH_HAS(real, settings) ? real->settings : NULL};
     ret->load = proxy_load;
     ret->unload = proxy_unload;
     ret->describe = proxy_describe;
