@@ -235,16 +235,16 @@ get_isolation(const char *key, const struct berth_json *v, double min, double ma
     if (strcmp(key, "isolation") == 0) {
         if (!berth_json_string(v, &text) ||
             (!berth_slice_is(text, "process") && !berth_slice_is(text, "none")))
-            return bad_value(key, "none or process", 0, 0, v, e);
+            return berth_config_bad(key, "none or process", 0, 0, v, e);
         c->said = true;
         c->process = berth_slice_is(text, "process");
         return 0;
     }
     if (strcmp(key, "keep_core") == 0)
         return berth_json_bool(v, &c->keep_core) ? 0
-                                                 : bad_value(key, "true or false", 0, 0, v, e);
+                                                 : berth_config_bad(key, "true or false", 0, 0, v, e);
     if (!berth_json_real(v, &n) || !in_range(n, min, max))
-        return bad_value(key, "a number", min, max, v, e);
+        return berth_config_bad(key, "a number", min, max, v, e);
     if (strcmp(key, "memory_limit_mb") == 0)
         c->memory_bytes_max = (uint64_t)(n * 1048576);
     else
