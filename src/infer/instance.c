@@ -181,8 +181,13 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     uint64_t *ret_end_ns, struct berth_err *e)
 {
     struct berth_model *m = i->model;
-    const uint64_t waited_ns = i->lent ? 0 : take_cores(i, WEIGHT_RUN); /* a loop never waits */
+    int r = 0;
 
+    if (reqs[0]->pad != NULL && (r = berth_instance_pad(i, reqs, n, e)) < 0) {
+        *ret_end_ns = 0;
+        return r;
+    }
+    const uint64_t waited_ns = i->lent ? 0 : take_cores(i, WEIGHT_RUN); /* a loop never waits */
     if (waited_ns > 0 && !is_wanted(reqs, n)) {
         give_cores(i, 0, false);
         *ret_end_ns = 0;
@@ -197,7 +202,7 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     publish_running(i, reqs, n);
     uint64_t start = berth_now_ns();
     (void)snprintf(e->msg, sizeof e->msg, "the model failed without a reason");
-    int r = m->ops->run(i->engine, reqs, n, e);
+    r = m->ops->run(i->engine, reqs, n, e);
     *ret_end_ns = berth_now_ns();
     const uint64_t run_ns = *ret_end_ns - start;
     i->free_ns = *ret_end_ns;

@@ -113,7 +113,8 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->instances = calloc(make->conf->instances, sizeof *m->instances);
     if (m->name == NULL || m->id == NULL || m->version == NULL || m->path == NULL ||
         m->conf.settings_json == NULL || m->instances == NULL ||
-        berth_config_merge(&m->arena, make->conf->merged, NULL, &m->conf.merged, NULL) < 0) {
+        berth_config_merge(&m->arena, make->conf->merged, NULL, &m->conf.merged, NULL) < 0 ||
+        !berth_model_pad_init(m, &make->conf->pad, make->metrics)) {
         berth_model_unref(m);
         return berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", make->name);
     }
@@ -131,6 +132,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
         m->cache = berth_cache_space_new(make->cache, m->name); /* NULL: goes without */
     struct berth_batch_conf batch = berth_config_batch(make->conf, make->batch);
     berth_batcher_init(&m->batcher, &batch, 1);
+    atomic_init(&m->padding, !batch.no_padding);
     m->state = BERTH_MODEL_UNLOADED;
     berth_assert(move_locked(m, BERTH_MODEL_LOADING));
     *ret = m;
@@ -154,6 +156,8 @@ describe(struct berth_model *m, struct berth_err *e)
         return berth_err_set(e, BERTH_EBACKEND,
                              "backend %s describes tasks (%#x) that it cannot run", m->ops->name,
                              d->tasks);
+    if (m->conf.pad.input_len > 0 && berth_pad_check(&m->conf.pad, d, e) < 0)
+        return -BERTH_EINVAL;
     (void)pthread_mutex_lock(&m->mu);
     m->batcher.rows_max = d->batch_rows_max;
     (void)pthread_mutex_unlock(&m->mu);
@@ -191,6 +195,7 @@ unload_instances(struct berth_model *m)
         m->instances[i].started = false;
         m->ops->unload(m->instances[i].engine);
         m->instances[i].engine = NULL;
+        berth_pad_room_fini(&m->instances[i].pad_room);
     }
     if (m->cores != NULL)
         berth_cores_leave(m->cores, &m->account);
@@ -437,6 +442,7 @@ begin(struct berth_request *r, struct berth_model *m)
     r->gen.struct_size = sizeof r->gen;
     r->run_ns = r->first_ns = r->done_ns = r->company_ns = r->cores_ns = r->engine_ns = 0;
     r->padded_permille = 0;
+    r->run_inputs = NULL;
     r->cached = false;
     r->reuse = NULL;
     r->kept = NULL;
@@ -461,7 +467,9 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
     uint64_t expire = 0;
     int ret = 0;
 
-    if (d != NULL && (ret = berth_check_request(d, r, e)) < 0)
+    const struct berth_pad_conf *pad =
+        atomic_load_explicit(&m->padding, memory_order_relaxed) ? &m->conf.pad : NULL;
+    if (d != NULL && (ret = berth_check_request(d, pad, r, e)) < 0)
         return ret;
     if (r->deadline_ns != 0 && r->deadline_ns <= now)
         return berth_err_set(e, BERTH_EDEADLINE, "the deadline passed before the model had it");

@@ -71,6 +71,11 @@ struct berth_request {
     uint32_t rows, output_cap;
     uint64_t shape_hash;
     bool failed; /* by host->fail() */
+    /* Padding (infer/pad.c): what of its inputs may differ from its neighbours', or NULL; what the
+     * backend sees instead of inputs, or NULL. */
+    const struct berth_pad_conf *pad;
+    const struct berth_tensor *run_inputs;
+    uint32_t bucket;
     /* While it waits (infer/batcher.c, under the model's lock). */
     bool queued;
     bool timed_out;                 /* it waited longer than the policy of its queue allows */

@@ -22,6 +22,11 @@
     X(RETRIES, BERTH_COUNTER, "berth_retries_total",                                              \
       "Requests tried again on another instance, because theirs failed.", "model")                \
     X(BATCH_SIZE, BERTH_HISTOGRAM, "berth_batch_size", "Requests that ran together.", "model")    \
+    X(PAD_BATCHES, BERTH_COUNTER, "berth_padded_batches_total",                                   \
+      "Runs of a model whose inputs may differ in length, by the length that they had room for.", \
+      "model,length")                                                                             \
+    X(PAD_ELEMENTS, BERTH_COUNTER, "berth_padded_elements_total",                                 \
+      "Elements of padded inputs: data of requests, and padding.", "model,kind")                  \
     X(TOKENS_IN, BERTH_COUNTER, "berth_prompt_tokens_total", "Tokens of prompts.", "model")       \
     X(TOKENS_OUT, BERTH_COUNTER, "berth_tokens_generated_total", "Tokens generated.", "model")    \
     X(FIRST_TOKEN_SECONDS, BERTH_HISTOGRAM, "berth_time_to_first_token_seconds",                  \
