@@ -63,7 +63,7 @@ const struct berth_conf_row berth_conf_rows[] = {
     BOOL(engine.gpu.enable_p2p, "false", INERT, NULL, "GPUs may copy to each other directly"),
     FLOAT(engine.memory.max_memory_gb, "16", 0.001, 1e6, INERT, "max-memory GB", "memory that models may take together"),
     BOOL(engine.memory.enable_mmap, "true", INERT, NULL, "map model files instead of reading them"),
-    INT(engine.memory.cache_size_mb, "1024", 0, MAX_INT, INERT, NULL, "memory for cached results"),
+    INT(engine.memory.cache_size_mb, "1024", 0, 1 << 24, LIVE, NULL, "memory for answers of models with response_cache; 0: none"),
 
     TEXT(plugins.plugin_dir, "./plugins", MAIN, "plugin-dir DIR", "folder with backends (berth-NAME.so)"),
     LIST(plugins.enabled_plugins, "", INERT, NULL, "backends that may be used; empty: all that are found"),

@@ -254,6 +254,8 @@ end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], u
         } else if (r < 0) {
             q->err = *e;
         }
+        if (q->result == 0 && q->reuse != NULL)
+            berth_reuse_keep(q);
         i->items[k] = count(m, q, q->result, end_ns);
         run.rows += i->items[k].rows;
     }
@@ -394,6 +396,8 @@ berth_instance_end_sequence(struct berth_request *r, int result, const char *msg
     berth_series_observe(m->series.infer_seconds, (double)(now - r->run_ns) / 1e9);
     if (r->first_ns != 0)
         berth_series_observe(m->series.first_token, (double)(r->first_ns - r->submit_ns) / 1e9);
+    if (result == 0 && r->reuse != NULL)
+        berth_reuse_keep(r);
     struct berth_stats_item item = count(m, r, result, now);
     const struct berth_stats_run run = {.rows = 1, .infer_ns = item.infer_ns};
     berth_stats_add(m->stats, m->stats_version, &item, 1, &run);

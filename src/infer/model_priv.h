@@ -73,6 +73,7 @@ struct berth_model {
     struct berth_model_conf conf;
     struct berth_stats *stats; /* a reference */
     uint32_t stats_version;    /* its number there */
+    struct berth_cache_space *cache; /* NULL: it keeps no answers */
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: engines use all their threads at any time */
     struct berth_cores_account account;
@@ -112,6 +113,7 @@ struct berth_model_make {
     const struct berth_batch_conf *batch;
     struct berth_isolation isolation; /* .workers NULL: in this process */
     struct berth_stats *stats;
+    struct berth_cache *cache; /* NULL: none */
     struct berth_metrics *metrics;
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: none */
@@ -181,6 +183,12 @@ void berth_instance_end_sequence(struct berth_request *r, int result, const char
 void berth_model_count_queue_locked(struct berth_model *m); /* into its gauge */
 /* Wake instances after a put. */
 void berth_model_wake_locked(struct berth_model *m);
+
+/* reuse.c.  Try to answer r from the model's cache: true when done() will come.  On r's loop. */
+bool berth_reuse_try(struct berth_model *m, struct berth_request *r);
+/* For requests with r->reuse: a piece of its text; and its answer, whole and well, before its end. */
+void berth_reuse_text(struct berth_request *r, const char *text, size_t len);
+void berth_reuse_keep(struct berth_request *r);
 
 /* host.c: before each run of r; and after it, the result for the client. */
 void berth_host_run_begin(struct berth_request *r);
