@@ -93,7 +93,7 @@ static const struct berth_cmd commands[] = {
      "INPUT is text, JSON, a file's path (or @PATH), or - for standard input.\n"
      "An image is sent as it is; a file that ends in .json as what it says.\n",
      predict_options, 2, 2, false, true, berth_run_predict},
-    {"bench", "[options] MODEL", "measure a model on the running server", NULL, bench_options, 1, 1,
+    {"bench", "[options] MODEL", "measure a model, or several as NAME{0..9[:zipf]}", NULL, bench_options, 1, 1,
      false, true, berth_run_bench},
     {"doctor", "[options]", "what this machine has, what is wrong, what to do",
      "Takes the flags of `berth serve` and looks at what it would do with them.\n", NULL, 0, 0,
