@@ -77,6 +77,7 @@ int berth_run_run(const struct berth_args *args);
 int berth_run_pull(const struct berth_args *args);
 int berth_run_list(const struct berth_args *args);
 int berth_run_show(const struct berth_args *args);
+int berth_run_explain(const struct berth_args *args);
 int berth_run_ps(const struct berth_args *args);
 int berth_run_load(const struct berth_args *args);
 int berth_run_stop(const struct berth_args *args);

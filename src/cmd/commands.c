@@ -11,6 +11,15 @@ static const struct berth_option json_only[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct berth_option explain_options[] = {
+    {"slowest", NULL, "list those that took longest first"},
+    {"failed", NULL, "list only those that failed"},
+    {"model", "NAME", "list only those of this model"},
+    {"limit", "N", "list so many; 20"},
+    {"json", NULL, "print the server's answer as it is"},
+    {NULL, NULL, NULL},
+};
+
 static const struct berth_option run_options[] = {
     {"system", "TEXT", "what the model is told first"},
     {"max-tokens", "N", "longest answer"},
@@ -93,8 +102,13 @@ static const struct berth_cmd commands[] = {
      "INPUT is text, JSON, a file's path (or @PATH), or - for standard input.\n"
      "An image is sent as it is; a file that ends in .json as what it says.\n",
      predict_options, 2, 2, false, true, berth_run_predict},
-    {"bench", "[options] MODEL", "measure a model, or several as NAME{0..9[:zipf]}", NULL, bench_options, 1, 1,
-     false, true, berth_run_bench},
+    {"explain", "[options] [REQUEST]", "where a request's time went",
+     "REQUEST is the X-Request-Id of an answer.  Without it, the requests that the\n"
+     "server remembers are listed, newest first: slow and failed ones longer than\n"
+     "others (monitoring.explain_requests says how many).\n",
+     explain_options, 0, 1, false, true, berth_run_explain},
+    {"bench", "[options] MODEL", "measure a model, or several as NAME{0..9[:zipf]}", NULL,
+     bench_options, 1, 1, false, true, berth_run_bench},
     {"doctor", "[options]", "what this machine has, what is wrong, what to do",
      "Takes the flags of `berth serve` and looks at what it would do with them.\n", NULL, 0, 0,
      true, false, berth_run_doctor},

@@ -114,6 +114,7 @@ batch_conf(const struct berth_conf *c)
         .batch_requests_max = (uint32_t)size,
         .wait_ns_max = (uint64_t)wait * BERTH_MS,
         .queue_len_max = (uint32_t)c->engine.queue_len,
+        .no_padding = !n->batch_config.dynamic_padding,
     };
 }
 
@@ -145,6 +146,7 @@ registry_up(struct serving *s, struct berth_err *e)
         .ungoverned = !c->engine.governor,
         .loaders = (uint32_t)c->engine.loaders,
         .batch = batch_conf(c),
+        .cache_bytes_max = (uint64_t)c->engine.memory.cache_size_mb << 20,
     };
     if ((r = berth_registry_new(&conf, &s->registry, e)) < 0)
         return r;
@@ -255,6 +257,8 @@ api_up(struct serving *s, struct berth_err *e)
         .body_bytes_max = (size_t)c->server.max_body_bytes,
         .stopping = &s->stopping,
         .access_log = c->monitoring.access_log,
+        .explain_requests = (uint32_t)c->monitoring.explain_requests,
+        .loops = (uint32_t)s->loop_count,
     };
     if (c->security.rate_limiting.enabled)
         conf.rate = (struct berth_api_rate){
@@ -411,6 +415,7 @@ reload(struct serving *s)
     log_set_up(now);
     struct berth_batch_conf batch = batch_conf(now);
     berth_registry_batch_set(s->registry, &batch);
+    berth_registry_cache_set(s->registry, (uint64_t)now->engine.memory.cache_size_mb << 20);
     berth_conf_free(s->reloaded);
     s->reloaded = now;
     s->conf = now;

@@ -98,6 +98,7 @@ struct berth_conf_monitoring {
     int64_t prometheus_port;
     const char *jaeger_endpoint; /* NULL: none */
     int64_t health_check_interval_secs, metrics_collection_interval_secs;
+    int64_t explain_requests;
 };
 
 struct berth_conf_rate {

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/random.h"
+#include "infer/batcher.h"
 #include "infer/lifecycle.h"
 #include "infer/stats.h"
 
@@ -25,12 +26,6 @@ struct berth_store;
  */
 struct berth_registry;
 
-struct berth_batch_conf {
-    uint32_t batch_requests_max; /* requests in one run: 8 */
-    uint64_t wait_ns_max;        /* how long the oldest waits for company: 50 ms; 0: none */
-    uint32_t queue_len_max;      /* requests waiting; beyond: -BERTH_EAGAIN */
-};
-
 struct berth_registry_conf {
     struct berth_store *store;
     struct berth_plugins *plugins;
@@ -40,6 +35,7 @@ struct berth_registry_conf {
     bool ungoverned;               /* each uses all its threads at any time */
     uint32_t loaders;              /* loads at once: 2 */
     struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
+    uint64_t cache_bytes_max;      /* of answers of models with response_cache; 0: none are kept */
 };
 
 int berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry **ret,
@@ -52,6 +48,9 @@ void berth_registry_free(struct berth_registry *g);
 int berth_registry_restore(struct berth_registry *g, struct berth_err *e);
 /* New defaults for models that do not say otherwise; takes effect with the next batch. */
 void berth_registry_batch_set(struct berth_registry *g, const struct berth_batch_conf *batch);
+
+/* At once; what does not fit any more goes. */
+void berth_registry_cache_set(struct berth_registry *g, uint64_t bytes_max);
 
 struct berth_model_spec {
     const char *name;       /* letters, digits, - _ . ; 1 to 128 of them */
@@ -99,6 +98,7 @@ struct berth_model_version_info {
     uint64_t engine_bytes; /* what the engine says; 0: nothing */
     uint64_t load_ns;      /* what the last load took */
     uint64_t loaded_wall_ns;
+    bool on_loop; /* its runs are so short that loops do them */
     uint32_t threads;     /* of an instance, at most */
     uint32_t cores_given; /* to the last run or step, of one that runs; 0: none asked yet */
     const struct berth_describe *describe; /* copied; NULL until it was ready once */
@@ -117,6 +117,7 @@ struct berth_model_info {
     uint64_t created_wall_ns, used_wall_ns;
     uint32_t queue_len, running;
     struct berth_batch_conf batch;
+    struct berth_batch_view batching; /* of the version that serves: what was decided, and why */
     struct berth_model_stats stats;
     const struct berth_state_change *changes; /* the last ones, oldest first */
     size_t change_count;
