@@ -64,6 +64,7 @@ struct berth_gen {
     int32_t logprobs; /* -1: none; n: log-probability of each token and of the n most likely */
     bool echo;        /* completion: the prompt's text comes first */
     bool ignore_eos;  /* go on to max_tokens: for measuring */
+    bool seeded;      /* the client gave the seed: for the host */
 };
 
 struct berth_token {

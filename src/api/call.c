@@ -16,10 +16,23 @@ enum { SMALL_OUTPUT_BYTES = 2048 };
 
 static const char out_of_memory[] = "the request is larger than its memory limit; send less";
 
+/* Was all of it in the response cache? */
+static bool
+is_cached(const struct berth_call *c)
+{
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        if (!c->parts[i].r.cached)
+            return false;
+    }
+    return true;
+}
+
 void
 berth_call_headers(struct berth_call *c)
 {
     berth_exchange_add(c->x, "x-request-id", c->id);
+    if (c->part_count > 0 && berth_model_caches(c->model))
+        berth_exchange_add(c->x, "x-cache", is_cached(c) ? "hit" : "miss");
     if (c->cors_origin.len > 0) {
         berth_exchange_add(c->x, "access-control-allow-origin", c->cors_origin.at);
         berth_exchange_add(c->x, "vary", "Origin");

@@ -146,6 +146,7 @@ registry_up(struct serving *s, struct berth_err *e)
         .ungoverned = !c->engine.governor,
         .loaders = (uint32_t)c->engine.loaders,
         .batch = batch_conf(c),
+        .cache_bytes_max = (uint64_t)c->engine.memory.cache_size_mb << 20,
     };
     if ((r = berth_registry_new(&conf, &s->registry, e)) < 0)
         return r;
@@ -414,6 +415,7 @@ reload(struct serving *s)
     log_set_up(now);
     struct berth_batch_conf batch = batch_conf(now);
     berth_registry_batch_set(s->registry, &batch);
+    berth_registry_cache_set(s->registry, (uint64_t)now->engine.memory.cache_size_mb << 20);
     berth_conf_free(s->reloaded);
     s->reloaded = now;
     s->conf = now;

@@ -55,7 +55,7 @@ const struct berth_conf_row berth_conf_rows[] = {
     INT(engine.max_batch_wait_ms, "50", 0, 60000, LIVE, "batch-wait MS", "longest wait of a request for company in a batch"),
     INT(engine.batch_config.max_batch_size, "32", 1, 65536, LIVE, NULL, "most requests in one run, whatever a model asks for"),
     INT(engine.batch_config.max_wait_time_ms, "50", 1, 60000, LIVE, NULL, "longest wait for company, whatever a model asks for"),
-    BOOL(engine.batch_config.dynamic_padding, "true", INERT, NULL, "pad ragged inputs to the longest of a batch"),
+    BOOL(engine.batch_config.dynamic_padding, "true", LIVE, NULL, "inputs that a model lists in batching.pad are padded, so that lengths may meet"),
     INT(engine.batch_config.timeout_ms, "30000", 1, 86400000, 0, NULL, "a tensor request not answered after this gets 504"),
     ROW(INTS, engine.gpu.device_ids, "", 0, 65535, NULL, INERT, "gpu-devices LIST", "GPUs to use; empty: none"),
     FLOAT(engine.gpu.memory_fraction, "0.8", 0.0, 1, INERT, NULL, "share of a GPU's memory that may be used, above 0"),
@@ -63,7 +63,7 @@ const struct berth_conf_row berth_conf_rows[] = {
     BOOL(engine.gpu.enable_p2p, "false", INERT, NULL, "GPUs may copy to each other directly"),
     FLOAT(engine.memory.max_memory_gb, "16", 0.001, 1e6, INERT, "max-memory GB", "memory that models may take together"),
     BOOL(engine.memory.enable_mmap, "true", INERT, NULL, "map model files instead of reading them"),
-    INT(engine.memory.cache_size_mb, "1024", 0, MAX_INT, INERT, NULL, "memory for cached results"),
+    INT(engine.memory.cache_size_mb, "1024", 0, 1 << 24, LIVE, NULL, "memory for answers of models with response_cache; 0: none"),
 
     TEXT(plugins.plugin_dir, "./plugins", MAIN, "plugin-dir DIR", "folder with backends (berth-NAME.so)"),
     LIST(plugins.enabled_plugins, "", INERT, NULL, "backends that may be used; empty: all that are found"),

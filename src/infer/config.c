@@ -12,7 +12,7 @@
 #include "infer/config_priv.h"
 #include "wire/yaml.h"
 
-enum own_type { COUNT, MS, TEXT, ANY, BATCHING, VERSIONS };
+enum own_type { COUNT, MS, TEXT, FLAG, ANY, BATCHING, VERSIONS };
 
 /* Berth's own keys of a model's configuration. */
 static const struct {
@@ -25,6 +25,7 @@ static const struct {
     {"max_batch_size", COUNT, 1, BERTH_BATCH_MAX},
     {"max_batch_wait_ms", MS, 0, 60000},
     {"queue_len", COUNT, 1, 65536},
+    {"response_cache", FLAG, 0, 0},
     {"max_queue_len", COUNT, 1, 65536}, /* the same by another name */
     {"batching", BATCHING, 0, 0},
     {"versions", VERSIONS, 0, 0},
@@ -251,6 +252,10 @@ take_own(struct berth_arena *a, const char *key, const struct berth_json *v,
         return berth_config_ms(key, v, 60000, &c->batch.wait_ns_max, e);
     case TEXT:
         return berth_json_string(v, &text) ? 0 : berth_config_bad(key, "a string", 0, 0, v, e);
+    case FLAG:
+        return berth_json_bool(v, &c->response_cache)
+                   ? 0
+                   : berth_config_bad(key, "true or false", 0, 0, v, e);
     case ANY:
         return 0;
     case BATCHING:

@@ -27,6 +27,7 @@ struct berth_model_conf {
     struct berth_queue_policy policy; /* of levels that have none of their own */
     uint32_t policy_levels;           /* a bit for each that has */
     struct berth_pad_conf pad;
+    bool response_cache;
     enum berth_versions versions;
     uint64_t version_list[BERTH_VERSIONS_MAX];
     uint32_t version_len;

@@ -8,6 +8,8 @@
 
 /* The key `batching` of a model's configuration. */
 
+/* Whole numbers up to this are exact in a double, which JSON and YAML give. */
+#define VALUE_MAX 9007199254740992.0
 enum { TIMEOUT_MS_MAX = 86400000, LENGTH_MAX = 1 << 24 };
 
 static int
@@ -154,8 +156,11 @@ get_pad(struct berth_arena *a, const struct berth_json *v, struct berth_model_co
             if (berth_slice_is(m.key, "dim"))
                 r = berth_config_count("batching.pad.dim", m.value, 1, BERTH_RANK_MAX - 1, &in.dim,
                                        e);
-            else if (berth_slice_is(m.key, "value") && !berth_json_real(m.value, &in.value))
-                r = berth_config_bad("batching.pad.value", "a number", 0, 0, m.value, e);
+            else if (berth_slice_is(m.key, "value") &&
+                     (!berth_json_real(m.value, &in.value) || in.value < -VALUE_MAX ||
+                      in.value > VALUE_MAX))
+                r = berth_config_bad("batching.pad.value", "a number", -VALUE_MAX, VALUE_MAX,
+                                     m.value, e);
             else if (!berth_slice_is(m.key, "value") && !berth_slice_is(m.key, "input"))
                 r = berth_config_unknown("batching.pad", m.key.at, "input, dim, value", e);
         }

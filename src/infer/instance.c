@@ -181,8 +181,13 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     uint64_t *ret_end_ns, struct berth_err *e)
 {
     struct berth_model *m = i->model;
-    const uint64_t waited_ns = i->lent ? 0 : take_cores(i, WEIGHT_RUN); /* a loop never waits */
+    int r = 0;
 
+    if (reqs[0]->pad != NULL && (r = berth_instance_pad(i, reqs, n, e)) < 0) {
+        *ret_end_ns = 0;
+        return r;
+    }
+    const uint64_t waited_ns = i->lent ? 0 : take_cores(i, WEIGHT_RUN); /* a loop never waits */
     if (waited_ns > 0 && !is_wanted(reqs, n)) {
         give_cores(i, 0, false);
         *ret_end_ns = 0;
@@ -197,7 +202,7 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     publish_running(i, reqs, n);
     uint64_t start = berth_now_ns();
     (void)snprintf(e->msg, sizeof e->msg, "the model failed without a reason");
-    int r = m->ops->run(i->engine, reqs, n, e);
+    r = m->ops->run(i->engine, reqs, n, e);
     *ret_end_ns = berth_now_ns();
     const uint64_t run_ns = *ret_end_ns - start;
     i->free_ns = *ret_end_ns;
@@ -236,6 +241,8 @@ end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], u
         } else if (r < 0) {
             q->err = *e;
         }
+        if (q->result == 0 && q->reuse != NULL)
+            berth_reuse_keep(q);
         i->items[k] = count(m, q, q->result, end_ns);
         run.rows += i->items[k].rows;
     }
@@ -376,6 +383,8 @@ berth_instance_end_sequence(struct berth_request *r, int result, const char *msg
     berth_series_observe(m->series.infer_seconds, (double)(now - r->run_ns) / 1e9);
     if (r->first_ns != 0)
         berth_series_observe(m->series.first_token, (double)(r->first_ns - r->submit_ns) / 1e9);
+    if (result == 0 && r->reuse != NULL)
+        berth_reuse_keep(r);
     struct berth_stats_item item = count(m, r, result, now);
     const struct berth_stats_run run = {.rows = 1, .infer_ns = item.infer_ns};
     berth_stats_add(m->stats, m->stats_version, &item, 1, &run);

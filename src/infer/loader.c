@@ -260,6 +260,7 @@ make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_p
                                           .conf = &p->conf,
                                           .batch = &batch,
                                           .stats = x->stats,
+                                          .cache = g->cache,
                                           .metrics = g->conf.metrics,
                                           .watchdog = g->watchdog,
                                           .cores = g->cores,

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "infer/cache.h"
 #include "infer/check.h"
 #include "infer/model_priv.h"
 
@@ -25,6 +26,7 @@ berth_model_unref(struct berth_model *m)
     if (m == NULL || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
         return;
     free(m->instances);
+    berth_cache_space_free(m->cache);
     berth_lanes_free(m->lanes);
     berth_stats_unref(m->stats);
     (void)pthread_cond_destroy(&m->work);
@@ -33,42 +35,6 @@ berth_model_unref(struct berth_model *m)
     struct berth_arena arena = m->arena; /* m itself may hold the arena's head no longer */
     free(m);
     berth_arena_fini(&arena);
-}
-
-const char *
-berth_model_name(const struct berth_model *m)
-{
-    return m->name;
-}
-
-const char *
-berth_model_id(const struct berth_model *m)
-{
-    return m->id;
-}
-
-const char *
-berth_model_version(const struct berth_model *m)
-{
-    return m->version;
-}
-
-const char *
-berth_model_backend(const struct berth_model *m)
-{
-    return m->ops->name;
-}
-
-const struct berth_describe *
-berth_model_describe(const struct berth_model *m)
-{
-    return atomic_load_explicit(&((struct berth_model *)m)->describe, memory_order_acquire);
-}
-
-const struct berth_json *
-berth_model_manifest(const struct berth_model *m)
-{
-    return m->conf.merged;
 }
 
 static void
@@ -147,7 +113,8 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->instances = calloc(make->conf->instances, sizeof *m->instances);
     if (m->name == NULL || m->id == NULL || m->version == NULL || m->path == NULL ||
         m->conf.settings_json == NULL || m->instances == NULL ||
-        berth_config_merge(&m->arena, make->conf->merged, NULL, &m->conf.merged, NULL) < 0) {
+        berth_config_merge(&m->arena, make->conf->merged, NULL, &m->conf.merged, NULL) < 0 ||
+        !berth_model_pad_init(m, &make->conf->pad, make->metrics)) {
         berth_model_unref(m);
         return berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", make->name);
     }
@@ -161,8 +128,11 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     berth_stats_ref(m->stats);
     m->stats_version = berth_stats_version(m->stats, m->version);
     init_series(m, make->metrics);
+    if (m->conf.response_cache && make->cache != NULL)
+        m->cache = berth_cache_space_new(make->cache, m->name); /* NULL: goes without */
     struct berth_batch_conf batch = berth_config_batch(make->conf, make->batch);
     berth_batcher_init(&m->batcher, &batch, 1);
+    atomic_init(&m->padding, !batch.no_padding);
     m->state = BERTH_MODEL_UNLOADED;
     berth_assert(move_locked(m, BERTH_MODEL_LOADING));
     *ret = m;
@@ -186,6 +156,8 @@ describe(struct berth_model *m, struct berth_err *e)
         return berth_err_set(e, BERTH_EBACKEND,
                              "backend %s describes tasks (%#x) that it cannot run", m->ops->name,
                              d->tasks);
+    if (m->conf.pad.input_len > 0 && berth_pad_check(&m->conf.pad, d, e) < 0)
+        return -BERTH_EINVAL;
     (void)pthread_mutex_lock(&m->mu);
     m->batcher.rows_max = d->batch_rows_max;
     (void)pthread_mutex_unlock(&m->mu);
@@ -223,6 +195,7 @@ unload_instances(struct berth_model *m)
         m->instances[i].started = false;
         m->ops->unload(m->instances[i].engine);
         m->instances[i].engine = NULL;
+        berth_pad_room_fini(&m->instances[i].pad_room);
     }
     if (m->cores != NULL)
         berth_cores_leave(m->cores, &m->account);
@@ -408,6 +381,8 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
         tick_locked(m);
     struct berth_request *waiting = close_locked(m);
     (void)pthread_mutex_unlock(&m->mu);
+    if (m->cache != NULL)
+        berth_cache_space_drop(m->cache);
     drop_all(waiting, -BERTH_ENOTREADY, "the model was unloaded");
 
     end = berth_now_ns() + stop_wait_ns;
@@ -467,7 +442,10 @@ begin(struct berth_request *r, struct berth_model *m)
     r->gen.struct_size = sizeof r->gen;
     r->run_ns = r->first_ns = r->done_ns = r->company_ns = r->cores_ns = r->engine_ns = 0;
     r->padded_permille = 0;
+    r->run_inputs = NULL;
     r->cached = false;
+    r->reuse = NULL;
+    r->kept = NULL;
     r->batch_requests = r->batch_max = r->queue_ahead = r->runs = r->instance_number = 0;
     r->queued = r->timed_out = r->retried = false;
     r->avoid = NULL;
@@ -489,12 +467,16 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
     uint64_t expire = 0;
     int ret = 0;
 
-    if (d != NULL && (ret = berth_check_request(d, r, e)) < 0)
+    const struct berth_pad_conf *pad =
+        atomic_load_explicit(&m->padding, memory_order_relaxed) ? &m->conf.pad : NULL;
+    if (d != NULL && (ret = berth_check_request(d, pad, r, e)) < 0)
         return ret;
     if (r->deadline_ns != 0 && r->deadline_ns <= now)
         return berth_err_set(e, BERTH_EDEADLINE, "the deadline passed before the model had it");
     begin(r, m);
     r->submit_ns = now;
+    if (m->cache != NULL && berth_reuse_try(m, r))
+        return 0;
     (void)pthread_mutex_lock(&m->mu);
     if (!m->accepting) {
         ret = not_ready_locked(m, e);

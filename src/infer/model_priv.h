@@ -11,6 +11,7 @@
 #include "infer/lane.h"
 #include "infer/lifecycle.h"
 #include "infer/model.h"
+#include "infer/pad.h"
 #include "infer/placement.h"
 #include "infer/request.h"
 #include "infer/stats.h"
@@ -41,6 +42,7 @@ struct berth_instance_thread {
     struct berth_request *batch[BERTH_BATCH_MAX], *single[BERTH_BATCH_MAX];
     struct berth_stats_item items[BERTH_BATCH_MAX];
     uint64_t free_ns; /* when run() ended last */
+    struct berth_pad_room pad_room;
     uint32_t failed_steps;
     uint32_t idle_steps; /* steps that neither had nor took a sequence */
     struct berth_cores_turn turn;
@@ -54,6 +56,7 @@ struct berth_model_series {
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
         *refused, *queue_timeouts, *retries, *memory, *load_seconds, *cores_given, *cores_wait;
+    struct berth_series *pad_data, *pad_padding, *pad_lengths[BERTH_PAD_BUCKETS_MAX + 1];
 };
 
 struct berth_watchdog;
@@ -68,6 +71,7 @@ struct berth_model {
     struct berth_model_conf conf;
     struct berth_stats *stats; /* a reference */
     uint32_t stats_version;    /* its number there */
+    struct berth_cache_space *cache; /* NULL: it keeps no answers */
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: engines use all their threads at any time */
     struct berth_cores_account account;
@@ -80,6 +84,7 @@ struct berth_model {
     uint64_t generation;           /* the registry's: which load() made it */
     _Atomic(const char *) leaving; /* berth_model_leave() */
 
+    atomic_bool padding; /* what conf.pad says is done */
     pthread_mutex_t mu;
     pthread_cond_t work;          /* on CLOCK_MONOTONIC: instances wait for requests */
     pthread_cond_t quiet;         /* on CLOCK_MONOTONIC: something ended */
@@ -105,6 +110,7 @@ struct berth_model_make {
     const struct berth_model_conf *conf; /* copied */
     const struct berth_batch_conf *batch;
     struct berth_stats *stats;
+    struct berth_cache *cache; /* NULL: none */
     struct berth_metrics *metrics;
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: none */
@@ -138,6 +144,13 @@ void berth_request_end(struct berth_request *r, int result, const char *msg);
 void berth_request_drop(struct berth_request *r, int result, const char *msg);
 /* Those that the batcher gave up, linked by ->next: cancelled, late, or past their timeout. */
 void berth_requests_drop_dead(struct berth_request *dead, uint64_t now_ns);
+/* padding.c.  False: no memory. */
+bool berth_model_pad_init(struct berth_model *m, const struct berth_pad_conf *conf,
+                          struct berth_metrics *metrics);
+/* Before a run of requests that are padded, as berth_pad_begin(); counted. */
+int berth_instance_pad(struct berth_instance_thread *i, struct berth_request *const reqs[],
+                       uint32_t n, struct berth_err *e);
+
 /* queueing.c.  r fails m's queue: -BERTH_EAGAIN that says which of its bounds. */
 int berth_model_full_locked(const struct berth_model *m, const struct berth_request *r,
                             struct berth_err *e);
@@ -167,6 +180,12 @@ void berth_instance_end_sequence(struct berth_request *r, int result, const char
 void berth_model_count_queue_locked(struct berth_model *m); /* into its gauge */
 /* Wake instances after a put. */
 void berth_model_wake_locked(struct berth_model *m);
+
+/* reuse.c.  Try to answer r from the model's cache: true when done() will come.  On r's loop. */
+bool berth_reuse_try(struct berth_model *m, struct berth_request *r);
+/* For requests with r->reuse: a piece of its text; and its answer, whole and well, before its end. */
+void berth_reuse_text(struct berth_request *r, const char *text, size_t len);
+void berth_reuse_keep(struct berth_request *r);
 
 /* host.c: before each run of r; and after it, the result for the client. */
 void berth_host_run_begin(struct berth_request *r);

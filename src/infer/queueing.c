@@ -29,6 +29,7 @@ berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf *defa
 {
     const struct berth_batch_conf conf = berth_config_batch(&m->conf, defaults);
 
+    atomic_store(&m->padding, !conf.no_padding);
     (void)pthread_mutex_lock(&m->mu);
     berth_batcher_conf_set(&m->batcher, &conf);
     (void)pthread_cond_broadcast(&m->work);

@@ -35,6 +35,7 @@ struct berth_registry_conf {
     bool ungoverned;               /* each uses all its threads at any time */
     uint32_t loaders;              /* loads at once: 2 */
     struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
+    uint64_t cache_bytes_max;      /* of answers of models with response_cache; 0: none are kept */
 };
 
 int berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry **ret,
@@ -47,6 +48,9 @@ void berth_registry_free(struct berth_registry *g);
 int berth_registry_restore(struct berth_registry *g, struct berth_err *e);
 /* New defaults for models that do not say otherwise; takes effect with the next batch. */
 void berth_registry_batch_set(struct berth_registry *g, const struct berth_batch_conf *batch);
+
+/* At once; what does not fit any more goes. */
+void berth_registry_cache_set(struct berth_registry *g, uint64_t bytes_max);
 
 struct berth_model_spec {
     const char *name;       /* letters, digits, - _ . ; 1 to 128 of them */

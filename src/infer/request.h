@@ -62,6 +62,8 @@ struct berth_request {
     atomic_bool expired;                    /* ... because its deadline passed */
     atomic_bool slow;                       /* ... because deltas piled up */
     atomic_size_t delta_bytes, delta_count; /* on their way to the loop */
+    struct berth_reuse *reuse;              /* its answer is to be cached; NULL: not */
+    const struct berth_cached *kept;        /* where its answer came from */
     struct berth_model *model;
     struct berth_instance_thread *instance; /* under the model's lock */
     struct berth_request *next, *prev;
@@ -69,6 +71,11 @@ struct berth_request {
     uint32_t rows, output_cap;
     uint64_t shape_hash;
     bool failed; /* by host->fail() */
+    /* Padding (infer/pad.c): what of its inputs may differ from its neighbours', or NULL; what the
+     * backend sees instead of inputs, or NULL. */
+    const struct berth_pad_conf *pad;
+    const struct berth_tensor *run_inputs;
+    uint32_t bucket;
     /* While it waits (infer/batcher.c, under the model's lock). */
     bool queued;
     bool timed_out;                 /* it waited longer than the policy of its queue allows */

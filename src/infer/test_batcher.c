@@ -39,7 +39,7 @@ request(int i, int64_t rows, int64_t width, uint64_t now)
     pool[i].inputs = &inputs[i];
     pool[i].input_count = 1;
     pool[i].submit_ns = now;
-    assert_int_equal(berth_check_request(&describe, &pool[i], &e), 0);
+    assert_int_equal(berth_check_request(&describe, NULL, &pool[i], &e), 0);
     return &pool[i];
 }
 

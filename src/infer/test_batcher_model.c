@@ -236,7 +236,7 @@ check_put(uint64_t now)
     /* Odd by the request's number, so that no two ever end at the same time. */
     r->queue_timeout_ns = dice(2) ? dice(40) * 1000 + 100 + i : 0;
     r->deadline_ns = dice(2) ? now + dice(200) * 1000 + 400 + i : 0;
-    assert_int_equal(berth_check_request(&describe, r, &e), 0);
+    assert_int_equal(berth_check_request(&describe, NULL, r, &e), 0);
     if (b.conf.priority_levels > 0)
         level =
             (r->priority >= 1 && r->priority <= b.conf.priority_levels ? r->priority
