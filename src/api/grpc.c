@@ -9,7 +9,10 @@
 
 /* A gRPC call's beginning, its messages, and how it is cut off.  Answers are in grpc_answer.c. */
 
-enum { HELD_BYTES_MAX = 16 << 20 }; /* of a paused stream: more than a window of HTTP/2's */
+enum {
+    HELD_BYTES_MAX = 16 << 20, /* of a paused stream: more than a window of HTTP/2's */
+    ALIGN_FROM = 1024,         /* of shorter messages a tensor is copied as fast */
+};
 
 static const struct berth_grpc_method *const tables[] = {
     berth_v2_grpc_methods,
@@ -148,7 +151,9 @@ begin_message(struct berth_grpc *g)
         berth_grpc_end(g, -BERTH_ETOOBIG, e.msg);
     } else {
         /* What is announced is not yet sent, but memory that nobody touches costs nothing. */
-        g->in.to = berth_arena_alloc_raw(a, (size_t)g->in.len + 1);
+        const bool align = m->aligned != 0 && !g->in.compressed && g->in.len >= ALIGN_FROM;
+        g->in.to = berth_arena_alloc_raw(a, (size_t)g->in.len + (align ? BERTH_PB_ALIGN_SPARE : 1));
+        g->in.align.field = align ? m->aligned : 0;
         if (g->in.to == NULL)
             berth_grpc_end(g, -BERTH_ENOMEM, "the request is larger than its memory limit");
     }
@@ -177,7 +182,8 @@ expand(struct berth_grpc *g)
 static void
 take_message(struct berth_grpc *g)
 {
-    g->message = (struct berth_slice){g->in.to, g->in.len};
+    g->message =
+        (struct berth_slice){g->in.to, g->in.align.field != 0 ? g->in.align.out_len : g->in.len};
     g->message_seen = true;
     if (g->in.compressed && !expand(g))
         return;

@@ -31,6 +31,8 @@ struct berth_grpc_method {
     const char *path; /* "/inference.GRPCInferenceService/ModelInfer" */
     enum berth_scope scope;
     size_t message_max; /* 0: the server's limit of a body */
+    uint32_t aligned;   /* messages' bytes field whose payloads are to lie aligned to 64, as tensors
+                           must; there is no field 15; 0: none */
     bool client_streams;
     bool server_streams;
     bool blocks; /* message() runs on the api's own thread and must end the call before it returns;

@@ -154,9 +154,13 @@ model_infer(struct berth_grpc *g, struct berth_slice message)
 
 /* What is called most comes first: the table is searched from the top. */
 const struct berth_grpc_method berth_v2_grpc_methods[] = {
-    {.path = SERVICE "ModelInfer", .scope = BERTH_SCOPE_INFER, .message = model_infer},
+    {.path = SERVICE "ModelInfer",
+     .scope = BERTH_SCOPE_INFER,
+     .aligned = BERTH_V2_PB_RAW,
+     .message = model_infer},
     {.path = SERVICE "ModelStreamInfer",
      .scope = BERTH_SCOPE_INFER,
+     .aligned = BERTH_V2_PB_RAW,
      .client_streams = true,
      .server_streams = true,
      .message = berth_v2_grpc_stream_message,

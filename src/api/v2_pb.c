@@ -11,7 +11,15 @@
 #include "wire/pb.h"
 
 /* Fields of proto/inference.proto. */
-enum { REQ_MODEL = 1, REQ_VERSION, REQ_ID, REQ_PARAMETERS, REQ_INPUTS, REQ_OUTPUTS, REQ_RAW };
+enum {
+    REQ_MODEL = 1,
+    REQ_VERSION,
+    REQ_ID,
+    REQ_PARAMETERS,
+    REQ_INPUTS,
+    REQ_OUTPUTS,
+    REQ_RAW = BERTH_V2_PB_RAW
+};
 enum { IN_NAME = 1, IN_DTYPE, IN_SHAPE, IN_PARAMETERS, IN_CONTENTS };
 enum { OUT_NAME = 1, OUT_PARAMETERS };
 

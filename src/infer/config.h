@@ -28,11 +28,18 @@ struct berth_model_conf {
     struct berth_queue_policy policy; /* of levels that have none of their own */
     uint32_t policy_levels;           /* a bit for each that has */
     struct berth_pad_conf pad;
+    bool response_cache;
     enum berth_versions versions;
     uint32_t version_latest; /* LATEST: how many, at least 1 */
     struct berth_version_routes routes;
     uint64_t version_list[BERTH_VERSIONS_MAX];
     uint32_t version_len;
+    struct berth_isolation_conf {
+        bool said, process;        /* `isolation` stands there, and is "process" */
+        uint64_t memory_bytes_max; /* 0: no limit */
+        uint64_t run_ns_max;       /* 0: not said */
+        bool keep_core;
+    } isolation;
 };
 
 /* The manifest of the model at path: berth.yaml, berth.yml or berth.json in it when it is a

@@ -5,6 +5,48 @@
 #include "infer/registry_priv.h"
 #include "wire/json.h"
 
+const char *
+berth_model_name(const struct berth_model *m)
+{
+    return m->name;
+}
+
+const char *
+berth_model_id(const struct berth_model *m)
+{
+    return m->id;
+}
+
+const char *
+berth_model_version(const struct berth_model *m)
+{
+    return m->version;
+}
+
+const char *
+berth_model_backend(const struct berth_model *m)
+{
+    return m->ops->name;
+}
+
+const struct berth_describe *
+berth_model_describe(const struct berth_model *m)
+{
+    return atomic_load_explicit(&((struct berth_model *)m)->describe, memory_order_acquire);
+}
+
+const struct berth_json *
+berth_model_manifest(const struct berth_model *m)
+{
+    return m->conf.merged;
+}
+
+bool
+berth_model_caches(const struct berth_model *m)
+{
+    return m->cache != NULL;
+}
+
 static int
 copy_specs(struct berth_arena *a, const struct berth_tensor_spec *from, size_t count,
            const struct berth_tensor_spec **ret)

@@ -19,6 +19,7 @@ struct berth_metrics;
 struct berth_model;
 struct berth_plugins;
 struct berth_store;
+struct berth_workers;
 
 /*
  * Every model this server knows: registered durably, loaded in the background on a pool of its
@@ -30,11 +31,15 @@ struct berth_registry_conf {
     struct berth_store *store;
     struct berth_plugins *plugins;
     struct berth_metrics *metrics;
+    struct berth_workers *workers; /* where isolated models run; NULL: none can be isolated */
+    bool isolate;                  /* those that do not say otherwise too */
+    uint64_t run_ns_max;           /* longest run of an isolated model that says nothing; 0: any */
     uint32_t models_max;           /* engine.max_models */
     uint32_t cores;                /* that engines may use together */
     bool ungoverned;               /* each uses all its threads at any time */
     uint32_t loaders;              /* loads at once: 2 */
     struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
+    uint64_t cache_bytes_max;      /* of answers of models with response_cache; 0: none are kept */
 };
 
 int berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry **ret,
@@ -47,6 +52,9 @@ void berth_registry_free(struct berth_registry *g);
 int berth_registry_restore(struct berth_registry *g, struct berth_err *e);
 /* New defaults for models that do not say otherwise; takes effect with the next batch. */
 void berth_registry_batch_set(struct berth_registry *g, const struct berth_batch_conf *batch);
+
+/* At once; what does not fit any more goes. */
+void berth_registry_cache_set(struct berth_registry *g, uint64_t bytes_max);
 
 struct berth_model_spec {
     const char *name;       /* letters, digits, - _ . ; 1 to 128 of them */

@@ -51,6 +51,14 @@
       "Time a run or step waited for cores, of those that did.", "model")                         \
     X(CORES_FORCED, BERTH_COUNTER, "berth_cores_forced_total",                                    \
       "Runs or steps begun without free cores, after waiting a second for them.", "")             \
+    X(CACHE_HITS, BERTH_COUNTER, "berth_cache_hits_total",                                        \
+      "Requests answered from the response cache.", "model")                                      \
+    X(CACHE_MISSES, BERTH_COUNTER, "berth_cache_misses_total",                                    \
+      "Requests looked for in the response cache in vain.", "model")                              \
+    X(CACHE_BYTES, BERTH_GAUGE, "berth_cache_bytes", "Size of the response cache.", "")           \
+    X(CACHE_ENTRIES, BERTH_GAUGE, "berth_cache_entries", "Answers in the response cache.", "")    \
+    X(CACHE_EVICTIONS, BERTH_COUNTER, "berth_cache_evictions_total",                              \
+      "Answers that made room for others in the response cache.", "")                             \
     X(CONNECTIONS, BERTH_GAUGE, "berth_connections", "Open client connections.", "")              \
     X(MEMORY, BERTH_GAUGE, "berth_memory_resident_bytes", "Resident memory of the server.", "")   \
     X(CPU_SECONDS, BERTH_GAUGE, "berth_cpu_seconds", "Processor time used by the server.", "")    \
