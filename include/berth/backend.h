@@ -175,6 +175,7 @@ struct berth_load {
     const char *path;          /* the model's file, or the version's folder */
     const char *settings_json; /* an object of this backend's settings, checked; "{}" at least */
     uint32_t threads;          /* cores this instance may keep busy, at least 1 */
+    const struct berth_isolation *isolation; /* the host's own: not for plugins */
 };
 
 struct berth_backend_ops {

@@ -13,6 +13,8 @@
 #include "infer/model.h"
 #include "wire/grpc.h"
 
+enum { SMALL_OUTPUT_BYTES = 2048 };
+
 static const char out_of_memory[] = "the request is larger than its memory limit; send less";
 
 /* Was all of it in the response cache? */
@@ -337,6 +339,9 @@ berth_call_parts(struct berth_call *c, uint32_t n)
         part->r.done = part_done;
         berth_arena_init(&part->r.arena, c->api->conf.output_bytes_max);
     }
+    if (n == 1) /* most outputs are small: no memory of their own for them */
+        berth_arena_lend(&c->parts[0].r.arena, berth_arena_alloc_raw(c->arena, SMALL_OUTPUT_BYTES),
+                         SMALL_OUTPUT_BYTES);
     c->part_count = n;
     return c->parts;
 }

@@ -26,6 +26,7 @@
 #include "obs/metrics.h"
 #include "os/loop.h"
 #include "plugin/plugins.h"
+#include "plugin/workers.h"
 #include "store/store.h"
 
 enum {
@@ -44,6 +45,7 @@ struct serving {
     struct berth_metrics *metrics;
     struct berth_store *store;
     struct berth_plugins *plugins;
+    struct berth_workers *workers;
     struct berth_registry *registry;
     struct berth_loop *loops[LOOPS_MAX];
     size_t loop_count;
@@ -134,11 +136,22 @@ registry_up(struct serving *s, struct berth_err *e)
                         : berth_store_open_sqlite(place.store, &s->store, e);
     if (r < 0 || (r = berth_plugins_new(place.plugin_dirs, berth_host_calls(), &s->plugins, e)) < 0)
         return r;
+    struct berth_workers_conf isolated = {
+        .state_dir = place.ephemeral ? NULL : c->state_dir,
+        .plugins = s->plugins,
+        .load_ns_max = (uint64_t)c->plugins.plugin_timeout_secs * BERTH_S,
+        .adopt_ns = (uint64_t)c->plugins.adopt_secs * BERTH_S,
+    };
+    if ((r = berth_workers_new(&isolated, &s->workers, e)) < 0)
+        return r;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct berth_registry_conf conf = {
         .store = s->store,
         .plugins = s->plugins,
         .metrics = s->metrics,
+        .workers = s->workers,
+        .isolate = strcmp(c->plugins.isolation, "process") == 0,
+        .run_ns_max = (uint64_t)c->plugins.run_timeout_secs * BERTH_S,
         .models_max = (uint32_t)c->engine.max_models,
         .cores = c->engine.cores > 0 ? (uint32_t)c->engine.cores
                  : cores > 0         ? (uint32_t)cores
@@ -379,12 +392,15 @@ serve_down(struct serving *s)
     (void)signal(SIGALRM, give_up);
     (void)alarm(STOP_S_MAX);
     berth_api_stop(s->api);           /* a change whose client went is still one of the registry */
+    if (s->conf->plugins.keep_workers && s->workers != NULL)
+        berth_workers_keep(s->workers);
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);
     berth_api_free(s->api);
     berth_keys_fini(&s->keys);
     while (s->loop_count > 0)
         berth_loop_free(s->loops[--s->loop_count]);
+    berth_workers_free(s->workers);
     berth_plugins_free(s->plugins);
     berth_store_close(s->store);
     berth_metrics_free(s->metrics);

@@ -68,7 +68,11 @@ const struct berth_conf_row berth_conf_rows[] = {
     TEXT(plugins.plugin_dir, "./plugins", MAIN, "plugin-dir DIR", "folder with backends (berth-NAME.so)"),
     LIST(plugins.enabled_plugins, "", INERT, NULL, "backends that may be used; empty: all that are found"),
     ROW(MAP, plugins.plugin_configs, "{}", 0, 0, NULL, INERT, NULL, "settings of backends, by name"),
-    INT(plugins.plugin_timeout_secs, "300", 1, SECS_MAX, INERT, NULL, "longest time a backend may take to load a model"),
+    INT(plugins.plugin_timeout_secs, "300", 1, SECS_MAX, 0, NULL, "longest time an isolated backend may take to load a model"),
+    ONE_OF(plugins.isolation, "none", "none|process", 0, "isolation WHERE", "where models run that say nothing: none (this process), process"),
+    INT(plugins.run_timeout_secs, "300", 0, SECS_MAX, 0, NULL, "an isolated model's process is ended when a run or step takes longer; 0: never"),
+    INT(plugins.adopt_secs, "30", 0, SECS_MAX, 0, NULL, "how long isolated models wait for the next server when this one is gone; 0: they end"),
+    BOOL(plugins.keep_workers, "false", LIVE, "keep-workers", "at SIGTERM leave isolated models to the next server, as for an upgrade"),
 
     BOOL(monitoring.prometheus_enabled, "true", 0, NULL, "serve /metrics on a port of its own as well"),
     INT(monitoring.prometheus_port, "9090", 0, 65535, 0, "metrics-port PORT", "that port; 0: any free one"),

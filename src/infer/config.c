@@ -12,7 +12,7 @@
 #include "infer/config_priv.h"
 #include "wire/yaml.h"
 
-enum own_type { COUNT, MS, TEXT, FLAG, ANY, BATCHING, VERSIONS };
+enum own_type { COUNT, MS, TEXT, FLAG, ANY, BATCHING, VERSIONS, ISOLATION };
 
 /* Berth's own keys of a model's configuration. */
 static const struct {
@@ -29,6 +29,10 @@ static const struct {
     {"max_queue_len", COUNT, 1, 65536}, /* the same by another name */
     {"batching", BATCHING, 0, 0},
     {"versions", VERSIONS, 0, 0},
+    {"isolation", ISOLATION, 0, 0},
+    {"memory_limit_mb", ISOLATION, 1, 1e9},
+    {"run_timeout_secs", ISOLATION, 0.001, 86400},
+    {"keep_core", ISOLATION, 0, 0},
     {"backend", TEXT, 0, 0},
     {"model_type", TEXT, 0, 0},
     {"task", TEXT, 0, 0},
@@ -221,6 +225,34 @@ get_versions(const struct berth_json *v, struct berth_model_conf *c, struct bert
     return 0;
 }
 
+/* How the model is kept apart from the server. */
+static int
+get_isolation(const char *key, const struct berth_json *v, double min, double max,
+              struct berth_isolation_conf *c, struct berth_err *e)
+{
+    struct berth_slice text;
+    double n;
+
+    if (strcmp(key, "isolation") == 0) {
+        if (!berth_json_string(v, &text) ||
+            (!berth_slice_is(text, "process") && !berth_slice_is(text, "none")))
+            return berth_config_bad(key, "none or process", 0, 0, v, e);
+        c->said = true;
+        c->process = berth_slice_is(text, "process");
+        return 0;
+    }
+    if (strcmp(key, "keep_core") == 0)
+        return berth_json_bool(v, &c->keep_core) ? 0
+                                                 : berth_config_bad(key, "true or false", 0, 0, v, e);
+    if (!berth_json_real(v, &n) || !in_range(n, min, max))
+        return berth_config_bad(key, "a number", min, max, v, e);
+    if (strcmp(key, "memory_limit_mb") == 0)
+        c->memory_bytes_max = (uint64_t)(n * 1048576);
+    else
+        c->run_ns_max = (uint64_t)(n * 1e9);
+    return 0;
+}
+
 /* Is key Berth's own?  Then take its value. */
 static int
 take_own(struct berth_arena *a, const char *key, const struct berth_json *v,
@@ -262,6 +294,8 @@ take_own(struct berth_arena *a, const char *key, const struct berth_json *v,
         return berth_config_batching(a, v, c, e);
     case VERSIONS:
         return get_versions(v, c, e);
+    case ISOLATION:
+        return get_isolation(key, v, own[i].min, own[i].max, &c->isolation, e);
     }
     return 0;
 }

@@ -31,6 +31,12 @@ struct berth_model_conf {
     enum berth_versions versions;
     uint64_t version_list[BERTH_VERSIONS_MAX];
     uint32_t version_len;
+    struct berth_isolation_conf {
+        bool said, process;        /* `isolation` stands there, and is "process" */
+        uint64_t memory_bytes_max; /* 0: no limit */
+        uint64_t run_ns_max;       /* 0: not said */
+        bool keep_core;
+    } isolation;
 };
 
 /* The manifest of the model at path: berth.yaml, berth.yml or berth.json in it when it is a

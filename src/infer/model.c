@@ -93,6 +93,13 @@ move_locked(struct berth_model *m, enum berth_model_state next)
     return true;
 }
 
+/* On the warden's thread: the model's worker is given up. */
+static void
+isolated_failed(void *arg, const char *why)
+{
+    berth_model_fail(arg, why);
+}
+
 int
 berth_model_new(const struct berth_model_make *make, struct berth_model **ret, struct berth_err *e)
 {
@@ -120,6 +127,11 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     }
     m->ops = make->ops;
     m->host = make->host;
+    m->isolation = make->isolation;
+    m->isolation.name = m->name;
+    m->isolation.version = m->version;
+    m->isolation.failed = isolated_failed;
+    m->isolation.failed_arg = m;
     m->watchdog = make->watchdog;
     m->cores = make->cores;
     m->failed = make->failed;
@@ -171,7 +183,8 @@ load_instances(struct berth_model *m, uint32_t threads, struct berth_err *e)
     struct berth_load how = {.struct_size = sizeof how,
                              .path = m->path,
                              .settings_json = m->conf.settings_json,
-                             .threads = threads};
+                             .threads = threads,
+                             .isolation = m->isolation.workers != NULL ? &m->isolation : NULL};
 
     for (uint32_t i = 0; i < m->conf.instances; i++) {
         struct berth_err inner = {"the engine failed without a reason"};

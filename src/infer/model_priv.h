@@ -16,6 +16,7 @@
 #include "infer/request.h"
 #include "infer/stats.h"
 #include "obs/metrics.h"
+#include "plugin/workers.h"
 
 /*
  * A loading of one version: made for it, moved through the states of lifecycle.h, never loaded a
@@ -68,6 +69,7 @@ struct berth_model {
     const char *name, *id, *version, *path;
     const struct berth_backend_ops *ops;
     const struct berth_host *host;
+    struct berth_isolation isolation; /* .workers NULL: in this process */
     struct berth_model_conf conf;
     struct berth_stats *stats; /* a reference */
     uint32_t stats_version;    /* its number there */
@@ -109,6 +111,7 @@ struct berth_model_make {
     const struct berth_host *host;
     const struct berth_model_conf *conf; /* copied */
     const struct berth_batch_conf *batch;
+    struct berth_isolation isolation; /* .workers NULL: in this process */
     struct berth_stats *stats;
     struct berth_cache *cache; /* NULL: none */
     struct berth_metrics *metrics;

@@ -19,6 +19,7 @@ struct berth_metrics;
 struct berth_model;
 struct berth_plugins;
 struct berth_store;
+struct berth_workers;
 
 /*
  * Every model this server knows: registered durably, loaded in the background on a pool of its
@@ -30,6 +31,9 @@ struct berth_registry_conf {
     struct berth_store *store;
     struct berth_plugins *plugins;
     struct berth_metrics *metrics;
+    struct berth_workers *workers; /* where isolated models run; NULL: none can be isolated */
+    bool isolate;                  /* those that do not say otherwise too */
+    uint64_t run_ns_max;           /* longest run of an isolated model that says nothing; 0: any */
     uint32_t models_max;           /* engine.max_models */
     uint32_t cores;                /* that engines may use together */
     bool ungoverned;               /* each uses all its threads at any time */
