@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@
 #include "wire/json.h"
 #include "wire/yaml.h"
 
-enum own_type { COUNT, MS, TEXT, ANY, BATCHING, VERSIONS };
+enum own_type { COUNT, MS, TEXT, ANY, BATCHING, VERSIONS, LOADING, PIN, KEEP_ALIVE, MEMORY };
 
 /* Berth's own keys of a model's configuration. */
 static const struct {
@@ -29,6 +30,10 @@ static const struct {
     {"max_queue_len", COUNT, 1, 65536}, /* the same by another name */
     {"batching", BATCHING, 0, 0},
     {"versions", VERSIONS, 0, 0},
+    {"load", LOADING, 0, 0},
+    {"pin", PIN, 0, 0},
+    {"keep_alive", KEEP_ALIVE, -1, 31536000},
+    {"memory_mb", MEMORY, 0, 1 << 30},
     {"backend", TEXT, 0, 0},
     {"model_type", TEXT, 0, 0},
     {"task", TEXT, 0, 0},
@@ -248,6 +253,71 @@ get_versions(const struct berth_json *v, struct berth_model_conf *c, struct bert
     return 0;
 }
 
+static int
+get_loading(const struct berth_json *v, struct berth_model_conf *c, struct berth_err *e)
+{
+    static const char *const names[] = {"start", "demand", "manual"};
+    struct berth_slice text;
+
+    for (size_t i = 0; berth_json_string(v, &text) && i < BERTH_COUNT(names); i++) {
+        if (berth_slice_is(text, names[i])) {
+            c->loading = (enum berth_loading)i;
+            return 0;
+        }
+    }
+    return bad_value("load", "start, demand or manual", 0, 0, v, e);
+}
+
+/* As Ollama has it: seconds, or a number with a unit ("90s", "5m", "1h30m"); negative: for ever. */
+static int
+get_keep_alive(const struct berth_json *v, struct berth_model_conf *c, struct berth_err *e)
+{
+    static const struct {
+        const char *unit;
+        double seconds;
+    } units[] = {{"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
+    struct berth_slice text = {NULL, 0};
+    double sum = 0;
+
+    if (!berth_json_real(v, &sum) && berth_json_string(v, &text) && text.len > 0 && text.len < 24) {
+        const char *at = text.at;
+        while (*at != '\0') {
+            char *end;
+            size_t i = 0;
+            const double n = strtod(at, &end);
+            const size_t len = strspn(end, "mhs");
+            while (i < BERTH_COUNT(units) &&
+                   (strlen(units[i].unit) != len || memcmp(units[i].unit, end, len) != 0))
+                i++;
+            if (end == at || i == BERTH_COUNT(units))
+                break;
+            sum += n * units[i].seconds;
+            at = end + len;
+        }
+        text.len = *at == '\0' ? text.len : 0;
+    }
+    if ((berth_json_type(v) == BERTH_JSON_STRING && text.len == 0) ||
+        (berth_json_type(v) != BERTH_JSON_STRING && !berth_json_real(v, &sum)) ||
+        !(sum <= 31536000))
+        return bad_value("keep_alive", "seconds, or a text such as 5m; negative: for ever", 0, 0, v,
+                         e);
+    c->has_keep_alive = true;
+    c->keep_alive_ns = sum < 0 ? UINT64_MAX : (uint64_t)(sum * 1e9);
+    return 0;
+}
+
+static int
+get_memory(const char *key, const struct berth_json *v, double min, double max,
+           struct berth_model_conf *c, struct berth_err *e)
+{
+    uint64_t mb;
+
+    if (!berth_json_uint(v, &mb) || !in_range((double)mb, min, max))
+        return bad_value(key, "a whole number", min, max, v, e);
+    c->memory_bytes = mb << 20;
+    return 0;
+}
+
 /* Is key Berth's own?  Then take its value. */
 static int
 take_own(const char *key, const struct berth_json *v, struct berth_model_conf *c, bool *ret_own,
@@ -283,6 +353,14 @@ take_own(const char *key, const struct berth_json *v, struct berth_model_conf *c
         return get_batching(v, c, e);
     case VERSIONS:
         return get_versions(v, c, e);
+    case LOADING:
+        return get_loading(v, c, e);
+    case PIN:
+        return berth_json_bool(v, &c->pin) ? 0 : bad_value(key, "true or false", 0, 0, v, e);
+    case KEEP_ALIVE:
+        return get_keep_alive(v, c, e);
+    case MEMORY:
+        return get_memory(key, v, own[i].min, own[i].max, c, e);
     }
     return 0;
 }
