@@ -52,6 +52,11 @@ static const struct berth_route routes[] = {
     {"GET", "/v1/plugins", ADM, READ, NONE, true, berth_admin_plugins,
      "Backends and the formats that they take"},
 
+    {"GET", "/v1/requests", UM, READ, NONE, true, berth_requests_list,
+     "Requests that went by: ?order=newest|slowest, failed=true, model, limit"},
+    {"GET", "/v1/requests/{request}/explain", UM, READ, NONE, true, berth_requests_explain,
+     "Where a request's time went, and what would have been faster"},
+
     {"POST", "/v1/models", UM, MANAGE, SMALL, true, berth_unimodel_register, "Register a model"},
     {"GET", "/v1/models", UM, READ, NONE, true, berth_unimodel_list, "All models"},
     {"GET", "/v1/models/{model}", UM, READ, NONE, false, berth_unimodel_get, "One model"},
@@ -188,6 +193,7 @@ berth_route_dialect(struct berth_slice path)
         {"/v2", V2},
         {"/v1/models", UM},
         {"/v1/plugins", UM},
+        {"/v1/requests", UM},
         {"/v1/", OAI},
     };
 
@@ -241,7 +247,10 @@ put_operation(struct berth_jw *w, const struct berth_route *route)
     if (strchr(route->pattern, '{') != NULL) {
         berth_jw_key(w, "parameters");
         berth_jw_array(w);
-        put_parameter(w, "model", "A model's name or identity");
+        if (strstr(route->pattern, "{model}") != NULL)
+            put_parameter(w, "model", "A model's name or identity");
+        if (strstr(route->pattern, "{request}") != NULL)
+            put_parameter(w, "request", "X-Request-Id of its answer");
         if (strstr(route->pattern, "{version}") != NULL)
             put_parameter(w, "version", "A version of the model");
         berth_jw_array_end(w);

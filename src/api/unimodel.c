@@ -48,7 +48,8 @@ read_parameters(struct berth_call *c, struct predict *p, struct berth_err *e)
         const char *path;
     } places[] = {{c->body, ""},
                   {nested, "parameters."},
-                  {berth_json_get(nested, "custom"), "parameters.custom."}};
+                  {berth_json_get(nested, "custom"), "parameters.custom."},
+                  {berth_json_get(c->body, "options"), "options."}};
 
     if (berth_json_type(nested) != BERTH_JSON_NULL && berth_json_type(nested) != BERTH_JSON_OBJECT)
         return berth_err_set(e, BERTH_EINVAL, "parameters: must be an object, not %s",
@@ -63,7 +64,8 @@ read_parameters(struct berth_call *c, struct predict *p, struct berth_err *e)
 
         if ((r = berth_gen_read(&f, &c->x->arena, &p->gen)) < 0 ||
             (r = berth_gen_read_max_tokens(&f, max_tokens, &p->gen)) < 0 ||
-            (r = berth_field_bool(&f, "stream", &p->stream)) < 0)
+            (r = berth_field_bool(&f, "stream", &p->stream)) < 0 ||
+            (r = berth_call_read_priority(c, &f)) < 0)
             return r;
     }
     return 0;

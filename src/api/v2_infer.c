@@ -34,6 +34,27 @@ berth_v2_header_len(struct berth_slice value, size_t *ret, struct berth_err *e)
     return 0;
 }
 
+/* "inputs[3].data": for a message that hardly ever comes, so it is not printed for each request. */
+enum { PATH_MAX_BYTES = 48 };
+
+static void
+put_path(char to[PATH_MAX_BYTES], const char *list, size_t i, const char *member)
+{
+    char digits[20];
+    size_t n = 0;
+
+    to = stpcpy(to, list);
+    *to++ = '[';
+    do {
+        digits[n++] = (char)('0' + i % 10);
+        i /= 10;
+    } while (i != 0);
+    while (n > 0)
+        *to++ = digits[--n];
+    *to++ = ']';
+    (void)stpcpy(to, member);
+}
+
 /* ---- parameters ---- */
 
 /* A parameter that is true or false; missing: left as it is. */
@@ -172,14 +193,14 @@ read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
 {
     struct berth_tensor *t = &g->ret->inputs[i];
     const struct berth_json *parameters, *data = berth_json_get(v, "data");
-    char path[48], where[64];
+    char path[PATH_MAX_BYTES], where[PATH_MAX_BYTES];
     struct berth_slice dtype = {"", 0};
     uint64_t size = 0;
     bool blob, base64 = false;
     int r;
 
-    (void)snprintf(path, sizeof path, "inputs[%zu].", i);
-    (void)snprintf(where, sizeof where, "inputs[%zu].data", i);
+    put_path(path, "inputs", i, ".");
+    put_path(where, "inputs", i, ".data");
     if ((r = read_name(v, path, &t->name, g->e)) < 0 || (r = read_shape(v, path, t, g->e)) < 0 ||
         (r = check_parameters(v, path, &parameters, g->e)) < 0 ||
         (r = param_uint(parameters, path, "binary_data_size", &size, &blob, g->e)) < 0 ||
@@ -207,7 +228,7 @@ read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
     }
     if ((r = take_blob(g, path, size, t)) < 0)
         return r;
-    (void)snprintf(where, sizeof where, "inputs[%zu]", i);
+    put_path(where, "inputs", i, "");
     return berth_tensor_check_bytes(t, where, g->e);
 }
 
@@ -242,12 +263,12 @@ read_output(struct reading *g, const struct berth_json *v, size_t i)
 {
     struct berth_v2_output *o = &g->ret->outputs[i];
     const struct berth_json *parameters;
-    char path[48];
+    char path[PATH_MAX_BYTES];
     uint64_t classes = 0;
     bool there;
     int r;
 
-    (void)snprintf(path, sizeof path, "outputs[%zu].", i);
+    put_path(path, "outputs", i, ".");
     o->binary = g->ret->binary;
     if ((r = read_name(v, path, &o->name, g->e)) < 0 ||
         (r = check_parameters(v, path, &parameters, g->e)) < 0 ||

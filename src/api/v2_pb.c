@@ -1,15 +1,25 @@
 #include "api/v2_pb.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "api/v2_tensor.h"
 #include "base/arena.h"
 #include "base/num.h"
 #include "base/utf8.h"
+#include "wire/json.h"
 #include "wire/pb.h"
 
 /* Fields of proto/inference.proto. */
-enum { REQ_MODEL = 1, REQ_VERSION, REQ_ID, REQ_PARAMETERS, REQ_INPUTS, REQ_OUTPUTS, REQ_RAW };
+enum {
+    REQ_MODEL = 1,
+    REQ_VERSION,
+    REQ_ID,
+    REQ_PARAMETERS,
+    REQ_INPUTS,
+    REQ_OUTPUTS,
+    REQ_RAW = BERTH_V2_PB_RAW
+};
 enum { IN_NAME = 1, IN_DTYPE, IN_SHAPE, IN_PARAMETERS, IN_CONTENTS };
 enum { OUT_NAME = 1, OUT_PARAMETERS };
 
@@ -106,6 +116,71 @@ request_param(struct reading *g, struct berth_slice entry)
         r = param_bool(&p, "", &g->ret->final_empty, g->e);
     }
     return r;
+}
+
+static void
+put_choice(struct berth_jw *w, const struct berth_pb_field *f)
+{
+    double real;
+
+    switch (f->number) {
+    case 1:
+        berth_jw_bool(w, f->value != 0);
+        break;
+    case 2:
+        berth_jw_int(w, (int64_t)f->value);
+        break;
+    case 3:
+        berth_jw_string_n(w, f->bytes.at, f->bytes.len);
+        break;
+    case 4:
+        memcpy(&real, &f->value, sizeof real);
+        if (isfinite(real))
+            berth_jw_double(w, real);
+        else
+            berth_jw_null(w);
+        break;
+    case 5:
+        berth_jw_uint(w, f->value);
+        break;
+    default:
+        berth_jw_null(w);
+        break;
+    }
+}
+
+int
+berth_v2_pb_parameters(struct berth_buf *b, struct berth_slice message, struct berth_err *e)
+{
+    static const enum berth_pb_type types[] = {[1] = BERTH_PB_VARINT,
+                                               [2] = BERTH_PB_VARINT,
+                                               [3] = BERTH_PB_BYTES,
+                                               [4] = BERTH_PB_FIXED64,
+                                               [5] = BERTH_PB_VARINT};
+    struct berth_pb p = berth_pb_of(message);
+    struct berth_pb_field f;
+    struct berth_jw w;
+    struct param param;
+
+    berth_jw_init(&w, b);
+    berth_jw_object(&w);
+    while (berth_pb_next(&p, &f)) {
+        if (f.number != REQ_PARAMETERS || f.type != BERTH_PB_BYTES)
+            continue;
+        if (!read_param(f.bytes, &param))
+            return damaged(e, "parameters");
+        if (param.choice.number == 0 || param.choice.number > 5)
+            continue;
+        if (param.choice.type != types[param.choice.number] ||
+            !berth_utf8_valid(param.key.at, param.key.len) ||
+            (param.choice.number == 3 &&
+             !berth_utf8_valid(param.choice.bytes.at, param.choice.bytes.len)))
+            return damaged(e, "parameters");
+        berth_jw_key_n(&w, param.key.at, param.key.len);
+        put_choice(&w, &param.choice);
+    }
+    berth_jw_object_end(&w);
+    return p.bad ? damaged(e, "ModelInferRequest") : 0;
 }
 
 /* ---- inputs ---- */

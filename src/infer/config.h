@@ -6,7 +6,8 @@
 
 #include <berth/backend.h>
 
-#include "infer/registry.h"
+#include "infer/batching.h"
+#include "infer/pad.h"
 
 struct berth_arena;
 struct berth_json;
@@ -25,8 +26,12 @@ struct berth_model_conf {
     const char *settings_json;       /* what is the backend's */
     uint32_t instances;
     uint32_t threads;              /* 0: not said */
-    struct berth_batch_conf batch; /* of these, what is said below */
-    bool has_batch_max, has_wait, has_queue, learn;
+    struct berth_batch_conf batch; /* of sizes and waits, what is said below */
+    bool has_batch_max, has_wait, has_queue, has_mode;
+    struct berth_queue_policy policy; /* of levels that have none of their own */
+    uint32_t policy_levels;           /* a bit for each that has */
+    struct berth_pad_conf pad;
+    bool response_cache;
     enum berth_loading loading;
     bool pin;               /* never evicted */
     bool has_keep_alive;    /* else the server's */
@@ -35,6 +40,12 @@ struct berth_model_conf {
     enum berth_versions versions;
     uint64_t version_list[BERTH_VERSIONS_MAX];
     uint32_t version_len;
+    struct berth_isolation_conf {
+        bool said, process;        /* `isolation` stands there, and is "process" */
+        uint64_t memory_bytes_max; /* 0: no limit */
+        uint64_t run_ns_max;       /* 0: not said */
+        bool keep_core;
+    } isolation;
 };
 
 /* The manifest of the model at path: berth.yaml, berth.yml or berth.json in it when it is a

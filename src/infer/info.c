@@ -5,6 +5,48 @@
 #include "infer/registry_priv.h"
 #include "wire/json.h"
 
+const char *
+berth_model_name(const struct berth_model *m)
+{
+    return m->name;
+}
+
+const char *
+berth_model_id(const struct berth_model *m)
+{
+    return m->id;
+}
+
+const char *
+berth_model_version(const struct berth_model *m)
+{
+    return m->version;
+}
+
+const char *
+berth_model_backend(const struct berth_model *m)
+{
+    return m->ops->name;
+}
+
+const struct berth_describe *
+berth_model_describe(const struct berth_model *m)
+{
+    return atomic_load_explicit(&((struct berth_model *)m)->describe, memory_order_acquire);
+}
+
+const struct berth_json *
+berth_model_manifest(const struct berth_model *m)
+{
+    return m->conf.merged;
+}
+
+bool
+berth_model_caches(const struct berth_model *m)
+{
+    return m->cache != NULL;
+}
+
 static int
 copy_specs(struct berth_arena *a, const struct berth_tensor_spec *from, size_t count,
            const struct berth_tensor_spec **ret)
@@ -115,7 +157,7 @@ static void
 copy_version(struct berth_arena *a, const struct berth_entry *x, const struct berth_slot *s,
              struct berth_model_version_info *ret)
 {
-    const struct berth_model *m = s->serving != NULL ? s->serving : s->last;
+    struct berth_model *m = s->serving != NULL ? s->serving : s->last;
     const struct berth_describe *d = m != NULL ? berth_model_describe(m) : NULL;
     char why[480];
 
@@ -134,6 +176,9 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->memory_bytes = m->memory_bytes;
     ret->engine_bytes = m->engine_bytes;
     ret->threads = m->threads;
+    (void)pthread_mutex_lock(&m->mu);
+    ret->on_loop = m->placement.here;
+    (void)pthread_mutex_unlock(&m->mu);
     for (uint32_t i = 0; i < m->conf.instances; i++) {
         const uint32_t n = atomic_load(&m->instances[i].cores_given);
         ret->cores_given = n > ret->cores_given ? n : ret->cores_given;
@@ -218,8 +263,12 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
     }
     if (serving != NULL)
         shown = serving->serving;
-    if (shown != NULL)
+    if (shown != NULL) {
         ret->batch = berth_config_batch(&shown->conf, &g->conf.batch);
+        (void)pthread_mutex_lock((pthread_mutex_t *)&shown->mu);
+        ret->batching = berth_batcher_view(&shown->batcher);
+        (void)pthread_mutex_unlock((pthread_mutex_t *)&shown->mu);
+    }
     ret->manifest = copy_json(a, shown != NULL ? shown->conf.merged : x->config);
     ret->versions = versions;
     ret->version_count = x->slot_len;

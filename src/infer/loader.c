@@ -224,6 +224,7 @@ start_measured(struct berth_registry *g, struct berth_entry *x, struct berth_mod
     (void)atomic_fetch_sub(&g->loads_now, 1);
     if (r < 0)
         return r;
+    m->outside = m->isolation.workers != NULL;
     uint64_t grown = pss_now > pss ? pss_now - pss : 0;
     grown = heap_now > heap && heap_now - heap > grown ? heap_now - heap : grown;
     grown /= sharers;
@@ -239,6 +240,30 @@ start_measured(struct berth_registry *g, struct berth_entry *x, struct berth_mod
     return 0;
 }
 
+/* Work in a process of its own, if that is wanted. */
+static int
+isolate(struct berth_registry *g, const struct berth_plan *p, struct berth_model_make *make,
+        struct berth_err *e)
+{
+    const struct berth_isolation_conf *c = &p->conf.isolation;
+
+    if (c->said ? !c->process : !g->conf.isolate)
+        return 0;
+    if (g->conf.workers == NULL)
+        return berth_err_set(e, BERTH_EUNSUPPORTED, "isolation: this program has no workers");
+    make->ops = berth_workers_ops(g->conf.workers, p->ops);
+    if (make->ops == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", make->name);
+    make->isolation = (struct berth_isolation){
+        .workers = g->conf.workers,
+        .real = p->ops,
+        .memory_bytes_max = c->memory_bytes_max,
+        .run_ns_max = c->run_ns_max != 0 ? c->run_ns_max : g->conf.run_ns_max,
+        .keep_core = c->keep_core,
+    };
+    return 0;
+}
+
 static int
 make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
            const struct berth_version_dir *dir, const char *path, struct berth_model **ret,
@@ -249,7 +274,7 @@ make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_p
     (void)pthread_rwlock_rdlock(&g->lock);
     batch = g->conf.batch;
     (void)pthread_rwlock_unlock(&g->lock);
-    const struct berth_model_make make = {.name = x->name,
+    struct berth_model_make make = {.name = x->name,
                                           .id = x->id,
                                           .version = dir->label,
                                           .path = path,
@@ -258,12 +283,14 @@ make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_p
                                           .conf = &p->conf,
                                           .batch = &batch,
                                           .stats = x->stats,
+                                          .cache = g->cache,
                                           .metrics = g->conf.metrics,
                                           .watchdog = g->watchdog,
                                           .cores = g->cores,
                                           .failed = berth_registry_model_failed,
                                           .failed_arg = g};
-    return berth_model_new(&make, ret, e);
+    int r = isolate(g, p, &make, e);
+    return r < 0 ? r : berth_model_new(&make, ret, e);
 }
 
 /* Put m, loaded or failed, in its slot.  What served before goes when m is better. */

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "infer/cache.h"
 #include "infer/registry_priv.h"
 #include "store/store.h"
 #include "wire/json.h"
@@ -41,6 +42,11 @@ berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry
             (const char *const[]){berth_model_state_name((enum berth_model_state)i), NULL});
     berth_room_init(g);
     if (!conf->ungoverned && (g->cores = berth_cores_new(g->conf.cores, conf->metrics)) == NULL) {
+        berth_registry_free(g);
+        return berth_err_set(e, BERTH_ENOMEM, "registry: out of memory");
+    }
+    g->cache = berth_cache_new(conf->cache_bytes_max, conf->metrics);
+    if (g->cache == NULL) {
         berth_registry_free(g);
         return berth_err_set(e, BERTH_ENOMEM, "registry: out of memory");
     }
@@ -93,6 +99,7 @@ berth_registry_free(struct berth_registry *g)
     }
     berth_watchdog_free(g->watchdog);
     berth_cores_free(g->cores);
+    berth_cache_unref(g->cache);
     (void)pthread_cond_destroy(&g->jobs_cond);
     (void)pthread_mutex_destroy(&g->jobs_mu);
     (void)pthread_rwlock_destroy(&g->lock);
@@ -452,6 +459,12 @@ berth_registry_batch_set(struct berth_registry *g, const struct berth_batch_conf
         }
     }
     (void)pthread_rwlock_unlock(&g->lock);
+}
+
+void
+berth_registry_cache_set(struct berth_registry *g, uint64_t bytes_max)
+{
+    berth_cache_limit(g->cache, bytes_max);
 }
 
 /* ---- finding ---- */

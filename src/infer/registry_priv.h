@@ -108,6 +108,7 @@ struct berth_room {
 struct berth_registry {
     struct berth_registry_conf conf; /* .batch under lock */
     struct berth_watchdog *watchdog;
+    struct berth_cache *cache;
     struct berth_cores *cores; /* NULL: ungoverned */
     pthread_mutex_t change_mu; /* over a whole register, unregister, load, unload: with the store */
     pthread_rwlock_t lock;     /* the tables and all entries; never held over a load or the store */

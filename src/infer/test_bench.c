@@ -167,7 +167,8 @@ bench_open(struct bench *b, const struct berth_batch_conf *batch, uint32_t model
                                              .cores = 2,
                                              .loaders = 2,
                                              .batch = *batch,
-                                             .memory = b->memory};
+                                             .memory = b->memory,
+                                             .cache_bytes_max = 1 << 20};
     if (berth_registry_new(&conf, &b->g, &e) < 0)
         fail_msg("%s", e.msg);
 }
