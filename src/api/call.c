@@ -6,6 +6,7 @@
 #include "api/api_priv.h"
 #include "api/fields.h"
 #include "api/routes.h"
+#include "api/timing.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
@@ -33,6 +34,8 @@ berth_call_headers(struct berth_call *c)
     berth_exchange_add(c->x, "x-request-id", c->id);
     if (c->part_count > 0 && berth_model_caches(c->model))
         berth_exchange_add(c->x, "x-cache", is_cached(c) ? "hit" : "miss");
+    if (c->part_count > 0 && c->x->query.len > 0)
+        berth_call_timing_header(c);
     if (c->cors_origin.len > 0) {
         berth_exchange_add(c->x, "access-control-allow-origin", c->cors_origin.at);
         berth_exchange_add(c->x, "vary", "Origin");

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/timing.h"
 #include "api/v2_tensor.h"
 #include "base/arena.h"
 #include "base/num.h"
@@ -425,6 +426,7 @@ berth_v2_infer_read(struct berth_arena *a, const struct berth_v2_body *from,
     if ((r = check_parameters(body, "", &parameters, e)) < 0 ||
         (r = param_bool(parameters, "", "binary_data_output", &ret->binary, e)) < 0 ||
         (r = param_bool(parameters, "", "allow_nan", &ret->allow_nan, e)) < 0 ||
+        (r = param_bool(parameters, "", "berth_timing", &ret->timing, e)) < 0 ||
         (r = param_uint(parameters, "", "timeout", &ret->timeout_us, &there, e)) < 0 ||
         (r = param_uint(parameters, "", "priority", &priority, &there, e)) < 0)
         return r;
@@ -494,6 +496,18 @@ put_output(struct berth_jw *w, const struct berth_v2_answer *from, const struct 
     return r;
 }
 
+static void
+put_timings(struct berth_jw *w, const struct berth_v2_answer *from)
+{
+    berth_jw_key(w, "parameters");
+    berth_jw_object(w);
+    for (size_t i = 0; i < from->timing_count; i++) {
+        berth_jw_key(w, from->timings[i].name);
+        berth_jw_int(w, from->timings[i].value);
+    }
+    berth_jw_object_end(w);
+}
+
 int
 berth_v2_answer_put(struct berth_buf *b, const struct berth_v2_answer *from, size_t *ret_header_len,
                     struct berth_err *e)
@@ -512,6 +526,8 @@ berth_v2_answer_put(struct berth_buf *b, const struct berth_v2_answer *from, siz
         berth_jw_key(&w, "id");
         berth_jw_string_n(&w, from->asked->id.at, from->asked->id.len);
     }
+    if (from->timing_count > 0)
+        put_timings(&w, from);
     berth_jw_key(&w, "outputs");
     berth_jw_array(&w);
     for (size_t i = 0; i < from->output_count && r == 0; i++)
