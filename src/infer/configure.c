@@ -49,6 +49,27 @@ berth_entry_config(struct berth_registry *g, struct berth_entry *x)
 
 /* ---- which version ---- */
 
+bool
+berth_plan_wants(const struct berth_plan *p, const struct berth_version_dir *dir)
+{
+    if (berth_versions_named(&p->conf.routes, dir->number))
+        return true;
+    switch (p->conf.versions) {
+    case BERTH_VERSIONS_LATEST:
+        return p->dirs.len <= p->conf.version_latest ||
+               dir->number >= p->dirs.at[p->dirs.len - p->conf.version_latest].number;
+    case BERTH_VERSIONS_ALL:
+        return true;
+    case BERTH_VERSIONS_LIST:
+        for (uint32_t i = 0; i < p->conf.version_len; i++) {
+            if (p->conf.version_list[i] == dir->number)
+                return true;
+        }
+        return false;
+    }
+    return false;
+}
+
 static struct berth_slot *
 slot_of(struct berth_entry *x, uint64_t number)
 {
