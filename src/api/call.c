@@ -6,18 +6,36 @@
 #include "api/api_priv.h"
 #include "api/fields.h"
 #include "api/routes.h"
+#include "api/timing.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "infer/model.h"
 #include "wire/grpc.h"
 
+enum { SMALL_OUTPUT_BYTES = 2048 };
+
 static const char out_of_memory[] = "the request is larger than its memory limit; send less";
+
+/* Was all of it in the response cache? */
+static bool
+is_cached(const struct berth_call *c)
+{
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        if (!c->parts[i].r.cached)
+            return false;
+    }
+    return true;
+}
 
 void
 berth_call_headers(struct berth_call *c)
 {
     berth_exchange_add(c->x, "x-request-id", c->id);
+    if (c->part_count > 0 && berth_model_caches(c->model))
+        berth_exchange_add(c->x, "x-cache", is_cached(c) ? "hit" : "miss");
+    if (c->part_count > 0 && c->x->query.len > 0)
+        berth_call_timing_header(c);
     if (c->cors_origin.len > 0) {
         berth_exchange_add(c->x, "access-control-allow-origin", c->cors_origin.at);
         berth_exchange_add(c->x, "vary", "Origin");
@@ -321,6 +339,9 @@ berth_call_parts(struct berth_call *c, uint32_t n)
         part->r.done = part_done;
         berth_arena_init(&part->r.arena, c->api->conf.output_bytes_max);
     }
+    if (n == 1) /* most outputs are small: no memory of their own for them */
+        berth_arena_lend(&c->parts[0].r.arena, berth_arena_alloc_raw(c->arena, SMALL_OUTPUT_BYTES),
+                         SMALL_OUTPUT_BYTES);
     c->part_count = n;
     return c->parts;
 }

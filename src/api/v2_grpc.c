@@ -3,6 +3,7 @@
 #include "api/api_priv.h"
 #include "api/call.h"
 #include "api/grpc.h"
+#include "api/timing.h"
 #include "api/v2_check.h"
 #include "api/v2_class.h"
 #include "api/v2_grpc.h"
@@ -94,6 +95,8 @@ berth_v2_grpc_answer(struct berth_call *c, struct berth_v2_answer *ret, struct b
                                     .output_count = part->r.output_count,
                                     .labels =
                                         berth_json_get(berth_model_manifest(c->model), "labels")};
+    if (asked->infer.timing)
+        ret->timings = berth_call_timings(c, &ret->timing_count);
     if (!asked->is_text) {
         const int r = berth_v2_classify(c->arena, &asked->infer, ret, e);
         return r < 0 ? r : berth_v2_shm_put(c->api->shm, &asked->infer, ret, e);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/timing.h"
 #include "api/v2_tensor.h"
 #include "base/arena.h"
 #include "base/num.h"
@@ -33,6 +34,27 @@ berth_v2_header_len(struct berth_slice value, size_t *ret, struct berth_err *e)
                              "Inference-Header-Content-Length: must be a number of bytes");
     *ret = (size_t)n;
     return 0;
+}
+
+/* "inputs[3].data": for a message that hardly ever comes, so it is not printed for each request. */
+enum { PATH_MAX_BYTES = 48 };
+
+static void
+put_path(char to[PATH_MAX_BYTES], const char *list, size_t i, const char *member)
+{
+    char digits[20];
+    size_t n = 0;
+
+    to = stpcpy(to, list);
+    *to++ = '[';
+    do {
+        digits[n++] = (char)('0' + i % 10);
+        i /= 10;
+    } while (i != 0);
+    while (n > 0)
+        *to++ = digits[--n];
+    *to++ = ']';
+    (void)stpcpy(to, member);
 }
 
 /* ---- parameters ---- */
@@ -209,14 +231,14 @@ read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
     struct berth_tensor *t = &g->ret->inputs[i];
     struct berth_shm_span shm = {.region = NULL};
     const struct berth_json *parameters, *data = berth_json_get(v, "data");
-    char path[48], where[64];
+    char path[PATH_MAX_BYTES], where[PATH_MAX_BYTES];
     struct berth_slice dtype = {"", 0};
     uint64_t size = 0;
     bool blob, base64 = false;
     int r;
 
-    (void)snprintf(path, sizeof path, "inputs[%zu].", i);
-    (void)snprintf(where, sizeof where, "inputs[%zu].data", i);
+    put_path(path, "inputs", i, ".");
+    put_path(where, "inputs", i, ".data");
     if ((r = read_name(v, path, &t->name, g->e)) < 0 || (r = read_shape(v, path, t, g->e)) < 0 ||
         (r = check_parameters(v, path, &parameters, g->e)) < 0 ||
         (r = param_uint(parameters, path, "binary_data_size", &size, &blob, g->e)) < 0 ||
@@ -246,7 +268,7 @@ read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
     }
     if ((r = take_blob(g, path, size, t)) < 0)
         return r;
-    (void)snprintf(where, sizeof where, "inputs[%zu]", i);
+    put_path(where, "inputs", i, "");
     return berth_tensor_check_bytes(t, where, g->e);
 }
 
@@ -281,12 +303,12 @@ read_output(struct reading *g, const struct berth_json *v, size_t i)
 {
     struct berth_v2_output *o = &g->ret->outputs[i];
     const struct berth_json *parameters;
-    char path[48];
+    char path[PATH_MAX_BYTES];
     uint64_t classes = 0;
     bool there;
     int r;
 
-    (void)snprintf(path, sizeof path, "outputs[%zu].", i);
+    put_path(path, "outputs", i, ".");
     o->binary = g->ret->binary;
     if ((r = read_name(v, path, &o->name, g->e)) < 0 ||
         (r = check_parameters(v, path, &parameters, g->e)) < 0 ||
@@ -441,6 +463,7 @@ berth_v2_infer_read(struct berth_arena *a, const struct berth_v2_body *from,
     if ((r = check_parameters(body, "", &parameters, e)) < 0 ||
         (r = param_bool(parameters, "", "binary_data_output", &ret->binary, e)) < 0 ||
         (r = param_bool(parameters, "", "allow_nan", &ret->allow_nan, e)) < 0 ||
+        (r = param_bool(parameters, "", "berth_timing", &ret->timing, e)) < 0 ||
         (r = param_uint(parameters, "", "timeout", &ret->timeout_us, &there, e)) < 0 ||
         (r = param_uint(parameters, "", "priority", &priority, &there, e)) < 0)
         return r;
@@ -537,6 +560,18 @@ put_output(struct berth_jw *w, const struct berth_v2_answer *from, const struct 
     return r;
 }
 
+static void
+put_timings(struct berth_jw *w, const struct berth_v2_answer *from)
+{
+    berth_jw_key(w, "parameters");
+    berth_jw_object(w);
+    for (size_t i = 0; i < from->timing_count; i++) {
+        berth_jw_key(w, from->timings[i].name);
+        berth_jw_int(w, from->timings[i].value);
+    }
+    berth_jw_object_end(w);
+}
+
 int
 berth_v2_answer_put(struct berth_buf *b, const struct berth_v2_answer *from, size_t *ret_header_len,
                     struct berth_err *e)
@@ -555,6 +590,8 @@ berth_v2_answer_put(struct berth_buf *b, const struct berth_v2_answer *from, siz
         berth_jw_key(&w, "id");
         berth_jw_string_n(&w, from->asked->id.at, from->asked->id.len);
     }
+    if (from->timing_count > 0)
+        put_timings(&w, from);
     berth_jw_key(&w, "outputs");
     berth_jw_array(&w);
     for (size_t i = 0; i < from->output_count && r == 0; i++)

@@ -13,6 +13,7 @@
 
 struct berth_arena;
 struct berth_json;
+struct berth_timing;
 
 /* An inference request of the Open Inference Protocol, read and checked; and its answer.  Pure. */
 
@@ -33,8 +34,9 @@ struct berth_v2_infer {
     struct berth_v2_output *outputs; /* as asked for; none: all */
     const char **wanted;             /* their names */
     size_t output_count;
-    bool binary;         /* for outputs that do not say */
-    bool allow_nan;      /* parameter "allow_nan" */
+    bool binary;    /* for outputs that do not say */
+    bool allow_nan; /* parameter "allow_nan" */
+    bool timing;    /* parameter "berth_timing": parameters of the answer say where time went */
     uint64_t timeout_us; /* parameter "timeout"; 0: none */
     uint32_t priority;   /* parameter "priority": 1 first; 0: the model's default */
     /* gRPC's. */
@@ -69,6 +71,8 @@ int berth_v2_shm_input(struct berth_arena *a, struct berth_v2_infer *ret, size_t
 
 struct berth_v2_answer {
     const char *model, *version;
+    const struct berth_timing *timings; /* parameters of the answer */
+    size_t timing_count;
     const struct berth_v2_infer *asked;
     const struct berth_tensor *outputs;
     size_t output_count;

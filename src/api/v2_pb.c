@@ -131,6 +131,8 @@ request_param(struct reading *g, struct berth_slice entry)
     } else if (berth_slice_is(p.key, "priority")) {
         r = param_uint(&p, "", &n, g->e);
         g->ret->priority = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+    } else if (berth_slice_is(p.key, "berth_timing")) {
+        r = param_bool(&p, "", &g->ret->timing, g->e);
     } else if (berth_slice_is(p.key, "triton_enable_empty_final_response")) {
         r = param_bool(&p, "", &g->ret->final_empty, g->e);
     }

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "api/timing.h"
 #include "api/v2_pb.h"
 #include "api/v2_tensor.h"
 #include "base/arena.h"
@@ -168,6 +169,14 @@ put_head(struct berth_buf *b, const struct berth_v2_answer *from,
         param_begin(b, ANS_PARAMETERS, flag->name, begun);
         berth_pb_put_uint(b, 1, flag->value);
         param_end(b, begun);
+    }
+    for (size_t i = 0; i < from->timing_count; i++) {
+        const size_t entry = berth_pb_begin(b, ANS_PARAMETERS);
+        berth_pb_put_text(b, 1, from->timings[i].name);
+        const size_t value = berth_pb_begin(b, 2);
+        berth_pb_put_uint(b, 2, (uint64_t)from->timings[i].value); /* int64_param */
+        berth_pb_end(b, value);
+        berth_pb_end(b, entry);
     }
     for (size_t i = 0; i < from->output_count; i++)
         put_output(b, from, &from->outputs[i], typed);

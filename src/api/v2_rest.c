@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "api/timing.h"
 #include "api/v2_check.h"
 #include "api/v2_class.h"
 #include "api/v2_infer.h"
@@ -32,6 +33,8 @@ infer_answer(struct berth_call *c)
     int rc = berth_v2_classify(c->arena, asked, &from, &e);
     if (rc == 0)
         rc = berth_v2_shm_put(c->api->shm, asked, &from, &e);
+    if (asked->timing)
+        from.timings = berth_call_timings(c, &from.timing_count);
     for (size_t i = 0; i < from.output_count; i++)
         guess += 128 + 3 * from.outputs[i].size;
     berth_buf_init(&b, c->arena);

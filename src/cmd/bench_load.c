@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "cmd/bench_pace.h"
+#include "cmd/bench_pick.h"
 #include "cmd/bench_proc.h"
 #include "cmd/bench_wire.h"
 
@@ -28,6 +29,7 @@ struct run {
     int timer;
     uint64_t alarm_ns; /* what the timer is set to */
     struct berth_pace pace;
+    struct berth_pick pick;
     uint64_t begin_ns, measure_ns, end_ns; /* end: UINT64_MAX until the last request is sent */
     uint64_t counted;                      /* requests sent or taken to be sent after the warm-up */
     uint64_t timeout_ns, grace_ns, refused_ns; /* refused: when it last happened */
@@ -108,6 +110,7 @@ start(struct run *r, uint64_t due_ns, uint64_t now)
     r->counted += counts(r, due_ns);
     f->due_ns = due_ns;
     f->begin_ns = now;
+    f->request = berth_pick_next(&r->pick);
     berth_wire_begin(r->wire, f);
 }
 
@@ -262,6 +265,9 @@ set_clock(struct run *r)
     r->begin_ns = berth_now_ns();
     r->measure_ns = r->begin_ns + load->warmup_ns;
     r->pace = (struct berth_pace){.rate = load->rate, .poisson = load->poisson, .seed = load->seed};
+    r->pick.count = load->request_count > 0 ? load->request_count : 1;
+    r->pick.zipf = load->zipf;
+    berth_pick_begin(&r->pick, load->seed);
     if (is_open(r))
         berth_pace_begin(&r->pace, r->begin_ns);
     if (load->duration_ns > 0)
@@ -301,8 +307,10 @@ berth_load_run(const struct berth_load *load, struct berth_load_result *ret, str
     struct run r = {.load = load, .result = ret, .timer = -1};
     const struct berth_wire_conf conf = {.host = load->host,
                                          .port = load->port,
-                                         .http1 = load->request,
+                                         .http1 = load->http1,
                                          .http2 = load->http2,
+                                         .request_count =
+                                             load->request_count > 0 ? load->request_count : 1,
                                          .grpc = load->grpc,
                                          .connections = load->connections,
                                          .streams = load->streams > 0 ? load->streams : 1,

@@ -26,18 +26,20 @@ void berth_hist_merge(struct berth_hist *h, const struct berth_hist *more);
 uint64_t berth_hist_at(const struct berth_hist *h, double p);
 
 /*
- * The same request over and over on kept connections, by one thread: HTTP/1.1, or HTTP/2 with
- * several streams on each connection.  Closed loop: each connection (each stream) sends its next
- * request when the last is answered.  Open loop (rate > 0): when a request is due is fixed in
- * advance whatever the answers, and its latency counts from then, so that a server that stalls
- * cannot hide it; what was due and never sent counts as failed.  A connection that the server
- * closes is opened again for its next request, within that request's latency.  A request that is
- * not answered in time gives its connection up, with all that is under way on it.
+ * The same request, or several of a kind, over and over on kept connections, by one thread:
+ * HTTP/1.1, or HTTP/2 with several streams on each connection.  Closed loop: each connection (each
+ * stream) sends its next request when the last is answered.  Open loop (rate > 0): when a request
+ * is due is fixed in advance whatever the answers, and its latency counts from then, so that a
+ * server that stalls cannot hide it; what was due and never sent counts as failed.  A connection
+ * that the server closes is opened again for its next request, within that request's latency.  A
+ * request that is not answered in time gives its connection up, with all that is under way on it.
  */
 struct berth_load {
     const char *host, *port;
-    struct berth_slice request;           /* HTTP/1.1: head and body */
-    const struct berth_h2_request *http2; /* NULL: HTTP/1.1 */
+    const struct berth_slice *http1;      /* requests for HTTP/1.1: heads and bodies */
+    const struct berth_h2_request *http2; /* the same for HTTP/2; NULL: HTTP/1.1 */
+    size_t request_count;                 /* of them; 0: 1 */
+    bool zipf;                            /* which is sent: by Zipf's law; else in turns */
     bool grpc;                            /* it succeeds when gRPC's status is 0 */
     uint32_t connections;                 /* 1..4096 */
     uint32_t streams;                     /* of each connection; 0: 1; HTTP/1.1: at most 1 */

@@ -179,11 +179,11 @@ push_http2(struct berth_wire_conn *c)
 static void
 push(struct berth_wire *w, struct berth_wire_conn *c)
 {
-    const struct berth_slice *q = &w->conf->http1;
+    const struct berth_slice *q = c->h2 == NULL ? &w->conf->http1[c->flights[0].request] : NULL;
 
     if (c->fd < 0 || c->connecting || (c->h2 == NULL && c->busy == 0))
         return;
-    const enum sent s = c->h2 != NULL ? push_http2(c) : push_bytes(c, q->at, q->len, &c->sent);
+    const enum sent s = q == NULL ? push_http2(c) : push_bytes(c, q->at, q->len, &c->sent);
     if (s == SEND_FAILED)
         lost(w, c, BERTH_BENCH_BROKEN);
     else
@@ -207,14 +207,14 @@ berth_wire_begin(struct berth_wire *w, struct berth_flight *f)
     const struct berth_landing refused = {.kind = BERTH_BENCH_CONNECT, .grpc_status = -1};
     const struct berth_landing full = {.kind = BERTH_BENCH_BROKEN, .grpc_status = -1};
 
-    berth_assert(!f->busy);
+    berth_assert(!f->busy && f->request < w->conf->request_count);
     f->busy = true;
     c->busy++;
     if (c->fd < 0 && !conn_open(w, c, false)) {
         land(w, f, &refused);
         return;
     }
-    if (c->h2 != NULL && berth_h2_client_begin(c->h2, w->conf->http2, f) != 0) {
+    if (c->h2 != NULL && berth_h2_client_begin(c->h2, &w->conf->http2[f->request], f) != 0) {
         land(w, f, &full);
         return;
     }

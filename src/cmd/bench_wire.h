@@ -13,7 +13,7 @@
 #include "net/h2_client.h"
 
 /*
- * The connections of a load, and the one request that they all send: HTTP/1.1, one request at a
+ * The connections of a load, and the requests that they send: HTTP/1.1, one request at a
  * time on each, or HTTP/2, several.  No clock and no account: the owner (bench_load.c) says when to
  * send and is told what came of it.  One thread, one epoll.
  */
@@ -24,6 +24,7 @@ struct berth_flight {
     struct berth_wire_conn *conn;
     uint64_t due_ns;   /* when it should have been sent; closed loop: when it was */
     uint64_t begin_ns; /* when it was begun */
+    size_t request;    /* which one it is */
     bool busy;
 };
 
@@ -38,8 +39,9 @@ struct berth_landing {
 
 struct berth_wire_conf {
     const char *host, *port;
-    struct berth_slice http1; /* head and body; or */
+    const struct berth_slice *http1; /* heads and bodies; or */
     const struct berth_h2_request *http2;
+    size_t request_count;
     bool grpc;                     /* it succeeds when grpc-status is 0 */
     uint32_t connections, streams; /* streams: of each connection; HTTP/1.1: 1 */
     /* flight is free again when this is called; a new one may be begun, not flushed. */
@@ -57,7 +59,8 @@ void berth_wire_free(struct berth_wire *w);
 size_t berth_wire_flight_count(const struct berth_wire *w);
 struct berth_flight *berth_wire_flight(struct berth_wire *w, size_t index);
 
-/* Begin the flight's request; due_ns and begin_ns are set.  What goes wrong is told by landed(). */
+/* Begin the flight's request; due_ns, begin_ns and request are set.  What goes wrong is told by
+ * landed(). */
 void berth_wire_begin(struct berth_wire *w, struct berth_flight *flight);
 /* Send what was begun.  Before every wait. */
 void berth_wire_flush(struct berth_wire *w);

@@ -107,8 +107,8 @@ static const struct berth_cmd commands[] = {
      "server remembers are listed, newest first: slow and failed ones longer than\n"
      "others (monitoring.explain_requests says how many).\n",
      explain_options, 0, 1, false, true, berth_run_explain},
-    {"bench", "[options] MODEL", "measure a model on the running server", NULL, bench_options, 1, 1,
-     false, true, berth_run_bench},
+    {"bench", "[options] MODEL", "measure a model, or several as NAME{0..9[:zipf]}", NULL,
+     bench_options, 1, 1, false, true, berth_run_bench},
     {"doctor", "[options]", "what this machine has, what is wrong, what to do",
      "Takes the flags of `berth serve` and looks at what it would do with them.\n", NULL, 0, 0,
      true, false, berth_run_doctor},
@@ -123,6 +123,8 @@ static const struct berth_cmd commands[] = {
      NULL, 1, 1, false, false, berth_run_completion},
     {"man", "[COMMAND]", "a manual page in roff", "  berth man run | man -l -\n", NULL, 0, 1, false,
      false, berth_run_man},
+    {"worker", "MODEL [SOCKET]", "runs one isolated model; `berth serve` starts it", NULL, NULL, 1,
+     2, false, false, berth_run_worker},
 };
 
 static const struct berth_option client_options[] = {

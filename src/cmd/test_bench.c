@@ -22,6 +22,7 @@
 #include "cmd/bench_answer.h"
 #include "cmd/bench_load.h"
 #include "cmd/bench_pace.h"
+#include "cmd/bench_pick.h"
 #include "cmd/bench_proc.h"
 #include "cmd/bench_report.h"
 #include "cmd/bench_stages.h"
@@ -160,6 +161,62 @@ arrivals_keep_their_rate(void **unused)
     }
     assert_in_range(last, 98 * BERTH_S, 102 * BERTH_S);
     assert_in_range(short_gaps, 62200, 64200);
+}
+
+/* ---- which model is asked ---- */
+
+static void
+names_come_in_ranges(void **unused)
+{
+    static const struct {
+        const char *text;
+        size_t count;
+        bool zipf;
+        const char *last;
+    } cases[] = {
+        {"m", 1, false, "m"},
+        {"m{0..127}", 128, false, "m127"},
+        {"a{7..9:zipf}b", 3, true, "a9b"},
+        {"m{3..3}", 1, false, "m3"},
+        {"m{2..1}", 0, false, NULL},
+        {"m{1..2:zip}", 0, false, NULL},
+        {"m{1..}", 0, false, NULL},
+        {"m{1}", 0, false, NULL},
+        {"m{0..1}{0..1}", 0, false, NULL},
+        {"m{0..4096}", 0, false, NULL},
+        {"m{", 0, false, NULL},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        char name[32];
+        bool zipf = false;
+
+        print_message("  %s\n", cases[i].text);
+        assert_int_equal(berth_names_parse(cases[i].text, &zipf), cases[i].count);
+        if (cases[i].count == 0)
+            continue;
+        assert_int_equal(zipf, cases[i].zipf);
+        berth_names_put(cases[i].text, cases[i].count - 1, name, sizeof name);
+        assert_string_equal(name, cases[i].last);
+    }
+}
+
+static void
+the_first_are_asked_most_or_all_in_turns(void **unused)
+{
+    static struct berth_pick turns = {.count = 3}, zipf = {.count = 4, .zipf = true};
+    size_t times[4] = {0};
+
+    (void)unused;
+    berth_pick_begin(&turns, 1);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(berth_pick_next(&turns), i % 3);
+    berth_pick_begin(&zipf, 1);
+    for (size_t i = 0; i < 25000; i++)
+        times[berth_pick_next(&zipf)]++;
+    for (size_t k = 0; k < 4; k++) /* 1, 1/2, 1/3, 1/4 of 12/25 */
+        assert_in_range(times[k], 11700 / (k + 1), 12300 / (k + 1));
 }
 
 /* ---- the server's own account ---- */
@@ -429,7 +486,8 @@ measure(struct server *s, struct berth_load load, struct berth_load_result *ret)
     server_begin(s);
     load.host = "127.0.0.1";
     load.port = s->port;
-    load.request = berth_slice_of("GET / HTTP/1.1\r\n\r\n");
+    const struct berth_slice get = berth_slice_of("GET / HTTP/1.1\r\n\r\n");
+    load.http1 = &get;
     load.connections = 1;
     const int rc = berth_load_run(&load, ret, &e);
     (void)shutdown(s->listener, SHUT_RDWR);
@@ -560,6 +618,8 @@ main(void)
         cmocka_unit_test(answers_end_where_they_should),
         cmocka_unit_test(a_head_has_a_limit),
         cmocka_unit_test(arrivals_keep_their_rate),
+        cmocka_unit_test(names_come_in_ranges),
+        cmocka_unit_test(the_first_are_asked_most_or_all_in_turns),
         cmocka_unit_test(stages_come_out_of_a_field),
         cmocka_unit_test(a_process_and_its_children_are_accounted),
         cmocka_unit_test(a_request_is_said_in_three_ways),

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +13,7 @@
 #include "infer/config_priv.h"
 #include "wire/yaml.h"
 
-enum own_type { COUNT, MS, TEXT, ANY, BATCHING, VERSIONS };
+enum own_type { COUNT, MS, TEXT, FLAG, ANY, BATCHING, VERSIONS, ISOLATION, MEMORY };
 
 /* Berth's own keys of a model's configuration. */
 static const struct {
@@ -25,9 +26,18 @@ static const struct {
     {"max_batch_size", COUNT, 1, BERTH_BATCH_MAX},
     {"max_batch_wait_ms", MS, 0, 60000},
     {"queue_len", COUNT, 1, 65536},
+    {"response_cache", FLAG, 0, 0},
     {"max_queue_len", COUNT, 1, 65536}, /* the same by another name */
     {"batching", BATCHING, 0, 0},
     {"versions", VERSIONS, 0, 0},
+    {"load", MEMORY, 0, 0},
+    {"pin", MEMORY, 0, 0},
+    {"keep_alive", MEMORY, 0, 0},
+    {"memory_mb", MEMORY, 0, 0},
+    {"isolation", ISOLATION, 0, 0},
+    {"memory_limit_mb", ISOLATION, 1, 1e9},
+    {"run_timeout_secs", ISOLATION, 0.001, 86400},
+    {"keep_core", ISOLATION, 0, 0},
     {"backend", TEXT, 0, 0},
     {"model_type", TEXT, 0, 0},
     {"task", TEXT, 0, 0},
@@ -220,6 +230,34 @@ get_versions(const struct berth_json *v, struct berth_model_conf *c, struct bert
     return 0;
 }
 
+/* How the model is kept apart from the server. */
+static int
+get_isolation(const char *key, const struct berth_json *v, double min, double max,
+              struct berth_isolation_conf *c, struct berth_err *e)
+{
+    struct berth_slice text;
+    double n;
+
+    if (strcmp(key, "isolation") == 0) {
+        if (!berth_json_string(v, &text) ||
+            (!berth_slice_is(text, "process") && !berth_slice_is(text, "none")))
+            return berth_config_bad(key, "none or process", 0, 0, v, e);
+        c->said = true;
+        c->process = berth_slice_is(text, "process");
+        return 0;
+    }
+    if (strcmp(key, "keep_core") == 0)
+        return berth_json_bool(v, &c->keep_core) ? 0
+                                                 : berth_config_bad(key, "true or false", 0, 0, v, e);
+    if (!berth_json_real(v, &n) || !in_range(n, min, max))
+        return berth_config_bad(key, "a number", min, max, v, e);
+    if (strcmp(key, "memory_limit_mb") == 0)
+        c->memory_bytes_max = (uint64_t)(n * 1048576);
+    else
+        c->run_ns_max = (uint64_t)(n * 1e9);
+    return 0;
+}
+
 /* Is key Berth's own?  Then take its value. */
 static int
 take_own(struct berth_arena *a, const char *key, const struct berth_json *v,
@@ -251,12 +289,20 @@ take_own(struct berth_arena *a, const char *key, const struct berth_json *v,
         return berth_config_ms(key, v, 60000, &c->batch.wait_ns_max, e);
     case TEXT:
         return berth_json_string(v, &text) ? 0 : berth_config_bad(key, "a string", 0, 0, v, e);
+    case FLAG:
+        return berth_json_bool(v, &c->response_cache)
+                   ? 0
+                   : berth_config_bad(key, "true or false", 0, 0, v, e);
     case ANY:
         return 0;
     case BATCHING:
         return berth_config_batching(a, v, c, e);
     case VERSIONS:
         return get_versions(v, c, e);
+    case MEMORY:
+        return berth_config_memory(key, v, c, e);
+    case ISOLATION:
+        return get_isolation(key, v, own[i].min, own[i].max, &c->isolation, e);
     }
     return 0;
 }

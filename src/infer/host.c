@@ -302,6 +302,8 @@ host_emit(struct berth_request *r, const struct berth_delta *delta)
 
     if (r->first_ns == 0)
         r->first_ns = berth_now_ns();
+    if (r->reuse != NULL)
+        berth_reuse_text(r, delta->text, delta->text_len);
     if (host_cancelled(r))
         return; /* nobody reads it */
     struct delta_msg *m = delta_size(delta, &bytes) &&

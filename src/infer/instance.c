@@ -137,6 +137,14 @@ publish_running(struct berth_instance_thread *i, struct berth_request *const req
     (void)pthread_mutex_unlock(&m->mu);
 }
 
+/* A worker that is being started again holds no cores meanwhile. */
+static void
+await_worker(struct berth_instance_thread *i, bool running)
+{
+    if (i->model->isolation.workers != NULL)
+        berth_isolated_wait(i->engine, running);
+}
+
 /* Wait for cores and tell the engine how many: what it waited. */
 static uint64_t
 take_cores(struct berth_instance_thread *i, uint32_t weight)
@@ -161,8 +169,12 @@ take_cores(struct berth_instance_thread *i, uint32_t weight)
 static void
 give_cores(struct berth_instance_thread *i, uint64_t run_ns, bool again)
 {
-    if (i->model->cores != NULL)
-        berth_cores_give(i->model->cores, &i->turn, run_ns, again);
+    if (i->model->cores == NULL)
+        return;
+    /* What counts is the time of the thread that worked. */
+    if (i->model->isolation.workers != NULL && i->turn.cpu_ns != UINT64_MAX)
+        i->turn.cpu_ns -= berth_isolated_cpu_ns(i->engine);
+    berth_cores_give(i->model->cores, &i->turn, run_ns, again);
 }
 
 static bool
@@ -187,6 +199,7 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
         *ret_end_ns = 0;
         return r;
     }
+    await_worker(i, true);
     const uint64_t waited_ns = i->lent ? 0 : take_cores(i, WEIGHT_RUN); /* a loop never waits */
     if (waited_ns > 0 && !is_wanted(reqs, n)) {
         give_cores(i, 0, false);
@@ -241,6 +254,8 @@ end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], u
         } else if (r < 0) {
             q->err = *e;
         }
+        if (q->result == 0 && q->reuse != NULL)
+            berth_reuse_keep(q);
         i->items[k] = count(m, q, q->result, end_ns);
         run.rows += i->items[k].rows;
     }
@@ -381,6 +396,8 @@ berth_instance_end_sequence(struct berth_request *r, int result, const char *msg
     berth_series_observe(m->series.infer_seconds, (double)(now - r->run_ns) / 1e9);
     if (r->first_ns != 0)
         berth_series_observe(m->series.first_token, (double)(r->first_ns - r->submit_ns) / 1e9);
+    if (result == 0 && r->reuse != NULL)
+        berth_reuse_keep(r);
     struct berth_stats_item item = count(m, r, result, now);
     const struct berth_stats_run run = {.rows = 1, .infer_ns = item.infer_ns};
     berth_stats_add(m->stats, m->stats_version, &item, 1, &run);
@@ -400,6 +417,8 @@ step(struct berth_instance_thread *i)
     struct berth_model *m = i->model;
     struct berth_err e = {"the model failed without a reason"};
     uint32_t before = i->hand_len;
+
+    await_worker(i, false);
     i->cores_sum += take_cores(i, WEIGHT_STEP);
     i->step_ns = berth_now_ns();
     int r = m->ops->step(i->engine, (struct berth_queue *)(void *)i, &e);

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "infer/cache.h"
 #include "infer/check.h"
 #include "infer/model_priv.h"
 
@@ -25,6 +26,7 @@ berth_model_unref(struct berth_model *m)
     if (m == NULL || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
         return;
     free(m->instances);
+    berth_cache_space_free(m->cache);
     berth_lanes_free(m->lanes);
     berth_stats_unref(m->stats);
     (void)pthread_cond_destroy(&m->work);
@@ -33,42 +35,6 @@ berth_model_unref(struct berth_model *m)
     struct berth_arena arena = m->arena; /* m itself may hold the arena's head no longer */
     free(m);
     berth_arena_fini(&arena);
-}
-
-const char *
-berth_model_name(const struct berth_model *m)
-{
-    return m->name;
-}
-
-const char *
-berth_model_id(const struct berth_model *m)
-{
-    return m->id;
-}
-
-const char *
-berth_model_version(const struct berth_model *m)
-{
-    return m->version;
-}
-
-const char *
-berth_model_backend(const struct berth_model *m)
-{
-    return m->ops->name;
-}
-
-const struct berth_describe *
-berth_model_describe(const struct berth_model *m)
-{
-    return atomic_load_explicit(&((struct berth_model *)m)->describe, memory_order_acquire);
-}
-
-const struct berth_json *
-berth_model_manifest(const struct berth_model *m)
-{
-    return m->conf.merged;
 }
 
 static void
@@ -127,6 +93,13 @@ move_locked(struct berth_model *m, enum berth_model_state next)
     return true;
 }
 
+/* On the warden's thread: the model's worker is given up. */
+static void
+isolated_failed(void *arg, const char *why)
+{
+    berth_model_fail(arg, why);
+}
+
 int
 berth_model_new(const struct berth_model_make *make, struct berth_model **ret, struct berth_err *e)
 {
@@ -154,6 +127,11 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     }
     m->ops = make->ops;
     m->host = make->host;
+    m->isolation = make->isolation;
+    m->isolation.name = m->name;
+    m->isolation.version = m->version;
+    m->isolation.failed = isolated_failed;
+    m->isolation.failed_arg = m;
     m->watchdog = make->watchdog;
     m->cores = make->cores;
     m->failed = make->failed;
@@ -162,6 +140,8 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     berth_stats_ref(m->stats);
     m->stats_version = berth_stats_version(m->stats, m->version);
     init_series(m, make->metrics);
+    if (m->conf.response_cache && make->cache != NULL)
+        m->cache = berth_cache_space_new(make->cache, m->name); /* NULL: goes without */
     struct berth_batch_conf batch = berth_config_batch(make->conf, make->batch);
     berth_batcher_init(&m->batcher, &batch, 1);
     atomic_init(&m->padding, !batch.no_padding);
@@ -203,7 +183,8 @@ load_instances(struct berth_model *m, uint32_t threads, struct berth_err *e)
     struct berth_load how = {.struct_size = sizeof how,
                              .path = m->path,
                              .settings_json = m->conf.settings_json,
-                             .threads = threads};
+                             .threads = threads,
+                             .isolation = m->isolation.workers != NULL ? &m->isolation : NULL};
 
     for (uint32_t i = 0; i < m->conf.instances; i++) {
         struct berth_err inner = {"the engine failed without a reason"};
@@ -413,6 +394,8 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
         tick_locked(m);
     struct berth_request *waiting = close_locked(m);
     (void)pthread_mutex_unlock(&m->mu);
+    if (m->cache != NULL)
+        berth_cache_space_drop(m->cache);
     drop_all(waiting, -BERTH_ENOTREADY, "the model was unloaded");
 
     end = berth_now_ns() + stop_wait_ns;
@@ -474,6 +457,8 @@ begin(struct berth_request *r, struct berth_model *m)
     r->padded_permille = 0;
     r->run_inputs = NULL;
     r->cached = false;
+    r->reuse = NULL;
+    r->kept = NULL;
     r->batch_requests = r->batch_max = r->queue_ahead = r->runs = r->instance_number = 0;
     r->queued = r->timed_out = r->retried = false;
     r->avoid = NULL;
@@ -503,6 +488,8 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
         return berth_err_set(e, BERTH_EDEADLINE, "the deadline passed before the model had it");
     begin(r, m);
     r->submit_ns = now;
+    if (m->cache != NULL && berth_reuse_try(m, r))
+        return 0;
     (void)pthread_mutex_lock(&m->mu);
     if (!m->accepting) {
         ret = not_ready_locked(m, e);

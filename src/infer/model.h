@@ -29,6 +29,9 @@ const struct berth_describe *berth_model_describe(const struct berth_model *m);
  * labels, image, output, ...; an empty object when there is none. */
 const struct berth_json *berth_model_manifest(const struct berth_model *m);
 
+/* Does it keep answers in the response cache? */
+bool berth_model_caches(const struct berth_model *m);
+
 /*
  * Check r against the model and queue it.  On a loop.  Returns 0, and done() will come; or at once,
  * and done() will not:

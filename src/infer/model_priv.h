@@ -8,6 +8,7 @@
 #include "infer/batcher.h"
 #include "infer/config.h"
 #include "infer/cores.h"
+#include "infer/ledger.h"
 #include "infer/lane.h"
 #include "infer/lifecycle.h"
 #include "infer/model.h"
@@ -16,6 +17,7 @@
 #include "infer/request.h"
 #include "infer/stats.h"
 #include "obs/metrics.h"
+#include "plugin/workers.h"
 
 /*
  * A loading of one version: made for it, moved through the states of lifecycle.h, never loaded a
@@ -68,9 +70,11 @@ struct berth_model {
     const char *name, *id, *version, *path;
     const struct berth_backend_ops *ops;
     const struct berth_host *host;
+    struct berth_isolation isolation; /* .workers NULL: in this process */
     struct berth_model_conf conf;
     struct berth_stats *stats; /* a reference */
     uint32_t stats_version;    /* its number there */
+    struct berth_cache_space *cache; /* NULL: it keeps no answers */
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: engines use all their threads at any time */
     struct berth_cores_account account;
@@ -79,9 +83,13 @@ struct berth_model {
     struct berth_model_series series;
     _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
-    uint32_t threads;              /* likewise: of an instance, at most */
-    uint64_t generation;           /* the registry's: which load() made it */
-    _Atomic(const char *) leaving; /* berth_model_leave() */
+    uint32_t threads;    /* likewise: of an instance, at most */
+    uint64_t generation; /* the registry's: which load() made it */
+    /* The registry's account of it, under the registry's lock; outside: its memory is that of child
+     * processes, and engine_bytes is what they have (set before READY). */
+    bool outside;
+    struct berth_ledger_item parting; /* from when it no longer serves until its memory is back */
+    _Atomic(const char *) leaving;    /* berth_model_leave() */
 
     atomic_bool padding; /* what conf.pad says is done */
     pthread_mutex_t mu;
@@ -108,7 +116,9 @@ struct berth_model_make {
     const struct berth_host *host;
     const struct berth_model_conf *conf; /* copied */
     const struct berth_batch_conf *batch;
+    struct berth_isolation isolation; /* .workers NULL: in this process */
     struct berth_stats *stats;
+    struct berth_cache *cache; /* NULL: none */
     struct berth_metrics *metrics;
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: none */
@@ -178,6 +188,12 @@ void berth_instance_end_sequence(struct berth_request *r, int result, const char
 void berth_model_count_queue_locked(struct berth_model *m); /* into its gauge */
 /* Wake instances after a put. */
 void berth_model_wake_locked(struct berth_model *m);
+
+/* reuse.c.  Try to answer r from the model's cache: true when done() will come.  On r's loop. */
+bool berth_reuse_try(struct berth_model *m, struct berth_request *r);
+/* For requests with r->reuse: a piece of its text; and its answer, whole and well, before its end. */
+void berth_reuse_text(struct berth_request *r, const char *text, size_t len);
+void berth_reuse_keep(struct berth_request *r);
 
 /* host.c: before each run of r; and after it, the result for the client. */
 void berth_host_run_begin(struct berth_request *r);

@@ -62,6 +62,8 @@ struct berth_request {
     atomic_bool expired;                    /* ... because its deadline passed */
     atomic_bool slow;                       /* ... because deltas piled up */
     atomic_size_t delta_bytes, delta_count; /* on their way to the loop */
+    struct berth_reuse *reuse;              /* its answer is to be cached; NULL: not */
+    const struct berth_cached *kept;        /* where its answer came from */
     struct berth_model *model;
     struct berth_instance_thread *instance; /* under the model's lock */
     struct berth_request *next, *prev;

@@ -8,6 +8,8 @@
 #include "base/assert.h"
 #include "base/clock.h"
 
+enum { SPARE_TIMERS_MAX = 256 };
+
 struct berth_loop {
     uv_loop_t uv;
     uv_async_t wake;
@@ -21,6 +23,9 @@ struct berth_loop {
     struct berth_late *late, **late_last;
     uint64_t late_ns;
     bool posted; /* messages of its own */
+    bool closing;
+    uv_timer_t *spare[SPARE_TIMERS_MAX]; /* stopped, for the next berth_timer_start() */
+    uint32_t spare_len;
 };
 
 static void
@@ -174,10 +179,19 @@ berth_loop_post(struct berth_loop *l, struct berth_msg *m)
 }
 
 static void
+timer_closed(uv_handle_t *h)
+{
+    free(h);
+}
+
+static void
 close_wake(void *arg)
 {
     struct berth_loop *l = arg;
 
+    l->closing = true;
+    while (l->spare_len > 0)
+        uv_close((uv_handle_t *)l->spare[--l->spare_len], timer_closed);
     uv_close((uv_handle_t *)&l->wake, NULL);
     uv_close((uv_handle_t *)&l->round_end, NULL);
     uv_close((uv_handle_t *)&l->again, NULL);
@@ -267,10 +281,16 @@ timer_fire(uv_timer_t *uv)
         t->fire(t);
 }
 
-static void
-timer_closed(uv_handle_t *h)
+/* A timer for t: one that an earlier one left, or a new one. */
+static uv_timer_t *
+timer_new(struct berth_loop *l)
 {
-    free(h);
+    if (l->spare_len > 0)
+        return l->spare[--l->spare_len];
+    uv_timer_t *uv = calloc(1, sizeof *uv);
+    if (uv != NULL)
+        (void)uv_timer_init(&l->uv, uv); /* cannot fail */
+    return uv;
 }
 
 int
@@ -279,10 +299,9 @@ berth_timer_start(struct berth_timer *t, struct berth_loop *l, uint64_t delay_ns
 {
     berth_assert(berth_loop_is_mine(l));
     if (t->impl == NULL) {
-        uv_timer_t *uv = calloc(1, sizeof *uv);
+        uv_timer_t *uv = timer_new(l);
         if (uv == NULL)
             return -BERTH_ENOMEM;
-        (void)uv_timer_init(&l->uv, uv); /* cannot fail */
         uv->data = t;
         t->impl = uv;
         t->loop = l;
@@ -303,5 +322,8 @@ berth_timer_stop(struct berth_timer *t)
     t->impl = NULL;
     uv->data = NULL;
     (void)uv_timer_stop(uv);
-    uv_close((uv_handle_t *)uv, timer_closed);
+    if (!t->loop->closing && t->loop->spare_len < SPARE_TIMERS_MAX)
+        t->loop->spare[t->loop->spare_len++] = uv;
+    else
+        uv_close((uv_handle_t *)uv, timer_closed);
 }

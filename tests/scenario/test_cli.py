@@ -214,6 +214,21 @@ def test_bench_sweeps_until_p99_is_too_long(server):
     assert [run["rate"] for run in r["runs"]] == [100], r
 
 
+def test_bench_asks_several_models(make_server):
+    s = make_server()
+    for i in range(3):
+        s.register(f"m{i}")
+    for names in ("m{0..2}", "m{0..2:zipf}"):
+        r = json.loads(ok("bench", names, "--requests", "300", "--warmup", "0", "--concurrency", "2", "--json", "-",
+                          server=s))
+        assert r["ok"] == 300 and r["failed"] == 0, r
+    asked = [s.get(f"/v2/models/m{i}/stats").json["model_stats"][0]["inference_stats"]["success"]["count"]
+             for i in range(3)]
+    # In turns 100 each; by Zipf's law some 164, 82 and 54; and one of the first to see that it works.
+    assert sum(asked) == 602 and asked[0] > asked[1] > asked[2] > 100, asked
+    assert berth("bench", "m{2..0}", server=s).returncode == 2
+
+
 def test_bench_compares_two_servers_in_turns(server, make_server, tmp_path):
     other = make_server()
     other.register("echo")
