@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +13,7 @@
 #include "infer/config_priv.h"
 #include "wire/yaml.h"
 
-enum own_type { COUNT, MS, TEXT, FLAG, ANY, BATCHING, VERSIONS, ISOLATION };
+enum own_type { COUNT, MS, TEXT, FLAG, ANY, BATCHING, VERSIONS, ISOLATION, MEMORY };
 
 /* Berth's own keys of a model's configuration. */
 static const struct {
@@ -29,6 +30,10 @@ static const struct {
     {"max_queue_len", COUNT, 1, 65536}, /* the same by another name */
     {"batching", BATCHING, 0, 0},
     {"versions", VERSIONS, 0, 0},
+    {"load", MEMORY, 0, 0},
+    {"pin", MEMORY, 0, 0},
+    {"keep_alive", MEMORY, 0, 0},
+    {"memory_mb", MEMORY, 0, 0},
     {"isolation", ISOLATION, 0, 0},
     {"memory_limit_mb", ISOLATION, 1, 1e9},
     {"run_timeout_secs", ISOLATION, 0.001, 86400},
@@ -294,6 +299,8 @@ take_own(struct berth_arena *a, const char *key, const struct berth_json *v,
         return berth_config_batching(a, v, c, e);
     case VERSIONS:
         return get_versions(v, c, e);
+    case MEMORY:
+        return berth_config_memory(key, v, c, e);
     case ISOLATION:
         return get_isolation(key, v, own[i].min, own[i].max, &c->isolation, e);
     }

@@ -102,13 +102,21 @@ berth_slot_state(const struct berth_entry *x, const struct berth_slot *s, char w
         return berth_model_state(s->serving, why);
     if (pending && s->wanted && s->generation != x->wish)
         return BERTH_MODEL_LOADING;
-    if (s->last != NULL)
-        return berth_model_state(s->last, why);
+    if (s->last != NULL) {
+        enum berth_model_state state = berth_model_state(s->last, why);
+        if (state == BERTH_MODEL_READY) /* just taken out of service, to be stopped */
+            return BERTH_MODEL_DRAINING;
+        if (state == BERTH_MODEL_UNLOADED && why != NULL)
+            memcpy(why, x->room_why, sizeof x->room_why);
+        return state;
+    }
     if (x->why[0] != '\0' && s->wanted) {
         if (why != NULL)
             memcpy(why, x->why, sizeof x->why);
         return BERTH_MODEL_FAILED;
     }
+    if (why != NULL)
+        memcpy(why, x->room_why, sizeof x->room_why);
     return BERTH_MODEL_UNLOADED;
 }
 
@@ -187,6 +195,25 @@ add_load(struct berth_model *m, struct berth_model_info *ret)
     (void)pthread_mutex_unlock(&m->mu);
 }
 
+static struct berth_model_memory
+memory_of(const struct berth_entry *x)
+{
+    static const char *const loadings[] = {"start", "demand", "manual"};
+
+    return (struct berth_model_memory){.held_bytes = x->item.held.on[0],
+                                       .load = loadings[x->loading],
+                                       .pinned = x->item.pinned,
+                                       .in_use = x->item.in_use,
+                                       .keep_alive_ns = x->keep_alive_ns,
+                                       .predicted_bytes = x->predicted.bytes,
+                                       .predicted_load_ns = x->predicted.load_ns,
+                                       .predicted_known = x->predicted.known,
+                                       .measured_bytes = x->measured.bytes,
+                                       .measured_load_ns = x->measured.load_ns,
+                                       .evicted = x->measured.evicted,
+                                       .loaded_wall_ns = x->measured.wall_ns};
+}
+
 /* By what it does, when nobody said. */
 static const char *
 type_of(const struct berth_model_info *info)
@@ -224,6 +251,7 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
         .created_wall_ns = x->created_wall_ns,
         .used_wall_ns = atomic_load(&x->used_wall_ns),
         .batch = g->conf.batch,
+        .memory = memory_of(x),
     };
     ret->why = berth_arena_strdup(a, why);
     for (size_t i = 0; versions != NULL && i < x->slot_len; i++) {

@@ -8,6 +8,7 @@
 #include "infer/batcher.h"
 #include "infer/config.h"
 #include "infer/cores.h"
+#include "infer/ledger.h"
 #include "infer/lane.h"
 #include "infer/lifecycle.h"
 #include "infer/model.h"
@@ -82,9 +83,13 @@ struct berth_model {
     struct berth_model_series series;
     _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
-    uint32_t threads;              /* likewise: of an instance, at most */
-    uint64_t generation;           /* the registry's: which load() made it */
-    _Atomic(const char *) leaving; /* berth_model_leave() */
+    uint32_t threads;    /* likewise: of an instance, at most */
+    uint64_t generation; /* the registry's: which load() made it */
+    /* The registry's account of it, under the registry's lock; outside: its memory is that of child
+     * processes, and engine_bytes is what they have (set before READY). */
+    bool outside;
+    struct berth_ledger_item parting; /* from when it no longer serves until its memory is back */
+    _Atomic(const char *) leaving;    /* berth_model_leave() */
 
     atomic_bool padding; /* what conf.pad says is done */
     pthread_mutex_t mu;

@@ -27,6 +27,15 @@ struct berth_workers;
  */
 struct berth_registry;
 
+/* The memory that models may take, and what becomes of those that nobody uses. */
+struct berth_memory_conf {
+    uint64_t max_bytes;     /* all together; 0: what the machine or the control group has */
+    uint64_t reserve_bytes; /* of the machine's, never promised; 0: a twentieth, 16 MiB to 2 GiB */
+    uint64_t keep_alive_ns; /* unloaded when unused for so long; 0: never */
+    uint64_t load_wait_ns;  /* how long a load() waits for room; 0: two minutes */
+    bool unmeasured;        /* max_bytes alone counts: for tests */
+};
+
 struct berth_registry_conf {
     struct berth_store *store;
     struct berth_plugins *plugins;
@@ -39,6 +48,7 @@ struct berth_registry_conf {
     bool ungoverned;               /* each uses all its threads at any time */
     uint32_t loaders;              /* loads at once: 2 */
     struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
+    struct berth_memory_conf memory;
     uint64_t cache_bytes_max;      /* of answers of models with response_cache; 0: none are kept */
 };
 
@@ -109,6 +119,19 @@ struct berth_model_version_info {
     struct berth_version_stats stats;
 };
 
+/* A model's memory, and what becomes of it.  Numbers of 0: not known yet. */
+struct berth_model_memory {
+    uint64_t held_bytes;
+    const char *load; /* "start", "demand", "manual" */
+    bool pinned, in_use;
+    uint64_t keep_alive_ns; /* UINT64_MAX: for ever */
+    /* Its last load: as it was expected, and as it turned out. */
+    uint64_t predicted_bytes, predicted_load_ns, measured_bytes, measured_load_ns;
+    bool predicted_known; /* by an earlier load; else guessed by the files */
+    uint32_t evicted;     /* models that went for it */
+    uint64_t loaded_wall_ns;
+};
+
 /* A copy in the arena, true at the time of the call. */
 struct berth_model_info {
     const char *id, *name, *path, *backend, *model_type;
@@ -123,6 +146,7 @@ struct berth_model_info {
     struct berth_batch_conf batch;
     struct berth_batch_view batching; /* of the version that serves: what was decided, and why */
     struct berth_model_stats stats;
+    struct berth_model_memory memory;
     const struct berth_state_change *changes; /* the last ones, oldest first */
     size_t change_count;
     uint64_t change_total;
