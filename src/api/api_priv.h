@@ -16,6 +16,7 @@ struct berth_api {
     struct berth_api_conf conf; /* copied, defaults filled in */
     struct berth_arena arena;   /* what conf points to */
     struct berth_admit admit;
+    struct berth_shm *shm;
     uint64_t begin_ns;
     _Atomic uint64_t id_next;
     struct berth_trace *trace; /* of requests that went by; NULL: none is kept */
@@ -97,6 +98,10 @@ void berth_v2_config(struct berth_call *c);
 void berth_v2_index(struct berth_call *c);
 void berth_v2_load(struct berth_call *c);
 void berth_v2_unload(struct berth_call *c);
+/* v2_shm.c */
+void berth_v2_shm_status(struct berth_call *c);
+void berth_v2_shm_register(struct berth_call *c);
+void berth_v2_shm_unregister(struct berth_call *c);
 /* generate.c */
 void berth_v2_generate(struct berth_call *c);
 void berth_v2_generate_stream(struct berth_call *c);

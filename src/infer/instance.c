@@ -321,6 +321,7 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
         r->company_ns = now - (i->free_ns > r->submit_ns ? i->free_ns : r->submit_ns);
         r->batch_max = batch_max;
         r->instance_number = (uint32_t)(i - m->instances);
+        r->on_loop = i->lent;
         r->instance = i;
         i->batch[live++] = r;
     }

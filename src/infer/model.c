@@ -425,7 +425,7 @@ begin(struct berth_request *r, struct berth_model *m)
     r->run_ns = r->first_ns = r->done_ns = r->company_ns = r->cores_ns = r->engine_ns = 0;
     r->padded_permille = 0;
     r->run_inputs = NULL;
-    r->cached = false;
+    r->cached = r->on_loop = false;
     r->reuse = NULL;
     r->kept = NULL;
     r->batch_requests = r->batch_max = r->queue_ahead = r->runs = r->instance_number = 0;
