@@ -158,9 +158,11 @@ fault(struct berth_call *c, const struct berth_fault *f)
     struct berth_grpc *g = c->grpc;
 
     if (c->off_loop) {
-        const char *message = berth_arena_strdup(&c->x->arena, f->message);
+        const char *message = f->message;
+        if (message != NULL && (message = berth_arena_strdup(&c->x->arena, message)) == NULL)
+            message = "out of memory";
         g->end = *f;
-        g->end.message = message != NULL ? message : "out of memory";
+        g->end.message = message;
         g->end_kept = true;
     } else if (!g->over) {
         finish(g, f);

@@ -5,6 +5,7 @@
 #include "api/grpc.h"
 #include "api/v2_check.h"
 #include "api/v2_class.h"
+#include "api/v2_grpc.h"
 #include "api/v2_pb.h"
 #include "base/arena.h"
 #include "infer/model.h"
@@ -12,6 +13,8 @@
 #include "wire/pb.h"
 
 /* inference.GRPCInferenceService: inference.  The rest is in v2_grpc_models.c. */
+
+enum { SMALL_BYTES = 1 << 20 }; /* of requests without tensors */
 
 #define SERVICE "/inference.GRPCInferenceService/"
 
@@ -93,5 +96,49 @@ model_infer(struct berth_grpc *g, struct berth_slice message)
 /* What is called most comes first: the table is searched from the top. */
 const struct berth_grpc_method berth_v2_grpc_methods[] = {
     {.path = SERVICE "ModelInfer", .scope = BERTH_SCOPE_INFER, .message = model_infer},
+    {.path = SERVICE "ServerLive",
+     .scope = BERTH_SCOPE_PUBLIC,
+     .message_max = SMALL_BYTES,
+     .message = berth_v2_grpc_server_live},
+    {.path = SERVICE "ServerReady",
+     .scope = BERTH_SCOPE_PUBLIC,
+     .message_max = SMALL_BYTES,
+     .message = berth_v2_grpc_server_ready},
+    {.path = SERVICE "ModelReady",
+     .scope = BERTH_SCOPE_READ,
+     .message_max = SMALL_BYTES,
+     .message = berth_v2_grpc_model_ready},
+    {.path = SERVICE "ServerMetadata",
+     .scope = BERTH_SCOPE_READ,
+     .message_max = SMALL_BYTES,
+     .message = berth_v2_grpc_server_metadata},
+    {.path = SERVICE "ModelMetadata",
+     .scope = BERTH_SCOPE_READ,
+     .message_max = SMALL_BYTES,
+     .message = berth_v2_grpc_model_metadata},
+    {.path = SERVICE "ModelConfig",
+     .scope = BERTH_SCOPE_READ,
+     .message_max = SMALL_BYTES,
+     .message = berth_v2_grpc_model_config},
+    {.path = SERVICE "ModelStatistics",
+     .scope = BERTH_SCOPE_READ,
+     .message_max = SMALL_BYTES,
+     .blocks = true,
+     .message = berth_v2_grpc_stats},
+    {.path = SERVICE "RepositoryIndex",
+     .scope = BERTH_SCOPE_READ,
+     .message_max = SMALL_BYTES,
+     .blocks = true,
+     .message = berth_v2_grpc_index},
+    {.path = SERVICE "RepositoryModelLoad",
+     .scope = BERTH_SCOPE_MANAGE,
+     .message_max = SMALL_BYTES,
+     .blocks = true,
+     .message = berth_v2_grpc_load},
+    {.path = SERVICE "RepositoryModelUnload",
+     .scope = BERTH_SCOPE_MANAGE,
+     .message_max = SMALL_BYTES,
+     .blocks = true,
+     .message = berth_v2_grpc_unload},
     {.path = NULL},
 };

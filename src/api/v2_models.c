@@ -2,6 +2,7 @@
 
 #include "api/api_priv.h"
 #include "api/fields.h"
+#include "api/v2_models.h"
 #include "api/v2_tensor.h"
 #include "base/arena.h"
 #include "base/clock.h"
@@ -16,7 +17,7 @@ begin(struct berth_call *c, struct berth_buf *b)
 {
     struct berth_jw w;
 
-    berth_buf_init(b, &c->x->arena);
+    berth_buf_init(b, c->arena);
     berth_jw_init(&w, b);
     return w;
 }
@@ -35,12 +36,13 @@ put_uint(struct berth_jw *w, const char *key, uint64_t n)
     berth_jw_uint(w, n);
 }
 
+const char *const berth_v2_extensions[] = {
+    "binary_tensor_data", "classification", "generate",   "model_configuration",
+    "model_repository",   "parameters",     "statistics", NULL};
+
 void
 berth_v2_server(struct berth_call *c)
 {
-    static const char *const extensions[] = {
-        "binary_tensor_data", "classification", "generate",  "model_configuration",
-        "model_repository",   "parameters",     "statistics"};
     struct berth_buf b;
     struct berth_jw w = begin(c, &b);
 
@@ -49,8 +51,8 @@ berth_v2_server(struct berth_call *c)
     put_string(&w, "version", c->api->conf.version);
     berth_jw_key(&w, "extensions");
     berth_jw_array(&w);
-    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)
-        berth_jw_string(&w, extensions[i]);
+    for (size_t i = 0; berth_v2_extensions[i] != NULL; i++)
+        berth_jw_string(&w, berth_v2_extensions[i]);
     berth_jw_array_end(&w);
     berth_jw_object_end(&w);
     berth_call_json(c, 200, &b);
@@ -76,12 +78,19 @@ berth_v2_live(struct berth_call *c)
 }
 
 /* Ready without any model, for models come later; but not while none of those registered serves. */
-void
-berth_v2_ready(struct berth_call *c)
+bool
+berth_v2_is_ready(const struct berth_call *c)
 {
     const struct berth_registry_counts n = berth_registry_counts(c->api->conf.registry);
     const bool stopping = c->api->conf.stopping != NULL && atomic_load(c->api->conf.stopping);
-    const bool ready = !stopping && (n.registered == 0 || n.ready > 0);
+
+    return !stopping && (n.registered == 0 || n.ready > 0);
+}
+
+void
+berth_v2_ready(struct berth_call *c)
+{
+    const bool ready = berth_v2_is_ready(c);
 
     if (!ready)
         c->reply.retry_after_s = 1;
@@ -90,12 +99,11 @@ berth_v2_ready(struct berth_call *c)
 
 /* ---- one model ---- */
 
-/* The version in the path, or the one that serves; NULL: answered. */
-static const struct berth_model_version_info *
-find_version(struct berth_call *c, struct berth_model_info *m)
+const struct berth_model_version_info *
+berth_v2_find_version(struct berth_call *c, struct berth_model_info *m)
 {
     struct berth_err e;
-    const int r = berth_registry_info(c->api->conf.registry, &c->x->arena, c->name, m, &e);
+    const int r = berth_registry_info(c->api->conf.registry, c->arena, c->name, m, &e);
     const struct berth_model_version_info *last = NULL;
 
     if (r < 0) {
@@ -110,9 +118,9 @@ find_version(struct berth_call *c, struct berth_model_info *m)
     }
     if (c->version.len == 0 && last != NULL)
         return last; /* none serves: the newest one's state is what there is to tell */
-    (void)berth_err_set(&e, BERTH_ENOENT, "Request for unknown model: '%s' %s%s is not found",
+    (void)berth_err_set(&e, BERTH_ENOENT, "Request for unknown model: '%s' %s%.*s is not found",
                         m->name, c->version.len > 0 ? "version " : "has no version; it",
-                        c->version.len > 0 ? c->version.at : "");
+                        (int)c->version.len, c->version.at);
     berth_call_fail(c, -BERTH_ENOENT, NULL, e.msg);
     return NULL;
 }
@@ -136,9 +144,9 @@ put_specs(struct berth_jw *w, const char *key, const struct berth_tensor_spec *s
     berth_jw_array_end(w);
 }
 
-static void
-fail_not_ready(struct berth_call *c, const struct berth_model_info *m,
-               const struct berth_model_version_info *v)
+void
+berth_v2_fail_not_ready(struct berth_call *c, const struct berth_model_info *m,
+                        const struct berth_model_version_info *v)
 {
     struct berth_err e;
 
@@ -151,13 +159,13 @@ void
 berth_v2_model(struct berth_call *c)
 {
     struct berth_model_info m;
-    const struct berth_model_version_info *v = find_version(c, &m);
+    const struct berth_model_version_info *v = berth_v2_find_version(c, &m);
     struct berth_buf b;
 
     if (v == NULL)
         return;
     if (v->describe == NULL) {
-        fail_not_ready(c, &m, v);
+        berth_v2_fail_not_ready(c, &m, v);
         return;
     }
     struct berth_jw w = begin(c, &b);
@@ -179,13 +187,13 @@ void
 berth_v2_model_ready(struct berth_call *c)
 {
     struct berth_model_info m;
-    const struct berth_model_version_info *v = find_version(c, &m);
+    const struct berth_model_version_info *v = berth_v2_find_version(c, &m);
     struct berth_buf b;
 
     if (v == NULL)
         return;
     if (v->state != BERTH_MODEL_READY) {
-        fail_not_ready(c, &m, v);
+        berth_v2_fail_not_ready(c, &m, v);
         return;
     }
     struct berth_jw w = begin(c, &b);
@@ -226,30 +234,38 @@ put_config_specs(struct berth_jw *w, const char *key, const struct berth_tensor_
     berth_jw_array_end(w);
 }
 
+uint32_t
+berth_v2_batch_max(const struct berth_model_info *m, const struct berth_model_version_info *v)
+{
+    const struct berth_describe *d = v->describe;
+
+    if (d->batch_rows_max <= 1 || d->input_count == 0)
+        return 0;
+    return d->batch_rows_max < m->batch.batch_requests_max ? d->batch_rows_max
+                                                           : m->batch.batch_requests_max;
+}
+
 void
 berth_v2_config(struct berth_call *c)
 {
     struct berth_model_info m;
-    const struct berth_model_version_info *v = find_version(c, &m);
+    const struct berth_model_version_info *v = berth_v2_find_version(c, &m);
     struct berth_buf b;
 
     if (v == NULL)
         return;
     if (v->describe == NULL) {
-        fail_not_ready(c, &m, v);
+        berth_v2_fail_not_ready(c, &m, v);
         return;
     }
     const struct berth_describe *d = v->describe;
-    const bool batched = d->batch_rows_max > 1 && d->input_count > 0;
+    const bool batched = berth_v2_batch_max(&m, v) > 0;
     struct berth_jw w = begin(c, &b);
     berth_jw_object(&w);
     put_string(&w, "name", m.name);
     put_string(&w, "platform", d->platform);
     put_string(&w, "backend", m.backend);
-    put_uint(&w, "max_batch_size",
-             !batched                                         ? 0
-             : d->batch_rows_max < m.batch.batch_requests_max ? d->batch_rows_max
-                                                              : m.batch.batch_requests_max);
+    put_uint(&w, "max_batch_size", berth_v2_batch_max(&m, v));
     put_config_specs(&w, "input", d->inputs, d->input_count, batched);
     put_config_specs(&w, "output", d->outputs, d->output_count, batched);
     berth_jw_key(&w, "dynamic_batching");
@@ -269,8 +285,8 @@ berth_v2_config(struct berth_call *c)
 
 /* ---- the repository ---- */
 
-static const char *
-triton_state(enum berth_model_state s)
+const char *
+berth_v2_state(enum berth_model_state s)
 {
     switch (s) {
     case BERTH_MODEL_READY:
@@ -287,6 +303,12 @@ triton_state(enum berth_model_state s)
     return "UNAVAILABLE";
 }
 
+const char *
+berth_v2_reason(enum berth_model_state s, const char *why)
+{
+    return s == BERTH_MODEL_UNLOADED && why[0] == '\0' ? "unloaded" : why;
+}
+
 static void
 put_index(struct berth_jw *w, const char *name, const char *version, enum berth_model_state s,
           const char *why)
@@ -295,8 +317,8 @@ put_index(struct berth_jw *w, const char *name, const char *version, enum berth_
     put_string(w, "name", name);
     if (version[0] != '\0')
         put_string(w, "version", version);
-    put_string(w, "state", triton_state(s));
-    put_string(w, "reason", s == BERTH_MODEL_UNLOADED && why[0] == '\0' ? "unloaded" : why);
+    put_string(w, "state", berth_v2_state(s));
+    put_string(w, "reason", berth_v2_reason(s, why));
     berth_jw_object_end(w);
 }
 
@@ -314,7 +336,7 @@ berth_v2_index(struct berth_call *c)
         return;
     struct berth_fields f = berth_fields(c->body, "", &e);
     if ((r = berth_field_bool(&f, "ready", &only_ready)) < 0 ||
-        (r = berth_registry_list(c->api->conf.registry, &c->x->arena, &all, &n, &e)) < 0) {
+        (r = berth_registry_list(c->api->conf.registry, c->arena, &all, &n, &e)) < 0) {
         berth_call_fail(c, r, NULL, e.msg);
         return;
     }

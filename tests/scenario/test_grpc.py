@@ -59,6 +59,89 @@ def raw_request(model="echo", **kw):
     return r
 
 
+# ---- the server and its models ----
+
+def test_server_and_models_tell_of_themselves(models_server):
+    with connect(models_server) as client:
+        assert client.is_server_live() and client.is_server_ready()
+        assert client.is_model_ready("digits") and client.is_model_ready("digits", "1")
+        assert not client.is_model_ready("nope") and not client.is_model_ready("digits", "77")
+        m = client.get_server_metadata()
+        assert m.name == "berth" and m.version and "binary_tensor_data" in m.extensions
+        m = client.get_model_metadata("digits")
+        assert m.name == "digits" and list(m.versions) == ["1"] and m.platform == "onnx_onnxv1"
+        assert [(t.name, t.datatype, list(t.shape)) for t in m.inputs] == [("image", "FP32", [-1, 1, 8, 8])]
+        assert [(t.name, t.datatype, list(t.shape)) for t in m.outputs] == [("scores", "FP32", [-1, 10])]
+        with pytest.raises(InferenceServerException) as e:
+            client.get_model_metadata("nope")
+        assert "NOT_FOUND" in e.value.status()
+
+
+def test_config_and_statistics_equal_rest(models_server):
+    with connect(models_server) as client:
+        config = client.get_model_config("digits", as_json=True)["config"]
+        rest = models_server.get("/v2/models/digits/config").json
+        assert config["max_batch_size"] == rest["max_batch_size"] > 0
+        assert config["backend"] == rest["backend"] == "onnx"
+        for side in ["input", "output"]:
+            assert [(t["name"], t.get("data_type"), [int(d) for d in t["dims"]]) for t in config[side]] == \
+                   [(t["name"], t["data_type"], t["dims"]) for t in rest[side]]
+        assert int(config["dynamic_batching"].get("max_queue_delay_microseconds", 0)) == \
+            rest["dynamic_batching"]["max_queue_delay_microseconds"]
+        stats = client.get_inference_statistics("digits").model_stats
+        rest = models_server.get("/v2/models/digits/stats").json["model_stats"]
+        assert len(stats) == len(rest) == 1
+        assert stats[0].inference_count == rest[0]["inference_count"]
+        assert stats[0].inference_stats.queue.ns == rest[0]["inference_stats"]["queue"]["ns"]
+        assert [b.batch_size for b in stats[0].batch_stats] == [b["batch_size"] for b in rest[0]["batch_stats"]]
+        assert {s.name for s in client.get_inference_statistics().model_stats} >= {"digits"}
+
+
+def test_digits_equal_python(models_server):
+    samples = harness.heldout()["samples"][:16]
+    x = np.array([s["pixels"] for s in samples], np.float32).reshape(-1, 1, 8, 8) / np.float32(255)
+    t = triton.InferInput("image", list(x.shape), "FP32")
+    t.set_data_from_numpy(x)
+    with connect(models_server) as client:
+        got = client.infer("digits", [t]).as_numpy("scores")
+        want = np.array([s["python_scores"] for s in samples])
+        assert got.shape == (16, 10) and np.abs(got - want).max() < 1e-5
+        best = client.infer("digits", [t], outputs=[triton.InferRequestedOutput("scores", class_count=2)])
+        first = best.as_numpy("scores")[0][0].decode().split(":")
+        assert int(first[1]) == want[0].argmax()
+        t = triton.InferInput("image", [1, 64], "FP32")
+        t.set_data_from_numpy(np.zeros((1, 64), np.float32))
+        with pytest.raises(InferenceServerException) as e:
+            client.infer("digits", [t])
+        assert "INVALID_ARGUMENT" in e.value.status() and "image" in e.value.message()
+        t = triton.InferInput("picture", [1, 1, 8, 8], "FP32")
+        t.set_data_from_numpy(np.zeros((1, 1, 8, 8), np.float32))
+        with pytest.raises(InferenceServerException) as e:
+            client.infer("digits", [t])
+        assert "'image' is missing" in e.value.message() or "unexpected inference input" in e.value.message()
+
+
+def test_the_repository_loads_and_unloads(make_server):
+    server = make_server()
+    server.register("echo")
+    with connect(server) as client:
+        index = client.get_model_repository_index().models
+        assert [(m.name, m.version, m.state) for m in index] == [("echo", "1", "READY")]
+        client.unload_model("echo")
+        harness.wait_until(lambda: not client.is_model_ready("echo"), 10, "the model is unloaded")
+        harness.wait_until(lambda: client.get_model_repository_index().models[0].state == "UNAVAILABLE", 10,
+                           "the index says so")
+        client.load_model("echo")
+        harness.wait_until(lambda: client.is_model_ready("echo"), 10, "the model is loaded")
+        for change in [client.load_model, client.unload_model]:
+            with pytest.raises(InferenceServerException) as e:
+                change("nope")
+            assert "NOT_FOUND" in e.value.status()
+        with pytest.raises(InferenceServerException) as e:
+            client.load_model("echo", config='{"backend": "x"}')
+        assert "UNIMPLEMENTED" in e.value.status()
+
+
 # ---- tensors ----
 
 TYPES = {
