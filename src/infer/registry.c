@@ -30,6 +30,7 @@ berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry
     if (g->conf.cores == 0)
         g->conf.cores = 1;
     (void)pthread_mutex_init(&g->change_mu, NULL);
+    (void)pthread_mutex_init(&g->states_mu, NULL);
     (void)pthread_rwlock_init(&g->lock, NULL);
     (void)pthread_mutex_init(&g->jobs_mu, NULL);
     (void)pthread_cond_init(&g->jobs_cond, NULL);
@@ -89,6 +90,7 @@ berth_registry_free(struct berth_registry *g)
     (void)pthread_mutex_destroy(&g->jobs_mu);
     (void)pthread_rwlock_destroy(&g->lock);
     (void)pthread_mutex_destroy(&g->change_mu);
+    (void)pthread_mutex_destroy(&g->states_mu);
     free(g);
 }
 
@@ -122,6 +124,7 @@ berth_registry_count_states(struct berth_registry *g)
     for (size_t i = 0; i < BERTH_MODEL_STATE_COUNT; i++)
         berth_series_set(g->states[i], counts[i]);
     (void)pthread_rwlock_unlock(&g->lock);
+    berth_states_tell(g);
 }
 
 /* ---- registering ---- */

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "infer/model_priv.h"
 #include "infer/registry.h"
+#include "infer/states.h"
 #include "infer/versions.h"
 #include "infer/waits.h"
 
@@ -73,6 +74,8 @@ struct berth_registry {
     atomic_bool closing;
     atomic_uint loads_now, loads_begun; /* for measuring memory */
     struct berth_watch *watches;        /* under change_mu */
+    pthread_mutex_t states_mu;          /* held for no other lock */
+    struct berth_state_watch *state_watches;
 };
 
 /* A model's plan: what to load, made anew for every load. */
@@ -127,6 +130,9 @@ int berth_entry_unknown(struct berth_slice name_or_id, struct berth_err *e);
  * store. */
 int berth_registry_register_broken(struct berth_registry *g, const struct berth_model_spec *spec,
                                    const char *why);
+
+/* states.c: tell who watches.  Any thread. */
+void berth_states_tell(struct berth_registry *g);
 
 /* watch.c */
 void berth_watches_stop(struct berth_registry *g);
