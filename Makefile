@@ -32,8 +32,9 @@ format: ## clang-format in place
 	@tools/setup test
 	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
 
-bench: all ## measure against the bare engines; a table at the end
+bench: all ## measure beside bare engines and other servers (1.5 GB of them); a table for each workload
 	@tools/setup models bench
+	@bench/peers
 	@bench/run
 
 install: all ## to PREFIX (/usr/local), DESTDIR respected

@@ -113,6 +113,12 @@ echo_unload(struct berth_instance *m)
     free(m);
 }
 
+static bool
+echo_any_thread(const struct berth_instance *m)
+{
+    return m->delay_ms == 0; /* it would sleep */
+}
+
 static const struct berth_describe *
 echo_describe(const struct berth_instance *m)
 {
@@ -511,6 +517,7 @@ static const struct berth_backend_ops ops = {
     .load = echo_load,
     .unload = echo_unload,
     .describe = echo_describe,
+    .any_thread = echo_any_thread,
     .run = echo_run,
     .step = echo_step,
     .reset = echo_reset,

@@ -184,6 +184,13 @@ onnx_load(const struct berth_host *h, const struct berth_load *how, struct berth
     return 0;
 }
 
+static bool
+onnx_any_thread(const struct berth_instance *m)
+{
+    (void)m;
+    return true;
+}
+
 static const struct berth_describe *
 onnx_describe(const struct berth_instance *m)
 {
@@ -243,6 +250,7 @@ static const struct berth_backend_ops ops = {
     .load = onnx_load,
     .unload = onnx_unload,
     .describe = onnx_describe,
+    .any_thread = onnx_any_thread,
     .run = ort_run,
     .cancel = ort_cancel,
     .memory = onnx_memory,

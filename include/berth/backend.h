@@ -64,6 +64,7 @@ struct berth_gen {
     int32_t logprobs; /* -1: none; n: log-probability of each token and of the n most likely */
     bool echo;        /* completion: the prompt's text comes first */
     bool ignore_eos;  /* go on to max_tokens: for measuring */
+    bool seeded;      /* the client gave the seed: for the host */
 };
 
 struct berth_token {
@@ -174,6 +175,7 @@ struct berth_load {
     const char *path;          /* the model's file, or the version's folder */
     const char *settings_json; /* an object of this backend's settings, checked; "{}" at least */
     uint32_t threads;          /* cores this instance may keep busy, at least 1 */
+    const struct berth_isolation *isolation; /* the host's own: not for plugins */
 };
 
 struct berth_backend_ops {
@@ -217,6 +219,9 @@ struct berth_backend_ops {
     /* The next run() or step(), and all after it, may keep n cores busy: 1 up to what describe()
      * said.  An engine without this gets all of its threads or waits.  Instance's thread. */
     void (*threads)(struct berth_instance *m, uint32_t n);
+    /* May run() be called on any thread (still one at a time), and does it do nothing but compute?
+     * Then the host runs small batches on the thread that parsed them. */
+    bool (*any_thread)(const struct berth_instance *m);
 };
 
 /* Does the plugin offer `member`?  True only when it was compiled with it and set it. */

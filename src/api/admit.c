@@ -173,6 +173,14 @@ hash(const char *text, size_t len)
     return h ^ (h >> 32);
 }
 
+uint64_t
+berth_admit_who_hash(struct berth_slice key)
+{
+    const uint64_t h = hash(key.at, key.len);
+
+    return h != 0 ? h : 1;
+}
+
 /* The generic cell rate algorithm: a cell holds the time at which its next request is on time; a
  * request may come up to burst_ns before that.  Two clients in one cell share it, which is seldom
  * and errs to the safe side. */

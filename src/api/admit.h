@@ -32,6 +32,8 @@ void berth_admit_init(struct berth_admit *a, const struct berth_api_conf *conf);
 
 /* The key of a request: Authorization: Bearer or X-API-Key; empty when there is none. */
 struct berth_slice berth_admit_key(const struct berth_exchange *x);
+/* A number that stands for a key, never 0; different keys' are, as good as always, different. */
+uint64_t berth_admit_who_hash(struct berth_slice key);
 /* The scopes of a key's text; 0 when nobody has that key.  Takes the same time for every key. */
 uint32_t berth_admit_scopes(const struct berth_admit *a, struct berth_slice key);
 /* What to answer in Access-Control-Allow-Origin for a page of that origin; empty: nothing.

@@ -8,10 +8,12 @@
 #include "api/api_priv.h"
 #include "api/grpc.h"
 #include "api/routes.h"
+#include "api/shm.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "obs/trace.h"
 #include "wire/gzip.h"
 #include "wire/uri.h"
 
@@ -21,6 +23,7 @@ enum {
     NO_BODY_BYTES = 64 << 10, /* some clients send "{}" with a GET */
     JOBS_MAX = 256,
     REQUEST_ID_MAX = 36,
+    AT_ONCE_BYTES = 16 << 10,
 };
 
 /* ---- metrics ---- */
@@ -281,6 +284,8 @@ berth_api_admitted(struct berth_call *c, enum berth_scope scope)
 
     if (x->listener_tag == BERTH_API_LISTENER_METRICS)
         return true;
+    if (c->api->conf.key_count > 0 && who.key.len > 0)
+        c->who = berth_admit_who_hash(who.key);
     if (berth_admit_check(&c->api->admit, scope, &who, &f) < 0) {
         if (f.code == -BERTH_EAUTH)
             berth_exchange_add(x, "www-authenticate", "Bearer");
@@ -414,6 +419,9 @@ api_handle(void *arg, struct berth_exchange *x)
 
     if (c->grpc != NULL) /* its messages come piece by piece */
         return;
+    /* A body that came with its head needs no look at the clock. */
+    if (x->body.len > AT_ONCE_BYTES || berth_loop_now_ns(x->loop) > x->begin_ns + BERTH_MS)
+        c->body_ns = berth_now_ns();
     if (c->compressed && !expand_body(c))
         return;
     if (c->route->blocks)
@@ -444,13 +452,16 @@ api_ended(void *arg, struct berth_exchange *x)
     struct berth_api *api = arg;
     const struct berth_call *c = x->user;
     const enum berth_dialect d = c != NULL ? c->dialect : BERTH_DIALECT_ADMIN;
-    const double seconds = (double)(berth_now_ns() - x->begin_ns) / 1e9;
+    const uint64_t now = berth_now_ns();
+    const double seconds = (double)(now - x->begin_ns) / 1e9;
     const bool grpc = c != NULL && c->grpc != NULL;
     const uint16_t status = grpc             ? (uint16_t)berth_grpc_code(c->grpc)
                             : x->status != 0 ? x->status
                                              : 499; /* the client left first */
 
     count_answer(api, d, status, seconds);
+    if (c != NULL)
+        berth_requests_note(c, now);
     if (!api->conf.access_log && !berth_log_wanted(BERTH_LOG_DEBUG))
         return;
     berth_log(api->conf.access_log ? BERTH_LOG_INFO : BERTH_LOG_DEBUG,
@@ -526,7 +537,14 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
     api->jobs_last = &api->jobs;
     api->begin_ns = berth_now_ns();
     atomic_init(&api->id_next, berth_random_u64());
-    r = copy_conf(api, conf, e);
+    api->shm = berth_shm_new();
+    r = api->shm != NULL ? copy_conf(api, conf, e)
+                         : berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
+    if (r == 0 && conf->explain_requests > 0) {
+        api->trace = berth_trace_new(conf->explain_requests, conf->loops);
+        if (api->trace == NULL)
+            r = berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
+    }
     if (r == 0) {
         berth_admit_init(&api->admit, &api->conf);
         api->worker_started = pthread_create(&api->worker, NULL, worker_main, api) == 0;
@@ -563,5 +581,6 @@ berth_api_free(struct berth_api *api)
     (void)pthread_cond_destroy(&api->wake);
     (void)pthread_mutex_destroy(&api->mu);
     berth_arena_fini(&api->arena);
+    berth_trace_free(api->trace);
     free(api);
 }

@@ -71,6 +71,8 @@ struct berth_api_conf {
     uint32_t image_pixels_max; /* width times height of an image sent in; 0: 100,000,000 */
     const atomic_bool *stopping; /* true: /ready and /v2/health/ready answer 503; NULL: never */
     bool access_log;             /* a line for every request at info level; else at debug level */
+    uint32_t explain_requests;   /* that GET /v1/requests remembers; 0: none */
+    uint32_t loops;              /* that the app's functions run on; 0: one */
 };
 
 /*

@@ -16,8 +16,10 @@ struct berth_api {
     struct berth_api_conf conf; /* copied, defaults filled in */
     struct berth_arena arena;   /* what conf points to */
     struct berth_admit admit;
+    struct berth_shm *shm;
     uint64_t begin_ns;
     _Atomic uint64_t id_next;
+    struct berth_trace *trace; /* of requests that went by; NULL: none is kept */
     /* Series at hand, so that a request takes no lock; made at first use. */
     _Atomic(struct berth_series *) answered[BERTH_DIALECT_COUNT][BERTH_API_STATUS_MAX];
     _Atomic(struct berth_series *) seconds[BERTH_DIALECT_COUNT];
@@ -41,6 +43,14 @@ void berth_api_job(struct berth_call *c);
 /* The Grpc-Timeout header's; 0: none. */
 uint64_t berth_call_grpc_timeout_ns(const struct berth_exchange *x);
 void berth_api_count_error(struct berth_api *api, const struct berth_fault *f);
+
+/* requests.c: c fails with f, the first time: for the account of it. */
+void berth_requests_failed(struct berth_call *c, const struct berth_fault *f);
+/* requests.c: of c's requests the one that ended last, so that it decided when the answer came; NULL:
+ * none was given to a model. */
+const struct berth_request *berth_call_last_part(const struct berth_call *c);
+/* requests.c: c's exchange is over: keep what is to be told of it. */
+void berth_requests_note(const struct berth_call *c, uint64_t end_ns);
 
 /* The smallest number of seconds since 1970 that OpenAI's `created` wants. */
 static inline int64_t
@@ -70,8 +80,13 @@ void berth_unimodel_batch(struct berth_call *c);
 void berth_openai_chat(struct berth_call *c);
 void berth_openai_completions(struct berth_call *c);
 void berth_openai_embeddings(struct berth_call *c);
+/* v2_stats.c */
+void berth_v2_stats(struct berth_call *c);
 /* v2_rest.c */
 void berth_v2_infer(struct berth_call *c);
+/* requests.c */
+void berth_requests_list(struct berth_call *c);
+void berth_requests_explain(struct berth_call *c);
 /* v2_models.c */
 void berth_v2_server(struct berth_call *c);
 void berth_v2_live(struct berth_call *c);
@@ -79,10 +94,13 @@ void berth_v2_ready(struct berth_call *c);
 void berth_v2_model(struct berth_call *c);
 void berth_v2_model_ready(struct berth_call *c);
 void berth_v2_config(struct berth_call *c);
-void berth_v2_stats(struct berth_call *c);
 void berth_v2_index(struct berth_call *c);
 void berth_v2_load(struct berth_call *c);
 void berth_v2_unload(struct berth_call *c);
+/* v2_shm.c */
+void berth_v2_shm_status(struct berth_call *c);
+void berth_v2_shm_register(struct berth_call *c);
+void berth_v2_shm_unregister(struct berth_call *c);
 /* generate.c */
 void berth_v2_generate(struct berth_call *c);
 void berth_v2_generate_stream(struct berth_call *c);

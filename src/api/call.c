@@ -4,20 +4,39 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "api/fields.h"
 #include "api/grpc.h"
 #include "api/routes.h"
+#include "api/timing.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "infer/model.h"
 #include "wire/grpc.h"
 
+enum { SMALL_OUTPUT_BYTES = 2048 };
+
 static const char out_of_memory[] = "the request is larger than its memory limit; send less";
+
+/* Was all of it in the response cache? */
+static bool
+is_cached(const struct berth_call *c)
+{
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        if (!c->parts[i].r.cached)
+            return false;
+    }
+    return true;
+}
 
 void
 berth_call_headers(struct berth_call *c)
 {
     berth_exchange_add(c->x, "x-request-id", c->id);
+    if (c->part_count > 0 && berth_model_caches(c->model))
+        berth_exchange_add(c->x, "x-cache", is_cached(c) ? "hit" : "miss");
+    if (c->part_count > 0 && c->x->query.len > 0)
+        berth_call_timing_header(c);
     if (c->cors_origin.len > 0) {
         berth_exchange_add(c->x, "access-control-allow-origin", c->cors_origin.at);
         berth_exchange_add(c->x, "vary", "Origin");
@@ -74,6 +93,7 @@ berth_call_fault(struct berth_call *c, const struct berth_fault *f)
     const struct berth_error_look *look = berth_error_look(f->code);
     struct berth_buf b;
 
+    berth_requests_failed(c, f);
     berth_api_count_error(c->api, f);
     if (c->fault != NULL) {
         c->fault(c, f);
@@ -185,6 +205,7 @@ berth_call_cut(struct berth_call *c, const struct berth_fault *f)
         return;
     if (c->streaming) {
         berth_api_count_error(c->api, f);
+        berth_requests_failed(c, f);
         berth_fault_put(berth_sse_data(c), c->dialect, f);
         berth_sse_send(c);
         berth_sse_end(c);
@@ -213,9 +234,9 @@ part_ended(struct berth_call *c, struct berth_part *part)
     part->ended = true;
     if (c->ended)
         return;
-    if (part->r.result == -BERTH_EDEADLINE) {
+    if (part->r.result == -BERTH_EDEADLINE && !part->r.timed_out) {
         cut_late(c);
-    } else if (part->r.result < 0 && c->ops->all_or_nothing) {
+    } else if (part->r.result < 0 && (c->ops->all_or_nothing || part->r.timed_out)) {
         const struct berth_fault f = {.code = part->r.result, .message = part->r.err.msg};
         berth_call_cut(c, &f);
     } else if (c->ops->part_done != NULL) {
@@ -278,6 +299,27 @@ berth_call_grpc_timeout_ns(const struct berth_exchange *x)
     return h != NULL ? berth_grpc_timeout_ns(*h) : 0;
 }
 
+void
+berth_call_wishes(struct berth_call *c, uint64_t priority, uint64_t timeout_ns)
+{
+    c->priority = priority <= UINT32_MAX ? (uint32_t)priority : UINT32_MAX;
+    if (berth_model_takes_queue_timeout(c->model, c->priority))
+        c->queue_timeout_ns = timeout_ns;
+    else
+        c->timeout_ns = timeout_ns;
+}
+
+int
+berth_call_read_priority(struct berth_call *c, struct berth_fields *f)
+{
+    int64_t priority = c->priority;
+    const int r = berth_field_int(f, "priority", 0, UINT32_MAX, &priority);
+
+    if (r == 0)
+        c->priority = (uint32_t)priority;
+    return r;
+}
+
 struct berth_part *
 berth_call_parts(struct berth_call *c, uint32_t n)
 {
@@ -300,6 +342,9 @@ berth_call_parts(struct berth_call *c, uint32_t n)
         part->r.done = part_done;
         berth_arena_init(&part->r.arena, c->api->conf.output_bytes_max);
     }
+    if (n == 1) /* most outputs are small: no memory of their own for them */
+        berth_arena_lend(&c->parts[0].r.arena, berth_arena_alloc_raw(c->arena, SMALL_OUTPUT_BYTES),
+                         SMALL_OUTPUT_BYTES);
     c->part_count = n;
     return c->parts;
 }
@@ -313,8 +358,11 @@ berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
     if (task == BERTH_TASK_TENSOR || task == BERTH_TASK_EMBEDDING)
         limit_time(c, c->api->conf.run_timeout_ns, "engine.batch_config.timeout_ms");
     until = c->begin_ns + c->timeout_ns;
-    for (uint32_t i = 0; i < c->part_count; i++)
+    for (uint32_t i = 0; i < c->part_count; i++) {
         c->parts[i].r.deadline_ns = until;
+        c->parts[i].r.priority = c->priority;
+        c->parts[i].r.queue_timeout_ns = c->queue_timeout_ns;
+    }
     c->ops = ops;
     c->parts_left = c->part_count + 1; /* one for this function: done() may come at once */
     berth_exchange_ref(c->x);

@@ -67,23 +67,32 @@ struct berth_call {
     /* After the last part is done, and the last that is done with c; NULL otherwise. */
     void (*released)(struct berth_call *c);
     enum berth_dialect dialect;
-    struct berth_slice name, version; /* {model} and {version} of the path, decoded; or empty */
-    struct berth_slice cors_origin;   /* to be allowed in the answer; or empty */
-    const char *allow;                /* for 405: the Allow header's value */
-    char id[BERTH_UUID_TEXT];         /* X-Request-Id */
-    uint64_t wall_ns;                 /* when the head had come */
-    uint64_t begin_ns;                /* CLOCK_MONOTONIC, where its time limits begin */
+    /* {model} and {version} (or {request}) of the path, decoded; or empty */
+    struct berth_slice name, version;
+    struct berth_slice cors_origin; /* to be allowed in the answer; or empty */
+    const char *allow;              /* for 405: the Allow header's value */
+    char id[BERTH_UUID_TEXT];       /* X-Request-Id */
+    uint64_t wall_ns;               /* when the head had come */
+    uint64_t begin_ns;              /* CLOCK_MONOTONIC, where its time limits begin */
+    uint64_t body_ns;               /* when the body had come, if much later; 0: with the head */
+    uint64_t who;                   /* a hash of the key that it came with; 0: none */
 
     const struct berth_json *body; /* berth_call_body() */
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */
     uint64_t timeout_ns;           /* of this call; 0: the api's */
     const char *timeout_name;      /* what set it, for the message */
+    uint64_t queue_timeout_ns;     /* longest wait in the queue that the client asks for; or 0 */
+    uint32_t priority;             /* that it asks for; 0: the model's default */
     const struct berth_call_ops *ops;
     void *state; /* the dialect's */
     struct berth_part *parts;
     uint32_t part_count, parts_left;
     bool ended, streaming;
     bool compressed; /* the body, until handle() */
+    struct {         /* status 0: it has not failed */
+        uint16_t status;
+        const char *code, *why;
+    } failed;
     struct berth_timer timer;
     struct berth_park *park; /* it waits for a model, or has waited; NULL: never */
     uint64_t parked_ns;      /* how long, all together */
@@ -143,6 +152,14 @@ int berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_
 /* Nobody waits for a parked call any more: it will not run again, and c->ended is set.  On its
  * loop; without effect when it is not parked. */
 void berth_call_unpark(struct berth_call *c);
+
+/* What the client wishes for its place in the queue, once the model is known.  A timeout bounds the
+ * wait in the queue where the model's queue policy lets requests say that, as Triton does; else the
+ * whole call. */
+void berth_call_wishes(struct berth_call *c, uint64_t priority, uint64_t timeout_ns);
+struct berth_fields;
+/* Likewise from a body's member "priority".  -BERTH_EINVAL */
+int berth_call_read_priority(struct berth_call *c, struct berth_fields *f);
 
 /* Make n requests, zeroed and with everything set but task, inputs, wanted and gen.  NULL: the
  * exchange's memory limit. */

@@ -230,6 +230,7 @@ berth_gen_read(struct berth_fields *f, struct berth_arena *a, struct berth_gen *
     if (g->top_p <= 0)
         g->top_p = 1e-6f;
     g->top_k = top_k > 0 ? (int32_t)top_k : 0; /* -1 is how some clients write "off" */
+    g->seeded = g->seeded || berth_field(f, "seed") != NULL;
     g->seed = (uint64_t)seed;
     return 0;
 }

@@ -178,7 +178,8 @@ read_generate(struct berth_call *c, struct generate *g, struct berth_err *e)
     for (size_t i = 0; i < 2; i++) {
         if ((r = berth_gen_read(&f[i], &c->x->arena, &g->gen)) < 0 ||
             (r = berth_gen_read_max_tokens(&f[i], max_tokens, &g->gen)) < 0 ||
-            (r = berth_field_bool(&f[i], "details", &g->details)) < 0)
+            (r = berth_field_bool(&f[i], "details", &g->details)) < 0 ||
+            (r = berth_call_read_priority(c, &f[i])) < 0)
             return r;
     }
     g->gen.logprobs = g->details ? 0 : -1;

@@ -1,42 +1,17 @@
 #include "api/grpc.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-#include "api/api_priv.h"
-#include "api/call.h"
-#include "api/grpc_status.h"
-#include "base/assert.h"
+#include "api/grpc_priv.h"
 #include "base/clock.h"
-#include "wire/grpc.h"
 #include "wire/gzip.h"
 
+/* A gRPC call's beginning, its messages, and how it is cut off.  Answers are in grpc_answer.c. */
+
 enum {
-    STATUS_BYTES = 8 * 1024, /* kept for an answer when a request has used its memory up */
-    COMPRESS_FROM = 256,     /* shorter messages would only grow */
-};
-
-enum encoding { IDENTITY, GZIP, DEFLATE };
-static const char *const encodings[] = {"identity", "gzip", "deflate"};
-
-struct berth_grpc {
-    struct berth_call *c;
-    const struct berth_grpc_method *method;
-    void *state;
-    struct berth_grpc_frames in;
-    struct berth_arena arena; /* client_streams: of the message that is coming */
-    struct berth_slice message;
-    enum encoding encoding; /* of both directions */
-    bool message_seen, half_closed;
-    bool started, over, timer_on;
-    uint64_t deadline_ns;
-    struct berth_timer timer;
-    enum berth_grpc_code code;
-    /* What a method on the api's own thread leaves: frames, and how the call ends. */
-    struct berth_buf kept;
-    struct berth_fault end;
-    bool end_kept;
+    HELD_BYTES_MAX = 16 << 20, /* of a paused stream: more than a window of HTTP/2's */
+    ALIGN_FROM = 1024,         /* of shorter messages a tensor is copied as fast */
 };
 
 static const struct berth_grpc_method *const tables[] = {
@@ -88,6 +63,12 @@ berth_grpc_code(const struct berth_grpc *g)
     return g->code;
 }
 
+const struct berth_grpc_method *
+berth_grpc_method_of(const struct berth_grpc *g)
+{
+    return g->method;
+}
+
 struct berth_slice
 berth_grpc_message(const struct berth_grpc *g)
 {
@@ -101,94 +82,7 @@ berth_grpc_take(struct berth_grpc *g, struct berth_arena *ret)
     berth_arena_init(&g->arena, ret->max_bytes);
 }
 
-/* ---- the end ---- */
-
-static void
-stop(struct berth_grpc *g)
-{
-    g->over = g->c->ended = true;
-    if (g->timer_on)
-        berth_timer_stop(&g->timer);
-    g->timer_on = false;
-    berth_arena_fini(&g->arena);
-}
-
-static void
-put_status(struct berth_grpc *g, const struct berth_fault *f,
-           void (*put)(struct berth_exchange *x, const char *name, const char *value))
-{
-    struct berth_exchange *x = g->c->x;
-    char code[4];
-    struct berth_buf text, details;
-
-    (void)snprintf(code, sizeof code, "%d", (int)g->code);
-    put(x, "grpc-status", code);
-    if (f->code == 0)
-        return;
-    berth_buf_init(&text, &x->arena);
-    berth_grpc_percent_put(&text, f->message);
-    if (berth_buf_text(&text) != NULL)
-        put(x, "grpc-message", text.at);
-    berth_buf_init(&details, &x->arena);
-    berth_grpc_details_put(&details, f, g->c->id);
-    if (!details.failed)
-        put(x, "grpc-status-details-bin", details.at);
-}
-
-static void
-finish(struct berth_grpc *g, const struct berth_fault *f)
-{
-    struct berth_exchange *x = g->c->x;
-
-    g->code = f->code == 0 ? BERTH_GRPC_OK : berth_error_look(f->code)->grpc;
-    stop(g);
-    if (f->code != 0) /* a client must be told, most of all when its memory is used up */
-        x->arena.max_bytes += STATUS_BYTES;
-    if (g->started) {
-        put_status(g, f, berth_exchange_trailer);
-        berth_exchange_end(x);
-        return;
-    }
-    berth_call_headers(g->c);
-    put_status(g, f, berth_exchange_add);
-    berth_exchange_reply(x, 200, "application/grpc", "", 0);
-}
-
-/* As berth_call.fault: the error is counted already. */
-static void
-fault(struct berth_call *c, const struct berth_fault *f)
-{
-    struct berth_grpc *g = c->grpc;
-
-    if (c->off_loop) {
-        const char *message = f->message;
-        if (message != NULL && (message = berth_arena_strdup(&c->x->arena, message)) == NULL)
-            message = "out of memory";
-        g->end = *f;
-        g->end.message = message;
-        g->end_kept = true;
-    } else if (!g->over) {
-        finish(g, f);
-    }
-}
-
-void
-berth_grpc_fault(struct berth_grpc *g, const struct berth_fault *f)
-{
-    if (!g->over)
-        berth_call_fault(g->c, f);
-}
-
-void
-berth_grpc_end(struct berth_grpc *g, int code, const char *message)
-{
-    const struct berth_fault f = {.code = code, .message = message};
-
-    if (code != 0)
-        berth_grpc_fault(g, &f);
-    else
-        fault(g->c, &f);
-}
+/* ---- cut off ---- */
 
 static void
 malformed(struct berth_grpc *g, const char *why)
@@ -217,9 +111,18 @@ gone(struct berth_exchange *x)
     g->code = BERTH_GRPC_CANCELLED;
     cut(g);
     if (!g->over) {
-        stop(g);
+        berth_grpc_stop(g);
         berth_exchange_abort(x);
     }
+}
+
+static void
+writable(struct berth_exchange *x)
+{
+    struct berth_grpc *g = ((struct berth_call *)x->user)->grpc;
+
+    if (!g->over && g->method->writable != NULL)
+        g->method->writable(g);
 }
 
 static void
@@ -227,136 +130,8 @@ too_late(struct berth_timer *t)
 {
     struct berth_grpc *g = (struct berth_grpc *)((char *)t - offsetof(struct berth_grpc, timer));
 
-    g->timer_on = false;
     berth_grpc_end(g, -BERTH_EDEADLINE, "the call did not end within its grpc-timeout");
     cut(g);
-}
-
-/* ---- sending ---- */
-
-static void
-start(struct berth_grpc *g)
-{
-    if (g->started)
-        return;
-    g->started = true;
-    berth_call_headers(g->c);
-    if (g->encoding != IDENTITY)
-        berth_exchange_add(g->c->x, "grpc-encoding", encodings[g->encoding]);
-    berth_exchange_start(g->c->x, 200, "application/grpc");
-}
-
-void
-berth_grpc_begin(struct berth_buf *b, struct berth_arena *a)
-{
-    berth_buf_init(b, a);
-    if (berth_buf_reserve(b, BERTH_GRPC_HEAD) != NULL)
-        b->len = BERTH_GRPC_HEAD;
-}
-
-static int
-send_compressed(struct berth_grpc *g, const struct berth_slice *parts, size_t count)
-{
-    struct berth_arena scratch;
-    struct berth_err e;
-    char *at;
-    size_t len;
-    int r;
-
-    berth_arena_init(&scratch, g->c->api->conf.output_bytes_max);
-    r = berth_gzip_write(&scratch, parts, count, g->encoding == DEFLATE, BERTH_GRPC_HEAD, &at, &len,
-                         &e);
-    if (r == 0) {
-        berth_grpc_head_put(at, true, len - BERTH_GRPC_HEAD);
-        r = berth_exchange_write(g->c->x, at, len);
-    }
-    berth_arena_fini(&scratch);
-    return r;
-}
-
-int
-berth_grpc_send_parts(struct berth_grpc *g, struct berth_buf *b, const struct berth_slice *parts,
-                      size_t count)
-{
-    struct berth_exchange *x = g->c->x;
-    size_t len = b->len - BERTH_GRPC_HEAD;
-    int r = 0;
-
-    for (size_t i = 0; i < count; i++)
-        len += parts[i].len;
-    if (b->failed)
-        return -BERTH_ENOMEM;
-    if (len > UINT32_MAX)
-        return -BERTH_ETOOBIG;
-    berth_grpc_head_put(b->at, false, len);
-    if (g->c->off_loop) {
-        berth_buf_put(&g->kept, b->at, b->len);
-        for (size_t i = 0; i < count; i++)
-            berth_buf_put(&g->kept, parts[i].at, parts[i].len);
-        return g->kept.failed ? -BERTH_ENOMEM : 0;
-    }
-    if (g->over)
-        return -BERTH_ECANCELED;
-    start(g);
-    if (g->encoding != IDENTITY && len >= COMPRESS_FROM && count < 64) {
-        struct berth_slice all[65] = {{b->at + BERTH_GRPC_HEAD, b->len - BERTH_GRPC_HEAD}};
-        if (count > 0)
-            memcpy(all + 1, parts, count * sizeof *parts);
-        return send_compressed(g, all, count + 1);
-    }
-    r = berth_exchange_lend(x, b->at, b->len);
-    for (size_t i = 0; i < count && r == 0; i++) {
-        if (parts[i].len > 0)
-            r = berth_exchange_lend(x, parts[i].at, parts[i].len);
-    }
-    return r;
-}
-
-int
-berth_grpc_send(struct berth_grpc *g, const void *message, size_t len)
-{
-    const struct berth_slice part = {message, len};
-    char head[BERTH_GRPC_HEAD];
-    int r;
-
-    if (len > UINT32_MAX)
-        return -BERTH_ETOOBIG;
-    berth_grpc_head_put(head, false, len);
-    if (g->c->off_loop) {
-        berth_buf_put(&g->kept, head, sizeof head);
-        berth_buf_put(&g->kept, message, len);
-        return g->kept.failed ? -BERTH_ENOMEM : 0;
-    }
-    if (g->over)
-        return -BERTH_ECANCELED;
-    start(g);
-    if (g->encoding != IDENTITY && len >= COMPRESS_FROM)
-        return send_compressed(g, &part, 1);
-    r = berth_exchange_write(g->c->x, head, sizeof head);
-    return r < 0 || len == 0 ? r : berth_exchange_write(g->c->x, message, len);
-}
-
-void
-berth_grpc_job_done(struct berth_grpc *g)
-{
-    berth_assert(g->end_kept);
-    if (g->over)
-        return;
-    if (g->end.code == 0 && g->kept.failed)
-        g->end = (struct berth_fault){.code = -BERTH_ENOMEM,
-                                      .message = "the answer is larger than its memory limit"};
-    if (g->end.code == 0 && g->kept.len > 0) {
-        start(g);
-        (void)berth_exchange_lend(g->c->x, g->kept.at, g->kept.len);
-    }
-    finish(g, &g->end);
-}
-
-void
-berth_grpc_pause(struct berth_grpc *g, bool paused)
-{
-    if (!g->over)
-        berth_exchange_pause(g->c->x, paused);
 }
 
 /* ---- receiving ---- */
@@ -371,7 +146,7 @@ begin_message(struct berth_grpc *g)
 
     if (g->message_seen && !m->client_streams) {
         malformed(g, "a second message came where the method takes one");
-    } else if (g->in.compressed && g->encoding == IDENTITY) {
+    } else if (g->in.compressed && g->encoding == BERTH_GRPC_IDENTITY) {
         malformed(g, "a message is compressed, but there is no grpc-encoding");
     } else if (g->in.len > max) {
         (void)berth_err_set(&e, BERTH_ETOOBIG, "the message has %u bytes, at most %zu are taken",
@@ -379,7 +154,9 @@ begin_message(struct berth_grpc *g)
         berth_grpc_end(g, -BERTH_ETOOBIG, e.msg);
     } else {
         /* What is announced is not yet sent, but memory that nobody touches costs nothing. */
-        g->in.to = berth_arena_alloc_raw(a, (size_t)g->in.len + 1);
+        const bool align = m->aligned != 0 && !g->in.compressed && g->in.len >= ALIGN_FROM;
+        g->in.to = berth_arena_alloc_raw(a, (size_t)g->in.len + (align ? BERTH_PB_ALIGN_SPARE : 1));
+        g->in.align.field = align ? m->aligned : 0;
         if (g->in.to == NULL)
             berth_grpc_end(g, -BERTH_ENOMEM, "the request is larger than its memory limit");
     }
@@ -408,7 +185,8 @@ expand(struct berth_grpc *g)
 static void
 take_message(struct berth_grpc *g)
 {
-    g->message = (struct berth_slice){g->in.to, g->in.len};
+    g->message =
+        (struct berth_slice){g->in.to, g->in.align.field != 0 ? g->in.align.out_len : g->in.len};
     g->message_seen = true;
     if (g->in.compressed && !expand(g))
         return;
@@ -435,20 +213,15 @@ body_end(struct berth_grpc *g)
     }
 }
 
+/* Take messages off the piece until it is empty or the method wants no more. */
 static void
-piece(struct berth_exchange *x, const char *at, size_t n)
+feed(struct berth_grpc *g, const char **at, size_t *n)
 {
-    struct berth_grpc *g = ((struct berth_call *)x->user)->grpc;
-    enum berth_grpc_event event = BERTH_GRPC_MORE;
+    enum berth_grpc_event event;
 
-    if (g->over || g->half_closed)
-        return;
-    if (n == 0) {
-        body_end(g);
-        return;
-    }
+    g->feeding = true;
     do {
-        event = berth_grpc_frames_put(&g->in, &at, &n);
+        event = berth_grpc_frames_put(&g->in, at, n);
         switch (event) {
         case BERTH_GRPC_BEGUN:
             begin_message(g);
@@ -462,7 +235,65 @@ piece(struct berth_exchange *x, const char *at, size_t n)
         case BERTH_GRPC_MORE:
             break;
         }
-    } while (event != BERTH_GRPC_MORE && !g->over);
+    } while (event != BERTH_GRPC_MORE && !g->over && !g->paused);
+    g->feeding = false;
+    if (g->over) {
+        *n = 0;
+        berth_grpc_free_input(g);
+    }
+}
+
+/* Go on with what came while the stream was paused. */
+static void
+feed_held(struct berth_grpc *g)
+{
+    const char *at = g->held.len > 0 ? g->held.at + g->held_at : "";
+    size_t n = g->held.len - g->held_at;
+
+    feed(g, &at, &n); /* also without bytes: an empty message may be due */
+    g->held_at = g->held.len - n;
+    if (n == 0)
+        g->held.len = g->held_at = 0;
+    if (n == 0 && g->end_held && !g->over && !g->paused)
+        body_end(g);
+}
+
+void
+berth_grpc_pause(struct berth_grpc *g, bool paused)
+{
+    if (g->over || paused == g->paused)
+        return;
+    g->paused = paused;
+    berth_exchange_pause(g->c->x, paused);
+    if (!paused && !g->feeding)
+        feed_held(g);
+}
+
+/* A client may still send what the flow control's window allows. */
+static void
+piece(struct berth_exchange *x, const char *at, size_t n)
+{
+    struct berth_grpc *g = ((struct berth_call *)x->user)->grpc;
+
+    if (g->over || g->half_closed)
+        return;
+    if (n == 0 && (g->paused || g->held.len > 0)) {
+        g->end_held = true;
+        return;
+    }
+    if (n == 0) {
+        body_end(g);
+        return;
+    }
+    if (!g->paused && g->held.len == 0)
+        feed(g, &at, &n);
+    if (n == 0 || g->over)
+        return;
+    if (g->held_at > 0 && g->held_at == g->held.len)
+        g->held.len = g->held_at = 0;
+    berth_buf_put(&g->held, at, n);
+    if (g->held.failed)
+        berth_grpc_end(g, -BERTH_ELIMIT, "more is sent than is taken");
 }
 
 /* ---- the beginning ---- */
@@ -482,7 +313,7 @@ berth_grpc_is(const struct berth_exchange *x)
 static const struct berth_grpc_method *
 find_method(struct berth_slice path)
 {
-    for (size_t i = 0; i < BERTH_COUNT(tables); i++) {
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         for (const struct berth_grpc_method *m = tables[i]; m->path != NULL; m++) {
             if (berth_slice_is(path, m->path))
                 return m;
@@ -508,9 +339,9 @@ read_encoding(struct berth_grpc *g)
 {
     const struct berth_slice *h = berth_exchange_header(g->c->x, "grpc-encoding");
 
-    for (size_t i = 0; h != NULL && i < BERTH_COUNT(encodings); i++) {
-        if (berth_slice_is(*h, encodings[i])) {
-            g->encoding = (enum encoding)i;
+    for (size_t i = 0; h != NULL && i < BERTH_GRPC_ENCODING_COUNT; i++) {
+        if (berth_slice_is(*h, berth_grpc_encodings[i])) {
+            g->encoding = (enum berth_grpc_encoding)i;
             return true;
         }
     }
@@ -529,8 +360,9 @@ limit_time(struct berth_grpc *g)
     g->deadline_ns = g->c->x->begin_ns + ns;
     if (!g->method->client_streams && !g->method->server_streams)
         return; /* berth_call_run() sees to it */
-    g->timer_on = berth_timer_start(&g->timer, g->c->x->loop,
-                                    g->deadline_ns > now ? g->deadline_ns - now : 0, too_late) == 0;
+    /* Without memory for a timer there is none: the model's own limits remain. */
+    (void)berth_timer_start(&g->timer, g->c->x->loop,
+                            g->deadline_ns > now ? g->deadline_ns - now : 0, too_late);
 }
 
 static void
@@ -581,14 +413,19 @@ berth_grpc_accept(struct berth_call *c)
     }
     g->c = c;
     c->grpc = g;
-    c->fault = fault;
+    c->fault = berth_grpc_call_fault;
     c->job = job;
     berth_arena_init(&g->arena, x->arena.max_bytes);
     berth_buf_init(&g->kept, &x->arena);
+    berth_buf_init(&g->held, NULL);
+    g->held.max = HELD_BYTES_MAX;
     g->method = find_method(x->path);
     if (!check(g))
         return;
     x->piece = piece;
     x->gone = gone;
+    x->writable = writable;
     limit_time(g);
+    if (g->method->client_streams) /* it may be quiet for long: the server is there, it says */
+        berth_grpc_start(g);
 }

@@ -31,6 +31,8 @@ struct berth_grpc_method {
     const char *path; /* "/inference.GRPCInferenceService/ModelInfer" */
     enum berth_scope scope;
     size_t message_max; /* 0: the server's limit of a body */
+    uint32_t aligned;   /* messages' bytes field whose payloads are to lie aligned to 64, as tensors
+                           must; there is no field 15; 0: none */
     bool client_streams;
     bool server_streams;
     bool blocks; /* message() runs on the api's own thread and must end the call before it returns;
@@ -43,6 +45,8 @@ struct berth_grpc_method {
     void (*message)(struct berth_grpc *g, struct berth_slice message);
     /* client_streams: the client sends no more.  NULL otherwise. */
     void (*half_closed)(struct berth_grpc *g);
+    /* After a send that gave -BERTH_EAGAIN: there is room again.  May be NULL. */
+    void (*writable)(struct berth_grpc *g);
     /* The call is over before the method ended it: client gone, deadline, server stopping.  What is
      * sent from now on is dropped.  May be NULL: parts of berth_grpc_call() are cancelled anyway.
      */
@@ -74,8 +78,11 @@ struct berth_slice berth_grpc_message(const struct berth_grpc *g);
  * gives it back with berth_arena_fini(). */
 void berth_grpc_take(struct berth_grpc *g, struct berth_arena *ret);
 
-/* Send a message: copied (or compressed).  The results of berth_exchange_write(). */
+/* Send a message: copied (or compressed).  The results of berth_exchange_write(); on failure
+ * nothing of it is sent. */
 int berth_grpc_send(struct berth_grpc *g, const void *message, size_t len);
+/* As berth_grpc_send(), of a message that was put behind berth_grpc_begin(). */
+int berth_grpc_send_copy(struct berth_grpc *g, const struct berth_buf *b);
 /*
  * Send a message without copying it.  berth_grpc_begin() gives a buffer in `a` with room for the
  * frame's head; put the message's beginning there.  What follows lies in parts.  Everything must
@@ -102,6 +109,8 @@ void berth_grpc_accept(struct berth_call *c);
 void berth_grpc_job_done(struct berth_grpc *g);
 /* The call's status, for metrics and the access log. */
 enum berth_grpc_code berth_grpc_code(const struct berth_grpc *g);
+/* NULL: there is none of that path. */
+const struct berth_grpc_method *berth_grpc_method_of(const struct berth_grpc *g);
 
 /* ---- the tables: each file that serves gRPC methods gives one, ended by a NULL path ---- */
 

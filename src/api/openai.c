@@ -77,7 +77,8 @@ berth_openai_read(struct berth_fields *f, struct berth_call *c, struct berth_ope
 
     if ((r = berth_gen_read(f, &c->x->arena, &o->gen)) < 0 ||
         (r = berth_field_int(f, "n", 1, BERTH_CHOICES_MAX, &n)) < 0 ||
-        (r = berth_field_bool(f, "stream", &o->stream)) < 0)
+        (r = berth_field_bool(f, "stream", &o->stream)) < 0 ||
+        (r = berth_call_read_priority(c, f)) < 0)
         return r;
     if (options != NULL && berth_json_type(options) != BERTH_JSON_OBJECT)
         return berth_field_bad(f, "stream_options", "must be an object, not %s",

@@ -170,7 +170,8 @@ what_changes_models_wants_manage(void **unused)
         const bool changes = strcmp(routes[i].method, "DELETE") == 0 ||
                              strcmp(routes[i].pattern, "/v1/models") == 0 ||
                              strcmp(routes[i].pattern, "/models") == 0 ||
-                             strncmp(routes[i].pattern, "/v2/repository/models/", 22) == 0;
+                             strncmp(routes[i].pattern, "/v2/repository/models/", 22) == 0 ||
+                             strncmp(routes[i].pattern, "/v2/systemsharedmemory/", 23) == 0;
         if (changes && strcmp(routes[i].method, "GET") != 0)
             assert_int_equal(routes[i].scope, BERTH_SCOPE_MANAGE);
         else

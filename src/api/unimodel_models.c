@@ -121,7 +121,7 @@ put_config(struct berth_jw *w, const struct berth_api *api, const struct berth_m
     put_uint(w, "max_batch_size", m->batch.batch_requests_max);
     put_uint(w, "max_wait_time_ms", m->batch.wait_ns_max / BERTH_MS);
     berth_jw_key(w, "dynamic_padding");
-    berth_jw_bool(w, false);
+    berth_jw_bool(w, !m->batch.no_padding);
     put_uint(w, "timeout_ms", api->conf.run_timeout_ns / BERTH_MS);
     berth_jw_object_end(w);
     berth_jw_key(w, "custom_params");
@@ -304,6 +304,31 @@ berth_unimodel_get(struct berth_call *c)
     berth_call_json(c, 200, &b);
 }
 
+/* What is done about batches, and why. */
+static void
+put_batching(struct berth_jw *w, const struct berth_model_info *m)
+{
+    const struct berth_batch_view *v = &m->batching;
+    char why[BERTH_BATCH_WHY];
+
+    berth_jw_key(w, "batching");
+    berth_jw_object(w);
+    put_string(w, "mode", berth_batching_name(v->mode));
+    put_string(w, "decision",
+               v->requests_max <= 1 && v->mode != BERTH_BATCHING_AUTO ? "alone"
+               : !v->batchable                                        ? "alone"
+               : v->mode == BERTH_BATCHING_AUTO                       ? berth_gain_name(v->choice)
+                                                                      : "batch");
+    put_string(w, "reason", berth_batch_why(v, why));
+    put_uint(w, "decisions_changed", v->changes);
+    put_real(w, "single_ms", (double)v->single_ns / 1e6);
+    put_real(w, "batched_ms", (double)v->shared_ns / 1e6);
+    put_real(w, "wait_ms", (double)v->wait_ns / 1e6);
+    put_uint(w, "max_requests", v->requests_max);
+    put_uint(w, "expected_requests", v->expected);
+    berth_jw_object_end(w);
+}
+
 static void
 put_versions(struct berth_jw *w, const struct berth_model_info *m)
 {
@@ -318,6 +343,7 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
         put_string(w, "state", berth_model_state_name(v->state));
         put_string(w, "reason", v->why);
         put_uint(w, "count", v->instances);
+        put_string(w, "placement", v->on_loop ? "inline" : "threaded");
         put_uint(w, "threads", v->threads);
         put_uint(w, "cores_given", v->cores_given);
         put_uint(w, "memory_bytes", v->memory_bytes);
@@ -383,6 +409,7 @@ berth_unimodel_status(struct berth_call *c)
     put_uint(&w, "running", m.running);
     put_resources(&w, &m);
     put_performance(&w, &m);
+    put_batching(&w, &m);
     put_versions(&w, &m);
     put_life(&w, &m);
     berth_jw_object_end(&w);

@@ -93,7 +93,8 @@ berth_v2_run(struct berth_call *c, struct berth_v2_infer *asked, const struct be
     struct berth_part *part;
 
     c->state = asked;
-    c->timeout_ns = asked->timeout_us < UINT64_MAX / 1000 ? asked->timeout_us * 1000 : 0;
+    berth_call_wishes(c, asked->priority,
+                      asked->timeout_us < UINT64_MAX / 1000 ? asked->timeout_us * 1000 : 0);
     part = berth_call_parts(c, 1);
     if (part == NULL) {
         berth_call_fail(c, -BERTH_ENOMEM, NULL, "the request is larger than its memory limit");
@@ -104,7 +105,5 @@ berth_v2_run(struct berth_call *c, struct berth_v2_infer *asked, const struct be
     part->r.input_count = asked->input_count;
     part->r.wanted = asked->wanted;
     part->r.wanted_count = asked->output_count;
-    part->r.priority = asked->priority;
-    part->r.queue_timeout_ns = c->timeout_ns;
     berth_call_run(c, ops);
 }

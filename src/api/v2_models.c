@@ -38,7 +38,8 @@ put_uint(struct berth_jw *w, const char *key, uint64_t n)
 
 const char *const berth_v2_extensions[] = {
     "binary_tensor_data", "classification", "generate",   "model_configuration",
-    "model_repository",   "parameters",     "statistics", NULL};
+    "model_repository",   "parameters",     "statistics", "system_shared_memory",
+    NULL};
 
 void
 berth_v2_server(struct berth_call *c)
@@ -234,6 +235,50 @@ put_config_specs(struct berth_jw *w, const char *key, const struct berth_tensor_
     berth_jw_array_end(w);
 }
 
+static void
+put_queue_policy(struct berth_jw *w, const struct berth_queue_policy *p)
+{
+    berth_jw_object(w);
+    put_string(w, "timeout_action", p->delay ? "DELAY" : "REJECT");
+    put_uint(w, "default_timeout_microseconds", p->timeout_ns / 1000);
+    berth_jw_key(w, "allow_timeout_override");
+    berth_jw_bool(w, p->allow_override);
+    put_uint(w, "max_queue_size", p->queue_len_max);
+    berth_jw_object_end(w);
+}
+
+/* As Triton's ModelDynamicBatching. */
+static void
+put_dynamic_batching(struct berth_jw *w, const struct berth_batch_conf *b)
+{
+    char level[8];
+
+    berth_jw_key(w, "dynamic_batching");
+    berth_jw_object(w);
+    berth_jw_key(w, "preferred_batch_size");
+    berth_jw_array(w);
+    for (uint32_t i = 0; i < b->preferred_len; i++)
+        berth_jw_uint(w, b->preferred[i]);
+    berth_jw_array_end(w);
+    put_uint(w, "max_queue_delay_microseconds", b->wait_ns_max / 1000);
+    put_uint(w, "priority_levels", b->priority_levels);
+    put_uint(w, "default_priority_level", b->priority_default);
+    if (b->priority_levels == 0) {
+        berth_jw_key(w, "default_queue_policy");
+        put_queue_policy(w, &b->policies[0]);
+    } else {
+        berth_jw_key(w, "priority_queue_policy");
+        berth_jw_object(w);
+        for (uint32_t i = 0; i < b->priority_levels; i++) {
+            (void)snprintf(level, sizeof level, "%u", i + 1);
+            berth_jw_key(w, level);
+            put_queue_policy(w, &b->policies[i]);
+        }
+        berth_jw_object_end(w);
+    }
+    berth_jw_object_end(w);
+}
+
 uint32_t
 berth_v2_batch_max(const struct berth_model_info *m, const struct berth_model_version_info *v)
 {
@@ -268,10 +313,7 @@ berth_v2_config(struct berth_call *c)
     put_uint(&w, "max_batch_size", berth_v2_batch_max(&m, v));
     put_config_specs(&w, "input", d->inputs, d->input_count, batched);
     put_config_specs(&w, "output", d->outputs, d->output_count, batched);
-    berth_jw_key(&w, "dynamic_batching");
-    berth_jw_object(&w);
-    put_uint(&w, "max_queue_delay_microseconds", m.batch.wait_ns_max / 1000);
-    berth_jw_object_end(&w);
+    put_dynamic_batching(&w, &m.batch);
     berth_jw_key(&w, "instance_group");
     berth_jw_array(&w);
     berth_jw_object(&w);

@@ -13,6 +13,8 @@ struct berth_arena;
  * copying tensors.  Pure.
  */
 
+enum { BERTH_V2_PB_RAW = 7 }; /* raw_input_contents */
+
 /* Which model; the rest stays unread until it is known.  Empty when not given.  -BERTH_EINVAL */
 int berth_v2_pb_model(struct berth_slice message, struct berth_slice *ret_name,
                       struct berth_slice *ret_version, struct berth_err *e);
@@ -22,6 +24,9 @@ int berth_v2_pb_model(struct berth_slice message, struct berth_slice *ret_name,
  */
 int berth_v2_pb_read(struct berth_arena *a, struct berth_slice message, struct berth_v2_infer *ret,
                      struct berth_err *e);
+
+/* The request's parameters as a JSON object.  -BERTH_EINVAL */
+int berth_v2_pb_parameters(struct berth_buf *b, struct berth_slice message, struct berth_err *e);
 
 /* A parameter of the answer: true or false. */
 struct berth_v2_pb_flag {

@@ -2,6 +2,7 @@
 
 #include <stdalign.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 struct berth_arena_chunk {
     struct berth_arena_chunk *next;
     size_t cap, len; /* of bytes[] */
+    bool lent;       /* by berth_arena_lend(): not ours to free */
     alignas(64) unsigned char bytes[];
 };
 
@@ -29,6 +31,17 @@ void
 berth_arena_init(struct berth_arena *a, size_t max_bytes)
 {
     *a = (struct berth_arena){.max_bytes = max_bytes};
+}
+
+void
+berth_arena_lend(struct berth_arena *a, void *bytes, size_t n)
+{
+    struct berth_arena_chunk *c = bytes;
+
+    if (bytes == NULL || n <= sizeof *c)
+        return;
+    *c = (struct berth_arena_chunk){.next = a->head, .cap = n - sizeof *c, .lent = true};
+    a->head = c;
 }
 
 static void *
@@ -49,6 +62,7 @@ take(struct berth_arena *a, size_t n, size_t align)
             return NULL;
         c->cap = cap;
         c->len = 0;
+        c->lent = false;
         start = 0;
         if (a->head != NULL && n > CHUNK_BYTES) { /* keep filling the small chunk */
             c->next = a->head->next;
@@ -141,7 +155,7 @@ release(struct berth_arena *a, struct berth_arena_chunk *keep)
         d->fn(d->arg);
     for (struct berth_arena_chunk *c = a->head, *next; c != NULL; c = next) {
         next = c->next;
-        if (c != keep)
+        if (c != keep && !c->lent)
             free(c);
     }
     if (keep != NULL) {
@@ -158,7 +172,7 @@ berth_arena_reset(struct berth_arena *a)
 {
     struct berth_arena_chunk *keep = a->head;
 
-    while (keep != NULL && keep->cap != CHUNK_BYTES)
+    while (keep != NULL && (keep->lent || keep->cap != CHUNK_BYTES))
         keep = keep->next;
     release(a, keep);
 }

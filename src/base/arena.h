@@ -15,6 +15,9 @@ struct berth_arena {
 };
 
 void berth_arena_init(struct berth_arena *a, size_t max_bytes);
+/* Use these n bytes, aligned to 64, before asking the system: until the next reset.  NULL is fine.
+ */
+void berth_arena_lend(struct berth_arena *a, void *bytes, size_t n);
 /* Zeroed, aligned to max_align_t; NULL when the limit or the system refuses. */
 void *berth_arena_alloc(struct berth_arena *a, size_t n);
 /* As berth_arena_alloc, but not zeroed and aligned to 64: for tensor bytes. */

@@ -10,18 +10,6 @@
 
 enum { FIRST_BYTES = 256, MAX_BYTES_DEFAULT = 1 << 30 };
 
-struct berth_slice
-berth_slice_of(const char *text)
-{
-    return (struct berth_slice){text, strlen(text)};
-}
-
-bool
-berth_slice_is(struct berth_slice s, const char *text)
-{
-    return strlen(text) == s.len && memcmp(s.at, text, s.len) == 0;
-}
-
 bool
 berth_slice_is_nocase(struct berth_slice s, const char *text)
 {
@@ -43,7 +31,7 @@ berth_buf_fini(struct berth_buf *b)
 }
 
 static bool
-grow(struct berth_buf *b, size_t need)
+enlarge(struct berth_buf *b, size_t need)
 {
     size_t max = b->max != 0 ? b->max : MAX_BYTES_DEFAULT;
     size_t cap = b->cap != 0 ? b->cap : FIRST_BYTES;
@@ -69,37 +57,14 @@ grow(struct berth_buf *b, size_t need)
 }
 
 char *
-berth_buf_reserve(struct berth_buf *b, size_t n)
+berth_buf_grow(struct berth_buf *b, size_t n)
 {
     if (b->failed || n > (size_t)MAX_BYTES_DEFAULT ||
-        (n > b->cap - b->len && !grow(b, b->len + n))) {
+        (n > b->cap - b->len && !enlarge(b, b->len + n))) {
         b->failed = true;
         return NULL;
     }
     return b->at + b->len;
-}
-
-void
-berth_buf_put(struct berth_buf *b, const void *bytes, size_t n)
-{
-    char *to = n > 0 ? berth_buf_reserve(b, n) : NULL;
-
-    if (to == NULL)
-        return;
-    memcpy(to, bytes, n);
-    b->len += n;
-}
-
-void
-berth_buf_puts(struct berth_buf *b, const char *text)
-{
-    berth_buf_put(b, text, strlen(text));
-}
-
-void
-berth_buf_putc(struct berth_buf *b, char c)
-{
-    berth_buf_put(b, &c, 1);
 }
 
 void

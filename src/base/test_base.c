@@ -185,10 +185,35 @@ errors_carry_context_outermost_first(void **unused)
     assert_string_equal(e.msg, "model iris: open model.onnx");
 }
 
+static void
+an_arena_uses_lent_bytes_first(void **unused)
+{
+    static _Alignas(64) unsigned char lent[512];
+    const unsigned char *const end = lent + sizeof lent;
+    struct berth_arena a;
+
+    (void)unused;
+    berth_arena_init(&a, 1 << 20);
+    berth_arena_lend(&a, NULL, sizeof lent); /* none: as if not called */
+    berth_arena_lend(&a, lent, sizeof lent);
+    unsigned char *first = berth_arena_alloc_raw(&a, 100), *second = berth_arena_alloc_raw(&a, 100);
+    assert_true(first >= lent && first + 100 <= end && second >= lent && second + 100 <= end);
+    assert_int_equal((uintptr_t)second % 64, 0);
+    unsigned char *large = berth_arena_alloc_raw(&a, 1000), *more = berth_arena_alloc_raw(&a, 300);
+    assert_true(large + 1000 <= lent || large >= end);
+    assert_true(more + 300 <= lent || more >= end);
+    memset(large, 1, 1000);
+    berth_arena_reset(&a); /* what was lent is the lender's again */
+    unsigned char *again = berth_arena_alloc_raw(&a, 100);
+    assert_true(again + 100 <= lent || again >= end);
+    berth_arena_fini(&a);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_arena_uses_lent_bytes_first),
         cmocka_unit_test(arena_refuses_beyond_its_limit),
         cmocka_unit_test(arena_aligns_raw_bytes_to_64),
         cmocka_unit_test(arena_runs_defers_once_and_can_be_used_again),

@@ -13,6 +13,7 @@ berth_answer_init(struct berth_answer *a)
     a->closes = a->has_length = a->has_chunks = false;
     a->left_bytes = 0;
     a->line_len = a->head_bytes = 0;
+    a->stages.count = 0;
 }
 
 bool
@@ -106,6 +107,8 @@ field_line(struct berth_answer *a)
     } else if (name_len == 10 && strncasecmp(a->line, "connection", 10) == 0) {
         a->closes =
             (a->closes || has_word(value, len, "close")) && !has_word(value, len, "keep-alive");
+    } else if (name_len == 13 && strncasecmp(a->line, "server-timing", 13) == 0) {
+        berth_stages_parse(&a->stages, (struct berth_slice){value, len});
     }
     return BERTH_ANSWER_FIELDS;
 }

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cmd/bench_stages.h"
+
 /*
  * One HTTP/1.1 answer out of pieces of any size: where it ends, its status, and whether the
  * connection can be used again.  The body is counted, not kept.  Owned by one connection.
@@ -31,6 +33,7 @@ struct berth_answer {
     bool has_length, has_chunks;
     uint64_t left_bytes;         /* of the body or the chunk */
     size_t line_len, head_bytes; /* head_bytes: of head and trailer so far */
+    struct berth_stages stages;  /* of its field Server-Timing */
     char line[BERTH_ANSWER_LINE_MAX];
 };
 

@@ -8,6 +8,8 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "cmd/bench_pace.h"
+#include "cmd/bench_proc.h"
 #include "cmd/chat.h"
 #include "cmd/cmd_priv.h"
 #include "cmd/remote.h"
@@ -15,17 +17,36 @@
 /* After a connection was refused, so that a dead server costs little; and when to stop trying. */
 enum { REFUSED_PAUSE_MS = 100, REFUSED_MAX = 100 };
 
+/* What all talkers share. */
+struct pool {
+    pthread_mutex_t mu;
+    struct berth_pace pace; /* under mu */
+    atomic_ullong counted;
+};
+
 struct talker {
     const struct berth_chat_load *load;
     struct berth_chat_load_result result;
-    atomic_ullong *issued, *counted; /* shared by all */
-    uint64_t begin_ns, measure_ns, end_ns;
+    struct pool *pool;
+    uint64_t measure_ns, end_ns;
     uint64_t last_ns; /* when a piece of this answer came; 0: none yet */
     bool counts;      /* does this chat? */
     uint32_t refused_in_a_row;
     pthread_t thread;
     bool started;
 };
+
+static int
+remote_init(struct berth_remote *remote, const struct berth_chat_load *load)
+{
+    const int rc = berth_remote_init(remote, load->args);
+
+    if (rc == 0 && load->base != NULL)
+        remote->base = load->base;
+    if (rc == 0 && !load->with_key)
+        remote->key = NULL;
+    return rc;
+}
 
 static bool
 on_text(void *arg, struct berth_slice text)
@@ -49,18 +70,26 @@ sleep_until(uint64_t ns)
         ;
 }
 
+static uint64_t
+take_due(struct pool *p)
+{
+    (void)pthread_mutex_lock(&p->mu);
+    const uint64_t due = berth_pace_next(&p->pace);
+    berth_pace_take(&p->pace);
+    (void)pthread_mutex_unlock(&p->mu);
+    return due;
+}
+
 /* When the next conversation is due; false: not any more. */
 static bool
 next_due(struct talker *t, uint64_t *ret)
 {
-    const unsigned long long number = atomic_fetch_add(t->issued, 1);
-
-    *ret = t->load->rate > 0 ? t->begin_ns + (uint64_t)((double)number * 1e9 / t->load->rate)
-                             : berth_now_ns();
+    *ret = t->load->rate > 0 ? take_due(t->pool) : berth_now_ns();
     if (*ret >= t->end_ns || t->refused_in_a_row >= REFUSED_MAX)
         return false;
     t->counts = *ret >= t->measure_ns;
-    if (t->counts && t->load->requests > 0 && atomic_fetch_add(t->counted, 1) >= t->load->requests)
+    if (t->counts && t->load->requests > 0 &&
+        atomic_fetch_add(&t->pool->counted, 1) >= t->load->requests)
         return false;
     sleep_until(*ret);
     return true;
@@ -105,7 +134,7 @@ talk(void *arg)
     struct berth_buf messages;
     uint64_t due;
 
-    if (berth_remote_init(&remote, t->load->args) != 0)
+    if (remote_init(&remote, t->load) != 0)
         return NULL;
     berth_buf_init(&messages, NULL);
     berth_chat_say(&messages, "user", berth_slice_of(t->load->prompt));
@@ -140,7 +169,7 @@ try_once(const struct berth_chat_load *load)
     struct berth_chat_result r;
     struct berth_remote remote;
     struct berth_buf messages;
-    int rc = berth_remote_init(&remote, load->args);
+    int rc = remote_init(&remote, load);
 
     if (rc != 0)
         return rc;
@@ -170,10 +199,43 @@ merge(struct berth_chat_load_result *all, const struct berth_chat_load_result *o
     all->completion_tokens += one->completion_tokens;
 }
 
+static uint64_t
+server_cpu_ns(const struct berth_chat_load *load)
+{
+    struct berth_proc p;
+
+    return load->server_pid > 0 && berth_proc_read(load->server_pid, &p) == 0 ? p.cpu_ns : 0;
+}
+
+static void
+talk_all(const struct berth_chat_load *load, struct talker *all, struct berth_chat_load_result *ret)
+{
+    const uint64_t begin = berth_now_ns(), measure = begin + load->warmup_ns;
+    struct pool pool = {.mu = PTHREAD_MUTEX_INITIALIZER,
+                        .pace = {.rate = load->rate, .poisson = load->poisson, .seed = load->seed}};
+
+    berth_pace_begin(&pool.pace, begin);
+    for (uint32_t i = 0; i < load->threads; i++) {
+        all[i].load = load;
+        all[i].pool = &pool;
+        all[i].measure_ns = measure;
+        all[i].end_ns = load->duration_ns > 0 ? measure + load->duration_ns : UINT64_MAX;
+        all[i].started = pthread_create(&all[i].thread, NULL, talk, &all[i]) == 0;
+    }
+    sleep_until(measure);
+    const uint64_t cpu_ns = server_cpu_ns(load);
+    for (uint32_t i = 0; i < load->threads; i++)
+        if (all[i].started && pthread_join(all[i].thread, NULL) == 0)
+            merge(ret, &all[i].result);
+    const uint64_t now = berth_now_ns(), cpu_end_ns = server_cpu_ns(load);
+    ret->elapsed_ns = now > measure ? now - measure : 1;
+    ret->server_cpu_ns = cpu_end_ns > cpu_ns ? cpu_end_ns - cpu_ns : 0;
+    (void)pthread_mutex_destroy(&pool.mu);
+}
+
 int
 berth_chat_load_run(const struct berth_chat_load *load, struct berth_chat_load_result *ret)
 {
-    atomic_ullong issued = 0, counted = 0;
     const int rc = try_once(load);
 
     if (rc != 0)
@@ -182,21 +244,7 @@ berth_chat_load_run(const struct berth_chat_load *load, struct berth_chat_load_r
     if (all == NULL)
         return berth_failed(load->args, "not enough memory");
     memset(ret, 0, sizeof *ret);
-    const uint64_t begin = berth_now_ns(), measure = begin + load->warmup_ns;
-    for (uint32_t i = 0; i < load->threads; i++) {
-        all[i].load = load;
-        all[i].issued = &issued;
-        all[i].counted = &counted;
-        all[i].begin_ns = begin;
-        all[i].measure_ns = measure;
-        all[i].end_ns = load->duration_ns > 0 ? measure + load->duration_ns : UINT64_MAX;
-        all[i].started = pthread_create(&all[i].thread, NULL, talk, &all[i]) == 0;
-    }
-    for (uint32_t i = 0; i < load->threads; i++)
-        if (all[i].started && pthread_join(all[i].thread, NULL) == 0)
-            merge(ret, &all[i].result);
-    const uint64_t now = berth_now_ns();
-    ret->elapsed_ns = now > measure ? now - measure : 1;
+    talk_all(load, all, ret);
     ret->failed = berth_errors_sum(&ret->errors);
     free(all);
     return BERTH_EXIT_OK;

@@ -18,6 +18,31 @@ berth_errors_add_status(struct berth_errors *s, uint16_t status)
     s->statuses[status]++;
 }
 
+static const char *const grpc_names[BERTH_BENCH_GRPC_MAX + 1] = {"OK",
+                                                                 "CANCELLED",
+                                                                 "UNKNOWN",
+                                                                 "INVALID_ARGUMENT",
+                                                                 "DEADLINE_EXCEEDED",
+                                                                 "NOT_FOUND",
+                                                                 "ALREADY_EXISTS",
+                                                                 "PERMISSION_DENIED",
+                                                                 "RESOURCE_EXHAUSTED",
+                                                                 "FAILED_PRECONDITION",
+                                                                 "ABORTED",
+                                                                 "OUT_OF_RANGE",
+                                                                 "UNIMPLEMENTED",
+                                                                 "INTERNAL",
+                                                                 "UNAVAILABLE",
+                                                                 "DATA_LOSS",
+                                                                 "UNAUTHENTICATED",
+                                                                 "OTHER"};
+
+void
+berth_errors_add_grpc(struct berth_errors *s, int32_t status)
+{
+    s->grpc[status >= 0 && status < BERTH_BENCH_GRPC_MAX ? status : BERTH_BENCH_GRPC_MAX]++;
+}
+
 void
 berth_errors_merge(struct berth_errors *s, const struct berth_errors *more)
 {
@@ -25,6 +50,8 @@ berth_errors_merge(struct berth_errors *s, const struct berth_errors *more)
         s->kinds[i] += more->kinds[i];
     for (size_t i = 0; i < BERTH_COUNT(s->statuses); i++)
         s->statuses[i] += more->statuses[i];
+    for (size_t i = 0; i < BERTH_COUNT(s->grpc); i++)
+        s->grpc[i] += more->grpc[i];
 }
 
 uint64_t
@@ -36,6 +63,8 @@ berth_errors_sum(const struct berth_errors *s)
         sum += s->kinds[i];
     for (size_t i = 0; i < BERTH_COUNT(s->statuses); i++)
         sum += s->statuses[i];
+    for (size_t i = 0; i < BERTH_COUNT(s->grpc); i++)
+        sum += s->grpc[i];
     return sum;
 }
 
@@ -58,6 +87,15 @@ berth_errors_put_json(const struct berth_errors *s, struct berth_jw *w)
         berth_jw_uint(w, s->statuses[i]);
     }
     berth_jw_object_end(w);
+    berth_jw_key(w, "grpc");
+    berth_jw_object(w);
+    for (size_t i = 0; i < BERTH_COUNT(s->grpc); i++) {
+        if (s->grpc[i] == 0)
+            continue;
+        berth_jw_key(w, grpc_names[i]);
+        berth_jw_uint(w, s->grpc[i]);
+    }
+    berth_jw_object_end(w);
     berth_jw_object_end(w);
 }
 
@@ -76,6 +114,12 @@ berth_errors_put_text(const struct berth_errors *s, struct berth_buf *out)
         if (s->statuses[i] == 0)
             continue;
         berth_buf_printf(out, "%sstatus %zu: %llu", between, i, (unsigned long long)s->statuses[i]);
+        between = ", ";
+    }
+    for (size_t i = 0; i < BERTH_COUNT(s->grpc); i++) {
+        if (s->grpc[i] == 0)
+            continue;
+        berth_buf_printf(out, "%s%s %llu", between, grpc_names[i], (unsigned long long)s->grpc[i]);
         between = ", ";
     }
 }

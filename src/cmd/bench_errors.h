@@ -21,18 +21,20 @@ enum berth_bench_error {
         BERTH_BENCH_ERROR_COUNT
 };
 
-enum { BERTH_BENCH_STATUS_MAX = 599 };
+enum { BERTH_BENCH_STATUS_MAX = 599, BERTH_BENCH_GRPC_MAX = 17 };
 
 struct berth_errors {
     uint64_t kinds[BERTH_BENCH_ERROR_COUNT];
     uint64_t statuses[BERTH_BENCH_STATUS_MAX + 1]; /* answers that are no success */
+    uint64_t grpc[BERTH_BENCH_GRPC_MAX + 1];       /* the same by gRPC's status; the last: others */
 };
 
 /* status: 0 to 599 */
 void berth_errors_add_status(struct berth_errors *s, uint16_t status);
+void berth_errors_add_grpc(struct berth_errors *s, int32_t status);
 void berth_errors_merge(struct berth_errors *s, const struct berth_errors *more);
 uint64_t berth_errors_sum(const struct berth_errors *s);
-/* {"connect":0,...,"status":{"503":2}} */
+/* {"connect":0,...,"status":{"503":2},"grpc":{"UNAVAILABLE":1}} */
 void berth_errors_put_json(const struct berth_errors *s, struct berth_jw *w);
 /* "connect 1, status 503: 2", those that happened. */
 void berth_errors_put_text(const struct berth_errors *s, struct berth_buf *out);

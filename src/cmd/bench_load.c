@@ -1,23 +1,18 @@
 #include "cmd/bench_load.h"
 
-#include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "cmd/bench_answer.h"
+#include "cmd/bench_pace.h"
+#include "cmd/bench_pick.h"
+#include "cmd/bench_proc.h"
+#include "cmd/bench_wire.h"
 
 enum {
-    READ_BYTES = 64 << 10,
-    EVENTS = 128,
     GRACE_S = 10,          /* after the end, for the last answers */
     TIMEOUT_S = 60,        /* for an answer, unless told */
     WAKE_MS = 100,         /* how often timeouts are looked for, at least */
@@ -25,72 +20,23 @@ enum {
     REFUSED_MAX = 1000,    /* in a row: then it is over */
 };
 
-/* A connection with at most one request under way. */
-struct conn {
-    int fd; /* -1: none now */
-    bool busy, connecting;
-    uint64_t due_ns;   /* when the request should have been sent; closed loop: when it was */
-    uint64_t begin_ns; /* when it was begun */
-    size_t sent;       /* bytes of it */
-    struct berth_answer answer;
-};
-
 struct run {
     const struct berth_load *load;
     struct berth_load_result *result;
-    struct addrinfo *places, *place; /* all addresses; the one that answers */
-    struct conn *conns;
-    struct conn **idle; /* a stack */
-    size_t idle_count, busy_count;
-    int epoll, timer;
+    struct berth_wire *wire;
+    struct berth_flight **idle; /* a ring: the one that was idle longest goes first */
+    size_t flights, idle_from, idle_count;
+    int timer;
+    uint64_t alarm_ns; /* what the timer is set to */
+    struct berth_pace pace;
+    struct berth_pick pick;
     uint64_t begin_ns, measure_ns, end_ns; /* end: UINT64_MAX until the last request is sent */
-    uint64_t issued;  /* requests sent or taken to be sent: in open loop the next one's number */
-    uint64_t counted; /* of them, those after the warm-up */
+    uint64_t counted;                      /* requests sent or taken to be sent after the warm-up */
     uint64_t timeout_ns, grace_ns, refused_ns; /* refused: when it last happened */
     uint32_t refused_in_a_row;
-    char room[READ_BYTES];
+    uint64_t cpu_ns, server_cpu_ns; /* when the warm-up ended */
+    bool measuring;
 };
-
-/* ---- connections ---- */
-
-static void
-conn_drop(struct conn *c)
-{
-    if (c->fd >= 0)
-        (void)close(c->fd);
-    c->fd = -1;
-    c->connecting = false;
-}
-
-/* At the start a connection is waited for; later that would hold up the others. */
-static bool
-conn_open(struct run *r, struct conn *c, bool wait)
-{
-    const int one = 1;
-    struct epoll_event ev = {.events = wait ? EPOLLIN : EPOLLIN | EPOLLOUT, .data.ptr = c};
-
-    c->fd = socket(r->place->ai_family, SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
-    if (c->fd < 0)
-        return false;
-    (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    const int rc = connect(c->fd, r->place->ai_addr, r->place->ai_addrlen);
-    c->connecting = rc != 0;
-    if ((rc == 0 || (!wait && errno == EINPROGRESS)) &&
-        epoll_ctl(r->epoll, EPOLL_CTL_ADD, c->fd, &ev) == 0)
-        return true;
-    const int why = errno;
-    conn_drop(c);
-    errno = why;
-    return false;
-}
-
-static void
-watch(struct run *r, struct conn *c, uint32_t events)
-{
-    struct epoll_event ev = {.events = events, .data.ptr = c};
-
-    (void)epoll_ctl(r->epoll, EPOLL_CTL_MOD, c->fd, &ev);
-}
 
 static bool
 counts(const struct run *r, uint64_t due_ns)
@@ -98,94 +44,74 @@ counts(const struct run *r, uint64_t due_ns)
     return due_ns >= r->measure_ns;
 }
 
-static void
-release(struct run *r, struct conn *c)
+static bool
+is_open(const struct run *r)
 {
-    c->busy = false;
-    r->busy_count--;
-    r->idle[r->idle_count++] = c;
+    return r->load->rate > 0;
+}
+
+/* ---- what came of requests ---- */
+
+static void
+idle_put(struct run *r, struct berth_flight *f)
+{
+    r->idle[(r->idle_from + r->idle_count++) % r->flights] = f;
+}
+
+static struct berth_flight *
+idle_take(struct run *r)
+{
+    struct berth_flight *f = r->idle[r->idle_from];
+
+    r->idle_from = (r->idle_from + 1) % r->flights;
+    r->idle_count--;
+    return f;
 }
 
 static void
-answered(struct run *r, struct conn *c)
+landed(void *arg, struct berth_flight *f, const struct berth_landing *l)
 {
-    const uint16_t status = c->answer.status;
+    struct run *r = arg;
+    struct berth_load_result *result = r->result;
+    const bool answered = l->kind == BERTH_BENCH_ERROR_COUNT;
+    const uint64_t now = berth_now_ns();
 
-    r->refused_in_a_row = 0;
-    if (counts(r, c->due_ns) && status >= 200 && status < 300) {
-        berth_hist_add(&r->result->latency, berth_now_ns() - c->due_ns);
-        r->result->ok++;
-    } else if (counts(r, c->due_ns)) {
-        berth_errors_add_status(&r->result->errors, status);
-    }
-    if (c->answer.closes)
-        conn_drop(c);
-    release(r, c);
-}
-
-/* The connection is of no use any more: what was under way failed. */
-static void
-lost(struct run *r, struct conn *c, enum berth_bench_error why)
-{
-    conn_drop(c);
-    if (!c->busy)
-        return;
-    if (why == BERTH_BENCH_CONNECT) {
-        r->refused_ns = berth_now_ns();
+    idle_put(r, f);
+    if (l->kind == BERTH_BENCH_CONNECT) {
+        r->refused_ns = now;
         r->refused_in_a_row++;
+    } else if (answered) {
+        r->refused_in_a_row = 0;
     }
-    if (counts(r, c->due_ns))
-        r->result->errors.kinds[why]++;
-    release(r, c);
+    result->ended += r->measuring;
+    if (!counts(r, f->due_ns))
+        return;
+    if (l->ok) {
+        berth_hist_add(&result->latency, now - f->due_ns);
+        result->ok++;
+        if (l->stages != NULL)
+            berth_stages_add(&result->stages, l->stages);
+    } else if (!answered) {
+        result->errors.kinds[l->kind]++;
+    } else if (r->load->grpc && l->status == 200) {
+        berth_errors_add_grpc(&result->errors, l->grpc_status);
+    } else {
+        berth_errors_add_status(&result->errors, l->status);
+    }
 }
 
 /* ---- sending ---- */
 
 static void
-push(struct run *r, struct conn *c)
+start(struct run *r, uint64_t due_ns, uint64_t now)
 {
-    const struct berth_slice *q = &r->load->request;
+    struct berth_flight *f = idle_take(r);
 
-    while (c->sent < q->len) {
-        const ssize_t n =
-            send(c->fd, q->at + c->sent, q->len - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN) {
-            watch(r, c, EPOLLIN | EPOLLOUT);
-            return;
-        }
-        if (n < 0) {
-            lost(r, c, BERTH_BENCH_BROKEN);
-            return;
-        }
-        c->sent += (size_t)n;
-    }
-}
-
-static void
-start(struct run *r, uint64_t due_ns)
-{
-    struct conn *c = r->idle[--r->idle_count];
-
-    r->issued++;
     r->counted += counts(r, due_ns);
-    r->busy_count++;
-    c->busy = true;
-    c->due_ns = due_ns;
-    c->begin_ns = berth_now_ns();
-    c->sent = 0;
-    berth_answer_init(&c->answer);
-    if (c->fd < 0 && !conn_open(r, c, false))
-        lost(r, c, BERTH_BENCH_CONNECT);
-    else if (!c->connecting)
-        push(r, c);
-}
-
-static uint64_t
-due(const struct run *r, uint64_t number)
-{
-    return r->begin_ns + (uint64_t)((double)number * 1e9 / r->load->rate);
+    f->due_ns = due_ns;
+    f->begin_ns = now;
+    f->request = berth_pick_next(&r->pick);
+    berth_wire_begin(r->wire, f);
 }
 
 static bool
@@ -200,92 +126,52 @@ is_pausing(const struct run *r, uint64_t now)
     return r->refused_in_a_row > 0 && now - r->refused_ns < REFUSED_PAUSE_MS * BERTH_MS;
 }
 
-/* Send what can be sent now; in open loop set the alarm for the next one. */
 static void
-feed(struct run *r)
+feed_closed(struct run *r, uint64_t now)
 {
-    uint64_t now = berth_now_ns();
-
-    while (r->load->rate <= 0 && r->idle_count > 0 && now < r->end_ns && has_more(r) &&
-           !is_pausing(r, now)) {
-        start(r, now);
+    /* Not more than there are: one that fails at once is idle again at once. */
+    for (size_t n = r->idle_count; n > 0 && now < r->end_ns && has_more(r) && !is_pausing(r, now);
+         n--) {
+        start(r, now, now);
         now = berth_now_ns();
     }
-    if ((!has_more(r) || (r->load->rate <= 0 && r->refused_in_a_row >= REFUSED_MAX)) &&
-        now < r->end_ns)
+    if ((!has_more(r) || r->refused_in_a_row >= REFUSED_MAX) && now < r->end_ns)
         r->end_ns = now;
-    if (r->load->rate <= 0)
-        return;
-    while (r->idle_count > 0 && due(r, r->issued) <= now && due(r, r->issued) < r->end_ns &&
-           has_more(r))
-        start(r, due(r, r->issued));
-    uint64_t next = due(r, r->issued);
-    if (next <= now || next > r->end_ns)
+}
+
+static void
+feed_open(struct run *r, uint64_t now)
+{
+    while (r->idle_count > 0 && berth_pace_next(&r->pace) <= now &&
+           berth_pace_next(&r->pace) < r->end_ns && has_more(r)) {
+        const uint64_t due_ns = berth_pace_next(&r->pace);
+        berth_pace_take(&r->pace);
+        start(r, due_ns, now);
+    }
+    if (!has_more(r) && now < r->end_ns)
+        r->end_ns = now;
+    uint64_t next = berth_pace_next(&r->pace);
+    if (next <= now || next > r->end_ns) /* late already: an answer wakes us */
         next = r->end_ns > now ? r->end_ns : now + BERTH_MS;
+    if (next == r->alarm_ns)
+        return;
+    r->alarm_ns = next;
     const struct itimerspec at = {.it_value = {(time_t)(next / BERTH_S), (long)(next % BERTH_S)}};
     (void)timerfd_settime(r->timer, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
-/* ---- receiving ---- */
-
+/* Send what can be sent now; in open loop set the alarm for the next one. */
 static void
-pull(struct run *r, struct conn *c)
+feed(struct run *r, uint64_t now)
 {
-    const ssize_t n = recv(c->fd, r->room, sizeof r->room, MSG_DONTWAIT);
-
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-        return;
-    const bool fits = c->busy && (n > 0 ? berth_answer_feed(&c->answer, r->room, (size_t)n)
-                                        : n == 0 && berth_answer_end(&c->answer));
-    if (!fits)
-        lost(r, c, BERTH_BENCH_BROKEN);
-    else if (berth_answer_is_whole(&c->answer))
-        answered(r, c);
-}
-
-/* The connection that was begun is there, or not. */
-static void
-connected(struct run *r, struct conn *c)
-{
-    int why = 0;
-    socklen_t len = sizeof why;
-
-    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &why, &len) != 0 || why != 0) {
-        lost(r, c, BERTH_BENCH_CONNECT);
-        return;
-    }
-    c->connecting = false;
+    if (is_open(r))
+        feed_open(r, now);
+    else
+        feed_closed(r, now);
+    berth_wire_flush(r->wire);
 }
 
 /* ---- the run ---- */
-
-static void
-on_event(struct run *r, const struct epoll_event *ev)
-{
-    struct conn *c = ev->data.ptr;
-    uint64_t ticks;
-
-    if (c == NULL) {
-        (void)!read(r->timer, &ticks, sizeof ticks);
-        return;
-    }
-    if (c->fd >= 0 && c->connecting)
-        connected(r, c);
-    if (c->fd >= 0 && (ev->events & EPOLLOUT) != 0) {
-        watch(r, c, EPOLLIN);
-        push(r, c);
-    }
-    if (c->fd >= 0 && (ev->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
-        pull(r, c);
-}
-
-static void
-time_out(struct run *r, uint64_t now)
-{
-    for (size_t i = 0; i < r->load->connections; i++)
-        if (r->conns[i].busy && now - r->conns[i].begin_ns >= r->timeout_ns)
-            lost(r, &r->conns[i], BERTH_BENCH_TIMEOUT);
-}
 
 static uint64_t
 cpu_ns(void)
@@ -297,80 +183,78 @@ cpu_ns(void)
                : 0;
 }
 
+/* 0: there is no such process, or nobody asked. */
+static uint64_t
+server_cpu_ns(const struct run *r)
+{
+    struct berth_proc p;
+
+    return r->load->server_pid > 0 && berth_proc_read(r->load->server_pid, &p) == 0 ? p.cpu_ns : 0;
+}
+
+static void
+time_out(struct run *r, uint64_t now)
+{
+    for (size_t i = 0; i < r->flights; i++) {
+        struct berth_flight *f = berth_wire_flight(r->wire, i);
+        if (f->busy && now - f->begin_ns >= r->timeout_ns)
+            berth_wire_give_up(r->wire, f, BERTH_BENCH_TIMEOUT);
+    }
+}
+
+/* From here on it counts. */
+static void
+measure(struct run *r)
+{
+    r->measuring = true;
+    r->cpu_ns = cpu_ns();
+    r->server_cpu_ns = server_cpu_ns(r);
+}
+
+/* What was due and is not sent any more failed. */
+static void
+count_unsent(struct run *r)
+{
+    while (is_open(r) && berth_pace_next(&r->pace) < r->end_ns && has_more(r)) {
+        const bool counted = counts(r, berth_pace_next(&r->pace));
+        r->result->errors.kinds[BERTH_BENCH_UNSENT] += counted;
+        r->counted += counted;
+        berth_pace_take(&r->pace);
+    }
+}
+
 static void
 drive(struct run *r)
 {
-    struct epoll_event events[EVENTS];
-    uint64_t now = berth_now_ns(), looked_ns = now, cpu_begin_ns = cpu_ns();
+    uint64_t now = berth_now_ns(), looked_ns = now;
 
-    feed(r);
+    if (now >= r->measure_ns)
+        measure(r);
+    feed(r, now);
     /* Until nothing more is to be sent and the last answers are in, or late. */
-    while (now < r->end_ns || (r->busy_count > 0 && now - r->end_ns < r->grace_ns)) {
-        const int n =
-            epoll_wait(r->epoll, events, EVENTS, is_pausing(r, now) ? REFUSED_PAUSE_MS : WAKE_MS);
-        for (int i = 0; i < n; i++)
-            on_event(r, &events[i]);
-        const uint64_t before = now;
+    while (now < r->end_ns || (r->idle_count < r->flights && now - r->end_ns < r->grace_ns)) {
+        berth_wire_wait(r->wire, is_pausing(r, now) ? REFUSED_PAUSE_MS : WAKE_MS);
         now = berth_now_ns();
-        if (before < r->measure_ns && now >= r->measure_ns)
-            cpu_begin_ns = cpu_ns();
+        if (!r->measuring && now >= r->measure_ns)
+            measure(r);
         if (now - looked_ns >= WAKE_MS * BERTH_MS) {
             looked_ns = now;
             time_out(r, now);
         }
-        feed(r);
+        feed(r, now);
         now = berth_now_ns();
     }
-    for (size_t i = 0; i < r->load->connections; i++)
-        if (r->conns[i].busy)
-            lost(r, &r->conns[i], BERTH_BENCH_TIMEOUT);
+    const uint64_t server = server_cpu_ns(r);
+    r->result->server_cpu_ns = server > r->server_cpu_ns ? server - r->server_cpu_ns : 0;
+    r->result->cpu_ns = cpu_ns() - r->cpu_ns;
     r->result->elapsed_ns = now > r->measure_ns ? now - r->measure_ns : 1;
-    r->result->cpu_ns = cpu_ns() - cpu_begin_ns;
-    while (r->load->rate > 0 && due(r, r->issued) < r->end_ns && has_more(r)) {
-        r->result->errors.kinds[BERTH_BENCH_UNSENT] += counts(r, due(r, r->issued));
-        r->counted += counts(r, due(r, r->issued));
-        r->issued++;
-    }
+    for (size_t i = 0; i < r->flights; i++)
+        berth_wire_give_up(r->wire, berth_wire_flight(r->wire, i), BERTH_BENCH_TIMEOUT);
+    count_unsent(r);
     r->result->failed = berth_errors_sum(&r->result->errors);
 }
 
-/* The first of the server's addresses that answers is the one for every connection. */
-static int
-connect_all(struct run *r, struct berth_err *e)
-{
-    for (size_t i = 0; i < r->load->connections; i++)
-        r->conns[i].fd = -1;
-    for (r->place = r->places; r->place != NULL; r->place = r->place->ai_next)
-        if (conn_open(r, &r->conns[0], true) || r->place->ai_next == NULL)
-            break;
-    for (size_t i = 0; i < r->load->connections; i++) {
-        if (r->conns[i].fd < 0 && !conn_open(r, &r->conns[i], true))
-            return berth_err_set(e, BERTH_ENETWORK, "connection %zu of %u: %m", i + 1,
-                                 r->load->connections);
-        r->idle[r->idle_count++] = &r->conns[i];
-    }
-    return 0;
-}
-
-static int
-set_up(struct run *r, struct berth_err *e)
-{
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct epoll_event tick = {.events = EPOLLIN, .data.ptr = NULL};
-
-    if (getaddrinfo(r->load->host, r->load->port, &hints, &r->places) != 0)
-        return berth_err_set(e, BERTH_ENETWORK, "%s is not known", r->load->host);
-    r->conns = calloc(r->load->connections, sizeof *r->conns);
-    r->idle = calloc(r->load->connections, sizeof(struct conn *));
-    r->epoll = epoll_create1(EPOLL_CLOEXEC);
-    r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (r->conns == NULL || r->idle == NULL || r->epoll < 0 || r->timer < 0 ||
-        epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->timer, &tick) != 0)
-        return berth_err_set(e, BERTH_ENOMEM, "not enough memory or file descriptors");
-    return connect_all(r, e);
-}
-
-/* In open loop so many requests are so much time. */
+/* In open loop so many requests are so much time, and twice that when they come at random. */
 static void
 set_clock(struct run *r)
 {
@@ -380,41 +264,68 @@ set_clock(struct run *r)
     r->grace_ns = load->grace_ns > 0 ? load->grace_ns : GRACE_S * BERTH_S;
     r->begin_ns = berth_now_ns();
     r->measure_ns = r->begin_ns + load->warmup_ns;
+    r->pace = (struct berth_pace){.rate = load->rate, .poisson = load->poisson, .seed = load->seed};
+    r->pick.count = load->request_count > 0 ? load->request_count : 1;
+    r->pick.zipf = load->zipf;
+    berth_pick_begin(&r->pick, load->seed);
+    if (is_open(r))
+        berth_pace_begin(&r->pace, r->begin_ns);
     if (load->duration_ns > 0)
         r->end_ns = r->measure_ns + load->duration_ns;
-    else if (load->rate > 0)
+    else if (is_open(r) && !load->poisson)
         r->end_ns = r->measure_ns + (uint64_t)(((double)load->requests + 1) * 1e9 / load->rate);
     else
         r->end_ns = UINT64_MAX;
 }
 
+static int
+set_up(struct run *r, const struct berth_wire_conf *conf, struct berth_err *e)
+{
+    struct berth_proc p;
+
+    if (r->load->server_pid > 0 && berth_proc_read(r->load->server_pid, &p) != 0)
+        return berth_err_set(e, BERTH_ENOENT, "there is no process %d here",
+                             (int)r->load->server_pid);
+    const int rc = berth_wire_new(&r->wire, conf, e);
+    if (rc != 0)
+        return rc;
+    r->flights = berth_wire_flight_count(r->wire);
+    r->idle = calloc(r->flights, sizeof(struct berth_flight *));
+    r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (r->idle == NULL || r->timer < 0 || berth_wire_watch_timer(r->wire, r->timer) != 0)
+        return berth_err_set(e, BERTH_ENOMEM, "not enough memory or file descriptors");
+    /* One of each connection, then the second ones: few requests are spread over all. */
+    for (uint32_t s = 0; s < conf->streams; s++)
+        for (uint32_t c = 0; c < conf->connections; c++)
+            idle_put(r, berth_wire_flight(r->wire, (size_t)c * conf->streams + s));
+    return 0;
+}
+
 int
 berth_load_run(const struct berth_load *load, struct berth_load_result *ret, struct berth_err *e)
 {
-    struct run *r = calloc(1, sizeof *r);
+    struct run r = {.load = load, .result = ret, .timer = -1};
+    const struct berth_wire_conf conf = {.host = load->host,
+                                         .port = load->port,
+                                         .http1 = load->http1,
+                                         .http2 = load->http2,
+                                         .request_count =
+                                             load->request_count > 0 ? load->request_count : 1,
+                                         .grpc = load->grpc,
+                                         .connections = load->connections,
+                                         .streams = load->streams > 0 ? load->streams : 1,
+                                         .landed = landed,
+                                         .arg = &r};
 
-    if (r == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "not enough memory");
-    r->load = load;
-    r->result = ret;
-    r->epoll = r->timer = -1;
     memset(ret, 0, sizeof *ret);
-    const int rc = set_up(r, e);
+    const int rc = set_up(&r, &conf, e);
     if (rc == 0) {
-        set_clock(r);
-        drive(r);
+        set_clock(&r);
+        drive(&r);
     }
-    /* A zeroed connection has no descriptor 0: set_up() fails before it gives them any. */
-    for (size_t i = 0; r->conns != NULL && r->place != NULL && i < load->connections; i++)
-        conn_drop(&r->conns[i]);
-    if (r->timer >= 0)
-        (void)close(r->timer);
-    if (r->epoll >= 0)
-        (void)close(r->epoll);
-    if (r->places != NULL)
-        freeaddrinfo(r->places);
-    free(r->conns);
-    free(r->idle);
-    free(r);
+    berth_wire_free(r.wire);
+    if (r.timer >= 0)
+        (void)close(r.timer);
+    free(r.idle);
     return rc;
 }

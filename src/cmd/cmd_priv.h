@@ -17,7 +17,7 @@ struct berth_option {
     const char *help;  /* at most 52 characters, so that a line fits a screen */
 };
 
-enum { BERTH_CMD_OPTIONS_MAX = 16, BERTH_CMD_WORDS_MAX = 64 };
+enum { BERTH_CMD_OPTIONS_MAX = 18, BERTH_CMD_WORDS_MAX = 64 };
 
 struct berth_cmd {
     const char *name;
@@ -77,6 +77,7 @@ int berth_run_run(const struct berth_args *args);
 int berth_run_pull(const struct berth_args *args);
 int berth_run_list(const struct berth_args *args);
 int berth_run_show(const struct berth_args *args);
+int berth_run_explain(const struct berth_args *args);
 int berth_run_ps(const struct berth_args *args);
 int berth_run_load(const struct berth_args *args);
 int berth_run_stop(const struct berth_args *args);
@@ -88,6 +89,7 @@ int berth_run_config(const struct berth_args *args);
 int berth_run_version(const struct berth_args *args);
 int berth_run_completion(const struct berth_args *args);
 int berth_run_man(const struct berth_args *args);
+int berth_run_worker(const struct berth_args *args);
 
 /* "berth 0.1.0 (commit abcdef0)" */
 const char *berth_version_line(void);

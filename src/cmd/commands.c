@@ -11,6 +11,15 @@ static const struct berth_option json_only[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct berth_option explain_options[] = {
+    {"slowest", NULL, "list those that took longest first"},
+    {"failed", NULL, "list only those that failed"},
+    {"model", "NAME", "list only those of this model"},
+    {"limit", "N", "list so many; 20"},
+    {"json", NULL, "print the server's answer as it is"},
+    {NULL, NULL, NULL},
+};
+
 static const struct berth_option run_options[] = {
     {"system", "TEXT", "what the model is told first"},
     {"max-tokens", "N", "longest answer"},
@@ -35,15 +44,24 @@ static const struct berth_option predict_options[] = {
 };
 
 static const struct berth_option bench_options[] = {
-    {"concurrency", "N", "connections, each with one request at a time (1)"},
+    {"protocol", "P", "rest, binary (tensors as bytes) or grpc (rest)"},
+    {"concurrency", "N[xM]", "connections, and streams on each (1)"},
     {"rate", "N", "requests a second whatever the answers (open loop)"},
+    {"arrivals", "A", "of these: constant or poisson (constant)"},
+    {"sweep", "FROM:TO:STEP", "one run for each rate"},
+    {"p99", "MS", "a sweep ends where p99 is longer"},
     {"duration", "S", "seconds to measure (5)"},
     {"requests", "N", "measure N requests instead of a time"},
     {"warmup", "S", "seconds of load before that, not counted (1)"},
-    {"input", "INPUT", "what to send, as for predict"},
+    {"input", "INPUT", "what to send, as for predict; or {\"inputs\": [...]}"},
+    {"path", "PATH", "post INPUT as it is to PATH, of any server"},
     {"chat", "PROMPT", "measure a chat: tokens/s, time to first token"},
     {"max-tokens", "N", "longest answer of a chat (64)"},
-    {"json", NULL, "print the result as JSON"},
+    {"compare", "URL", "the same to another server, in turns"},
+    {"rounds", "N", "runs of each, for medians (1; to compare: 3)"},
+    {"server-pid", "P[,P]", "CPU time a request of local servers"},
+    {"cpu", "N", "run this client on that core"},
+    {"json", "FILE", "write the result as JSON; -: to standard output"},
     {NULL, NULL, NULL},
 };
 
@@ -84,9 +102,12 @@ static const struct berth_cmd commands[] = {
      "INPUT is text, JSON, a file's path (or @PATH), or - for standard input.\n"
      "An image is sent as it is; a file that ends in .json as what it says.\n",
      predict_options, 2, 2, false, true, berth_run_predict},
-    {"bench", "[options] MODEL", "measure a model on the running server",
-     "With --rate, latency counts from when a request was due, not from when\n"
-     "it could be sent: a server that stalls cannot hide it.\n",
+    {"explain", "[options] [REQUEST]", "where a request's time went",
+     "REQUEST is the X-Request-Id of an answer.  Without it, the requests that the\n"
+     "server remembers are listed, newest first: slow and failed ones longer than\n"
+     "others (monitoring.explain_requests says how many).\n",
+     explain_options, 0, 1, false, true, berth_run_explain},
+    {"bench", "[options] MODEL", "measure a model, or several as NAME{0..9[:zipf]}", NULL,
      bench_options, 1, 1, false, true, berth_run_bench},
     {"doctor", "[options]", "what this machine has, what is wrong, what to do",
      "Takes the flags of `berth serve` and looks at what it would do with them.\n", NULL, 0, 0,
@@ -102,6 +123,8 @@ static const struct berth_cmd commands[] = {
      NULL, 1, 1, false, false, berth_run_completion},
     {"man", "[COMMAND]", "a manual page in roff", "  berth man run | man -l -\n", NULL, 0, 1, false,
      false, berth_run_man},
+    {"worker", "MODEL [SOCKET]", "runs one isolated model; `berth serve` starts it", NULL, NULL, 1,
+     2, false, false, berth_run_worker},
 };
 
 static const struct berth_option client_options[] = {

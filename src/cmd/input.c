@@ -91,24 +91,30 @@ put_bytes(struct berth_arena *a, const struct berth_buf *bytes, struct berth_buf
 }
 
 int
+berth_input_bytes(const struct berth_args *args, const char *typed, struct berth_buf *out)
+{
+    const char *path = typed[0] == '@' ? typed + 1 : typed;
+    struct stat st;
+
+    if (strcmp(typed, "-") == 0)
+        return berth_input_stdin(args, out);
+    if (typed[0] == '@' || (stat(path, &st) == 0 && S_ISREG(st.st_mode))) {
+        BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+        return fd >= 0 ? read_all(args, fd, path, out)
+                       : berth_failed(args, "%s: cannot be opened: %m", path);
+    }
+    berth_buf_puts(out, typed);
+    return BERTH_EXIT_OK;
+}
+
+int
 berth_input_put(const struct berth_args *args, struct berth_arena *a, const char *typed,
                 struct berth_buf *out)
 {
-    const char *path = typed[0] == '@' ? typed + 1 : typed;
     struct berth_buf bytes;
-    struct stat st;
-    int rc = BERTH_EXIT_OK;
 
     berth_buf_init(&bytes, a);
-    if (strcmp(typed, "-") == 0) {
-        rc = berth_input_stdin(args, &bytes);
-    } else if (typed[0] == '@' || (stat(path, &st) == 0 && S_ISREG(st.st_mode))) {
-        BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-        rc = fd >= 0 ? read_all(args, fd, path, &bytes)
-                     : berth_failed(args, "%s: cannot be opened: %m", path);
-    } else {
-        berth_buf_puts(&bytes, typed);
-    }
+    const int rc = berth_input_bytes(args, typed, &bytes);
     if (rc == 0)
         put_bytes(a, &bytes, out);
     return rc;

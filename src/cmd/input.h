@@ -14,6 +14,8 @@ struct berth_args;
  */
 int berth_input_put(const struct berth_args *args, struct berth_arena *a, const char *typed,
                     struct berth_buf *out);
+/* The same before it becomes JSON: the bytes of standard input, of the file, or the text. */
+int berth_input_bytes(const struct berth_args *args, const char *typed, struct berth_buf *out);
 /* All of standard input, as it is. */
 int berth_input_stdin(const struct berth_args *args, struct berth_buf *out);
 

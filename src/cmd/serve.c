@@ -26,6 +26,7 @@
 #include "obs/metrics.h"
 #include "os/loop.h"
 #include "plugin/plugins.h"
+#include "plugin/workers.h"
 #include "store/store.h"
 
 enum {
@@ -44,6 +45,7 @@ struct serving {
     struct berth_metrics *metrics;
     struct berth_store *store;
     struct berth_plugins *plugins;
+    struct berth_workers *workers;
     struct berth_registry *registry;
     struct berth_loop *loops[LOOPS_MAX];
     size_t loop_count;
@@ -114,6 +116,21 @@ batch_conf(const struct berth_conf *c)
         .batch_requests_max = (uint32_t)size,
         .wait_ns_max = (uint64_t)wait * BERTH_MS,
         .queue_len_max = (uint32_t)c->engine.queue_len,
+        .no_padding = !n->batch_config.dynamic_padding,
+    };
+}
+
+static struct berth_memory_conf
+memory_conf(const struct berth_conf *c)
+{
+    const struct berth_conf_memory *m = &c->engine.memory;
+    const bool limited = berth_conf_is_set(c, "engine.memory.max_memory_gb");
+
+    return (struct berth_memory_conf){
+        .max_bytes = limited ? (uint64_t)(m->max_memory_gb * 1073741824.0) : 0,
+        .reserve_bytes = (uint64_t)m->reserve_mb << 20,
+        .keep_alive_ns = (uint64_t)m->keep_alive_secs * BERTH_S,
+        .load_wait_ns = (uint64_t)c->engine.load_wait_secs * BERTH_S,
     };
 }
 
@@ -133,11 +150,22 @@ registry_up(struct serving *s, struct berth_err *e)
                         : berth_store_open_sqlite(place.store, &s->store, e);
     if (r < 0 || (r = berth_plugins_new(place.plugin_dirs, berth_host_calls(), &s->plugins, e)) < 0)
         return r;
+    struct berth_workers_conf isolated = {
+        .state_dir = place.ephemeral ? NULL : c->state_dir,
+        .plugins = s->plugins,
+        .load_ns_max = (uint64_t)c->plugins.plugin_timeout_secs * BERTH_S,
+        .adopt_ns = (uint64_t)c->plugins.adopt_secs * BERTH_S,
+    };
+    if ((r = berth_workers_new(&isolated, &s->workers, e)) < 0)
+        return r;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct berth_registry_conf conf = {
         .store = s->store,
         .plugins = s->plugins,
         .metrics = s->metrics,
+        .workers = s->workers,
+        .isolate = strcmp(c->plugins.isolation, "process") == 0,
+        .run_ns_max = (uint64_t)c->plugins.run_timeout_secs * BERTH_S,
         .models_max = (uint32_t)c->engine.max_models,
         .cores = c->engine.cores > 0 ? (uint32_t)c->engine.cores
                  : cores > 0         ? (uint32_t)cores
@@ -145,6 +173,8 @@ registry_up(struct serving *s, struct berth_err *e)
         .ungoverned = !c->engine.governor,
         .loaders = (uint32_t)c->engine.loaders,
         .batch = batch_conf(c),
+        .memory = memory_conf(c),
+        .cache_bytes_max = (uint64_t)c->engine.memory.cache_size_mb << 20,
     };
     if ((r = berth_registry_new(&conf, &s->registry, e)) < 0)
         return r;
@@ -255,6 +285,8 @@ api_up(struct serving *s, struct berth_err *e)
         .body_bytes_max = (size_t)c->server.max_body_bytes,
         .stopping = &s->stopping,
         .access_log = c->monitoring.access_log,
+        .explain_requests = (uint32_t)c->monitoring.explain_requests,
+        .loops = (uint32_t)s->loop_count,
     };
     if (c->security.rate_limiting.enabled)
         conf.rate = (struct berth_api_rate){
@@ -375,12 +407,15 @@ serve_down(struct serving *s)
     (void)signal(SIGALRM, give_up);
     (void)alarm(STOP_S_MAX);
     berth_api_stop(s->api);           /* a change whose client went is still one of the registry */
+    if (s->conf->plugins.keep_workers && s->workers != NULL)
+        berth_workers_keep(s->workers);
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);
     berth_api_free(s->api);
     berth_keys_fini(&s->keys);
     while (s->loop_count > 0)
         berth_loop_free(s->loops[--s->loop_count]);
+    berth_workers_free(s->workers);
     berth_plugins_free(s->plugins);
     berth_store_close(s->store);
     berth_metrics_free(s->metrics);
@@ -411,6 +446,7 @@ reload(struct serving *s)
     log_set_up(now);
     struct berth_batch_conf batch = batch_conf(now);
     berth_registry_batch_set(s->registry, &batch);
+    berth_registry_cache_set(s->registry, (uint64_t)now->engine.memory.cache_size_mb << 20);
     berth_conf_free(s->reloaded);
     s->reloaded = now;
     s->conf = now;

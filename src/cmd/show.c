@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "cmd/remote.h"
@@ -56,9 +57,32 @@ put_instances(struct berth_buf *out, const struct berth_json *instances)
                              threads == 1 ? "" : "s");
         if (given > 0 && given < threads)
             berth_buf_printf(out, " (%llu in its last run)", (unsigned long long)given);
+        if (strcmp(berth_remote_text(it.value, "placement", ""), "inline") == 0)
+            berth_buf_puts(out, ", runs inline");
         const char *why = berth_remote_text(it.value, "reason", "");
         berth_buf_printf(out, "%s%s\n", why[0] != '\0' ? ": " : "", why);
     }
+}
+
+/* Do requests run together, and why? */
+static void
+put_batching(struct berth_buf *out, const struct berth_json *batching)
+{
+    const char *decision = berth_remote_text(batching, "decision", NULL);
+    double wait = 0;
+    uint64_t max = 0, expected = 0;
+
+    if (decision == NULL)
+        return;
+    (void)berth_json_real(berth_json_get(batching, "wait_ms"), &wait);
+    (void)berth_json_uint(berth_json_get(batching, "max_requests"), &max);
+    (void)berth_json_uint(berth_json_get(batching, "expected_requests"), &expected);
+    berth_buf_printf(out, "%-10s %s, %s: %s; up to %llu at once", "batching",
+                     berth_remote_text(batching, "mode", ""), decision,
+                     berth_remote_text(batching, "reason", ""), (unsigned long long)max);
+    if (expected > 0)
+        berth_buf_printf(out, ", %llu come together", (unsigned long long)expected);
+    berth_buf_printf(out, ", waits %.3g ms\n", wait);
 }
 
 /* The last changes of state; all that are kept are in --json. */
@@ -118,6 +142,7 @@ put_text(struct berth_buf *out, const struct shown *s)
         berth_buf_putc(out, '\n');
     }
     put_instances(out, berth_json_get(s->status, "instances"));
+    put_batching(out, berth_json_get(s->status, "batching"));
     put_stats(out, berth_json_get(s->model, "performance_stats"));
     put_life(out, berth_json_get(s->status, "life"));
 }
@@ -140,6 +165,8 @@ put_json(struct berth_buf *out, const struct shown *s)
     }
     berth_jw_key(&w, "instances");
     berth_jw_value(&w, berth_json_get(s->status, "instances"));
+    berth_jw_key(&w, "batching");
+    berth_jw_value(&w, berth_json_get(s->status, "batching"));
     berth_jw_key(&w, "life");
     berth_jw_value(&w, berth_json_get(s->status, "life"));
     berth_jw_object_end(&w);

@@ -69,6 +69,7 @@ struct berth_conf_gpu {
 
 struct berth_conf_memory {
     double max_memory_gb;
+    int64_t reserve_mb, keep_alive_secs; /* 0: null */
     bool enable_mmap;
     int64_t cache_size_mb;
 };
@@ -91,6 +92,9 @@ struct berth_conf_plugins {
     struct berth_conf_strings enabled_plugins; /* empty: all that are found */
     const struct berth_json *plugin_configs;   /* an object: plugin's name to its settings */
     int64_t plugin_timeout_secs;
+    const char *isolation; /* of models that say nothing: "none", "process" */
+    int64_t run_timeout_secs, adopt_secs;
+    bool keep_workers;
 };
 
 struct berth_conf_monitoring {
@@ -98,6 +102,7 @@ struct berth_conf_monitoring {
     int64_t prometheus_port;
     const char *jaeger_endpoint; /* NULL: none */
     int64_t health_check_interval_secs, metrics_collection_interval_secs;
+    int64_t explain_requests;
 };
 
 struct berth_conf_rate {

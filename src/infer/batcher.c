@@ -1,272 +1,500 @@
 #include "infer/batcher.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "infer/check.h"
+#include "infer/expiry.h"
 #include "infer/request.h"
 
-enum { PROBE_PERIOD_MIN = 16, PROBE_PERIOD_MAX = 256, COSTS_SEEN_MIN = 4 };
-/* A share of a batch that is at least this much of a single run is no gain. */
-static const double no_gain = 0.8;
+enum { MIXED = BERTH_BATCH_GROUPS_MAX - 1, RETRIES_SEEN_MAX = 64 };
+_Static_assert(BERTH_BATCH_GROUPS_MAX <= 32 && BERTH_BATCH_LISTS <= 32, "a bit for each");
 
 void
-berth_batcher_init(struct berth_batcher *b, const struct berth_batch_conf *conf, uint32_t rows_max,
-                   bool learn)
+berth_batcher_init(struct berth_batcher *b, const struct berth_batch_conf *conf, uint32_t rows_max)
+{
+    memset(b, 0, sizeof *b);
+    b->rows_max = rows_max;
+    berth_gain_init(&b->gain);
+    berth_batcher_conf_set(b, conf);
+}
+
+void
+berth_batcher_conf_set(struct berth_batcher *b, const struct berth_batch_conf *conf)
 {
     berth_assert(conf->batch_requests_max >= 1 && conf->batch_requests_max <= BERTH_BATCH_MAX);
-    *b = (struct berth_batcher){
-        .conf = *conf,
-        .rows_max = rows_max,
-        .learn = learn,
-        .expected = UINT32_MAX,
-        .probe_period = PROBE_PERIOD_MIN,
-    };
+    berth_assert(conf->priority_levels <= BERTH_PRIORITIES_MAX);
+    b->conf = *conf;
 }
 
 uint32_t
 berth_batcher_requests_max(const struct berth_batcher *b)
 {
-    return b->rows_max <= 1 ? 1 : b->conf.batch_requests_max;
+    return b->rows_max <= 1 || b->conf.mode == BERTH_BATCHING_OFF ? 1 : b->conf.batch_requests_max;
 }
 
 uint64_t
 berth_batcher_wait_ns(const struct berth_batcher *b)
 {
-    if (berth_batcher_requests_max(b) == 1)
+    if (berth_batcher_requests_max(b) == 1 || b->at_once)
         return 0;
-    if (!b->learn)
-        return b->conf.wait_ns_max;
-    if (b->single_count < COSTS_SEEN_MIN ||
-        (b->shared_count >= COSTS_SEEN_MIN && b->shared_ns >= no_gain * b->single_ns))
-        return 0;
-    uint64_t run_ns = (uint64_t)b->single_ns;
-    return run_ns < b->conf.wait_ns_max ? run_ns : b->conf.wait_ns_max;
+    return b->conf.mode == BERTH_BATCHING_AUTO ? berth_gain_wait_ns(&b->gain, b->conf.wait_ns_max)
+                                               : b->conf.wait_ns_max;
 }
 
-static struct berth_batch_group *
-group_for(struct berth_batcher *b, const struct berth_request *r)
+/* Of the next run. */
+static uint32_t
+turn_max(const struct berth_batcher *b)
 {
-    struct berth_batch_group *empty = NULL;
+    const uint32_t max = berth_batcher_requests_max(b);
 
-    for (size_t i = 0; i < BERTH_BATCH_GROUPS_MAX - 1; i++) {
-        struct berth_batch_group *g = &b->groups[i];
-        if (g->len > 0 && berth_check_same_shape(g->first, r))
-            return g;
-        if (g->len == 0 && empty == NULL)
-            empty = g;
+    return b->conf.mode == BERTH_BATCHING_AUTO && !b->at_once
+               ? berth_gain_requests_max(&b->gain, max)
+               : max;
+}
+
+/* ---- lists ---- */
+
+static bool
+is_sequence(const struct berth_request *r)
+{
+    return r->task == BERTH_TASK_COMPLETION || r->task == BERTH_TASK_CHAT;
+}
+
+static void
+link_in(struct berth_batcher *b, struct berth_request *r, uint32_t group, uint32_t list)
+{
+    struct berth_batch_group *g = &b->groups[group];
+    struct berth_batch_list *l = &g->lists[list];
+
+    r->next = NULL;
+    r->prev = l->last;
+    if (l->last != NULL)
+        l->last->next = r;
+    else
+        l->first = r;
+    l->last = r;
+    r->queue_group = (uint8_t)group;
+    r->queue_list = (uint8_t)list;
+    r->queued = true;
+    g->lists_used |= UINT32_C(1) << list;
+    g->len++;
+    g->rows += r->rows;
+    if (group < BERTH_BATCH_GROUPS_MAX)
+        b->groups_used |= UINT32_C(1) << group;
+}
+
+static void
+link_out(struct berth_batcher *b, struct berth_request *r)
+{
+    struct berth_batch_group *g = &b->groups[r->queue_group];
+    struct berth_batch_list *l = &g->lists[r->queue_list];
+
+    if (r->prev != NULL)
+        r->prev->next = r->next;
+    else
+        l->first = r->next;
+    if (r->next != NULL)
+        r->next->prev = r->prev;
+    else
+        l->last = r->prev;
+    if (l->first == NULL)
+        g->lists_used &= ~(UINT32_C(1) << r->queue_list);
+    r->next = r->prev = NULL;
+    r->queued = false;
+    g->len--;
+    g->rows -= r->rows;
+    if (g->len == 0 && r->queue_group < BERTH_BATCH_GROUPS_MAX)
+        b->groups_used &= ~(UINT32_C(1) << r->queue_group);
+}
+
+static void
+watch_expiry(struct berth_batcher *b, struct berth_request *r)
+{
+    uint64_t at = r->deadline_ns != 0 ? r->deadline_ns : UINT64_MAX;
+
+    if (r->queue_until_ns != 0 && r->queue_until_ns < at)
+        at = r->queue_until_ns;
+    r->expire_ns = UINT64_MAX;
+    if (at != UINT64_MAX)
+        berth_expiry_put(&b->expiry, r, at);
+}
+
+static void
+enter(struct berth_batcher *b, struct berth_request *r, uint32_t group, uint32_t list)
+{
+    link_in(b, r, group, list);
+    watch_expiry(b, r);
+    b->level_len[list / 2]++;
+    if (is_sequence(r))
+        b->seq_len++;
+    else
+        b->len++;
+}
+
+static void
+leave(struct berth_batcher *b, struct berth_request *r)
+{
+    link_out(b, r);
+    if (r->expire_ns != UINT64_MAX)
+        berth_expiry_remove(&b->expiry, r);
+    b->level_len[r->queue_list / 2]--;
+    if (is_sequence(r))
+        b->seq_len--;
+    else
+        b->len--;
+}
+
+/* ---- putting ---- */
+
+uint32_t
+berth_batcher_level(const struct berth_batcher *b, const struct berth_request *r)
+{
+    if (b->conf.priority_levels == 0)
+        return 0;
+    return (r->priority >= 1 && r->priority <= b->conf.priority_levels ? r->priority
+                                                                       : b->conf.priority_default) -
+           1;
+}
+
+static uint32_t
+group_for(const struct berth_batcher *b, const struct berth_request *r)
+{
+    const uint32_t all = UINT32_MAX >> (32 - MIXED);
+
+    for (uint32_t used = b->groups_used & all; used != 0; used &= used - 1) {
+        const uint32_t i = (uint32_t)__builtin_ctz(used);
+        const struct berth_batch_group *g = &b->groups[i];
+        if (berth_check_same_shape(g->lists[__builtin_ctz(g->lists_used)].first, r))
+            return i;
     }
-    return empty != NULL ? empty : &b->groups[BERTH_BATCH_GROUPS_MAX - 1];
+    const uint32_t empty = ~b->groups_used & all;
+    return empty != 0 ? (uint32_t)__builtin_ctz(empty) : MIXED;
 }
 
 int
 berth_batcher_put(struct berth_batcher *b, struct berth_request *r)
 {
-    if (b->len + b->seq_len >= b->conf.queue_len_max)
+    const uint32_t level = berth_batcher_level(b, r);
+    const struct berth_queue_policy *p = &b->conf.policies[level];
+    uint64_t timeout = p->timeout_ns;
+
+    if (b->len + b->seq_len >= b->conf.queue_len_max ||
+        (p->queue_len_max != 0 && b->level_len[level] >= p->queue_len_max))
         return -BERTH_EAGAIN;
-    r->next = NULL;
-    if (r->task == BERTH_TASK_COMPLETION || r->task == BERTH_TASK_CHAT) {
-        if (b->seq_first == NULL)
-            b->seq_first = r;
-        else
-            b->seq_last->next = r;
-        b->seq_last = r;
-        b->seq_len++;
-        return 0;
-    }
-    struct berth_batch_group *g = group_for(b, r);
-    if (g->first == NULL)
-        g->first = r;
-    else
-        g->last->next = r;
-    g->last = r;
-    g->len++;
-    g->rows += r->rows;
-    b->len++;
+    if (p->allow_override && r->queue_timeout_ns != 0 &&
+        (timeout == 0 || r->queue_timeout_ns < timeout))
+        timeout = r->queue_timeout_ns;
+    r->queue_until_ns =
+        timeout != 0 && timeout < UINT64_MAX - r->submit_ns ? r->submit_ns + timeout : 0;
+    enter(b, r, is_sequence(r) ? BERTH_BATCH_SEQUENCES : group_for(b, r), 2 * level);
     return 0;
 }
 
-static bool
-is_mixed(const struct berth_batcher *b, const struct berth_batch_group *g)
+void
+berth_batcher_put_retry(struct berth_batcher *b, struct berth_request *r,
+                        const struct berth_instance_thread *avoid)
 {
-    return g == &b->groups[BERTH_BATCH_GROUPS_MAX - 1];
+    r->avoid = avoid;
+    r->queue_until_ns = 0; /* it had its turn */
+    enter(b, r, is_sequence(r) ? BERTH_BATCH_SEQUENCE_RETRIES : BERTH_BATCH_RETRIES,
+          2 * berth_batcher_level(b, r));
 }
 
-static bool
-is_full(const struct berth_batcher *b, const struct berth_batch_group *g)
-{
-    return g->len >= berth_batcher_requests_max(b) || g->rows >= b->rows_max || is_mixed(b, g) ||
-           (b->learn && b->probe_in > 0 && g->len >= b->expected);
-}
+/* ---- what is due ---- */
 
-/* The group to run next: a full one before others, the one with the oldest request among those. */
-static const struct berth_batch_group *
-choose(const struct berth_batcher *b, bool *ret_full)
-{
-    const struct berth_batch_group *best = NULL;
-    bool best_full = false;
+struct due {
+    uint32_t group, list; /* the most urgent one that is not empty */
+    uint32_t max;         /* requests to take */
+    bool full;            /* by its size, not its age */
+    uint64_t oldest_ns;
+};
 
-    for (size_t i = 0; b->len > 0 && i < BERTH_BATCH_GROUPS_MAX; i++) {
-        const struct berth_batch_group *g = &b->groups[i];
-        if (g->len == 0)
-            continue;
-        bool full = is_full(b, g);
-        if (best == NULL || (full && !best_full) ||
-            (full == best_full && g->first->submit_ns < best->first->submit_ns)) {
-            best = g;
-            best_full = full;
+/* The first of the group, list by list, that are preferred together: how many; 0: none are. */
+static uint32_t
+preferred(const struct berth_batcher *b, const struct berth_batch_group *g, uint32_t max)
+{
+    uint32_t n = 0, best = 0, k = 0;
+    uint64_t rows = 0;
+
+    if (b->conf.preferred_len == 0 || g->rows < b->conf.preferred[0])
+        return 0;
+    for (uint32_t used = g->lists_used; used != 0; used &= used - 1) {
+        for (const struct berth_request *r = g->lists[__builtin_ctz(used)].first; r != NULL;
+             r = r->next) {
+            rows += r->rows;
+            if (n == max || rows > b->rows_max)
+                return best;
+            n++;
+            while (k < b->conf.preferred_len && b->conf.preferred[k] < rows)
+                k++;
+            if (k == b->conf.preferred_len)
+                return best;
+            if (b->conf.preferred[k] == rows)
+                best = n;
         }
     }
-    *ret_full = best_full;
     return best;
+}
+
+/* Is a batch of group i due?  *d says which, and the oldest of those that could wait on. */
+static bool
+is_due(const struct berth_batcher *b, uint32_t i, uint64_t now_ns, uint64_t wait_ns, struct due *d)
+{
+    const struct berth_batch_group *g = &b->groups[i];
+    const uint32_t max = turn_max(b);
+    bool delayed = false;
+
+    *d = (struct due){.group = i,
+                      .list = (uint32_t)__builtin_ctz(g->lists_used),
+                      .max = i == MIXED ? 1 : max,
+                      .full = true,
+                      .oldest_ns = UINT64_MAX};
+    for (uint32_t used = g->lists_used; used != 0; used &= used - 1) {
+        const uint32_t k = (uint32_t)__builtin_ctz(used);
+        const uint64_t came = g->lists[k].first->submit_ns;
+        delayed = delayed || k % 2 == 1;
+        d->oldest_ns = came < d->oldest_ns ? came : d->oldest_ns;
+    }
+    const bool aged = wait_ns > 0 && (delayed || now_ns - d->oldest_ns >= wait_ns);
+    const uint32_t best = aged || i == MIXED ? 0 : preferred(b, g, max);
+    if (best > 0) {
+        d->max = best;
+        return true;
+    }
+    if (i == MIXED || g->len >= max || g->rows >= b->rows_max ||
+        (b->conf.mode == BERTH_BATCHING_AUTO && berth_gain_enough(&b->gain, g->len)))
+        return true;
+    d->full = false;
+    return aged || wait_ns == 0;
+}
+
+static bool
+is_better(const struct due *a, const struct due *b)
+{
+    if (a->list != b->list)
+        return a->list < b->list;
+    if (a->full != b->full)
+        return a->full;
+    return a->oldest_ns < b->oldest_ns;
+}
+
+/* The batch to run next; false: none is due, and *ret_wake_ns is when. */
+static bool
+choose(const struct berth_batcher *b, uint64_t now_ns, struct due *ret, uint64_t *ret_wake_ns)
+{
+    const uint64_t wait_ns = berth_batcher_wait_ns(b);
+    bool found = false;
+
+    *ret_wake_ns = UINT64_MAX;
+    for (uint32_t used = b->groups_used; used != 0; used &= used - 1) {
+        struct due d;
+        if (!is_due(b, (uint32_t)__builtin_ctz(used), now_ns, wait_ns, &d)) {
+            if (d.oldest_ns + wait_ns < *ret_wake_ns)
+                *ret_wake_ns = d.oldest_ns + wait_ns;
+        } else if (!found || is_better(&d, ret)) {
+            *ret = d;
+            found = true;
+        }
+    }
+    return found;
 }
 
 bool
 berth_batcher_due(const struct berth_batcher *b, uint64_t now_ns)
 {
-    bool full;
-    const struct berth_batch_group *g = choose(b, &full);
+    struct due d;
+    uint64_t wake_ns;
 
-    return g != NULL && (full || now_ns - g->first->submit_ns >= berth_batcher_wait_ns(b));
+    return b->groups[BERTH_BATCH_RETRIES].len > 0 || choose(b, now_ns, &d, &wake_ns);
 }
 
-/* A batch of n goes out.  waited: because of its age, not its size. */
-static void
-learn(struct berth_batcher *b, uint32_t n, bool waited)
+/* ---- taking ---- */
+
+/* The first of a group that this instance may have.  Those that it may not are passed over, but
+ * not without end: another instance takes the first. */
+static struct berth_request *
+first_for(const struct berth_batch_group *g, const struct berth_instance_thread *who)
 {
-    if (waited) {
-        b->probe_period = n == b->expected && b->probe_period < PROBE_PERIOD_MAX
-                              ? b->probe_period * 2
-                              : PROBE_PERIOD_MIN;
-        b->expected = n;
-        b->probe_in = b->probe_period;
-        return;
+    uint32_t seen = 0;
+
+    for (uint32_t used = g->lists_used; used != 0; used &= used - 1) {
+        for (struct berth_request *r = g->lists[__builtin_ctz(used)].first; r != NULL;
+             r = r->next) {
+            if (who == NULL || r->avoid != who)
+                return r;
+            if (++seen == RETRIES_SEEN_MAX)
+                return NULL;
+        }
     }
-    if (n > b->expected) {
-        b->expected = n;
-        b->probe_period = PROBE_PERIOD_MIN;
-    }
-    if (b->probe_in > 0)
-        b->probe_in--;
+    return NULL;
 }
 
 uint32_t
-berth_batcher_take(struct berth_batcher *b, uint64_t now_ns, struct berth_request *reqs[],
+berth_batcher_take(struct berth_batcher *b, uint64_t now_ns,
+                   const struct berth_instance_thread *who, struct berth_request *reqs[],
                    uint64_t *ret_wake_ns)
 {
-    bool full;
-    struct berth_batch_group *g = (struct berth_batch_group *)choose(b, &full);
-    uint64_t rows = 0, wait_ns = berth_batcher_wait_ns(b);
+    struct berth_request *retry = first_for(&b->groups[BERTH_BATCH_RETRIES], who);
+    uint64_t rows = 0;
     uint32_t n = 0;
+    struct due d;
 
     *ret_wake_ns = UINT64_MAX;
-    if (g == NULL)
-        return 0;
-    if (!full && now_ns - g->first->submit_ns < wait_ns) {
-        *ret_wake_ns = g->first->submit_ns + wait_ns;
-        return 0;
+    if (retry != NULL) {
+        leave(b, retry);
+        reqs[0] = retry;
+        return 1;
     }
-    uint32_t max = is_mixed(b, g) ? 1 : berth_batcher_requests_max(b);
-    while (g->first != NULL && n < max && (n == 0 || rows + g->first->rows <= b->rows_max)) {
-        struct berth_request *r = g->first;
-        g->first = r->next;
-        r->next = NULL;
+    if (!choose(b, now_ns, &d, ret_wake_ns))
+        return 0;
+    struct berth_batch_group *g = &b->groups[d.group];
+    while (n < d.max && g->lists_used != 0) {
+        struct berth_request *r = g->lists[__builtin_ctz(g->lists_used)].first;
+        if (n > 0 && rows + r->rows > b->rows_max)
+            break;
+        leave(b, r);
         rows += r->rows;
         reqs[n++] = r;
     }
-    g->rows -= rows;
-    g->len -= n;
-    b->len -= n;
-    if (wait_ns > 0)
-        learn(b, n, !full);
+    if (b->conf.mode == BERTH_BATCHING_AUTO && berth_batcher_wait_ns(b) > 0)
+        berth_gain_took(&b->gain, n, !d.full);
+    *ret_wake_ns = UINT64_MAX;
     return n;
 }
 
-struct berth_request *
-berth_batcher_take_sequence(struct berth_batcher *b)
+static struct berth_request *
+next_sequence(const struct berth_batcher *b, const struct berth_instance_thread *who)
 {
-    struct berth_request *r = b->seq_first;
+    struct berth_request *r = first_for(&b->groups[BERTH_BATCH_SEQUENCE_RETRIES], who);
 
-    if (r == NULL)
-        return NULL;
-    b->seq_first = r->next;
-    r->next = NULL;
-    b->seq_len--;
-    return r;
+    return r != NULL ? r : first_for(&b->groups[BERTH_BATCH_SEQUENCES], NULL);
 }
 
-static bool
-is_it(struct berth_request *r, void *arg)
+bool
+berth_batcher_has_sequence(const struct berth_batcher *b, const struct berth_instance_thread *who)
 {
-    return r == arg;
+    return b->seq_len > 0 && next_sequence(b, who) != NULL;
+}
+
+struct berth_request *
+berth_batcher_take_sequence(struct berth_batcher *b, const struct berth_instance_thread *who)
+{
+    struct berth_request *r = next_sequence(b, who);
+
+    if (r != NULL)
+        leave(b, r);
+    return r;
 }
 
 bool
 berth_batcher_remove(struct berth_batcher *b, struct berth_request *r)
 {
-    return berth_batcher_sweep(b, is_it, r) != NULL;
-}
-
-/* Move the dead of one list to *dead_last; returns how many. */
-static uint32_t
-sweep_list(struct berth_request **first, struct berth_request **last, uint64_t *rows,
-           bool (*dead)(struct berth_request *, void *), void *arg,
-           struct berth_request ***dead_last)
-{
-    struct berth_request *kept_last = NULL, **at = first;
-    uint32_t n = 0;
-
-    for (struct berth_request *r = *first, *next; r != NULL; r = next) {
-        next = r->next;
-        if (!dead(r, arg)) {
-            *at = r;
-            at = &r->next;
-            kept_last = r;
-            continue;
-        }
-        r->next = NULL;
-        **dead_last = r;
-        *dead_last = &r->next;
-        *rows -= r->rows;
-        n++;
-    }
-    *at = NULL;
-    *last = kept_last;
-    return n;
+    if (!r->queued)
+        return false;
+    leave(b, r);
+    return true;
 }
 
 struct berth_request *
-berth_batcher_sweep(struct berth_batcher *b, bool (*dead)(struct berth_request *r, void *arg),
-                    void *arg)
+berth_batcher_take_all(struct berth_batcher *b)
 {
     struct berth_request *first = NULL, **last = &first;
-    uint64_t no_rows = UINT64_MAX;
 
-    for (size_t i = 0; b->len > 0 && i < BERTH_BATCH_GROUPS_MAX; i++) {
+    for (uint32_t i = 0; i < BERTH_BATCH_GROUPS_ALL; i++) {
         struct berth_batch_group *g = &b->groups[i];
-        if (g->len == 0)
-            continue;
-        uint32_t n = sweep_list(&g->first, &g->last, &g->rows, dead, arg, &last);
-        g->len -= n;
-        b->len -= n;
+        while (g->lists_used != 0) {
+            struct berth_request *r = g->lists[__builtin_ctz(g->lists_used)].first;
+            leave(b, r);
+            *last = r;
+            last = &r->next;
+        }
     }
-    b->seq_len -= sweep_list(&b->seq_first, &b->seq_last, &no_rows, dead, arg, &last);
     return first;
 }
 
-static void
-average(double *at, uint32_t *count, double v)
+struct berth_request *
+berth_batcher_expire(struct berth_batcher *b, uint64_t now_ns, bool *ret_delayed,
+                     uint64_t *ret_next_ns)
 {
-    *at = *count == 0 ? v : *at + 0.2 * (v - *at);
-    if (*count < COSTS_SEEN_MIN)
-        ++*count;
+    struct berth_request *first = NULL, **last = &first, *r;
+
+    *ret_delayed = false;
+    while ((r = b->expiry) != NULL && r->expire_ns <= now_ns) {
+        const bool dead = r->deadline_ns != 0 && r->deadline_ns <= now_ns;
+        const uint32_t group = r->queue_group, list = r->queue_list;
+        leave(b, r);
+        r->queue_until_ns = 0;
+        if (!dead && b->conf.policies[list / 2].delay) {
+            enter(b, r, group, list | 1);
+            *ret_delayed = true;
+            continue;
+        }
+        r->timed_out = !dead;
+        *last = r;
+        last = &r->next;
+    }
+    *ret_next_ns = r != NULL ? r->expire_ns : UINT64_MAX;
+    return first;
 }
 
 void
 berth_batcher_ran(struct berth_batcher *b, uint32_t n, uint64_t run_ns)
 {
-    if (n == 1)
-        average(&b->single_ns, &b->single_count, (double)run_ns);
-    else if (n > 1)
-        average(&b->shared_ns, &b->shared_count, (double)run_ns / n);
+    berth_gain_ran(&b->gain, n, run_ns);
+}
+
+/* ---- for people ---- */
+
+const char *
+berth_batching_name(enum berth_batching m)
+{
+    static const char *const names[] = {
+        [BERTH_BATCHING_AUTO] = "auto",
+        [BERTH_BATCHING_DYNAMIC] = "dynamic",
+        [BERTH_BATCHING_OFF] = "off",
+    };
+
+    return names[m];
+}
+
+struct berth_batch_view
+berth_batcher_view(const struct berth_batcher *b)
+{
+    const struct berth_gain *g = &b->gain;
+
+    return (struct berth_batch_view){
+        .mode = b->conf.mode,
+        .choice = g->choice,
+        .batchable = b->rows_max > 1,
+        .single_ns = g->single_count > 0 ? (uint64_t)g->single_ns : 0,
+        .shared_ns = g->shared_count > 0 ? (uint64_t)g->shared_ns : 0,
+        .wait_ns = berth_batcher_wait_ns(b),
+        .requests_max = turn_max(b),
+        .expected = g->expected != UINT32_MAX ? g->expected : 0,
+        .changes = g->changes,
+    };
+}
+
+const char *
+berth_batch_why(const struct berth_batch_view *v, char buf[BERTH_BATCH_WHY])
+{
+    const double single = (double)v->single_ns / 1e6, shared = (double)v->shared_ns / 1e6;
+
+    if (!v->batchable)
+        (void)snprintf(buf, BERTH_BATCH_WHY, "the model has no batch dimension");
+    else if (v->mode == BERTH_BATCHING_OFF)
+        (void)snprintf(buf, BERTH_BATCH_WHY, "the configuration says so");
+    else if (v->mode == BERTH_BATCHING_DYNAMIC)
+        (void)snprintf(buf, BERTH_BATCH_WHY, "the configuration says how long to wait");
+    else if (v->choice == BERTH_GAIN_MEASURING && v->shared_ns == 0)
+        (void)snprintf(buf, BERTH_BATCH_WHY, "no requests have come together yet");
+    else if (v->choice == BERTH_GAIN_MEASURING)
+        (void)snprintf(buf, BERTH_BATCH_WHY, "too few runs have been measured yet");
+    else
+        (void)snprintf(buf, BERTH_BATCH_WHY, "a request costs %.3g ms in a batch and %.3g ms alone",
+                       shared, single);
+    return buf;
 }

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/num.h"
+#include "infer/pad.h"
 #include "infer/request.h"
 
 static const struct {
@@ -228,25 +229,30 @@ hash_shape(const struct berth_describe *d, struct berth_request *r)
         for (const char *c = t->name; *c != '\0'; c++)
             h = mix(h, (unsigned char)*c);
         h = mix(h, (uint64_t)t->dtype << 8 | t->rank);
+        const uint32_t ragged = r->pad != NULL ? berth_pad_dim(r->pad, t) : 0;
         for (uint32_t k = batch_dim ? 1 : 0; k < t->rank; k++)
-            h = mix(h, (uint64_t)t->shape[k]);
+            h = mix(h, ragged > 0 && k == ragged ? 0 : (uint64_t)t->shape[k]);
     }
+    h = mix(h, r->bucket);
     r->shape_hash = (h & ~UINT64_C(1)) | batch_dim;
 }
 
 bool
 berth_check_same_shape(const struct berth_request *a, const struct berth_request *b)
 {
-    if (a->shape_hash != b->shape_hash || a->task != b->task || a->input_count != b->input_count)
+    if (a->shape_hash != b->shape_hash || a->task != b->task || a->input_count != b->input_count ||
+        a->pad != b->pad || a->bucket != b->bucket)
         return false;
     for (size_t i = 0; i < a->input_count; i++) {
         const struct berth_tensor *x = &a->inputs[i], *y = &b->inputs[i];
         uint32_t from = first_fixed_dim(a);
         if (x->dtype != y->dtype || x->rank != y->rank || strcmp(x->name, y->name) != 0)
             return false;
-        if (x->rank > from &&
-            memcmp(x->shape + from, y->shape + from, (x->rank - from) * sizeof x->shape[0]) != 0)
-            return false;
+        const uint32_t ragged = a->pad != NULL ? berth_pad_dim(a->pad, x) : 0;
+        for (uint32_t k = from; k < x->rank; k++) {
+            if (x->shape[k] != y->shape[k] && (ragged == 0 || k != ragged))
+                return false;
+        }
     }
     return true;
 }
@@ -297,7 +303,8 @@ task_names(uint32_t tasks, char room[96])
 }
 
 int
-berth_check_request(const struct berth_describe *d, struct berth_request *r, struct berth_err *e)
+berth_check_request(const struct berth_describe *d, const struct berth_pad_conf *pad,
+                    struct berth_request *r, struct berth_err *e)
 {
     char names[160], asked[96], does[96];
     int ret;
@@ -306,6 +313,7 @@ berth_check_request(const struct berth_describe *d, struct berth_request *r, str
         return berth_err_set(e, BERTH_EUNSUPPORTED, "this model does not do %s, but %s",
                              task_names(r->task, asked), task_names(d->tasks, does));
     r->rows = 1;
+    r->pad = NULL;
     if (r->task == BERTH_TASK_COMPLETION || r->task == BERTH_TASK_CHAT)
         return check_generation(r, e);
     for (size_t i = 0; i < r->input_count; i++) {
@@ -328,6 +336,8 @@ berth_check_request(const struct berth_describe *d, struct berth_request *r, str
     }
     if (ret < 0 || (ret = check_rows(d, r, e)) < 0)
         return ret;
+    r->pad = pad != NULL && pad->input_len > 0 && d->batch_rows_max > 1 ? pad : NULL;
+    r->bucket = r->pad != NULL ? berth_pad_bucket(r->pad, r) : 0;
     hash_shape(d, r);
     return 0;
 }

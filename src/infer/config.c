@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,11 +10,10 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
-#include "infer/batcher.h"
-#include "wire/json.h"
+#include "infer/config_priv.h"
 #include "wire/yaml.h"
 
-enum own_type { COUNT, MS, TEXT, ANY, BATCHING, VERSIONS };
+enum own_type { COUNT, MS, TEXT, FLAG, ANY, BATCHING, VERSIONS, ISOLATION, MEMORY };
 
 /* Berth's own keys of a model's configuration. */
 static const struct {
@@ -26,9 +26,18 @@ static const struct {
     {"max_batch_size", COUNT, 1, BERTH_BATCH_MAX},
     {"max_batch_wait_ms", MS, 0, 60000},
     {"queue_len", COUNT, 1, 65536},
+    {"response_cache", FLAG, 0, 0},
     {"max_queue_len", COUNT, 1, 65536}, /* the same by another name */
     {"batching", BATCHING, 0, 0},
     {"versions", VERSIONS, 0, 0},
+    {"load", MEMORY, 0, 0},
+    {"pin", MEMORY, 0, 0},
+    {"keep_alive", MEMORY, 0, 0},
+    {"memory_mb", MEMORY, 0, 0},
+    {"isolation", ISOLATION, 0, 0},
+    {"memory_limit_mb", ISOLATION, 1, 1e9},
+    {"run_timeout_secs", ISOLATION, 0.001, 86400},
+    {"keep_core", ISOLATION, 0, 0},
     {"backend", TEXT, 0, 0},
     {"model_type", TEXT, 0, 0},
     {"task", TEXT, 0, 0},
@@ -140,9 +149,9 @@ in_range(double v, double min, double max)
     return !(min < max) || (v >= min && v <= max);
 }
 
-static int
-bad_value(const char *key, const char *want, double min, double max, const struct berth_json *v,
-          struct berth_err *e)
+int
+berth_config_bad(const char *key, const char *want, double min, double max,
+                 const struct berth_json *v, struct berth_err *e)
 {
     struct berth_buf text;
 
@@ -160,68 +169,41 @@ bad_value(const char *key, const char *want, double min, double max, const struc
     return r;
 }
 
-static int
-get_count(const char *key, const struct berth_json *v, double min, double max, uint32_t *ret,
-          struct berth_err *e)
+int
+berth_config_unknown(const char *object, const char *key, const char *known, struct berth_err *e)
+{
+    return berth_err_set(e, BERTH_EINVAL, "config.%s: unknown key '%.64s'; there is: %s", object,
+                         key, known);
+}
+
+int
+berth_config_count(const char *key, const struct berth_json *v, double min, double max,
+                   uint32_t *ret, struct berth_err *e)
 {
     int64_t n;
 
     if (!berth_json_int(v, &n) || !in_range((double)n, min, max))
-        return bad_value(key, "a whole number", min, max, v, e);
+        return berth_config_bad(key, "a whole number", min, max, v, e);
     *ret = (uint32_t)n;
     return 0;
 }
 
-static int
-get_wait(const char *key, const struct berth_json *v, struct berth_model_conf *c,
-         struct berth_err *e)
+int
+berth_config_ms(const char *key, const struct berth_json *v, double max_ms, uint64_t *ret_ns,
+                struct berth_err *e)
 {
     double ms;
 
-    if (!berth_json_real(v, &ms) || !in_range(ms, 0, 60000))
-        return bad_value(key, "milliseconds", 0, 60000, v, e);
-    c->batch.wait_ns_max = (uint64_t)(ms * 1e6);
-    c->has_wait = true;
+    if (!berth_json_real(v, &ms) || !in_range(ms, 0, max_ms))
+        return berth_config_bad(key, "milliseconds", 0, max_ms, v, e);
+    *ret_ns = (uint64_t)(ms * 1e6);
     return 0;
 }
 
-static int
-get_batching(const struct berth_json *v, struct berth_model_conf *c, struct berth_err *e)
+int
+berth_config_bool(const char *key, const struct berth_json *v, bool *ret, struct berth_err *e)
 {
-    struct berth_slice text;
-    bool on;
-    int r = 0;
-
-    if ((berth_json_bool(v, &on) && !on) ||
-        (berth_json_string(v, &text) && berth_slice_is(text, "off"))) {
-        c->batch.batch_requests_max = 1;
-        c->batch.wait_ns_max = 0;
-        c->has_batch_max = c->has_wait = true;
-        return 0;
-    }
-    if (berth_json_bool(v, &on) || (berth_json_string(v, &text) && berth_slice_is(text, "auto")))
-        return 0; /* as if nothing were said: learn */
-    if (berth_json_type(v) != BERTH_JSON_OBJECT)
-        return bad_value("batching", "auto, off, or max_batch_size and max_wait_ms", 0, 0, v, e);
-    for (struct berth_json_iter it = berth_json_iter(v); r == 0 && berth_json_next(&it);) {
-        if (berth_slice_is(it.key, "max_batch_size")) {
-            r = get_count("batching.max_batch_size", it.value, 1, BERTH_BATCH_MAX,
-                          &c->batch.batch_requests_max, e);
-            c->has_batch_max = true;
-        } else if (berth_slice_is(it.key, "max_wait_ms") ||
-                   berth_slice_is(it.key, "max_batch_wait_ms")) {
-            r = get_wait("batching.max_wait_ms", it.value, c, e);
-        } else if (berth_slice_is(it.key, "max_queue_len") || berth_slice_is(it.key, "queue_len")) {
-            r = get_count("batching.queue_len", it.value, 1, 65536, &c->batch.queue_len_max, e);
-            c->has_queue = true;
-        } else {
-            r = berth_err_set(e, BERTH_EINVAL,
-                              "config.batching: unknown key '%.64s'; there is: max_batch_size, "
-                              "max_wait_ms, queue_len",
-                              it.key.at);
-        }
-    }
-    return r;
+    return berth_json_bool(v, ret) ? 0 : berth_config_bad(key, "true or false", 0, 0, v, e);
 }
 
 static int
@@ -239,19 +221,47 @@ get_versions(const struct berth_json *v, struct berth_model_conf *c, struct bert
     }
     if (berth_json_type(v) != BERTH_JSON_ARRAY || berth_json_len(v) == 0 ||
         berth_json_len(v) > BERTH_VERSIONS_MAX)
-        return bad_value("versions", "latest, all, or a list of numbers", 0, 0, v, e);
+        return berth_config_bad("versions", "latest, all, or a list of numbers", 0, 0, v, e);
     c->versions = BERTH_VERSIONS_LIST;
     for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
         if (!berth_json_uint(it.value, &c->version_list[c->version_len++]))
-            return bad_value("versions", "latest, all, or a list of numbers", 0, 0, v, e);
+            return berth_config_bad("versions", "latest, all, or a list of numbers", 0, 0, v, e);
     }
+    return 0;
+}
+
+/* How the model is kept apart from the server. */
+static int
+get_isolation(const char *key, const struct berth_json *v, double min, double max,
+              struct berth_isolation_conf *c, struct berth_err *e)
+{
+    struct berth_slice text;
+    double n;
+
+    if (strcmp(key, "isolation") == 0) {
+        if (!berth_json_string(v, &text) ||
+            (!berth_slice_is(text, "process") && !berth_slice_is(text, "none")))
+            return berth_config_bad(key, "none or process", 0, 0, v, e);
+        c->said = true;
+        c->process = berth_slice_is(text, "process");
+        return 0;
+    }
+    if (strcmp(key, "keep_core") == 0)
+        return berth_json_bool(v, &c->keep_core) ? 0
+                                                 : berth_config_bad(key, "true or false", 0, 0, v, e);
+    if (!berth_json_real(v, &n) || !in_range(n, min, max))
+        return berth_config_bad(key, "a number", min, max, v, e);
+    if (strcmp(key, "memory_limit_mb") == 0)
+        c->memory_bytes_max = (uint64_t)(n * 1048576);
+    else
+        c->run_ns_max = (uint64_t)(n * 1e9);
     return 0;
 }
 
 /* Is key Berth's own?  Then take its value. */
 static int
-take_own(const char *key, const struct berth_json *v, struct berth_model_conf *c, bool *ret_own,
-         struct berth_err *e)
+take_own(struct berth_arena *a, const char *key, const struct berth_json *v,
+         struct berth_model_conf *c, bool *ret_own, struct berth_err *e)
 {
     struct berth_slice text;
     size_t i = 0;
@@ -264,25 +274,35 @@ take_own(const char *key, const struct berth_json *v, struct berth_model_conf *c
     switch (own[i].type) {
     case COUNT:
         if (strcmp(key, "instances") == 0)
-            return get_count(key, v, own[i].min, own[i].max, &c->instances, e);
+            return berth_config_count(key, v, own[i].min, own[i].max, &c->instances, e);
         if (strcmp(key, "threads") == 0)
-            return get_count(key, v, own[i].min, own[i].max, &c->threads, e);
+            return berth_config_count(key, v, own[i].min, own[i].max, &c->threads, e);
         if (strcmp(key, "max_batch_size") == 0) {
             c->has_batch_max = true;
-            return get_count(key, v, own[i].min, own[i].max, &c->batch.batch_requests_max, e);
+            return berth_config_count(key, v, own[i].min, own[i].max, &c->batch.batch_requests_max,
+                                      e);
         }
         c->has_queue = true;
-        return get_count(key, v, own[i].min, own[i].max, &c->batch.queue_len_max, e);
+        return berth_config_count(key, v, own[i].min, own[i].max, &c->batch.queue_len_max, e);
     case MS:
-        return get_wait(key, v, c, e);
+        c->has_wait = true;
+        return berth_config_ms(key, v, 60000, &c->batch.wait_ns_max, e);
     case TEXT:
-        return berth_json_string(v, &text) ? 0 : bad_value(key, "a string", 0, 0, v, e);
+        return berth_json_string(v, &text) ? 0 : berth_config_bad(key, "a string", 0, 0, v, e);
+    case FLAG:
+        return berth_json_bool(v, &c->response_cache)
+                   ? 0
+                   : berth_config_bad(key, "true or false", 0, 0, v, e);
     case ANY:
         return 0;
     case BATCHING:
-        return get_batching(v, c, e);
+        return berth_config_batching(a, v, c, e);
     case VERSIONS:
         return get_versions(v, c, e);
+    case MEMORY:
+        return berth_config_memory(key, v, c, e);
+    case ISOLATION:
+        return get_isolation(key, v, own[i].min, own[i].max, &c->isolation, e);
     }
     return 0;
 }
@@ -298,16 +318,16 @@ check_setting(const struct berth_setting *s, const struct berth_json *v, struct 
     switch (s->type) {
     case BERTH_SETTING_INT:
         if (!berth_json_int(v, &n) || !in_range((double)n, s->min, s->max))
-            return bad_value(s->key, "a whole number", s->min, s->max, v, e);
+            return berth_config_bad(s->key, "a whole number", s->min, s->max, v, e);
         return 0;
     case BERTH_SETTING_FLOAT:
         if (!berth_json_real(v, &d) || !in_range(d, s->min, s->max))
-            return bad_value(s->key, "a number", s->min, s->max, v, e);
+            return berth_config_bad(s->key, "a number", s->min, s->max, v, e);
         return 0;
     case BERTH_SETTING_BOOL:
-        return berth_json_bool(v, &b) ? 0 : bad_value(s->key, "true or false", 0, 0, v, e);
+        return berth_json_bool(v, &b) ? 0 : berth_config_bad(s->key, "true or false", 0, 0, v, e);
     case BERTH_SETTING_STRING:
-        return berth_json_string(v, &text) ? 0 : bad_value(s->key, "a string", 0, 0, v, e);
+        return berth_json_string(v, &text) ? 0 : berth_config_bad(s->key, "a string", 0, 0, v, e);
     }
     return 0;
 }
@@ -389,7 +409,7 @@ berth_config_check(struct berth_arena *a, const struct berth_json *merged,
                    const struct berth_backend_ops *ops, struct berth_model_conf *ret,
                    struct berth_err *e)
 {
-    struct berth_model_conf c = {.merged = merged, .instances = 1, .learn = true};
+    struct berth_model_conf c = {.merged = merged, .instances = 1};
     struct berth_buf text;
     struct berth_jw w;
     int r = 0;
@@ -400,7 +420,7 @@ berth_config_check(struct berth_arena *a, const struct berth_json *merged,
     for (struct berth_json_iter it = berth_json_iter(merged); r == 0 && berth_json_next(&it);) {
         const struct berth_setting *s = find_setting(ops, it.key.at);
         bool is_own;
-        r = take_own(it.key.at, it.value, &c, &is_own, e);
+        r = take_own(a, it.key.at, it.value, &c, &is_own, e);
         if (r == 0 && s == NULL && !is_own)
             r = unknown_key(it.key.at, ops, e);
         if (r < 0 || s == NULL || berth_json_type(it.value) == BERTH_JSON_NULL)
@@ -415,8 +435,7 @@ berth_config_check(struct berth_arena *a, const struct berth_json *merged,
     if (r == 0 && c.settings_json == NULL)
         r = berth_err_set(e, BERTH_ENOMEM, "config: out of memory");
     berth_buf_fini(&text);
-    c.learn = !c.has_wait;
-    if (r == 0)
+    if (r == 0 && (r = berth_config_batching_check(&c, e)) == 0)
         *ret = c;
     return r;
 }
@@ -424,10 +443,14 @@ berth_config_check(struct berth_arena *a, const struct berth_json *merged,
 struct berth_batch_conf
 berth_config_batch(const struct berth_model_conf *c, const struct berth_batch_conf *defaults)
 {
-    return (struct berth_batch_conf){
-        .batch_requests_max =
-            c->has_batch_max ? c->batch.batch_requests_max : defaults->batch_requests_max,
-        .wait_ns_max = c->has_wait ? c->batch.wait_ns_max : defaults->wait_ns_max,
-        .queue_len_max = c->has_queue ? c->batch.queue_len_max : defaults->queue_len_max,
-    };
+    struct berth_batch_conf b = c->batch;
+
+    if (!c->has_batch_max)
+        b.batch_requests_max = defaults->batch_requests_max;
+    if (!c->has_wait)
+        b.wait_ns_max = defaults->wait_ns_max;
+    if (!c->has_queue)
+        b.queue_len_max = defaults->queue_len_max;
+    b.no_padding = defaults->no_padding;
+    return b;
 }

@@ -33,7 +33,9 @@ host_input_count(const struct berth_request *r)
 static const struct berth_tensor *
 host_input(const struct berth_request *r, size_t i)
 {
-    return i < r->input_count ? &r->inputs[i] : NULL;
+    const struct berth_tensor *inputs = r->run_inputs != NULL ? r->run_inputs : r->inputs;
+
+    return i < r->input_count ? &inputs[i] : NULL;
 }
 
 static bool
@@ -140,6 +142,16 @@ output_name(const struct berth_request *r, const struct berth_describe *d, size_
     return i < r->output_count ? outputs_of(r)[i].tensor.name : NULL;
 }
 
+static const struct berth_tensor_spec *
+spec_of(const struct berth_describe *d, const char *name)
+{
+    for (size_t i = 0; i < d->output_count; i++) {
+        if (strcmp(d->outputs[i].name, name) == 0)
+            return &d->outputs[i];
+    }
+    return NULL;
+}
+
 int
 berth_host_run_end(struct berth_request *r)
 {
@@ -163,6 +175,7 @@ berth_host_run_end(struct berth_request *r)
         if (k == r->output_count)
             return berth_err_set(&r->err, r->wanted_count > 0 ? BERTH_EINVAL : BERTH_EBACKEND,
                                  "the model gave no output '%.64s'", name);
+        berth_pad_cut(r, spec_of(d, name), &list[k].tensor);
         out[i] = list[k].tensor;
     }
     r->outputs = out;
@@ -289,6 +302,8 @@ host_emit(struct berth_request *r, const struct berth_delta *delta)
 
     if (r->first_ns == 0)
         r->first_ns = berth_now_ns();
+    if (r->reuse != NULL)
+        berth_reuse_text(r, delta->text, delta->text_len);
     if (host_cancelled(r))
         return; /* nobody reads it */
     struct delta_msg *m = delta_size(delta, &bytes) &&

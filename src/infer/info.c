@@ -5,6 +5,48 @@
 #include "infer/registry_priv.h"
 #include "wire/json.h"
 
+const char *
+berth_model_name(const struct berth_model *m)
+{
+    return m->name;
+}
+
+const char *
+berth_model_id(const struct berth_model *m)
+{
+    return m->id;
+}
+
+const char *
+berth_model_version(const struct berth_model *m)
+{
+    return m->version;
+}
+
+const char *
+berth_model_backend(const struct berth_model *m)
+{
+    return m->ops->name;
+}
+
+const struct berth_describe *
+berth_model_describe(const struct berth_model *m)
+{
+    return atomic_load_explicit(&((struct berth_model *)m)->describe, memory_order_acquire);
+}
+
+const struct berth_json *
+berth_model_manifest(const struct berth_model *m)
+{
+    return m->conf.merged;
+}
+
+bool
+berth_model_caches(const struct berth_model *m)
+{
+    return m->cache != NULL;
+}
+
 static int
 copy_specs(struct berth_arena *a, const struct berth_tensor_spec *from, size_t count,
            const struct berth_tensor_spec **ret)
@@ -60,13 +102,21 @@ berth_slot_state(const struct berth_entry *x, const struct berth_slot *s, char w
         return berth_model_state(s->serving, why);
     if (pending && s->wanted && s->generation != x->wish)
         return BERTH_MODEL_LOADING;
-    if (s->last != NULL)
-        return berth_model_state(s->last, why);
+    if (s->last != NULL) {
+        enum berth_model_state state = berth_model_state(s->last, why);
+        if (state == BERTH_MODEL_READY) /* just taken out of service, to be stopped */
+            return BERTH_MODEL_DRAINING;
+        if (state == BERTH_MODEL_UNLOADED && why != NULL)
+            memcpy(why, x->room_why, sizeof x->room_why);
+        return state;
+    }
     if (x->why[0] != '\0' && s->wanted) {
         if (why != NULL)
             memcpy(why, x->why, sizeof x->why);
         return BERTH_MODEL_FAILED;
     }
+    if (why != NULL)
+        memcpy(why, x->room_why, sizeof x->room_why);
     return BERTH_MODEL_UNLOADED;
 }
 
@@ -107,7 +157,7 @@ static void
 copy_version(struct berth_arena *a, const struct berth_entry *x, const struct berth_slot *s,
              struct berth_model_version_info *ret)
 {
-    const struct berth_model *m = s->serving != NULL ? s->serving : s->last;
+    struct berth_model *m = s->serving != NULL ? s->serving : s->last;
     const struct berth_describe *d = m != NULL ? berth_model_describe(m) : NULL;
     char why[480];
 
@@ -126,6 +176,9 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->memory_bytes = m->memory_bytes;
     ret->engine_bytes = m->engine_bytes;
     ret->threads = m->threads;
+    (void)pthread_mutex_lock(&m->mu);
+    ret->on_loop = m->placement.here;
+    (void)pthread_mutex_unlock(&m->mu);
     for (uint32_t i = 0; i < m->conf.instances; i++) {
         const uint32_t n = atomic_load(&m->instances[i].cores_given);
         ret->cores_given = n > ret->cores_given ? n : ret->cores_given;
@@ -140,6 +193,25 @@ add_load(struct berth_model *m, struct berth_model_info *ret)
     for (uint32_t i = 0; i < m->instance_len; i++)
         ret->running += m->instances[i].running_len + m->instances[i].hand_len;
     (void)pthread_mutex_unlock(&m->mu);
+}
+
+static struct berth_model_memory
+memory_of(const struct berth_entry *x)
+{
+    static const char *const loadings[] = {"start", "demand", "manual"};
+
+    return (struct berth_model_memory){.held_bytes = x->item.held.on[0],
+                                       .load = loadings[x->loading],
+                                       .pinned = x->item.pinned,
+                                       .in_use = x->item.in_use,
+                                       .keep_alive_ns = x->keep_alive_ns,
+                                       .predicted_bytes = x->predicted.bytes,
+                                       .predicted_load_ns = x->predicted.load_ns,
+                                       .predicted_known = x->predicted.known,
+                                       .measured_bytes = x->measured.bytes,
+                                       .measured_load_ns = x->measured.load_ns,
+                                       .evicted = x->measured.evicted,
+                                       .loaded_wall_ns = x->measured.wall_ns};
 }
 
 /* By what it does, when nobody said. */
@@ -179,6 +251,7 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
         .created_wall_ns = x->created_wall_ns,
         .used_wall_ns = atomic_load(&x->used_wall_ns),
         .batch = g->conf.batch,
+        .memory = memory_of(x),
     };
     ret->why = berth_arena_strdup(a, why);
     for (size_t i = 0; versions != NULL && i < x->slot_len; i++) {
@@ -190,8 +263,12 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
     }
     if (serving != NULL)
         shown = serving->serving;
-    if (shown != NULL)
+    if (shown != NULL) {
         ret->batch = berth_config_batch(&shown->conf, &g->conf.batch);
+        (void)pthread_mutex_lock((pthread_mutex_t *)&shown->mu);
+        ret->batching = berth_batcher_view(&shown->batcher);
+        (void)pthread_mutex_unlock((pthread_mutex_t *)&shown->mu);
+    }
     ret->manifest = copy_json(a, shown != NULL ? shown->conf.merged : x->config);
     ret->versions = versions;
     ret->version_count = x->slot_len;

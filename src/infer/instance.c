@@ -137,6 +137,14 @@ publish_running(struct berth_instance_thread *i, struct berth_request *const req
     (void)pthread_mutex_unlock(&m->mu);
 }
 
+/* A worker that is being started again holds no cores meanwhile. */
+static void
+await_worker(struct berth_instance_thread *i, bool running)
+{
+    if (i->model->isolation.workers != NULL)
+        berth_isolated_wait(i->engine, running);
+}
+
 /* Wait for cores and tell the engine how many: what it waited. */
 static uint64_t
 take_cores(struct berth_instance_thread *i, uint32_t weight)
@@ -161,8 +169,12 @@ take_cores(struct berth_instance_thread *i, uint32_t weight)
 static void
 give_cores(struct berth_instance_thread *i, uint64_t run_ns, bool again)
 {
-    if (i->model->cores != NULL)
-        berth_cores_give(i->model->cores, &i->turn, run_ns, again);
+    if (i->model->cores == NULL)
+        return;
+    /* What counts is the time of the thread that worked. */
+    if (i->model->isolation.workers != NULL && i->turn.cpu_ns != UINT64_MAX)
+        i->turn.cpu_ns -= berth_isolated_cpu_ns(i->engine);
+    berth_cores_give(i->model->cores, &i->turn, run_ns, again);
 }
 
 static bool
@@ -181,8 +193,14 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     uint64_t *ret_end_ns, struct berth_err *e)
 {
     struct berth_model *m = i->model;
-    const uint64_t waited_ns = take_cores(i, WEIGHT_RUN);
+    int r = 0;
 
+    if (reqs[0]->pad != NULL && (r = berth_instance_pad(i, reqs, n, e)) < 0) {
+        *ret_end_ns = 0;
+        return r;
+    }
+    await_worker(i, true);
+    const uint64_t waited_ns = i->lent ? 0 : take_cores(i, WEIGHT_RUN); /* a loop never waits */
     if (waited_ns > 0 && !is_wanted(reqs, n)) {
         give_cores(i, 0, false);
         *ret_end_ns = 0;
@@ -197,19 +215,22 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     publish_running(i, reqs, n);
     uint64_t start = berth_now_ns();
     (void)snprintf(e->msg, sizeof e->msg, "the model failed without a reason");
-    int r = m->ops->run(i->engine, reqs, n, e);
+    r = m->ops->run(i->engine, reqs, n, e);
     *ret_end_ns = berth_now_ns();
     const uint64_t run_ns = *ret_end_ns - start;
     i->free_ns = *ret_end_ns;
     for (uint32_t k = 0; k < n; k++)
         reqs[k]->engine_ns = run_ns;
-    give_cores(i, run_ns, false);
+    if (!i->lent)
+        give_cores(i, run_ns, false);
     berth_series_observe(m->series.infer_seconds, (double)run_ns / 1e9);
     berth_series_observe(m->series.batch_size, n);
     publish_running(i, NULL, 0);
     (void)pthread_mutex_lock(&m->mu);
     if (r == 0)
         berth_batcher_ran(&m->batcher, n, run_ns);
+    if (m->may_run_here)
+        m->batcher.at_once = berth_placement_ran(&m->placement, run_ns);
     (void)pthread_mutex_unlock(&m->mu);
     return r;
 }
@@ -233,6 +254,8 @@ end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], u
         } else if (r < 0) {
             q->err = *e;
         }
+        if (q->result == 0 && q->reuse != NULL)
+            berth_reuse_keep(q);
         i->items[k] = count(m, q, q->result, end_ns);
         run.rows += i->items[k].rows;
     }
@@ -251,6 +274,8 @@ run_batch(struct berth_instance_thread *i, uint32_t n)
     uint64_t end_ns;
     int r = run(i, i->batch, n, &end_ns, &e);
 
+    if (r < 0 && n == 1 && berth_instance_try_elsewhere(i, i->batch[0], r))
+        return;
     if (r == 0 || n == 1 || !is_wanted(i->batch, n)) {
         end_batch(i, i->batch, n, r, &e, end_ns);
         return;
@@ -263,6 +288,8 @@ run_batch(struct berth_instance_thread *i, uint32_t n)
             end_ns = 0;
         } else {
             r = run(i, &i->single[k], 1, &end_ns, &e);
+            if (r < 0 && berth_instance_try_elsewhere(i, i->single[k], r))
+                continue;
         }
         end_batch(i, &i->single[k], 1, r, &e, end_ns);
     }
@@ -274,10 +301,13 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
             uint64_t *ret_wake_ns)
 {
     struct berth_model *m = i->model;
-    uint32_t n = berth_batcher_take(&m->batcher, now, i->batch, ret_wake_ns), live = 0;
+    uint32_t live = 0;
+    uint64_t next_ns;
+    bool delayed;
     const uint32_t batch_max = berth_batcher_requests_max(&m->batcher);
 
-    *ret_dead = NULL;
+    *ret_dead = berth_batcher_expire(&m->batcher, now, &delayed, &next_ns);
+    const uint32_t n = berth_batcher_take(&m->batcher, now, i, i->batch, ret_wake_ns);
     for (uint32_t k = 0; k < n; k++) {
         struct berth_request *r = i->batch[k];
         if (berth_request_is_dead(r, now)) {
@@ -289,6 +319,7 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
         r->company_ns = now - (i->free_ns > r->submit_ns ? i->free_ns : r->submit_ns);
         r->batch_max = batch_max;
         r->instance_number = (uint32_t)(i - m->instances);
+        r->on_loop = i->lent;
         r->instance = i;
         i->batch[live++] = r;
     }
@@ -299,29 +330,20 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
     return live;
 }
 
-void
-berth_requests_drop_dead(struct berth_request *dead)
-{
-    for (struct berth_request *r = dead, *next; r != NULL; r = next) {
-        const char *msg;
-        next = r->next;
-        int result = berth_request_dead_result(r, &msg);
-        berth_request_drop(r, result, msg);
-    }
-}
-
 /* ---- sequences ---- */
 
 struct berth_request *
 berth_instance_next(struct berth_instance_thread *i)
 {
     struct berth_model *m = i->model;
-    struct berth_request *dead = NULL, *r = NULL;
-    uint64_t now = berth_now_ns();
+    struct berth_request *dead, *r = NULL;
+    uint64_t now = berth_now_ns(), next_ns;
+    bool delayed;
 
     (void)pthread_mutex_lock(&m->mu);
+    dead = berth_batcher_expire(&m->batcher, now, &delayed, &next_ns);
     uint32_t max = atomic_load(&m->describe)->sequence_max;
-    while (i->hand_len < max && (r = berth_batcher_take_sequence(&m->batcher)) != NULL) {
+    while (i->hand_len < max && (r = berth_batcher_take_sequence(&m->batcher, i)) != NULL) {
         if (!berth_request_is_dead(r, now))
             break;
         r->next = dead;
@@ -346,7 +368,7 @@ berth_instance_next(struct berth_instance_thread *i)
     }
     berth_model_count_queue_locked(m);
     (void)pthread_mutex_unlock(&m->mu);
-    berth_requests_drop_dead(dead);
+    berth_requests_drop_dead(dead, now);
     return r;
 }
 
@@ -375,6 +397,8 @@ berth_instance_end_sequence(struct berth_request *r, int result, const char *msg
     berth_series_observe(m->series.infer_seconds, (double)(now - r->run_ns) / 1e9);
     if (r->first_ns != 0)
         berth_series_observe(m->series.first_token, (double)(r->first_ns - r->submit_ns) / 1e9);
+    if (result == 0 && r->reuse != NULL)
+        berth_reuse_keep(r);
     struct berth_stats_item item = count(m, r, result, now);
     const struct berth_stats_run run = {.rows = 1, .infer_ns = item.infer_ns};
     berth_stats_add(m->stats, m->stats_version, &item, 1, &run);
@@ -394,6 +418,8 @@ step(struct berth_instance_thread *i)
     struct berth_model *m = i->model;
     struct berth_err e = {"the model failed without a reason"};
     uint32_t before = i->hand_len;
+
+    await_worker(i, false);
     i->cores_sum += take_cores(i, WEIGHT_STEP);
     i->step_ns = berth_now_ns();
     int r = m->ops->step(i->engine, (struct berth_queue *)(void *)i, &e);
@@ -407,10 +433,11 @@ step(struct berth_instance_thread *i)
         i->idle_steps = before == 0 && i->hand_len == 0 ? i->idle_steps + 1 : 0;
         return;
     }
+    berth_instance_retry_hand(i, r);
     fail_hand(i, r, e.msg);
     if (BERTH_HAS(m->ops, reset))
         m->ops->reset(i->engine);
-    if (++i->failed_steps >= FAILED_STEPS_MAX)
+    if (++i->failed_steps >= FAILED_STEPS_MAX && !berth_instance_give_up(i, e.msg))
         berth_model_fail(m, e.msg);
 }
 
@@ -436,7 +463,12 @@ sleep_locked(struct berth_instance_thread *i, uint64_t until_ns)
 {
     struct berth_model *m = i->model;
 
+    if (i->broken) { /* until the model goes; what wakes the others must not be lost on it */
+        (void)pthread_cond_wait(&m->quiet, &m->mu);
+        return;
+    }
     m->sleepers++;
+    i->asleep = true;
     if (until_ns == UINT64_MAX) {
         (void)pthread_cond_wait(&m->work, &m->mu);
     } else {
@@ -444,7 +476,37 @@ sleep_locked(struct berth_instance_thread *i, uint64_t until_ns)
                                  .tv_nsec = (long)(until_ns % BERTH_S)};
         (void)pthread_cond_timedwait(&m->work, &m->mu, &until);
     }
+    i->asleep = false;
     m->sleepers--;
+}
+
+/* Take a batch and run it; false when none is due, and when one will be. */
+static bool
+work_batch_locked(struct berth_instance_thread *i, uint64_t *ret_wake_ns)
+{
+    struct berth_model *m = i->model;
+    struct berth_request *dead = NULL;
+    const uint64_t now = berth_now_ns();
+    const uint32_t n = take_locked(i, now, &dead, ret_wake_ns);
+
+    if (n == 0 && dead == NULL)
+        return false;
+    (void)pthread_mutex_unlock(&m->mu);
+    berth_requests_drop_dead(dead, now);
+    for (uint32_t k = 0; k < n; k++)
+        berth_series_observe(m->series.queue_seconds, (double)(now - i->batch[k]->submit_ns) / 1e9);
+    if (n > 0)
+        run_batch(i, n);
+    (void)pthread_mutex_lock(&m->mu);
+    return true;
+}
+
+bool
+berth_instance_work_locked(struct berth_instance_thread *i)
+{
+    uint64_t wake_ns;
+
+    return work_batch_locked(i, &wake_ns);
 }
 
 /* One round of work; false when there was none, and when to look again. */
@@ -452,11 +514,12 @@ static bool
 work_locked(struct berth_instance_thread *i, uint64_t *ret_wake_ns)
 {
     struct berth_model *m = i->model;
-    struct berth_request *dead = NULL;
     bool worked = false;
 
     *ret_wake_ns = UINT64_MAX;
-    if (i->hand_len > 0 || m->batcher.seq_first != NULL) {
+    if (i->broken)
+        return false;
+    if (i->hand_len > 0 || berth_batcher_has_sequence(&m->batcher, i)) {
         (void)pthread_mutex_unlock(&m->mu);
         step(i);
         (void)pthread_mutex_lock(&m->mu);
@@ -467,20 +530,11 @@ work_locked(struct berth_instance_thread *i, uint64_t *ret_wake_ns)
     }
     if (m->batcher.len == 0 || m->stopping)
         return worked;
-    uint64_t wake_ns, now = berth_now_ns();
-    uint32_t n = take_locked(i, now, &dead, &wake_ns);
-    if (n == 0 && dead == NULL) {
-        *ret_wake_ns = wake_ns < *ret_wake_ns ? wake_ns : *ret_wake_ns;
-        return worked;
-    }
-    (void)pthread_mutex_unlock(&m->mu);
-    berth_requests_drop_dead(dead);
-    for (uint32_t k = 0; k < n; k++)
-        berth_series_observe(m->series.queue_seconds, (double)(now - i->batch[k]->submit_ns) / 1e9);
-    if (n > 0)
-        run_batch(i, n);
-    (void)pthread_mutex_lock(&m->mu);
-    return true;
+    uint64_t wake_ns;
+    if (work_batch_locked(i, &wake_ns))
+        return true;
+    *ret_wake_ns = wake_ns < *ret_wake_ns ? wake_ns : *ret_wake_ns;
+    return worked;
 }
 
 void *
@@ -495,9 +549,13 @@ berth_instance_main(void *arg)
     (void)pthread_setname_np(pthread_self(), name);
     (void)pthread_mutex_lock(&m->mu);
     while (!m->stopping) {
-        if (!work_locked(i, &wake_ns) && !m->stopping)
+        if (i->lent)
+            sleep_locked(i, UINT64_MAX);
+        else if (!work_locked(i, &wake_ns) && !m->stopping)
             sleep_locked(i, wake_ns);
     }
+    while (i->lent)
+        sleep_locked(i, UINT64_MAX);
     (void)pthread_mutex_unlock(&m->mu);
     let_go(i);
     if (m->cores != NULL)

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "infer/cache.h"
 #include "infer/check.h"
 #include "infer/model_priv.h"
 
@@ -25,6 +26,8 @@ berth_model_unref(struct berth_model *m)
     if (m == NULL || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
         return;
     free(m->instances);
+    berth_cache_space_free(m->cache);
+    berth_lanes_free(m->lanes);
     berth_stats_unref(m->stats);
     (void)pthread_cond_destroy(&m->work);
     (void)pthread_cond_destroy(&m->quiet);
@@ -32,42 +35,6 @@ berth_model_unref(struct berth_model *m)
     struct berth_arena arena = m->arena; /* m itself may hold the arena's head no longer */
     free(m);
     berth_arena_fini(&arena);
-}
-
-const char *
-berth_model_name(const struct berth_model *m)
-{
-    return m->name;
-}
-
-const char *
-berth_model_id(const struct berth_model *m)
-{
-    return m->id;
-}
-
-const char *
-berth_model_version(const struct berth_model *m)
-{
-    return m->version;
-}
-
-const char *
-berth_model_backend(const struct berth_model *m)
-{
-    return m->ops->name;
-}
-
-const struct berth_describe *
-berth_model_describe(const struct berth_model *m)
-{
-    return atomic_load_explicit(&((struct berth_model *)m)->describe, memory_order_acquire);
-}
-
-const struct berth_json *
-berth_model_manifest(const struct berth_model *m)
-{
-    return m->conf.merged;
 }
 
 static void
@@ -108,6 +75,8 @@ init_series(struct berth_model *m, struct berth_metrics *metrics)
     s->cores_given = berth_metrics_series(metrics, BERTH_METRIC_CORES_GIVEN, model);
     s->cores_wait = berth_metrics_series(metrics, BERTH_METRIC_CORES_WAIT, model);
     s->load_seconds = berth_metrics_series(metrics, BERTH_METRIC_MODEL_LOAD_SECONDS, model);
+    s->retries = berth_metrics_series(metrics, BERTH_METRIC_RETRIES, model);
+    s->queue_timeouts = berth_metrics_series(metrics, BERTH_METRIC_QUEUE_TIMEOUTS, model);
     s->refused =
         berth_metrics_series(metrics, BERTH_METRIC_REFUSED, (const char *const[]){"queue", NULL});
 }
@@ -124,6 +93,13 @@ move_locked(struct berth_model *m, enum berth_model_state next)
     return true;
 }
 
+/* On the warden's thread: the model's worker is given up. */
+static void
+isolated_failed(void *arg, const char *why)
+{
+    berth_model_fail(arg, why);
+}
+
 int
 berth_model_new(const struct berth_model_make *make, struct berth_model **ret, struct berth_err *e)
 {
@@ -134,6 +110,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     berth_arena_init(&m->arena, ARENA_BYTES_MAX);
     atomic_init(&m->refs, 1);
     init_locks(m);
+    berth_placement_init(&m->placement);
     m->name = berth_arena_strdup(&m->arena, make->name);
     m->id = berth_arena_strdup(&m->arena, make->id);
     m->version = berth_arena_strdup(&m->arena, make->version);
@@ -143,12 +120,18 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->instances = calloc(make->conf->instances, sizeof *m->instances);
     if (m->name == NULL || m->id == NULL || m->version == NULL || m->path == NULL ||
         m->conf.settings_json == NULL || m->instances == NULL ||
-        berth_config_merge(&m->arena, make->conf->merged, NULL, &m->conf.merged, NULL) < 0) {
+        berth_config_merge(&m->arena, make->conf->merged, NULL, &m->conf.merged, NULL) < 0 ||
+        !berth_model_pad_init(m, &make->conf->pad, make->metrics)) {
         berth_model_unref(m);
         return berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", make->name);
     }
     m->ops = make->ops;
     m->host = make->host;
+    m->isolation = make->isolation;
+    m->isolation.name = m->name;
+    m->isolation.version = m->version;
+    m->isolation.failed = isolated_failed;
+    m->isolation.failed_arg = m;
     m->watchdog = make->watchdog;
     m->cores = make->cores;
     m->failed = make->failed;
@@ -157,8 +140,11 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     berth_stats_ref(m->stats);
     m->stats_version = berth_stats_version(m->stats, m->version);
     init_series(m, make->metrics);
+    if (m->conf.response_cache && make->cache != NULL)
+        m->cache = berth_cache_space_new(make->cache, m->name); /* NULL: goes without */
     struct berth_batch_conf batch = berth_config_batch(make->conf, make->batch);
-    berth_batcher_init(&m->batcher, &batch, 1, make->conf->learn);
+    berth_batcher_init(&m->batcher, &batch, 1);
+    atomic_init(&m->padding, !batch.no_padding);
     m->state = BERTH_MODEL_UNLOADED;
     berth_assert(move_locked(m, BERTH_MODEL_LOADING));
     *ret = m;
@@ -182,6 +168,8 @@ describe(struct berth_model *m, struct berth_err *e)
         return berth_err_set(e, BERTH_EBACKEND,
                              "backend %s describes tasks (%#x) that it cannot run", m->ops->name,
                              d->tasks);
+    if (m->conf.pad.input_len > 0 && berth_pad_check(&m->conf.pad, d, e) < 0)
+        return -BERTH_EINVAL;
     (void)pthread_mutex_lock(&m->mu);
     m->batcher.rows_max = d->batch_rows_max;
     (void)pthread_mutex_unlock(&m->mu);
@@ -195,7 +183,8 @@ load_instances(struct berth_model *m, uint32_t threads, struct berth_err *e)
     struct berth_load how = {.struct_size = sizeof how,
                              .path = m->path,
                              .settings_json = m->conf.settings_json,
-                             .threads = threads};
+                             .threads = threads,
+                             .isolation = m->isolation.workers != NULL ? &m->isolation : NULL};
 
     for (uint32_t i = 0; i < m->conf.instances; i++) {
         struct berth_err inner = {"the engine failed without a reason"};
@@ -219,6 +208,7 @@ unload_instances(struct berth_model *m)
         m->instances[i].started = false;
         m->ops->unload(m->instances[i].engine);
         m->instances[i].engine = NULL;
+        berth_pad_room_fini(&m->instances[i].pad_room);
     }
     if (m->cores != NULL)
         berth_cores_leave(m->cores, &m->account);
@@ -250,6 +240,18 @@ start_threads(struct berth_model *m, uint32_t threads, struct berth_err *e)
     return 0;
 }
 
+/* A wait that somebody asked for is for threads. */
+static bool
+may_run_here(const struct berth_model *m)
+{
+    bool may = BERTH_HAS(m->ops, any_thread) &&
+               (m->batcher.conf.mode != BERTH_BATCHING_DYNAMIC || m->batcher.rows_max <= 1);
+
+    for (uint32_t i = 0; may && i < m->instance_len; i++)
+        may = m->ops->any_thread(m->instances[i].engine);
+    return may;
+}
+
 int
 berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e)
 {
@@ -272,6 +274,7 @@ berth_model_start(struct berth_model *m, uint32_t threads, struct berth_err *e)
     m->load_ns = berth_now_ns() - start;
     m->loaded_wall_ns = berth_wall_ns();
     (void)pthread_mutex_lock(&m->mu);
+    m->may_run_here = may_run_here(m);
     m->accepting = true;
     berth_assert(move_locked(m, BERTH_MODEL_READY));
     (void)pthread_mutex_unlock(&m->mu);
@@ -304,25 +307,18 @@ berth_model_count_queue_locked(struct berth_model *m)
     berth_series_set(m->series.queue_len, m->batcher.len + m->batcher.seq_len);
 }
 
-static bool
-any(struct berth_request *r, void *arg)
-{
-    (void)r;
-    (void)arg;
-    return true;
-}
-
 /* Take no more, and let the instances end.  Returns those that wait: to be dropped without the
  * lock. */
 static struct berth_request *
 close_locked(struct berth_model *m)
 {
-    struct berth_request *waiting = berth_batcher_sweep(&m->batcher, any, NULL);
+    struct berth_request *waiting = berth_batcher_take_all(&m->batcher);
 
     m->accepting = false;
     m->stopping = true;
     berth_model_count_queue_locked(m);
     (void)pthread_cond_broadcast(&m->work);
+    (void)pthread_cond_broadcast(&m->quiet);
     return waiting;
 }
 
@@ -398,6 +394,8 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
         tick_locked(m);
     struct berth_request *waiting = close_locked(m);
     (void)pthread_mutex_unlock(&m->mu);
+    if (m->cache != NULL)
+        berth_cache_space_drop(m->cache);
     drop_all(waiting, -BERTH_ENOTREADY, "the model was unloaded");
 
     end = berth_now_ns() + stop_wait_ns;
@@ -457,8 +455,13 @@ begin(struct berth_request *r, struct berth_model *m)
     r->gen.struct_size = sizeof r->gen;
     r->run_ns = r->first_ns = r->done_ns = r->company_ns = r->cores_ns = r->engine_ns = 0;
     r->padded_permille = 0;
-    r->cached = false;
+    r->run_inputs = NULL;
+    r->cached = r->on_loop = false;
+    r->reuse = NULL;
+    r->kept = NULL;
     r->batch_requests = r->batch_max = r->queue_ahead = r->runs = r->instance_number = 0;
+    r->queued = r->timed_out = r->retried = false;
+    r->avoid = NULL;
 }
 
 static int
@@ -472,31 +475,39 @@ int
 berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_err *e)
 {
     const struct berth_describe *d = berth_model_describe(m);
-    const uint64_t now = berth_now_ns(), deadline = r->deadline_ns;
+    const uint64_t now = berth_now_ns();
+    const bool tensors = r->task == BERTH_TASK_TENSOR || r->task == BERTH_TASK_EMBEDDING;
+    uint64_t expire = 0;
     int ret = 0;
 
-    if (d != NULL && (ret = berth_check_request(d, r, e)) < 0)
+    const struct berth_pad_conf *pad =
+        atomic_load_explicit(&m->padding, memory_order_relaxed) ? &m->conf.pad : NULL;
+    if (d != NULL && (ret = berth_check_request(d, pad, r, e)) < 0)
         return ret;
-    if (deadline != 0 && deadline <= now)
+    if (r->deadline_ns != 0 && r->deadline_ns <= now)
         return berth_err_set(e, BERTH_EDEADLINE, "the deadline passed before the model had it");
     begin(r, m);
     r->submit_ns = now;
+    if (m->cache != NULL && berth_reuse_try(m, r))
+        return 0;
     (void)pthread_mutex_lock(&m->mu);
     if (!m->accepting) {
         ret = not_ready_locked(m, e);
     } else if (berth_batcher_put(&m->batcher, r) < 0) {
-        ret = berth_err_set(e, BERTH_EAGAIN,
-                            "model '%s' has %u requests waiting, its maximum; try again later",
-                            m->name, m->batcher.conf.queue_len_max);
+        ret = berth_model_full_locked(m, r, e);
     } else {
+        expire = r->expire_ns; /* r is not ours any more without the lock */
         r->queue_ahead = m->batcher.len + m->batcher.seq_len - 1;
         berth_model_ref(m);
         berth_model_count_queue_locked(m);
-        berth_model_wake_locked(m);
+        if (m->placement.here && tensors)
+            berth_lane_note_locked(m, r->loop);
+        else
+            berth_model_wake_locked(m);
     }
     (void)pthread_mutex_unlock(&m->mu);
     if (ret == 0)
-        berth_watchdog_note(m->watchdog, deadline);
+        berth_watchdog_note(m->watchdog, expire);
     else
         r->model = NULL;
     if (ret == -BERTH_EAGAIN)
@@ -531,54 +542,43 @@ berth_request_cancel(struct berth_request *r)
         berth_watchdog_note(m->watchdog, berth_now_ns() + cancel_again_ns);
 }
 
-struct expiry {
-    uint64_t now_ns, next_ns;
-};
-
+/* Is it dead?  Else *next_ns is at most its deadline. */
 static bool
-expire_queued(struct berth_request *r, void *arg)
+expire_running(struct berth_request *r, uint64_t now_ns, uint64_t *next_ns)
 {
-    struct expiry *x = arg;
-
-    if (berth_request_is_dead(r, x->now_ns))
+    if (berth_request_is_dead(r, now_ns))
         return true;
-    if (r->deadline_ns != 0 && r->deadline_ns < x->next_ns)
-        x->next_ns = r->deadline_ns;
+    if (r->deadline_ns != 0 && r->deadline_ns < *next_ns)
+        *next_ns = r->deadline_ns;
     return false;
 }
 
 uint64_t
 berth_model_expire(struct berth_model *m, uint64_t now_ns)
 {
-    struct expiry x = {.now_ns = now_ns, .next_ns = UINT64_MAX};
+    uint64_t next_ns;
+    bool delayed;
 
     (void)pthread_mutex_lock(&m->mu);
-    struct berth_request *dead = berth_batcher_sweep(&m->batcher, expire_queued, &x);
+    struct berth_request *dead = berth_batcher_expire(&m->batcher, now_ns, &delayed, &next_ns);
     berth_model_count_queue_locked(m);
+    if (delayed && m->sleepers > 0)
+        (void)pthread_cond_signal(&m->work);
     for (uint32_t i = 0; i < m->instance_len; i++) {
         struct berth_instance_thread *t = &m->instances[i];
         bool cut = t->running_len > 0;
         for (uint32_t k = 0; k < t->running_len; k++)
-            cut = expire_queued(t->running[k], &x) && cut;
+            cut = expire_running(t->running[k], now_ns, &next_ns) && cut;
         for (struct berth_request *r = t->hand; r != NULL; r = r->next)
-            (void)expire_queued(r, &x);
+            (void)expire_running(r, now_ns, &next_ns);
         if (cut) { /* again until it ends: a cancel() just before run() begins goes unseen */
-            x.next_ns = now_ns + cancel_again_ns < x.next_ns ? now_ns + cancel_again_ns : x.next_ns;
+            next_ns = now_ns + cancel_again_ns < next_ns ? now_ns + cancel_again_ns : next_ns;
             berth_instance_cancel_locked(t);
         }
     }
     (void)pthread_mutex_unlock(&m->mu);
-    berth_requests_drop_dead(dead);
-    return x.next_ns;
-}
-
-void
-berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf *defaults)
-{
-    (void)pthread_mutex_lock(&m->mu);
-    m->batcher.conf = berth_config_batch(&m->conf, defaults);
-    (void)pthread_cond_broadcast(&m->work);
-    (void)pthread_mutex_unlock(&m->mu);
+    berth_requests_drop_dead(dead, now_ns);
+    return next_ns;
 }
 
 int64_t

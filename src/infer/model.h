@@ -29,6 +29,9 @@ const struct berth_describe *berth_model_describe(const struct berth_model *m);
  * labels, image, output, ...; an empty object when there is none. */
 const struct berth_json *berth_model_manifest(const struct berth_model *m);
 
+/* Does it keep answers in the response cache? */
+bool berth_model_caches(const struct berth_model *m);
+
 /*
  * Check r against the model and queue it.  On a loop.  Returns 0, and done() will come; or at once,
  * and done() will not:
@@ -39,6 +42,9 @@ const struct berth_json *berth_model_manifest(const struct berth_model *m);
  *   -BERTH_EDEADLINE     the deadline has passed already
  */
 int berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_err *e);
+
+/* May a request of this priority bound its own wait in the queue (request.h, queue_timeout_ns)? */
+bool berth_model_takes_queue_timeout(struct berth_model *m, uint32_t priority);
 
 /* Tokens of a text (see backend.h).  -BERTH_EUNSUPPORTED without a tokenizer. */
 int64_t berth_model_tokenize(struct berth_model *m, const char *text, size_t len, int32_t *ret,

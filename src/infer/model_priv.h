@@ -8,11 +8,16 @@
 #include "infer/batcher.h"
 #include "infer/config.h"
 #include "infer/cores.h"
+#include "infer/ledger.h"
+#include "infer/lane.h"
 #include "infer/lifecycle.h"
 #include "infer/model.h"
+#include "infer/pad.h"
+#include "infer/placement.h"
 #include "infer/request.h"
 #include "infer/stats.h"
 #include "obs/metrics.h"
+#include "plugin/workers.h"
 
 /*
  * A loading of one version: made for it, moved through the states of lifecycle.h, never loaded a
@@ -27,7 +32,9 @@ struct berth_instance_thread {
     pthread_t thread;
     bool started;
     /* Under the model's lock. */
-    bool ended;
+    bool ended, broken; /* broken: it failed again and again, and takes no more work */
+    bool asleep; /* its thread waits for work: a loop may borrow it */
+    bool lent;   /* to a loop, which is its thread meanwhile */
     struct berth_request *running[BERTH_BATCH_MAX]; /* what run() works on */
     uint32_t running_len;
     uint32_t cancelling;        /* calls of ops->cancel() going on */
@@ -37,6 +44,7 @@ struct berth_instance_thread {
     struct berth_request *batch[BERTH_BATCH_MAX], *single[BERTH_BATCH_MAX];
     struct berth_stats_item items[BERTH_BATCH_MAX];
     uint64_t free_ns; /* when run() ended last */
+    struct berth_pad_room pad_room;
     uint32_t failed_steps;
     uint32_t idle_steps; /* steps that neither had nor took a sequence */
     struct berth_cores_turn turn;
@@ -49,7 +57,8 @@ struct berth_instance_thread {
 struct berth_model_series {
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
-        *refused, *memory, *load_seconds, *cores_given, *cores_wait;
+        *refused, *queue_timeouts, *retries, *memory, *load_seconds, *cores_given, *cores_wait;
+    struct berth_series *pad_data, *pad_padding, *pad_lengths[BERTH_PAD_BUCKETS_MAX + 1];
 };
 
 struct berth_watchdog;
@@ -61,9 +70,11 @@ struct berth_model {
     const char *name, *id, *version, *path;
     const struct berth_backend_ops *ops;
     const struct berth_host *host;
+    struct berth_isolation isolation; /* .workers NULL: in this process */
     struct berth_model_conf conf;
     struct berth_stats *stats; /* a reference */
     uint32_t stats_version;    /* its number there */
+    struct berth_cache_space *cache; /* NULL: it keeps no answers */
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: engines use all their threads at any time */
     struct berth_cores_account account;
@@ -73,9 +84,14 @@ struct berth_model {
     _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
     uint32_t threads;    /* likewise: of an instance, at most */
-    uint64_t generation;           /* the registry's: which load() made it */
-    _Atomic(const char *) leaving; /* berth_model_leave() */
+    uint64_t generation; /* the registry's: which load() made it */
+    /* The registry's account of it, under the registry's lock; outside: its memory is that of child
+     * processes, and engine_bytes is what they have (set before READY). */
+    bool outside;
+    struct berth_ledger_item parting; /* from when it no longer serves until its memory is back */
+    _Atomic(const char *) leaving;    /* berth_model_leave() */
 
+    atomic_bool padding; /* what conf.pad says is done */
     pthread_mutex_t mu;
     pthread_cond_t work;          /* on CLOCK_MONOTONIC: instances wait for requests */
     pthread_cond_t quiet;         /* on CLOCK_MONOTONIC: something ended */
@@ -85,7 +101,10 @@ struct berth_model {
     bool accepting; /* submit() may queue */
     bool stopping;  /* instances end when their hands are empty */
     uint32_t sleepers;
-    uint32_t visitors; /* calls into the engine from other threads: tokenize */
+    bool may_run_here; /* engine and settings allow it; set before READY */
+    struct berth_placement placement;
+    struct berth_lane *lanes; /* of loops that ran it */
+    uint32_t visitors;        /* calls into the engine from other threads: tokenize */
     struct berth_instance_thread *instances;
     uint32_t instance_len;
     struct berth_model *watch_next, *watch_prev; /* the watchdog's */
@@ -97,7 +116,9 @@ struct berth_model_make {
     const struct berth_host *host;
     const struct berth_model_conf *conf; /* copied */
     const struct berth_batch_conf *batch;
+    struct berth_isolation isolation; /* .workers NULL: in this process */
     struct berth_stats *stats;
+    struct berth_cache *cache; /* NULL: none */
     struct berth_metrics *metrics;
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: none */
@@ -129,7 +150,25 @@ void berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf 
 void berth_request_end(struct berth_request *r, int result, const char *msg);
 /* Likewise for one that never ran: counted, then ended. */
 void berth_request_drop(struct berth_request *r, int result, const char *msg);
-void berth_requests_drop_dead(struct berth_request *dead);
+/* Those that the batcher gave up, linked by ->next: cancelled, late, or past their timeout. */
+void berth_requests_drop_dead(struct berth_request *dead, uint64_t now_ns);
+/* padding.c.  False: no memory. */
+bool berth_model_pad_init(struct berth_model *m, const struct berth_pad_conf *conf,
+                          struct berth_metrics *metrics);
+/* Before a run of requests that are padded, as berth_pad_begin(); counted. */
+int berth_instance_pad(struct berth_instance_thread *i, struct berth_request *const reqs[],
+                       uint32_t n, struct berth_err *e);
+
+/* queueing.c.  r fails m's queue: -BERTH_EAGAIN that says which of its bounds. */
+int berth_model_full_locked(const struct berth_model *m, const struct berth_request *r,
+                            struct berth_err *e);
+/* i failed q, with this result, before it gave any output: hand it to another instance, once.
+ * False: there is none, or it was not the instance's fault. */
+bool berth_instance_try_elsewhere(struct berth_instance_thread *i, struct berth_request *q, int r);
+/* Likewise all sequences in i's hand that have said nothing yet. */
+void berth_instance_retry_hand(struct berth_instance_thread *i, int result);
+/* i fails again and again: it takes no more work.  False: it is the last one. */
+bool berth_instance_give_up(struct berth_instance_thread *i, const char *why);
 /* What a request whose client is gone ends with. */
 int berth_request_dead_result(struct berth_request *r, const char **ret_msg);
 bool berth_request_is_dead(struct berth_request *r, uint64_t now_ns);
@@ -139,6 +178,9 @@ struct berth_describe *berth_describe_copy(struct berth_arena *a, const struct b
 
 /* instance.c: the thread's body; under the model's lock: cancel the run if nobody waits for it. */
 void *berth_instance_main(void *arg);
+/* One batch of what waits, by whoever has the instance; false: none is due for it.  Unlocks
+ * meanwhile. */
+bool berth_instance_work_locked(struct berth_instance_thread *i);
 void berth_instance_cancel_locked(struct berth_instance_thread *i);
 struct berth_request *berth_instance_next(struct berth_instance_thread *i);
 /* Take r out of the hand, count it and end it. */
@@ -146,6 +188,12 @@ void berth_instance_end_sequence(struct berth_request *r, int result, const char
 void berth_model_count_queue_locked(struct berth_model *m); /* into its gauge */
 /* Wake instances after a put. */
 void berth_model_wake_locked(struct berth_model *m);
+
+/* reuse.c.  Try to answer r from the model's cache: true when done() will come.  On r's loop. */
+bool berth_reuse_try(struct berth_model *m, struct berth_request *r);
+/* For requests with r->reuse: a piece of its text; and its answer, whole and well, before its end. */
+void berth_reuse_text(struct berth_request *r, const char *text, size_t len);
+void berth_reuse_keep(struct berth_request *r);
 
 /* host.c: before each run of r; and after it, the result for the client. */
 void berth_host_run_begin(struct berth_request *r);

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/random.h"
+#include "infer/batcher.h"
 #include "infer/lifecycle.h"
 #include "infer/stats.h"
 
@@ -18,6 +19,7 @@ struct berth_metrics;
 struct berth_model;
 struct berth_plugins;
 struct berth_store;
+struct berth_workers;
 
 /*
  * Every model this server knows: registered durably, loaded in the background on a pool of its
@@ -25,21 +27,29 @@ struct berth_store;
  */
 struct berth_registry;
 
-struct berth_batch_conf {
-    uint32_t batch_requests_max; /* requests in one run: 8 */
-    uint64_t wait_ns_max;        /* how long the oldest waits for company: 50 ms; 0: none */
-    uint32_t queue_len_max;      /* requests waiting; beyond: -BERTH_EAGAIN */
+/* The memory that models may take, and what becomes of those that nobody uses. */
+struct berth_memory_conf {
+    uint64_t max_bytes;     /* all together; 0: what the machine or the control group has */
+    uint64_t reserve_bytes; /* of the machine's, never promised; 0: a twentieth, 16 MiB to 2 GiB */
+    uint64_t keep_alive_ns; /* unloaded when unused for so long; 0: never */
+    uint64_t load_wait_ns;  /* how long a load() waits for room; 0: two minutes */
+    bool unmeasured;        /* max_bytes alone counts: for tests */
 };
 
 struct berth_registry_conf {
     struct berth_store *store;
     struct berth_plugins *plugins;
     struct berth_metrics *metrics;
+    struct berth_workers *workers; /* where isolated models run; NULL: none can be isolated */
+    bool isolate;                  /* those that do not say otherwise too */
+    uint64_t run_ns_max;           /* longest run of an isolated model that says nothing; 0: any */
     uint32_t models_max;           /* engine.max_models */
     uint32_t cores;                /* that engines may use together */
     bool ungoverned;               /* each uses all its threads at any time */
     uint32_t loaders;              /* loads at once: 2 */
     struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
+    struct berth_memory_conf memory;
+    uint64_t cache_bytes_max;      /* of answers of models with response_cache; 0: none are kept */
 };
 
 int berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry **ret,
@@ -52,6 +62,9 @@ void berth_registry_free(struct berth_registry *g);
 int berth_registry_restore(struct berth_registry *g, struct berth_err *e);
 /* New defaults for models that do not say otherwise; takes effect with the next batch. */
 void berth_registry_batch_set(struct berth_registry *g, const struct berth_batch_conf *batch);
+
+/* At once; what does not fit any more goes. */
+void berth_registry_cache_set(struct berth_registry *g, uint64_t bytes_max);
 
 struct berth_model_spec {
     const char *name;       /* letters, digits, - _ . ; 1 to 128 of them */
@@ -99,10 +112,24 @@ struct berth_model_version_info {
     uint64_t engine_bytes; /* what the engine says; 0: nothing */
     uint64_t load_ns;      /* what the last load took */
     uint64_t loaded_wall_ns;
+    bool on_loop; /* its runs are so short that loops do them */
     uint32_t threads;     /* of an instance, at most */
     uint32_t cores_given; /* to the last run or step, of one that runs; 0: none asked yet */
     const struct berth_describe *describe; /* copied; NULL until it was ready once */
     struct berth_version_stats stats;
+};
+
+/* A model's memory, and what becomes of it.  Numbers of 0: not known yet. */
+struct berth_model_memory {
+    uint64_t held_bytes;
+    const char *load; /* "start", "demand", "manual" */
+    bool pinned, in_use;
+    uint64_t keep_alive_ns; /* UINT64_MAX: for ever */
+    /* Its last load: as it was expected, and as it turned out. */
+    uint64_t predicted_bytes, predicted_load_ns, measured_bytes, measured_load_ns;
+    bool predicted_known; /* by an earlier load; else guessed by the files */
+    uint32_t evicted;     /* models that went for it */
+    uint64_t loaded_wall_ns;
 };
 
 /* A copy in the arena, true at the time of the call. */
@@ -117,7 +144,9 @@ struct berth_model_info {
     uint64_t created_wall_ns, used_wall_ns;
     uint32_t queue_len, running;
     struct berth_batch_conf batch;
+    struct berth_batch_view batching; /* of the version that serves: what was decided, and why */
     struct berth_model_stats stats;
+    struct berth_model_memory memory;
     const struct berth_state_change *changes; /* the last ones, oldest first */
     size_t change_count;
     uint64_t change_total;

@@ -55,6 +55,7 @@ struct berth_request {
     uint32_t runs;            /* more than 1: its batch failed, and it ran again */
     uint32_t instance_number; /* of the model's instances, the one that ran it: 0, ... */
     uint32_t padded_permille; /* of the batch's elements, those that were padding */
+    bool on_loop;             /* it ran on a loop, not on the instance's thread */
     bool cached;              /* answered from the response cache: no run */
 
     /* The core's own. */
@@ -62,13 +63,29 @@ struct berth_request {
     atomic_bool expired;                    /* ... because its deadline passed */
     atomic_bool slow;                       /* ... because deltas piled up */
     atomic_size_t delta_bytes, delta_count; /* on their way to the loop */
+    struct berth_reuse *reuse;              /* its answer is to be cached; NULL: not */
+    const struct berth_cached *kept;        /* where its answer came from */
     struct berth_model *model;
     struct berth_instance_thread *instance; /* under the model's lock */
-    struct berth_request *next;
+    struct berth_request *next, *prev;
     struct berth_msg msg;
     uint32_t rows, output_cap;
     uint64_t shape_hash;
     bool failed; /* by host->fail() */
+    /* Padding (infer/pad.c): what of its inputs may differ from its neighbours', or NULL; what the
+     * backend sees instead of inputs, or NULL. */
+    const struct berth_pad_conf *pad;
+    const struct berth_tensor *run_inputs;
+    uint32_t bucket;
+    /* While it waits (infer/batcher.c, under the model's lock). */
+    bool queued;
+    bool timed_out;                  /* it waited longer than the policy of its queue allows */
+    bool retried;                    /* its first instance failed */
+    uint8_t queue_group, queue_list; /* where */
+    uint64_t queue_until_ns;         /* its policy's end of waiting; 0: none, or past */
+    uint64_t expire_ns;              /* deadline_ns or queue_until_ns, what comes first */
+    struct berth_request *heap_child, *heap_next, *heap_prev;
+    const struct berth_instance_thread *avoid; /* the instance that failed it, or NULL */
 };
 
 /* On r's loop, between submit and done(): nobody wants the answer any more.  done() still comes,

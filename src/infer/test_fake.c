@@ -17,7 +17,8 @@ enum { SEQUENCES = 8 };
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct fake_seen seen;
-static bool run_open = true, load_open = true;
+static bool run_open = true, load_open = true, any_thread;
+static pthread_t last_thread;
 
 struct sequence {
     struct berth_request *r;
@@ -31,6 +32,7 @@ struct berth_instance {
     struct berth_tensor_spec in, out;
     struct sequence seq[SEQUENCES];
     size_t len;
+    bool broken;             /* every run and step of this instance fails */
     bool running, cancelled; /* under mu */
 };
 
@@ -128,6 +130,8 @@ fake_load(const struct berth_host *h, const struct berth_load *how, struct berth
     assert_non_null(m);
     (void)pthread_mutex_lock(&mu);
     seen.loads++;
+    const char *broken = strstr(how->settings_json, "\"broken\":");
+    m->broken = broken != NULL && strtoul(broken + 9, NULL, 10) == seen.loads;
     (void)pthread_cond_broadcast(&changed);
     while (!load_open)
         (void)pthread_cond_wait(&changed, &mu);
@@ -195,9 +199,9 @@ static bool
 pass(struct berth_instance *m, struct berth_request *const reqs[], size_t n)
 {
     (void)pthread_mutex_lock(&mu);
-    if (seen.runs < 256)
-        seen.batches[seen.runs] = n;
+    seen.batches[seen.runs % 256] = n;
     seen.runs++;
+    last_thread = pthread_self();
     m->running = true;
     m->cancelled = all_cancelled(m, reqs, n);
     (void)pthread_cond_broadcast(&changed);
@@ -217,6 +221,8 @@ fake_run(struct berth_instance *m, struct berth_request *const reqs[], size_t n,
 
     if (!pass(m, reqs, n))
         return berth_err_set(e, BERTH_ECANCELED, "cut short");
+    if (m->broken)
+        return berth_err_set(e, BERTH_EBACKEND, "this instance is broken");
     for (size_t i = 0; i < n; i++) {
         const struct berth_tensor *in = m->h->input(reqs[i], 0);
         const float *x = in->bytes;
@@ -277,6 +283,8 @@ fake_step(struct berth_instance *m, struct berth_queue *q, struct berth_err *e)
     (void)pthread_mutex_unlock(&mu);
     while (m->len < SEQUENCES && (r = m->h->next(q)) != NULL)
         m->seq[m->len++] = (struct sequence){.r = r, .gen = m->h->gen(r)};
+    if (m->broken && m->len > 0)
+        return berth_err_set(e, BERTH_EBACKEND, "this instance is broken");
     (void)pthread_mutex_lock(&mu);
     seen.in_hand_max = m->len > seen.in_hand_max ? m->len : seen.in_hand_max;
     (void)pthread_mutex_unlock(&mu);
@@ -315,10 +323,38 @@ fake_memory(const struct berth_instance *m)
 static const char *const suffixes[] = {".fake", NULL};
 static const struct berth_setting settings[] = {
     {"batch", BERTH_SETTING_INT, 0, 1000, "1000", "rows at once"},
+    {"broken", BERTH_SETTING_INT, 0, 1000, "0", "the load, from 1, whose instance always fails"},
     {"greedy", BERTH_SETTING_BOOL, 0, 0, "false", "nothing"},
     {"scale", BERTH_SETTING_FLOAT, 0, 1, "1", "nothing"},
     {NULL, BERTH_SETTING_INT, 0, 0, NULL, NULL},
 };
+void
+fake_any_thread(bool may)
+{
+    (void)pthread_mutex_lock(&mu);
+    any_thread = may;
+    (void)pthread_mutex_unlock(&mu);
+}
+
+pthread_t
+fake_thread(void)
+{
+    (void)pthread_mutex_lock(&mu);
+    const pthread_t t = last_thread;
+    (void)pthread_mutex_unlock(&mu);
+    return t;
+}
+
+static bool
+fake_may_run_anywhere(const struct berth_instance *m)
+{
+    (void)m;
+    (void)pthread_mutex_lock(&mu);
+    const bool may = any_thread;
+    (void)pthread_mutex_unlock(&mu);
+    return may;
+}
+
 const struct berth_backend_ops fake_ops = {
     .abi = BERTH_BACKEND_ABI,
     .struct_size = sizeof fake_ops,
@@ -334,4 +370,5 @@ const struct berth_backend_ops fake_ops = {
     .reset = fake_forget,
     .cancel = fake_cancel,
     .memory = fake_memory,
+    .any_thread = fake_may_run_anywhere,
 };

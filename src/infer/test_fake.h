@@ -1,6 +1,7 @@
 #ifndef BERTH_TEST_FAKE_H
 #define BERTH_TEST_FAKE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,7 +24,7 @@ extern const struct berth_backend_ops fake_ops;
 /* What the engines have seen, all of them together. */
 struct fake_seen {
     unsigned runs, cancels, loads, unloads, resets, steps;
-    size_t batches[256]; /* of the first runs */
+    size_t batches[256]; /* of run k at [k % 256] */
     size_t in_hand_max;
 };
 void fake_reset(void);
@@ -31,6 +32,10 @@ void fake_reset(void);
 void fake_gate_run(bool open);
 void fake_gate_load(bool open);
 struct fake_seen fake_seen(void);
+/* May models that are loaded from now on run on any thread?  (At first: no.)  And where the last
+ * run was. */
+void fake_any_thread(bool may);
+pthread_t fake_thread(void);
 /* Until at least so many runs (begun), cancels, loads (begun) or steps; fails the test after 20 s.
  */
 void fake_wait_runs(unsigned n);
@@ -65,6 +70,7 @@ struct bench {
     struct berth_metrics *metrics;
     struct berth_registry *g;
     struct berth_loop *loop;
+    struct berth_memory_conf memory; /* at the next open; without a limit at first */
     char dir[64];
 };
 void bench_init(struct bench *b, const struct berth_batch_conf *batch, uint32_t models_max,

@@ -17,7 +17,16 @@
     X(QUEUE_SECONDS, BERTH_HISTOGRAM, "berth_queue_wait_seconds",                                 \
       "Time a request waited for its batch.", "model")                                            \
     X(QUEUE_LEN, BERTH_GAUGE, "berth_queue_length", "Requests waiting now.", "model")             \
+    X(QUEUE_TIMEOUTS, BERTH_COUNTER, "berth_queue_timeouts_total",                                \
+      "Requests refused because they waited longer than their queue allows.", "model")            \
+    X(RETRIES, BERTH_COUNTER, "berth_retries_total",                                              \
+      "Requests tried again on another instance, because theirs failed.", "model")                \
     X(BATCH_SIZE, BERTH_HISTOGRAM, "berth_batch_size", "Requests that ran together.", "model")    \
+    X(PAD_BATCHES, BERTH_COUNTER, "berth_padded_batches_total",                                   \
+      "Runs of a model whose inputs may differ in length, by the length that they had room for.", \
+      "model,length")                                                                             \
+    X(PAD_ELEMENTS, BERTH_COUNTER, "berth_padded_elements_total",                                 \
+      "Elements of padded inputs: data of requests, and padding.", "model,kind")                  \
     X(TOKENS_IN, BERTH_COUNTER, "berth_prompt_tokens_total", "Tokens of prompts.", "model")       \
     X(TOKENS_OUT, BERTH_COUNTER, "berth_tokens_generated_total", "Tokens generated.", "model")    \
     X(FIRST_TOKEN_SECONDS, BERTH_HISTOGRAM, "berth_time_to_first_token_seconds",                  \
@@ -40,6 +49,25 @@
       "Time a run or step waited for cores, of those that did.", "model")                         \
     X(CORES_FORCED, BERTH_COUNTER, "berth_cores_forced_total",                                    \
       "Runs or steps begun without free cores, after waiting a second for them.", "")             \
+    X(MODELS_BYTES, BERTH_GAUGE, "berth_models_memory_bytes",                                     \
+      "Memory for models: budget, held, promised to loads, others', free, pinned.", "kind")       \
+    X(EVICTIONS, BERTH_COUNTER, "berth_evictions_total",                                          \
+      "Models unloaded to make room, for want of use, or as others took the memory.", "reason")   \
+    X(BRAKED, BERTH_COUNTER, "berth_evictions_braked_total",                                      \
+      "Looks for room that were told to wait, as the model to go was wanted too.", "")            \
+    X(DEMAND_LOADS, BERTH_COUNTER, "berth_demand_loads_total",                                    \
+      "Loads that began since a request waited for them.", "")                                    \
+    X(LOAD_WAITING, BERTH_GAUGE, "berth_load_waiting", "Requests that wait for a load now.", "")  \
+    X(LOAD_WAIT_SECONDS, BERTH_HISTOGRAM, "berth_load_wait_seconds",                              \
+      "Time a request waited for its model to be loaded.", "")                                    \
+    X(CACHE_HITS, BERTH_COUNTER, "berth_cache_hits_total",                                        \
+      "Requests answered from the response cache.", "model")                                      \
+    X(CACHE_MISSES, BERTH_COUNTER, "berth_cache_misses_total",                                    \
+      "Requests looked for in the response cache in vain.", "model")                              \
+    X(CACHE_BYTES, BERTH_GAUGE, "berth_cache_bytes", "Size of the response cache.", "")           \
+    X(CACHE_ENTRIES, BERTH_GAUGE, "berth_cache_entries", "Answers in the response cache.", "")    \
+    X(CACHE_EVICTIONS, BERTH_COUNTER, "berth_cache_evictions_total",                              \
+      "Answers that made room for others in the response cache.", "")                             \
     X(CONNECTIONS, BERTH_GAUGE, "berth_connections", "Open client connections.", "")              \
     X(MEMORY, BERTH_GAUGE, "berth_memory_resident_bytes", "Resident memory of the server.", "")   \
     X(CPU_SECONDS, BERTH_GAUGE, "berth_cpu_seconds", "Processor time used by the server.", "")    \

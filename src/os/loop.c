@@ -8,6 +8,8 @@
 #include "base/assert.h"
 #include "base/clock.h"
 
+enum { SPARE_TIMERS_MAX = 256 };
+
 struct berth_loop {
     uv_loop_t uv;
     uv_async_t wake;
@@ -15,13 +17,20 @@ struct berth_loop {
     char name[16];
     pthread_mutex_t mu;
     struct berth_msg *first, **last; /* under mu */
+    /* The loop's own. */
+    uv_check_t round_end;
+    uv_idle_t again; /* active: there is more to do, do not wait for events */
+    struct berth_late *late, **late_last;
+    uint64_t late_ns;
+    bool posted; /* messages of its own */
+    bool closing;
+    uv_timer_t *spare[SPARE_TIMERS_MAX]; /* stopped, for the next berth_timer_start() */
+    uint32_t spare_len;
 };
 
 static void
-drain(uv_async_t *wake)
+drain(struct berth_loop *l)
 {
-    struct berth_loop *l = wake->data;
-
     (void)pthread_mutex_lock(&l->mu);
     struct berth_msg *m = l->first;
     l->first = NULL;
@@ -33,6 +42,70 @@ drain(uv_async_t *wake)
     }
 }
 
+static void
+woken(uv_async_t *wake)
+{
+    drain(wake->data);
+}
+
+static void
+no_wait(uv_idle_t *idle)
+{
+    (void)idle; /* that it is active is all */
+}
+
+static void
+come_again(struct berth_loop *l)
+{
+    if (!uv_is_closing((uv_handle_t *)&l->again))
+        (void)uv_idle_start(&l->again, no_wait);
+}
+
+/* After the events of a round, and before what was written goes out.  What this brings about is
+ * left for the next round, so that events are seen in between. */
+static void
+end_round(uv_check_t *check)
+{
+    struct berth_loop *l = check->data;
+    struct berth_late *t = l->late;
+
+    if (t != NULL) {
+        l->late = NULL;
+        l->late_last = &l->late;
+        l->late_ns = berth_now_ns();
+    }
+    for (struct berth_late *next; t != NULL; t = next) {
+        next = t->next;
+        t->queued = false;
+        t->run(t);
+    }
+    if (l->posted) {
+        l->posted = false;
+        drain(l);
+    }
+    if (l->late == NULL && !l->posted)
+        (void)uv_idle_stop(&l->again);
+}
+
+bool
+berth_loop_late(struct berth_loop *l, struct berth_late *t)
+{
+    if (t->queued)
+        return false;
+    t->queued = true;
+    t->next = NULL;
+    *l->late_last = t;
+    l->late_last = &t->next;
+    come_again(l);
+    return true;
+}
+
+uint64_t
+berth_loop_late_ns(const struct berth_loop *l)
+{
+    return l->late_ns;
+}
+
 static void *
 loop_main(void *arg)
 {
@@ -42,6 +115,11 @@ loop_main(void *arg)
     (void)snprintf(name, sizeof name, "berth-%.9s", l->name);
     (void)pthread_setname_np(pthread_self(), name);
     (void)uv_run(&l->uv, UV_RUN_DEFAULT);
+    while (l->posted) { /* in the last round */
+        l->posted = false;
+        drain(l);
+        (void)uv_run(&l->uv, UV_RUN_DEFAULT);
+    }
     return NULL;
 }
 
@@ -61,11 +139,19 @@ berth_loop_new(const char *name, struct berth_loop **ret, struct berth_err *e)
         return berth_err_set(e, BERTH_EIO, "loop %s: %s (open files: see ulimit -n)", name,
                              uv_strerror(r));
     }
-    l->wake.data = l;
-    r = uv_async_init(&l->uv, &l->wake, drain);
+    l->late_last = &l->late;
+    l->wake.data = l->round_end.data = l;
+    (void)uv_check_init(&l->uv, &l->round_end); /* these four cannot fail */
+    (void)uv_check_start(&l->round_end, end_round);
+    (void)uv_idle_init(&l->uv, &l->again);
+    uv_unref((uv_handle_t *)&l->round_end);
+    uv_unref((uv_handle_t *)&l->again);
+    r = uv_async_init(&l->uv, &l->wake, woken);
     if (r < 0 || pthread_create(&l->thread, NULL, loop_main, l) != 0) {
         if (r == 0)
             uv_close((uv_handle_t *)&l->wake, NULL);
+        uv_close((uv_handle_t *)&l->round_end, NULL);
+        uv_close((uv_handle_t *)&l->again, NULL);
         (void)uv_run(&l->uv, UV_RUN_DEFAULT);
         (void)uv_loop_close(&l->uv);
         free(l);
@@ -84,8 +170,18 @@ berth_loop_post(struct berth_loop *l, struct berth_msg *m)
     *l->last = m;
     l->last = &m->next;
     (void)pthread_mutex_unlock(&l->mu);
-    if (was_empty) /* one wake-up per batch, not per message */
+    if (berth_loop_is_mine(l)) { /* it is awake */
+        l->posted = true;
+        come_again(l);
+    } else if (was_empty) { /* one wake-up per batch, not per message */
         (void)uv_async_send(&l->wake);
+    }
+}
+
+static void
+timer_closed(uv_handle_t *h)
+{
+    free(h);
 }
 
 static void
@@ -93,7 +189,12 @@ close_wake(void *arg)
 {
     struct berth_loop *l = arg;
 
+    l->closing = true;
+    while (l->spare_len > 0)
+        uv_close((uv_handle_t *)l->spare[--l->spare_len], timer_closed);
     uv_close((uv_handle_t *)&l->wake, NULL);
+    uv_close((uv_handle_t *)&l->round_end, NULL);
+    uv_close((uv_handle_t *)&l->again, NULL);
 }
 
 void
@@ -180,10 +281,16 @@ timer_fire(uv_timer_t *uv)
         t->fire(t);
 }
 
-static void
-timer_closed(uv_handle_t *h)
+/* A timer for t: one that an earlier one left, or a new one. */
+static uv_timer_t *
+timer_new(struct berth_loop *l)
 {
-    free(h);
+    if (l->spare_len > 0)
+        return l->spare[--l->spare_len];
+    uv_timer_t *uv = calloc(1, sizeof *uv);
+    if (uv != NULL)
+        (void)uv_timer_init(&l->uv, uv); /* cannot fail */
+    return uv;
 }
 
 int
@@ -192,10 +299,9 @@ berth_timer_start(struct berth_timer *t, struct berth_loop *l, uint64_t delay_ns
 {
     berth_assert(berth_loop_is_mine(l));
     if (t->impl == NULL) {
-        uv_timer_t *uv = calloc(1, sizeof *uv);
+        uv_timer_t *uv = timer_new(l);
         if (uv == NULL)
             return -BERTH_ENOMEM;
-        (void)uv_timer_init(&l->uv, uv); /* cannot fail */
         uv->data = t;
         t->impl = uv;
         t->loop = l;
@@ -216,5 +322,8 @@ berth_timer_stop(struct berth_timer *t)
     t->impl = NULL;
     uv->data = NULL;
     (void)uv_timer_stop(uv);
-    uv_close((uv_handle_t *)uv, timer_closed);
+    if (!t->loop->closing && t->loop->spare_len < SPARE_TIMERS_MAX)
+        t->loop->spare[t->loop->spare_len++] = uv;
+    else
+        uv_close((uv_handle_t *)uv, timer_closed);
 }

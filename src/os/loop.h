@@ -30,7 +30,8 @@ int berth_loop_new(const char *name, struct berth_loop **ret, struct berth_err *
  * that are still waiting are run first.  Not from the loop itself.  NULL is fine. */
 void berth_loop_free(struct berth_loop *l);
 
-/* Any thread.  Messages from one thread run in the order of their posts. */
+/* Any thread.  Messages from one thread run in the order of their posts; the loop's own at the end
+ * of the round, after what is late. */
 void berth_loop_post(struct berth_loop *l, struct berth_msg *m);
 /* Run fn(arg) on the loop and wait for it; at once when called on the loop itself.  For start and
  * stop, never for requests. */
@@ -38,6 +39,19 @@ void berth_loop_call(struct berth_loop *l, void (*fn)(void *arg), void *arg);
 
 /* Is the caller on the loop's thread?  For berth_assert(). */
 bool berth_loop_is_mine(const struct berth_loop *l);
+/*
+ * Something to do once at the end of this round of events: what came together is known then.  It is
+ * not called from within the event that asks for it.
+ */
+struct berth_late {
+    void (*run)(struct berth_late *t); /* on the loop; may ask again, for the next round */
+    bool queued;
+    struct berth_late *next;
+};
+/* On the loop.  False when t is queued already.  t must stay until it ran. */
+bool berth_loop_late(struct berth_loop *l, struct berth_late *t);
+/* In run(): when the loop began with what is late, CLOCK_MONOTONIC ns. */
+uint64_t berth_loop_late_ns(const struct berth_loop *l);
 /* The time at the start of this round of events, CLOCK_MONOTONIC ns.  On the loop. */
 uint64_t berth_loop_now_ns(const struct berth_loop *l);
 /* For folders that make libuv handles (src/net).  On the loop. */

@@ -116,11 +116,88 @@ timers_fire_once_and_not_early(void **unused)
     berth_loop_free(a.loop);
 }
 
+/* What a round brings about, in the order in which it happened. */
+struct rounds {
+    struct berth_late late;
+    struct berth_msg msg;
+    struct berth_loop *loop;
+    char seen[16];
+    size_t len;
+    int again;
+    pthread_mutex_t mu;
+    pthread_cond_t cond;
+    bool over;
+};
+
+static void
+note(struct rounds *r, char what)
+{
+    if (r->len < sizeof r->seen - 1)
+        r->seen[r->len++] = what;
+}
+
+static void
+own_message(struct berth_msg *m)
+{
+    struct rounds *r = (struct rounds *)(void *)((char *)m - offsetof(struct rounds, msg));
+
+    note(r, 'm');
+    if (r->again-- > 0) {
+        (void)berth_loop_late(r->loop,
+                              &r->late); /* in the next round, without waiting for events */
+        return;
+    }
+    (void)pthread_mutex_lock(&r->mu);
+    r->over = true;
+    (void)pthread_cond_signal(&r->cond);
+    (void)pthread_mutex_unlock(&r->mu);
+}
+
+static void
+at_the_end(struct berth_late *t)
+{
+    struct rounds *r = (struct rounds *)(void *)t;
+
+    note(r, 'l');
+    r->msg.run = own_message;
+    berth_loop_post(r->loop, &r->msg);
+}
+
+static void
+begin_rounds(void *arg)
+{
+    struct rounds *r = arg;
+
+    berth_assert(berth_loop_late(r->loop, &r->late));
+    berth_assert(!berth_loop_late(r->loop, &r->late)); /* once a round */
+    note(r, 'e');
+}
+
+static void
+what_is_late_comes_after_the_event_and_before_own_messages(void **unused)
+{
+    struct rounds r = {.late.run = at_the_end,
+                       .again = 2,
+                       .mu = PTHREAD_MUTEX_INITIALIZER,
+                       .cond = PTHREAD_COND_INITIALIZER};
+
+    (void)unused;
+    assert_int_equal(berth_loop_new("test", &r.loop, NULL), 0);
+    berth_loop_call(r.loop, begin_rounds, &r);
+    (void)pthread_mutex_lock(&r.mu);
+    while (!r.over) /* nothing else wakes this loop */
+        (void)pthread_cond_wait(&r.cond, &r.mu);
+    (void)pthread_mutex_unlock(&r.mu);
+    assert_string_equal(r.seen, "elmlmlm");
+    berth_loop_free(r.loop);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_message_runs_once_and_in_order),
+        cmocka_unit_test(what_is_late_comes_after_the_event_and_before_own_messages),
         cmocka_unit_test(timers_fire_once_and_not_early),
     };
 

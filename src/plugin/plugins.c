@@ -380,6 +380,20 @@ berth_plugins_for_path(struct berth_plugins *p, const char *path,
     return r;
 }
 
+const char *
+berth_plugins_file(struct berth_plugins *p, const struct berth_backend_ops *ops)
+{
+    const char *file = NULL;
+
+    (void)pthread_mutex_lock(&p->mu);
+    for (size_t i = 0; i < p->len && file == NULL; i++) {
+        if (p->plugins[i].ops == ops && p->plugins[i].path[0] != '\0')
+            file = p->plugins[i].path;
+    }
+    (void)pthread_mutex_unlock(&p->mu);
+    return file;
+}
+
 size_t
 berth_plugins_list(struct berth_plugins *p, const struct berth_plugin_info **ret)
 {

@@ -31,6 +31,9 @@ int berth_plugins_backend(struct berth_plugins *p, const char *name,
 int berth_plugins_for_path(struct berth_plugins *p, const char *path,
                            const struct berth_backend_ops **ret, struct berth_err *e);
 
+/* The file that ops are from, borrowed; NULL: compiled in, or none of p's. */
+const char *berth_plugins_file(struct berth_plugins *p, const struct berth_backend_ops *ops);
+
 struct berth_plugin_info {
     const char *name, *path;
     const struct berth_backend_ops *ops; /* NULL: could not be opened */

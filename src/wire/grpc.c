@@ -28,11 +28,14 @@ berth_grpc_frames_put(struct berth_grpc_frames *f, const char **at, size_t *n)
                  (uint32_t)f->head[3] << 8 | f->head[4];
         f->got = 0;
         f->to = NULL;
+        f->align = (struct berth_pb_align){.field = 0};
         return BERTH_GRPC_BEGUN;
     }
     take = f->len - f->got;
     take = take < *n ? take : *n;
-    if (take > 0)
+    if (take > 0 && f->align.field != 0)
+        berth_pb_align_put(&f->align, f->to, *at, take);
+    else if (take > 0)
         memcpy(f->to + f->got, *at, take);
     f->got += (uint32_t)take;
     *at += take;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "wire/pb_align.h"
 
 /* What gRPC adds to HTTP/2: messages behind a flag and a length, timeouts, text in trailers. */
 
@@ -17,8 +18,9 @@ struct berth_grpc_frames {
     uint8_t head_len; /* of head */
     bool in_message;  /* head is complete and told */
     bool compressed;
-    uint32_t len, got; /* of the message */
-    char *to;          /* set by the caller on HEAD: room for len bytes */
+    uint32_t len, got;           /* of the message */
+    char *to;                    /* set by the caller on BEGUN: room for len bytes */
+    struct berth_pb_align align; /* on BEGUN: whose field is set, to's room has the spare */
 };
 
 enum berth_grpc_event {

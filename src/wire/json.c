@@ -234,12 +234,16 @@ const struct berth_json *
 berth_json_get(const struct berth_json *v, const char *key)
 {
     const struct berth_json *found = NULL;
+    const size_t len = strlen(key);
 
     if (!yyjson_is_obj(val(v)))
         return NULL;
-    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);)
-        if (berth_slice_is(it.key, key))
-            found = it.value; /* of duplicates the last one */
+    yyjson_val *at = unsafe_yyjson_get_first(val(v));
+    for (size_t left = unsafe_yyjson_get_len(val(v)); left > 0; left--) {
+        if (unsafe_yyjson_get_len(at) == len && memcmp(unsafe_yyjson_get_str(at), key, len) == 0)
+            found = json(at + 1); /* of duplicates the last one */
+        at = unsafe_yyjson_get_next(at + 1);
+    }
     return found;
 }
 

@@ -72,6 +72,26 @@ escape(struct berth_buf *b, unsigned char c)
     }
 }
 
+size_t
+berth_json_quote_plain(char *to, const char *text, size_t len)
+{
+    size_t i = 0;
+
+    *to++ = '"';
+    for (; len - i >= 8; i += 8) {
+        if (!plain8(text + i))
+            return 0;
+        memcpy(to + i, text + i, 8);
+    }
+    for (; i < len; i++) {
+        if (special[(unsigned char)text[i]] != 0)
+            return 0;
+        to[i] = text[i];
+    }
+    to[len] = '"';
+    return len + 2;
+}
+
 void
 berth_json_quote(struct berth_buf *b, const char *text, size_t len)
 {
@@ -208,7 +228,7 @@ float_text_slow(float v, char *room)
 }
 
 static size_t
-digits_text(uint64_t digits, char out[20])
+digits_text(uint64_t digits, char *out)
 {
     size_t n = 0;
     char back[20];
@@ -271,8 +291,11 @@ berth_json_float_text(float v, char *room)
         room[len++] = '-';
         v = -v;
     }
-    if (v < 16777216.0f && v == floorf(v)) /* whole numbers: labels, counts, pixels */
-        return len + decimal_text((uint64_t)v, 0, room + len);
+    if (v < 16777216.0f && v == (float)(uint32_t)v) { /* whole numbers: labels, counts, pixels */
+        len += digits_text((uint32_t)v, room + len);
+        memcpy(room + len, ".0", 2);
+        return len + 2;
+    }
     const bool usual = v >= FLT_MIN && v < 16777216.0f;
     if (!(usual && shortest_usual(v, &digits, &scale)) && !shortest(v, &digits, &scale))
         return len + float_text_slow(v, room + len);

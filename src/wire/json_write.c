@@ -9,6 +9,8 @@
 
 #include "wire/json_priv.h"
 
+enum { SHORT_MAX = 256 };
+
 /* ---- the shape: commas, colons, depth ---- */
 
 /* The top level holds one value; below it, bit depth-1 of filled says whether a comma is due. */
@@ -81,11 +83,24 @@ berth_jw_array_end(struct berth_jw *w)
     close_with(w, ']');
 }
 
+/* Nearly every string is short and plain: one look for room, one pass. */
+static void
+put_string(struct berth_jw *w, const char *text, size_t len)
+{
+    char *to = len <= SHORT_MAX ? berth_buf_reserve(w->b, len + 2) : NULL;
+    const size_t n = to != NULL ? berth_json_quote_plain(to, text, len) : 0;
+
+    if (n > 0)
+        w->b->len += n;
+    else
+        berth_json_quote(w->b, text, len);
+}
+
 void
 berth_jw_key_n(struct berth_jw *w, const char *key, size_t len)
 {
     before_value(w);
-    berth_json_quote(w->b, key, len);
+    put_string(w, key, len);
     berth_buf_putc(w->b, ':');
     w->after_key = true;
 }
@@ -102,7 +117,7 @@ void
 berth_jw_string_n(struct berth_jw *w, const char *text, size_t len)
 {
     before_value(w);
-    berth_json_quote(w->b, text, len);
+    put_string(w, text, len);
 }
 
 void

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "wire/pb.h"
+#include "wire/pb_align.h"
 
 static void
 fields_are_read(void **unused)
@@ -119,6 +120,52 @@ what_is_written_is_read_again(void **unused)
     berth_arena_fini(&a);
 }
 
+/* In pieces of every size: the same fields, and large payloads of field 7 lie aligned. */
+static void
+payloads_are_aligned(void **unused)
+{
+    enum { SIZES = 8 };
+    static const size_t sizes[SIZES] = {0, 63, 64, 65, 127, 1000, 2000, 64};
+    struct berth_arena a;
+    struct berth_buf b;
+    char text[2000];
+
+    (void)unused;
+    berth_arena_init(&a, 1 << 20);
+    berth_buf_init(&b, &a);
+    memset(text, 7, sizeof text);
+    berth_pb_put_text(&b, 1, "model");
+    berth_pb_put_uint(&b, 2, UINT64_MAX);
+    berth_pb_put_tag(&b, 3, BERTH_PB_FIXED32);
+    berth_buf_put(&b, "\1\2\3\4", 4);
+    berth_pb_put_tag(&b, 4, BERTH_PB_FIXED64);
+    berth_buf_put(&b, "\1\2\3\4\5\6\7\10", 8);
+    for (size_t i = 0; i < SIZES; i++)
+        berth_pb_put_bytes(&b, 7, text, sizes[i]);
+    for (size_t step = 1; step < b.len + 10; step += step < 20 ? 1 : 97) {
+        char *to = berth_arena_alloc_raw(&a, b.len + BERTH_PB_ALIGN_SPARE);
+        struct berth_pb_align align = {.field = 7};
+        size_t n = 0;
+
+        for (size_t at = 0; at < b.len; at += step)
+            berth_pb_align_put(&align, to, b.at + at, b.len - at < step ? b.len - at : step);
+        struct berth_pb p = berth_pb_of((struct berth_slice){to, align.out_len});
+        for (struct berth_pb_field f; berth_pb_next(&p, &f);) {
+            if (f.number != 7)
+                continue;
+            assert_int_equal(f.bytes.len, sizes[n]);
+            if (sizes[n] >= BERTH_PB_ALIGN_FROM)
+                assert_int_equal((uintptr_t)f.bytes.at % BERTH_PB_ALIGN_TO, 0);
+            if (sizes[n] > 0)
+                assert_memory_equal(f.bytes.at, text, sizes[n]);
+            n++;
+        }
+        assert_int_equal(n, SIZES);
+        assert_false(p.bad);
+    }
+    berth_arena_fini(&a);
+}
+
 int
 main(void)
 {
@@ -126,6 +173,7 @@ main(void)
         cmocka_unit_test(fields_are_read),
         cmocka_unit_test(numbers_are_taken_single_and_packed),
         cmocka_unit_test(what_is_written_is_read_again),
+        cmocka_unit_test(payloads_are_aligned),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "infer/check.h"
 #include "infer/config.h"
+#include "infer/pad.h"
 #include "infer/request.h"
 #include "wire/json.h"
 
@@ -23,7 +24,8 @@ static const struct berth_backend_ops ops = {
 static void
 try_config(const char *text, size_t len)
 {
-    const struct berth_batch_conf defaults = {8, 50, 256};
+    const struct berth_batch_conf defaults = {
+        .batch_requests_max = 8, .wait_ns_max = 50, .queue_len_max = 256};
     const struct berth_json *v, *merged;
     struct berth_model_conf c;
     struct berth_arena a;
@@ -38,6 +40,11 @@ try_config(const char *text, size_t len)
         berth_assert(b.batch_requests_max >= 1 && b.batch_requests_max <= 1024);
         berth_assert(b.queue_len_max >= 1 && b.queue_len_max <= 65536);
         berth_assert(b.wait_ns_max <= UINT64_C(60000000000));
+        berth_assert(b.priority_levels <= BERTH_PRIORITIES_MAX && b.preferred_len <= 16);
+        berth_assert(b.priority_levels == 0 ||
+                     (b.priority_default >= 1 && b.priority_default <= b.priority_levels));
+        berth_assert(c.pad.input_len <= BERTH_PAD_INPUTS_MAX &&
+                     c.pad.bucket_len <= BERTH_PAD_BUCKETS_MAX);
         berth_assert(c.version_len <= BERTH_VERSIONS_MAX);
         berth_assert(berth_json_parse(&a, c.settings_json, strlen(c.settings_json), NULL, &v, &e) ==
                      0);
@@ -87,7 +94,20 @@ try_request(const uint8_t *at, const uint8_t *end)
     t[0].size = used;
     t[1].bytes = copy + used;
     t[1].size = rest - used;
-    if (berth_check_request(&d, &r, &e) == 0) {
+    const struct berth_pad_conf pad = {
+        .inputs = {{"a", 1, 3}}, .input_len = 1, .buckets = {2, 7, 300}, .bucket_len = 3};
+    if (berth_check_request(&d, &pad, &r, &e) == 0) {
+        struct berth_request *batch = &r;
+        struct berth_pad_room room = {NULL, 0};
+        struct berth_pad_seen seen;
+        if (r.pad != NULL && berth_pad_begin(&room, &batch, 1, &seen, &e) == 0 &&
+            r.run_inputs != NULL) {
+            struct berth_tensor out = r.run_inputs[0];
+            berth_pad_cut(&r, NULL, &out); /* an echo */
+            berth_assert(out.size == r.inputs[0].size);
+            berth_assert(out.size == 0 || memcmp(out.bytes, r.inputs[0].bytes, out.size) == 0);
+        }
+        berth_pad_room_fini(&room);
         berth_assert(r.rows <= 4 || d.batch_rows_max != 4 || d.input_count == 0);
         berth_assert(berth_check_same_shape(&r, &r));
     }

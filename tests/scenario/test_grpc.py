@@ -208,6 +208,146 @@ def test_compressed_both_ways(client, algorithm):
     assert (client.infer("echo", [t], compression_algorithm=algorithm).as_numpy("x") == x).all()
 
 
+# ---- streams ----
+
+class Collected:
+    """Responses of a tritonclient stream, in the order in which they came."""
+
+    def __init__(self):
+        self.all = []
+
+    def __call__(self, result, error):
+        self.all.append((result, error))
+
+    def wait(self, n, seconds=60):
+        harness.wait_until(lambda: len(self.all) >= n, seconds, f"{n} responses, not {len(self.all)}")
+        return self.all
+
+
+def tensor(values, dtype="INT32", name="x"):
+    x = np.array(values, np.int32 if dtype == "INT32" else np.object_)
+    t = triton.InferInput(name, list(x.shape), dtype)
+    t.set_data_from_numpy(x)
+    return t
+
+
+def test_a_stream_answers_in_order_of_completion(client):
+    got = Collected()
+    client.start_stream(got)
+    client.async_stream_infer("slow", [tensor([1])], request_id="slow")
+    for i in range(5):
+        client.async_stream_infer("echo", [tensor([i])], request_id=f"quick-{i}")
+    client.async_stream_infer("nope", [tensor([1])], request_id="bad")
+    got.wait(7)
+    client.stop_stream()
+    ids = [r.get_response().id for r, e in got.all if e is None]
+    assert ids[-1] == "slow" and set(ids[:-1]) == {f"quick-{i}" for i in range(5)}
+    for r, e in got.all:
+        if e is None:
+            assert r.get_response().parameters["triton_final_response"].bool_param
+            if r.get_response().id != "slow":
+                assert r.as_numpy("x").tolist() == [int(r.get_response().id[-1])]
+    [error] = [e for r, e in got.all if e is not None]
+    assert "nope" in str(error)
+
+
+def test_a_stream_outlives_many_requests(client):
+    got = Collected()
+    client.start_stream(got)
+    n = 3000
+    for i in range(n):
+        client.async_stream_infer("echo", [tensor([i])], request_id=str(i))
+    got.wait(n)
+    client.stop_stream()
+    assert all(e is None for r, e in got.all)
+    assert sorted(int(r.get_response().id) for r, e in got.all) == list(range(n))
+    assert all(r.as_numpy("x").tolist() == [int(r.get_response().id)] for r, e in got.all)
+
+
+def test_large_answers_wait_for_a_slow_reader(ch):
+    """More than the server keeps unsent, read late: nothing is lost."""
+    big = pb.ModelInferRequest(model_name="echo")
+    big.inputs.add(name="x", datatype="UINT8", shape=[3 << 20])
+    big.raw_input_contents.append(b"\7" * (3 << 20))
+    call = ch.stream_stream(SERVICE + "ModelStreamInfer", request_serializer=pb.ModelInferRequest.SerializeToString,
+                            response_deserializer=pb.ModelStreamInferResponse.FromString)
+    responses = call(iter([big] * 20), timeout=60)
+    time.sleep(1)
+    n = 0
+    for r in responses:
+        assert r.infer_response.raw_output_contents[0] == big.raw_input_contents[0]
+        n += 1
+    assert n == 20 and responses.code() == grpc.StatusCode.OK
+
+
+def test_an_empty_stream_ends_well(ch):
+    call = ch.stream_stream(SERVICE + "ModelStreamInfer", request_serializer=pb.ModelInferRequest.SerializeToString,
+                            response_deserializer=pb.ModelStreamInferResponse.FromString)
+    responses = call(iter([]), timeout=30)
+    assert list(responses) == [] and responses.code() == grpc.StatusCode.OK
+
+
+def test_a_streams_deadline_cuts_what_runs(ch):
+    call = ch.stream_stream(SERVICE + "ModelStreamInfer", request_serializer=pb.ModelInferRequest.SerializeToString,
+                            response_deserializer=pb.ModelStreamInferResponse.FromString)
+    responses = call(iter([raw_request("slow")] * 3), timeout=0.2)
+    with pytest.raises(grpc.RpcError) as e:
+        list(responses)
+    assert e.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def text_inputs(prompt):
+    return [tensor([prompt.encode()], "BYTES", "text_input")]
+
+
+@pytest.mark.parametrize("empty_final", [False, True])
+def test_text_streams_in_pieces(models_server, empty_final):
+    asked = {"max_tokens": 12, "temperature": 0, "seed": 1}
+    rest = models_server.post("/v2/models/smollm2/generate",
+                              {"text_input": "Once upon a time", "parameters": asked}).json["text_output"]
+    got = Collected()
+    with connect(models_server) as client:
+        client.start_stream(got)
+        client.async_stream_infer("smollm2", text_inputs("Once upon a time"), request_id="t", parameters=asked,
+                                  enable_empty_final_response=empty_final)
+        harness.wait_until(lambda: got.all and (got.all[-1][1] or got.all[-1][0].get_response().parameters[
+            "triton_final_response"].bool_param), 60, "the last response")
+        client.stop_stream()
+        assert not any(e for r, e in got.all)
+        pieces = [r.get_response() for r, e in got.all]
+        assert len(pieces) >= 4 and all(p.id == "t" for p in pieces)
+        assert [p.parameters["triton_final_response"].bool_param for p in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert len(pieces[-1].outputs) == (0 if empty_final else 1)
+        text = b"".join(r.as_numpy("text_output")[0] for r, e in got.all if r.get_response().outputs)
+        assert text.decode() == rest
+        whole = client.infer("smollm2", text_inputs("Once upon a time"), parameters=asked)
+        assert whole.as_numpy("text_output")[0].decode() == rest
+        sampling = tensor([b'{"max_tokens": 12, "temperature": 0}'], "BYTES", "sampling_parameters")
+        whole = client.infer("smollm2", text_inputs("Once upon a time") + [sampling])
+        assert whole.as_numpy("text_output")[0].decode() == rest
+        assert client.get_model_config("smollm2").config.model_transaction_policy.decoupled
+        with pytest.raises(InferenceServerException) as e:
+            client.infer("smollm2", text_inputs("x"), parameters={"temperature": "hot"})
+        assert "temperature" in e.value.message() and "INVALID_ARGUMENT" in e.value.status()
+
+
+def test_a_client_that_leaves_ends_the_work(models_server):
+    ch = channel(models_server)
+    r = pb.ModelInferRequest(model_name="smollm2")
+    r.inputs.add(name="text_input", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"Once")
+    r.parameters["max_tokens"].int64_param = 2000
+    r.parameters["ignore_eos"].bool_param = True
+    call = ch.stream_stream(SERVICE + "ModelStreamInfer", request_serializer=pb.ModelInferRequest.SerializeToString,
+                            response_deserializer=pb.ModelStreamInferResponse.FromString)
+    responses = call(iter([r]), timeout=60)
+    next(responses)
+    assert models_server.get("/v1/models/smollm2/status").json["running"] >= 1
+    responses.cancel()
+    harness.wait_until(lambda: models_server.get("/v1/models/smollm2/status").json["running"] == 0, 10,
+                       "nothing runs any more")
+    ch.close()
+
+
 # ---- what is wrong is said ----
 
 def wrong(change):

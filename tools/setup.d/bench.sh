@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What bench/run measures with: h2load.  bench/peers builds the servers to compare with.
+# What bench/run measures with: the program itself.  bench/peers installs the servers to compare with.
 
-apt_bench() { echo nghttp2-client; }
+apt_bench() { :; }
 setup_bench() { :; }

@@ -1,0 +1,120 @@
+#include "infer/gain.h"
+
+enum {
+    COSTS_SEEN_MIN = 4,
+    PROBE_PERIOD_MIN = 16,
+    PROBE_PERIOD_MAX = 256,
+    ALONE_RUNS_MAX = 32, /* then a batch is tried */
+    BATCH_RUNS_MAX = 256 /* then a request runs alone */
+};
+/* A share of a batch that is at least this much of a single run is no gain; one that has been
+ * decided to be a gain must lose more than that, lest noise turn the choice about. */
+static const double no_gain = 0.8, lost_gain = 0.9;
+
+void
+berth_gain_init(struct berth_gain *g)
+{
+    *g = (struct berth_gain){.expected = UINT32_MAX, .probe_period = PROBE_PERIOD_MIN};
+}
+
+static void
+average(double *at, uint32_t *count, double v)
+{
+    *at = *count == 0 ? v : *at + 0.2 * (v - *at);
+    if (*count < COSTS_SEEN_MIN)
+        ++*count;
+}
+
+static void
+decide(struct berth_gain *g)
+{
+    enum berth_gain_choice choice = g->choice;
+
+    if (g->single_count < COSTS_SEEN_MIN || g->shared_count < COSTS_SEEN_MIN)
+        return;
+    if (g->shared_ns >= (choice == BERTH_GAIN_BATCH ? lost_gain : no_gain) * g->single_ns)
+        choice = BERTH_GAIN_ALONE;
+    else
+        choice = BERTH_GAIN_BATCH;
+    if (choice == g->choice)
+        return;
+    g->changes += g->choice != BERTH_GAIN_MEASURING;
+    g->choice = choice;
+    g->stale = 0;
+}
+
+void
+berth_gain_ran(struct berth_gain *g, uint32_t n, uint64_t run_ns)
+{
+    if (n == 0)
+        return;
+    if (n == 1)
+        average(&g->single_ns, &g->single_count, (double)run_ns);
+    else
+        average(&g->shared_ns, &g->shared_count, (double)run_ns / n);
+    if ((n == 1) == (g->choice == BERTH_GAIN_ALONE))
+        g->stale += g->stale < UINT32_MAX;
+    else
+        g->stale = 0;
+    decide(g);
+}
+
+void
+berth_gain_took(struct berth_gain *g, uint32_t n, bool waited)
+{
+    if (waited) {
+        g->probe_period = n == g->expected && g->probe_period < PROBE_PERIOD_MAX
+                              ? g->probe_period * 2
+                              : PROBE_PERIOD_MIN;
+        g->expected = n;
+        g->probe_in = g->probe_period;
+        return;
+    }
+    if (n > g->expected) {
+        g->expected = n;
+        g->probe_period = PROBE_PERIOD_MIN;
+    }
+    if (g->probe_in > 0)
+        g->probe_in--;
+}
+
+uint64_t
+berth_gain_wait_ns(const struct berth_gain *g, uint64_t max_ns)
+{
+    if (g->choice == BERTH_GAIN_ALONE || g->single_count < COSTS_SEEN_MIN)
+        return 0;
+    const uint64_t run_ns = (uint64_t)g->single_ns;
+    return run_ns < max_ns ? run_ns : max_ns;
+}
+
+uint32_t
+berth_gain_requests_max(const struct berth_gain *g, uint32_t max)
+{
+    switch (g->choice) {
+    case BERTH_GAIN_MEASURING:
+        return max;
+    case BERTH_GAIN_BATCH:
+        return g->stale < BATCH_RUNS_MAX ? max : 1;
+    case BERTH_GAIN_ALONE:
+        return g->stale < ALONE_RUNS_MAX ? 1 : max;
+    }
+    return max;
+}
+
+bool
+berth_gain_enough(const struct berth_gain *g, uint32_t n)
+{
+    return g->probe_in > 0 && n >= g->expected;
+}
+
+const char *
+berth_gain_name(enum berth_gain_choice c)
+{
+    static const char *const names[] = {
+        [BERTH_GAIN_MEASURING] = "measuring",
+        [BERTH_GAIN_BATCH] = "batch",
+        [BERTH_GAIN_ALONE] = "alone",
+    };
+
+    return names[c];
+}

@@ -1,0 +1,158 @@
+#include "os/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/cleanup.h"
+
+extern char **environ; /* POSIX has it in no header without _GNU_SOURCE's unistd.h */
+
+/* dup2() in the child would overwrite a descriptor whose number is a target: move them all above. */
+enum { FIRST_FD = 3, ABOVE = 64 };
+
+static int
+file_actions(const struct berth_spawn *how, const int moved[], posix_spawn_file_actions_t *acts)
+{
+    int r = posix_spawn_file_actions_addopen(acts, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+
+    for (int out = STDOUT_FILENO; r == 0 && out <= STDERR_FILENO; out++)
+        r = posix_spawn_file_actions_adddup2(acts, moved[how->fd_count], out);
+    for (size_t i = 0; r == 0 && i < how->fd_count; i++)
+        r = posix_spawn_file_actions_adddup2(acts, moved[i], FIRST_FD + (int)i);
+    if (r == 0)
+        r = posix_spawn_file_actions_addclosefrom_np(acts, FIRST_FD + (int)how->fd_count);
+    return r;
+}
+
+static int
+spawn(const struct berth_spawn *how, const int moved[], pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t acts;
+    posix_spawnattr_t attr;
+    sigset_t none, every;
+    pid_t pid;
+    int r;
+
+    (void)sigemptyset(&none);
+    (void)sigfillset(&every);
+    (void)posix_spawn_file_actions_init(&acts);
+    (void)posix_spawnattr_init(&attr);
+    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
+                                              POSIX_SPAWN_SETSIGDEF);
+    (void)posix_spawnattr_setsigmask(&attr, &none);
+    (void)posix_spawnattr_setsigdefault(&attr, &every);
+    r = file_actions(how, moved, &acts);
+    if (r == 0)
+        r = posix_spawn(&pid, how->file, &acts, &attr, (char *const *)how->argv, environ);
+    if (r == 0)
+        *ret_pid = pid;
+    (void)posix_spawnattr_destroy(&attr);
+    (void)posix_spawn_file_actions_destroy(&acts);
+    return r;
+}
+
+int
+berth_process_spawn(const struct berth_spawn *how, pid_t *ret_pid, struct berth_err *e)
+{
+    int moved[BERTH_SPAWN_FDS_MAX + 1];
+    size_t n = 0;
+    int r = 0;
+
+    berth_assert(how->fd_count <= BERTH_SPAWN_FDS_MAX);
+    for (; r == 0 && n <= how->fd_count; n++) {
+        moved[n] = fcntl(n < how->fd_count ? how->fds[n] : how->out_fd, F_DUPFD_CLOEXEC, ABOVE);
+        if (moved[n] < 0)
+            r = errno;
+    }
+    if (r == 0)
+        r = spawn(how, moved, ret_pid);
+    while (n > 0)
+        berth_closep(&moved[--n]);
+    if (r == 0)
+        return 0;
+    errno = r;
+    return berth_err_set(e, r == EAGAIN || r == ENOMEM || r == EMFILE ? BERTH_ELIMIT : BERTH_EIO,
+                         "cannot start %s: %m", how->file);
+}
+
+int
+berth_process_watch(pid_t pid)
+{
+    return pidfd_open(pid, 0); /* close-on-exec by itself */
+}
+
+bool
+berth_process_reap(pid_t pid, int *ret_status)
+{
+    int status;
+
+    if (waitpid(pid, &status, WNOHANG) != pid)
+        return false;
+    *ret_status = status;
+    return true;
+}
+
+void
+berth_process_kill(pid_t pid, int pidfd)
+{
+    bool leads = pidfd_send_signal(pidfd, 0, NULL, 0) == 0 && getsid(pid) == pid;
+
+    (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+    if (leads)
+        (void)kill(-pid, SIGKILL); /* what it started is of no use without it */
+}
+
+const char *
+berth_process_status_text(int status, char *ret, size_t cap)
+{
+    const char *name = WIFSIGNALED(status) ? sigdescr_np(WTERMSIG(status)) : NULL;
+
+    if (WIFSIGNALED(status))
+        (void)snprintf(ret, cap, "was ended by signal %d (%s)%s", WTERMSIG(status),
+                       name != NULL ? name : "unknown",
+                       WCOREDUMP(status) ? ", core dumped" : "");
+    else
+        (void)snprintf(ret, cap, "ended by itself with status %d", WEXITSTATUS(status));
+    return ret;
+}
+
+uint64_t
+berth_process_resident(pid_t pid)
+{
+    unsigned long long pages = 0;
+    char path[64];
+
+    (void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return 0;
+    if (fscanf(f, "%*u %llu", &pages) != 1) /* NOLINT(cert-err34-c): the kernel's own text */
+        pages = 0;
+    (void)fclose(f);
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t
+berth_process_share(pid_t pid)
+{
+    unsigned long long kb = 0;
+    char path[64], line[256];
+
+    (void)snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    FILE *f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "Pss: %llu kB", &kb) == 1) /* NOLINT(cert-err34-c) */
+            break;
+    }
+    if (f != NULL)
+        (void)fclose(f);
+    return (uint64_t)kb * 1024;
+}

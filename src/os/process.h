@@ -1,0 +1,42 @@
+#ifndef BERTH_PROCESS_H
+#define BERTH_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <berth/err.h>
+
+/*
+ * Processes that this one starts, and what they take.  Any thread; nothing is kept.
+ */
+
+enum { BERTH_SPAWN_FDS_MAX = 4 };
+
+struct berth_spawn {
+    const char *file;        /* the program; no PATH is searched */
+    const char *const *argv; /* NULL-ended */
+    int out_fd;              /* becomes its 1 and 2; its 0 is /dev/null */
+    int fds[BERTH_SPAWN_FDS_MAX];
+    size_t fd_count; /* they become 3, 4, ...; every other one is closed in it */
+};
+/* Start it in a session of its own (a Ctrl-C at our terminal is not for it), with every signal
+ * unblocked and at its default.  Descriptors stay the caller's.  -BERTH_EIO, -BERTH_ELIMIT */
+int berth_process_spawn(const struct berth_spawn *how, pid_t *ret_pid, struct berth_err *e);
+
+/* A descriptor that becomes readable when the process ends; -1: there is none of that number. */
+int berth_process_watch(pid_t pid);
+/* Take the exit status of a child that has ended; false: not ended, or no child of ours. */
+bool berth_process_reap(pid_t pid, int *ret_status);
+/* SIGKILL to it, and to its session's processes when it leads one. */
+void berth_process_kill(pid_t pid, int pidfd);
+/* "was killed by signal 11 (Segmentation fault)", "ended with status 0". */
+const char *berth_process_status_text(int status, char *ret, size_t cap);
+
+/* Resident bytes: all of them, cheap to ask; shared pages by their share, slow to ask (it walks
+ * the page tables).  0: not to be had. */
+uint64_t berth_process_resident(pid_t pid);
+uint64_t berth_process_share(pid_t pid);
+
+#endif

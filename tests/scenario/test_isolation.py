@@ -1,0 +1,593 @@
+"""Models in processes of their own: what goes wrong there costs only their own requests."""
+import base64
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import signal
+import stat
+import threading
+import time
+
+import pytest
+
+import harness
+from harness import wait_until
+
+SMOLLM_PROMPT = "The capital of France is"
+
+
+def workers_of(server):
+    """{pid: model} of the worker processes whose server has this state folder."""
+    return {pid: model for pid, (model, folder) in all_workers().items()
+            if folder == os.path.realpath(os.path.join(server.state_dir, "workers"))}
+
+
+def all_workers():
+    found = {}
+    for p in pathlib.Path("/proc").iterdir():
+        if not p.name.isdigit():
+            continue
+        try:
+            argv = (p / "cmdline").read_bytes().split(b"\0")
+            if argv[:2] == [b"berth", b"worker"]:
+                found[int(p.name)] = (argv[2].decode(), os.path.realpath(p / "fd" / "4"))
+        except OSError:
+            continue
+    return found
+
+
+def is_alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def do(server, model, word, **kw):
+    return server.post(f"/v2/models/{model}/infer",
+                       {"inputs": [{"name": "do", "datatype": "BYTES", "shape": [1],
+                                    "data": [word]}]}, **kw)
+
+
+def did(server, model, word, **kw):
+    a = do(server, model, word, **kw)
+    assert a.status == 200, a
+    return a.json["outputs"][0]["data"][0]
+
+
+def chat(server, model, text, **more):
+    return server.post("/v1/chat/completions",
+                       {"model": model, "messages": [{"role": "user", "content": text}], **more})
+
+
+def fault(server, name="f", config=None, **kw):
+    server.register(name, "fault", config={"isolation": "process", "run_timeout_secs": 5,
+                                           **(config or {})}, **kw)
+
+
+@pytest.fixture
+def server(make_server):
+    s = make_server()
+    s.register("echo")  # in the server's own process: what must not notice
+    yield s
+    ours = set(workers_of(s))
+    s.stop()
+    wait_until(lambda: not any(map(is_alive, ours)), 10, "the workers to end with their server")
+    folder = pathlib.Path(s.state_dir, "workers")
+    if folder.exists():
+        assert not list(folder.glob("*.sock"))
+
+
+def echo_answers(server):
+    return server.post("/v2/models/echo/infer",
+                       {"inputs": [{"name": "x", "datatype": "INT32", "shape": [1, 2],
+                                    "data": [1, 2]}]}).status == 200
+
+
+# ---- faults ----
+
+@pytest.mark.parametrize("word, says", [
+    ("kill", r"signal 9"),
+    ("abort", r"signal 6 \(Aborted"),
+    ("segv", r"signal 11 \(Segmentation fault"),
+    ("exit", r"ended by itself with status 0"),
+    ("loop", r"did not end its work within 1 s \(run_timeout_secs\)"),
+    ("bomb", r"memory_limit_mb of 200|signal 6"),
+    ("eat:400", r"memory_limit_mb of 200|signal 6"),
+    ("child", r"signal 6"),
+])
+def test_a_fault_costs_its_own_request(server, word, says):
+    if word == "segv" and harness.SANITIZED:
+        says = "signal|status"
+    fault(server, config={"run_timeout_secs": 1 * harness.SLOW if word != "loop" else 1,
+                          "memory_limit_mb": 200})
+    before = int(did(server, "f", "pid"))
+    assert before != server.pid
+    stop, missed = threading.Event(), []
+
+    def others():
+        while not stop.is_set():
+            if not echo_answers(server):
+                missed.append(1)
+
+    t = threading.Thread(target=others)
+    t.start()
+    a = do(server, "f", word)
+    again = did(server, "f", "pid")
+    stop.set()
+    t.join()
+    assert a.status >= 500, a
+    assert re.search(says, a.text), a
+    assert "try again" in a.text, a
+    assert int(again) != before
+    assert not missed
+    assert not is_alive(before)
+    assert server.alive
+
+
+@pytest.mark.parametrize("word", ["close", "closeall"])
+def test_a_worker_that_closes_its_descriptors_does_not_get_lost(make_server, word):
+    """It may serve on, since answers need no descriptor; but it ends with its model or server."""
+    server = make_server()
+    fault(server)
+    fault(server, "g")
+    for model in ("f", "g"):
+        do(server, model, word)
+        assert did(server, model, "ok") == "ok"
+    workers = workers_of(server)
+    pids = {int(did(server, m, "pid")) for m in ("f", "g")}
+    assert server.post("/v2/repository/models/f/unload").status == 200
+    wait_until(lambda: sum(map(is_alive, pids)) == 1, 10, f"the worker of f to end: {workers}")
+    server.kill()
+    wait_until(lambda: not any(map(is_alive, pids)), 10, "the worker of g to end")
+    server.start()
+    server.wait_model("g")
+    assert len(list(pathlib.Path(server.state_dir, "workers").glob("*.sock"))) == len(workers_of(server))
+
+
+def test_a_worker_that_writes_over_shared_memory_harms_itself(server):
+    fault(server, config={"run_timeout_secs": 2})
+    for _ in range(3):
+        do(server, "f", "scribble")
+        for _ in range(3):
+            do(server, "f", "ok")
+        assert echo_answers(server)
+        for pid in workers_of(server):
+            os.kill(pid, signal.SIGKILL)
+    assert server.post("/v2/repository/models/f/load").status == 200  # it was given up
+    wait_until(lambda: do(server, "f", "ok").status == 200, 20, "an answer again")
+
+
+def test_noise_reaches_the_log_and_nothing_else(server):
+    fault(server)
+    pid = did(server, "f", "pid")
+    assert did(server, "f", "noise") == "noise"
+    assert did(server, "f", "pid") == pid
+    assert did(server, "f", "ok") == "ok"
+    log = server.log()
+    assert "model f: noise 0" in log
+    assert log.count("model f: noise") <= 400, "lines are bounded"
+    assert "\033[31m" not in log, "no control characters"
+    assert len(log) < 200_000
+
+
+def test_a_sequence_that_crashes_costs_those_in_hand(server):
+    fault(server)
+    assert chat(server, "f", "one two three").json["choices"][0]["message"]["content"] == "one two three"
+    a = chat(server, "f", "one segv three")
+    assert a.status >= 500 and "signal" in a.text, a
+    assert chat(server, "f", "four").json["choices"][0]["message"]["content"] == "four"
+    a = chat(server, "f", "one fail three")
+    assert a.status >= 500 and "as it was told" in a.text, a
+
+
+def test_a_stream_is_told_why_it_ended(server):
+    fault(server)
+    a = chat(server, "f", "one two slow:50 abort", stream=True)
+    assert "one" in a.text and "signal 6" in a.text, a
+    a = chat(server, "f", "one two three", stream=True)
+    events = harness.events_of(a.text)
+    assert "".join(e["choices"][0]["delta"].get("content", "") for e in events
+                   if e != "[DONE]" and e["choices"]) == "one two three"
+
+
+def test_a_poison_request_takes_its_batch_down_once(server):
+    """Those that ran with it are run again, one by one; it fails alone."""
+    fault(server, config={"batching": {"max_batch_size": 8, "max_wait_ms": 200}})
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(2):
+            words = ["ok"] * 7
+            words.insert(3, "abort")
+            answers = list(pool.map(lambda w: do(server, "f", w), words))
+            assert [a.status == 200 for a in answers] == [w == "ok" for w in words], answers
+
+
+def test_requests_wait_for_the_worker_within_their_deadlines(server):
+    fault(server, config={"load_ms": 1500})
+    a = do(server, "f", "abort")
+    assert a.status >= 500
+    start = time.monotonic()
+    b = server.post("/v2/models/f/infer",
+                    {"inputs": [{"name": "do", "datatype": "BYTES", "shape": [1], "data": ["ok"]}],
+                     "parameters": {"timeout": 200_000}})  # microseconds
+    assert b.status == 504 or time.monotonic() - start >= 1, b
+    assert did(server, "f", "ok") == "ok"
+    assert echo_answers(server)
+
+
+def test_a_crash_loop_is_ended(server, tmp_path):
+    """Five crashes in a minute: FAILED with the reason, until load is asked for."""
+    fault(server)
+    for _ in range(5):
+        a = do(server, "f", "abort")
+        assert a.status >= 500, a
+    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 20, "the model to fail")
+    assert "given up until it is loaded again" in json.dumps(server.status("f")), server.status("f")
+    assert "signal 6" in json.dumps(server.status("f"))
+    a = do(server, "f", "ok")
+    assert a.status >= 500, a
+    assert not workers_of(server)
+    assert server.post("/v2/repository/models/f/load").status == 200
+    server.wait_model("f")
+    assert did(server, "f", "ok") == "ok"
+
+
+def test_a_crash_while_idle_is_noticed(server, tmp_path):
+    """Killed from outside with no request in hand: it is back by itself; and given up, likewise."""
+    crash = tmp_path / "crash"
+    fault(server, config={"crash_file": str(crash)})
+    pid = int(did(server, "f", "pid"))
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: pid not in workers_of(server) and workers_of(server), 10, "a new worker")
+    assert int(did(server, "f", "pid")) != pid
+    crash.touch()
+    for p in workers_of(server):
+        os.kill(p, signal.SIGKILL)
+    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 30, "the model to fail")
+    assert not workers_of(server)
+
+
+@pytest.mark.parametrize("config, says", [
+    ({"load": "abort"}, "signal 6"),
+    ({"load": "fail"}, "as it was told"),
+    ({"load": "exit"}, "status 0"),
+    ({"load": "eat:600", "memory_limit_mb": 100}, "memory_limit_mb|signal 6"),
+])
+def test_a_load_that_goes_wrong_is_told(server, config, says):
+    fault(server, config=config, wait=False)
+    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 20, "the model to fail")
+    assert re.search(says, json.dumps(server.status("f"))), server.status("f")
+    assert not workers_of(server)
+    assert echo_answers(server)
+
+
+def test_a_load_that_does_not_end_is_ended(make_server, tmp_path):
+    conf = tmp_path / "berth.yaml"
+    conf.write_text("plugins:\n  plugin_timeout_secs: 1\n")
+    server = make_server("--config", conf)
+    fault(server, config={"load": "loop"}, wait=False)
+    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 20, "the model to fail")
+    assert "plugin_timeout_secs" in json.dumps(server.status("f")), server.status("f")
+    assert not workers_of(server)
+
+
+def test_a_wedged_model_can_be_unloaded(server):
+    fault(server, config={"run_timeout_secs": 3600})
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        stuck = pool.submit(do, server, "f", "loop")
+        time.sleep(0.2)  # a run that has not begun is cut just so
+        assert server.post("/v2/repository/models/f/unload").status == 200
+        wait_until(lambda: not workers_of(server), 60, "its worker to end")
+        assert stuck.result().status >= 400
+    assert echo_answers(server)
+
+
+def test_a_core_file_is_kept_on_request(server):
+    if not pathlib.Path("/proc/sys/kernel/core_pattern").read_text().startswith("core"):
+        pytest.skip("this machine's core files go elsewhere")
+    fault(server, config={"keep_core": True})
+    assert do(server, "f", "segv").status >= 500
+    cores = wait_until(lambda: list(pathlib.Path(server.state_dir, "workers", "cores").glob("core*")),
+                       10, "a core file")
+    assert cores[0].stat().st_size > 10_000
+    assert cores[0].stat().st_size < 200 << 20
+
+
+def test_nothing_is_left_behind(server):
+    folder = pathlib.Path(server.state_dir, "workers")
+    fault(server)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    do(server, "f", "child")
+    did(server, "f", "ok")
+    fds = server.fd_count()
+    for _ in range(3):
+        server.post("/v2/repository/models/f/unload")
+        wait_until(lambda: not workers_of(server), 10, "its worker to end")
+        server.post("/v2/repository/models/f/load")
+        server.wait_model("f")
+        did(server, "f", "ok")
+    assert server.fd_count() <= fds
+    assert len(list(folder.glob("*.sock"))) == 1
+    zombies = [p for p in pathlib.Path("/proc").glob("[0-9]*/stat")
+               if re.search(rf"\) Z {server.pid} ", p.read_text())] if server.alive else []
+    assert not zombies
+    sleepers = [p for p in pathlib.Path("/proc").glob("[0-9]*/cmdline")
+                if p.read_bytes() == b"sleep\x00987\x00"]
+    assert not sleepers
+
+
+# ---- the same answers ----
+
+def test_onnx_answers_the_same(server):
+    pixels = [float(i % 17) for i in range(64)]
+    server.register("here", "onnx", harness.DIGITS)
+    server.register("there", "onnx", harness.DIGITS, {"isolation": "process"})
+    meta = [server.get(f"/v2/models/{m}").json for m in ("here", "there")]
+    assert meta[0]["inputs"] == meta[1]["inputs"] and meta[0]["outputs"] == meta[1]["outputs"]
+    assert meta[0]["platform"] == meta[1]["platform"]
+    name, shape = meta[0]["inputs"][0]["name"], meta[0]["inputs"][0]["shape"]
+    n = 1
+    for d in shape[1:]:
+        n *= d
+    body = {"inputs": [{"name": name, "datatype": "FP32", "shape": [2, *shape[1:]],
+                        "data": (pixels * n)[:2 * n]}]}
+    here, there = (server.post(f"/v2/models/{m}/infer", body) for m in ("here", "there"))
+    assert here.status == there.status == 200, (here, there)
+    assert here.json["outputs"] == there.json["outputs"]
+    bad = {"inputs": [{"name": name, "datatype": "INT8", "shape": [1], "data": [1]}]}
+    assert server.post("/v2/models/there/infer", bad).status == 400
+
+
+def smollm(server, name, config):
+    server.register(name, "llama", harness.SMOLLM, {"threads": 1, "context_length": 1024, **config},
+                    wait=False)
+    server.wait_model(name, seconds=60)
+
+
+def complete(server, model, **more):
+    a = server.post("/v1/completions", {"model": model, "prompt": SMOLLM_PROMPT, "max_tokens": 12,
+                                        "temperature": 0, **more})
+    assert a.status == 200, a
+    return a
+
+
+def test_llama_answers_the_same(server):
+    smollm(server, "here", {})
+    smollm(server, "there", {"isolation": "process"})
+    here, there = (complete(server, m, logprobs=2).json for m in ("here", "there"))
+    assert here["choices"] == there["choices"]
+    assert here["usage"] == there["usage"]
+    texts = [chat(server, m, "Say hi", max_tokens=8, temperature=0, stream=True).text
+             for m in ("here", "there")]
+    got = [[e["choices"][0]["delta"].get("content") for e in harness.events_of(t)
+            if e != "[DONE]" and e["choices"]] for t in texts]
+    assert got[0] == got[1] and len(got[0]) > 4
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        many = list(pool.map(lambda _: complete(server, "there").json["choices"][0]["text"],
+                             range(6)))
+    assert len(set(many)) == 1
+
+
+def test_a_client_that_leaves_frees_its_sequence(server):
+    smollm(server, "there", {"isolation": "process"})
+    sock = server.socket()
+    body = json.dumps({"model": "there", "prompt": SMOLLM_PROMPT, "max_tokens": 900,
+                       "ignore_eos": True, "stream": True}).encode()
+    sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                 b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    assert sock.recv(4096)
+    wait_until(lambda: server.metric("berth_sequences_running", model="there"), 10, "the sequence")
+    sock.close()
+    wait_until(lambda: not server.metric("berth_sequences_running", model="there"), 10, "its end")
+    complete(server, "there")
+
+
+# ---- memory ----
+
+def own_bytes(pid):
+    """What is in memory for this process alone: pages shared with strangers come and go with them."""
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(kb) for kb in re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.M)) * 1024
+
+
+@pytest.mark.parametrize("backend, path", [("llama", harness.SMOLLM), ("onnx", harness.DIGITS)])
+def test_memory_comes_back(server, backend, path, capsys):
+    """After unload: the server's and its workers' memory together, within 1 % of before."""
+    def together():
+        return own_bytes(server.pid) + sum(map(own_bytes, workers_of(server)))
+
+    def load():
+        assert server.post("/v2/repository/models/m/load").status == 200
+        server.wait_model("m", seconds=60)
+        assert server.get("/v2/models/m/ready").status == 200
+
+    def unload():
+        assert server.post("/v2/repository/models/m/unload").status == 200
+        wait_until(lambda: not workers_of(server), 10, "the worker to end")
+        server.wait_model("m", "Unloaded")
+
+    server.register("m", backend, path, {"isolation": "process", "threads": 1}, wait=False)
+    server.wait_model("m", seconds=60)
+    unload()
+    # What the server's allocator keeps for the next time is not the model's: let it settle.
+    seen = [0]
+    for _ in range(12):
+        load()
+        unload()
+        seen.append(together())
+        if len(seen) > 3 and max(seen[-3:]) - min(seen[-3:]) < 0.004 * seen[-1]:
+            break
+    before = together()
+    load()
+    loaded = together()
+    (worker,) = workers_of(server)
+    said = server.metric("berth_model_memory_bytes", model="m")
+    unload()
+    after = together()
+    with capsys.disabled():
+        print(f"\n{backend}: before {before / 1024:.0f} KiB, loaded {loaded / 1024:.0f} KiB "
+              f"(reported {(said or 0) / 1024:.0f}), after {after / 1024:.0f} KiB: "
+              f"{100 * (after - before) / before:+.2f} %")
+    assert abs(after - before) <= 0.01 * before
+    assert not is_alive(worker)
+    assert said is not None and said > 0.3 * (loaded - before)
+
+
+# ---- adoption ----
+
+def restart(server):
+    """A new process on the same state; returns when it was started."""
+    at = time.monotonic()
+    server.start(ready=False)
+    return at
+
+
+def first_answer(server, ask):
+    """Ask until it answers; seconds since `at` are the caller's to take."""
+    while True:
+        try:
+            a = ask()
+            if a.status == 200:
+                return a
+        except OSError:
+            pass
+
+
+def test_workers_outlive_a_killed_server(make_server):
+    server = make_server()
+    fault(server)
+    pid = did(server, "f", "pid")
+    server.kill()
+    server.start()
+    server.wait_model("f")
+    assert did(server, "f", "pid") == pid
+    assert chat(server, "f", "a b").json["choices"][0]["message"]["content"] == "a b"
+    # What kills an adopted one is told too, and it is started again.
+    a = do(server, "f", "abort")
+    assert a.status >= 500 and "signal 6" in a.text, a
+    assert did(server, "f", "pid") != pid
+    server.stop()
+    wait_until(lambda: not workers_of(server), 10, "the workers to end at SIGTERM")
+    assert not list(pathlib.Path(server.state_dir, "workers").glob("*.sock"))
+
+
+def test_a_worker_in_the_middle_of_work_is_adopted(make_server):
+    server = make_server()
+    fault(server)
+    pid = did(server, "f", "pid")
+    for work in (lambda: do(server, "f", "slow:300"), lambda: chat(server, "f", "a slow:300 b c d")):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            lost = pool.submit(work)
+            time.sleep(0.15)  # it is best in the middle, but right at any moment
+            server.kill()
+            with pytest.raises(OSError):
+                lost.result()
+        server.start()
+        server.wait_model("f")
+        assert did(server, "f", "pid") == pid
+        assert chat(server, "f", "a b").json["choices"][0]["message"]["content"] == "a b"
+
+
+def test_a_wedged_worker_is_not_adopted(make_server):
+    server = make_server()
+    fault(server, config={"run_timeout_secs": 3600})
+    pid = int(did(server, "f", "pid"))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(do, server, "f", "loop")
+        time.sleep(0.2)
+        server.kill()
+        assert isinstance(lost.exception(), OSError)
+    server.start()
+    server.wait_model("f")
+    assert int(did(server, "f", "pid")) != pid
+    wait_until(lambda: not is_alive(pid), 10, "the wedged worker to be ended")
+
+
+def test_workers_end_when_nobody_comes(make_server, tmp_path):
+    conf = tmp_path / "berth.yaml"
+    conf.write_text("plugins:\n  adopt_secs: 1\n")
+    server = make_server("--config", conf)
+    fault(server)
+    fault(server, "g", {"run_timeout_secs": 3600})
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(do, server, "g", "loop")  # an engine that hangs ends as well
+        time.sleep(0.2)
+        ours = set(workers_of(server))
+        assert len(ours) == 2
+        server.kill()
+        assert isinstance(lost.exception(), OSError)
+    wait_until(lambda: not any(map(is_alive, ours)), 15, "the workers to give up")
+    assert not list(pathlib.Path(server.state_dir, "workers").glob("*.sock"))
+
+
+def test_no_socket_is_left_when_both_are_killed(make_server):
+    server = make_server()
+    fault(server)
+    ours = set(workers_of(server))
+    server.kill()
+    for pid in ours:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, ours)), 5, "the worker's end")
+    folder = pathlib.Path(server.state_dir, "workers")
+    assert len(list(folder.glob("*.sock"))) == 1
+    server.start()
+    server.wait_model("f")
+    assert len(list(folder.glob("*.sock"))) == 1
+    assert did(server, "f", "ok") == "ok"
+
+
+def test_another_file_is_not_adopted(make_server):
+    server = make_server()
+    fault(server)
+    pid = int(did(server, "f", "pid"))
+    server.kill()
+    path = pathlib.Path(server.own_dir, "f.echo")
+    os.utime(path, (1, 1))
+    server.start()
+    server.wait_model("f")
+    assert int(did(server, "f", "pid")) != pid
+    wait_until(lambda: not is_alive(pid), 5, "the worker with the old file to be told to end")
+
+
+def test_an_upgrade_keeps_workers(make_server):
+    server = make_server("--keep-workers")
+    fault(server)
+    pid = did(server, "f", "pid")
+    assert server.stop() == 0
+    assert is_alive(int(pid))
+    server.start()
+    server.wait_model("f")
+    assert did(server, "f", "pid") == pid
+    server.post("/v2/repository/models/f/unload")  # that one is meant
+    wait_until(lambda: not is_alive(int(pid)), 10, "an unload to end it")
+
+
+def test_a_large_model_answers_at_once_after_a_restart(make_server, capsys):
+    server = make_server()
+    smollm(server, "m", {"isolation": "process"})
+    text = complete(server, "m", max_tokens=1).json["choices"][0]["text"]
+    (worker,) = workers_of(server)
+    took, reads = [], []
+    for _ in range(5):
+        server.kill()
+        before = pathlib.Path(f"/proc/{worker}/io").read_text()
+        at = restart(server)
+        a = first_answer(server, lambda: server.post(
+            "/v1/completions", {"model": "m", "prompt": SMOLLM_PROMPT, "max_tokens": 1,
+                                "temperature": 0}))
+        took.append(time.monotonic() - at)
+        assert a.json["choices"][0]["text"] == text
+        assert set(workers_of(server)) == {worker}
+        reads.append(int(re.search(r"rchar: (\d+)", pathlib.Path(
+            f"/proc/{server.pid}/io").read_text()).group(1)))
+        after = pathlib.Path(f"/proc/{worker}/io").read_text()
+        assert re.search(r"rchar: (\d+)", before).group(1) == re.search(
+            r"rchar: (\d+)", after).group(1), "the worker read nothing again"
+    with capsys.disabled():
+        print(f"\nanswer after the start of the process: "
+              f"{', '.join(f'{1e3 * t:.0f}' for t in took)} ms; the server read "
+              f"{max(reads) / 1024:.0f} KiB")
+    assert max(reads) < 20 << 20, "98 MB were not read by the server either"
+    assert min(took) < 0.1 * harness.SLOW
