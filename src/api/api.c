@@ -8,6 +8,7 @@
 #include "api/api_priv.h"
 #include "api/grpc.h"
 #include "api/routes.h"
+#include "api/shm.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
@@ -525,7 +526,9 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
     api->jobs_last = &api->jobs;
     api->begin_ns = berth_now_ns();
     atomic_init(&api->id_next, berth_random_u64());
-    r = copy_conf(api, conf, e);
+    api->shm = berth_shm_new();
+    r = api->shm != NULL ? copy_conf(api, conf, e)
+                         : berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
     if (r == 0 && conf->explain_requests > 0) {
         api->trace = berth_trace_new(conf->explain_requests, conf->loops);
         if (api->trace == NULL)

@@ -17,6 +17,7 @@ struct berth_api {
     struct berth_api_conf conf; /* copied, defaults filled in */
     struct berth_arena arena;   /* what conf points to */
     struct berth_admit admit;
+    struct berth_shm *shm;
     uint64_t begin_ns;
     _Atomic uint64_t id_next;
     struct berth_trace *trace; /* of requests that went by; NULL: none is kept */
@@ -73,6 +74,7 @@ void berth_unimodel_register(struct berth_call *c);
 void berth_unimodel_list(struct berth_call *c);
 void berth_unimodel_get(struct berth_call *c);
 void berth_unimodel_delete(struct berth_call *c);
+void berth_unimodel_configure(struct berth_call *c);
 void berth_unimodel_status(struct berth_call *c);
 /* unimodel.c */
 void berth_unimodel_predict(struct berth_call *c);
@@ -98,6 +100,10 @@ void berth_v2_config(struct berth_call *c);
 void berth_v2_index(struct berth_call *c);
 void berth_v2_load(struct berth_call *c);
 void berth_v2_unload(struct berth_call *c);
+/* v2_shm.c */
+void berth_v2_shm_status(struct berth_call *c);
+void berth_v2_shm_register(struct berth_call *c);
+void berth_v2_shm_unregister(struct berth_call *c);
 /* generate.c */
 void berth_v2_generate(struct berth_call *c);
 void berth_v2_generate_stream(struct berth_call *c);
