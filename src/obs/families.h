@@ -12,6 +12,8 @@
       "Requests answered with an error, by its code.", "code")                                    \
     X(INFER, BERTH_COUNTER, "berth_inferences_total", "Requests that a model worked on.",         \
       "model,result")                                                                             \
+    X(VERSION_INFER, BERTH_COUNTER, "berth_version_inferences_total",                             \
+      "Requests that a version of a model worked on.", "model,version,result")                    \
     X(INFER_SECONDS, BERTH_HISTOGRAM, "berth_inference_duration_seconds",                         \
       "Time in the engine of one batch or one sequence.", "model")                                \
     X(QUEUE_SECONDS, BERTH_HISTOGRAM, "berth_queue_wait_seconds",                                 \
