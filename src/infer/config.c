@@ -242,8 +242,9 @@ get_isolation(const char *key, const struct berth_json *v, double min, double ma
         return 0;
     }
     if (strcmp(key, "keep_core") == 0)
-        return berth_json_bool(v, &c->keep_core) ? 0
-                                                 : berth_config_bad(key, "true or false", 0, 0, v, e);
+        return berth_json_bool(v, &c->keep_core)
+                   ? 0
+                   : berth_config_bad(key, "true or false", 0, 0, v, e);
     if (!berth_json_real(v, &n) || !in_range(n, min, max))
         return berth_config_bad(key, "a number", min, max, v, e);
     if (strcmp(key, "memory_limit_mb") == 0)
