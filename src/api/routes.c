@@ -62,6 +62,8 @@ static const struct berth_route routes[] = {
     {"GET", "/v1/models/{model}", UM, READ, NONE, false, berth_unimodel_get, "One model"},
     {"DELETE", "/v1/models/{model}", UM, MANAGE, NONE, true, berth_unimodel_delete,
      "Unregister a model"},
+    {"PATCH", "/v1/models/{model}", UM, MANAGE, SMALL, true, berth_unimodel_configure,
+     "Change a model's config"},
     {"GET", "/v1/models/{model}/status", UM, READ, NONE, false, berth_unimodel_status,
      "State, load and statistics of a model"},
     {"POST", "/models", UM, MANAGE, SMALL, true, berth_unimodel_register, "Register a model"},

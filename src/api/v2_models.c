@@ -100,6 +100,17 @@ berth_v2_ready(struct berth_call *c)
 
 /* ---- one model ---- */
 
+/* By its number, or a label of it. */
+static bool
+is_named(const struct berth_model_version_info *v, struct berth_slice name)
+{
+    for (size_t i = 0; i < v->label_count; i++) {
+        if (berth_slice_is(name, v->labels[i]))
+            return true;
+    }
+    return berth_slice_is(name, v->version);
+}
+
 const struct berth_model_version_info *
 berth_v2_find_version(struct berth_call *c, struct berth_model_info *m)
 {
@@ -113,7 +124,7 @@ berth_v2_find_version(struct berth_call *c, struct berth_model_info *m)
     }
     for (size_t i = 0; i < m->version_count; i++) {
         last = &m->versions[i];
-        if (c->version.len > 0 ? berth_slice_is(c->version, last->version)
+        if (c->version.len > 0 ? is_named(last, c->version)
                                : strcmp(m->version, last->version) == 0)
             return last;
     }

@@ -77,6 +77,8 @@ count(struct berth_model *m, const struct berth_request *r, int result, uint64_t
                      1);
     if (canceled)
         berth_series_add(m->series.canceled, 1);
+    else
+        berth_series_add(result == 0 ? m->series.version_ok : m->series.version_error, 1);
     return (struct berth_stats_item){
         .result = result,
         .latency_ns = now - r->submit_ns,
