@@ -6,6 +6,7 @@
 #include "api/api_priv.h"
 #include "api/fields.h"
 #include "api/routes.h"
+#include "api/timing.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
@@ -33,6 +34,8 @@ berth_call_headers(struct berth_call *c)
     berth_exchange_add(c->x, "x-request-id", c->id);
     if (c->part_count > 0 && berth_model_caches(c->model))
         berth_exchange_add(c->x, "x-cache", is_cached(c) ? "hit" : "miss");
+    if (c->part_count > 0 && c->x->query.len > 0)
+        berth_call_timing_header(c);
     if (c->cors_origin.len > 0) {
         berth_exchange_add(c->x, "access-control-allow-origin", c->cors_origin.at);
         berth_exchange_add(c->x, "vary", "Origin");
@@ -347,8 +350,13 @@ void
 berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
 {
     const enum berth_task task = c->part_count > 0 ? c->parts[0].r.task : BERTH_TASK_CHAT;
-    uint64_t now = berth_loop_now_ns(c->x->loop), until;
+    uint64_t now, until;
 
+    if (c->off_loop) { /* prepare.c calls again on the loop */
+        c->ops = ops;
+        return;
+    }
+    now = berth_loop_now_ns(c->x->loop);
     if (task == BERTH_TASK_TENSOR || task == BERTH_TASK_EMBEDDING)
         limit_time(c, c->api->conf.run_timeout_ns, "engine.batch_config.timeout_ms");
     until = c->begin_ns + c->timeout_ns;

@@ -17,9 +17,8 @@ enum { LISTED = 20, LISTED_MAX = 200 };
 
 /* ---- noting ---- */
 
-/* The part that ended last decided when the answer came; NULL: none was given to the model. */
-static const struct berth_request *
-last_part(const struct berth_call *c)
+const struct berth_request *
+berth_call_last_part(const struct berth_call *c)
 {
     const struct berth_request *last = NULL;
 
@@ -53,6 +52,8 @@ path_of(const struct berth_call *c)
 {
     const struct berth_grpc_method *method = c->grpc != NULL ? berth_grpc_method_of(c->grpc) : NULL;
 
+    if (method != NULL && method->client_streams && c->released == NULL)
+        return NULL; /* its requests are told one by one */
     if (c->route != NULL)
         return c->route->scope == BERTH_SCOPE_INFER ? c->route->pattern : NULL;
     return method != NULL && method->scope == BERTH_SCOPE_INFER ? method->path : NULL;
@@ -63,6 +64,8 @@ status_of(const struct berth_call *c)
 {
     if (c->failed.status != 0)
         return c->failed.status;
+    if (c->released != NULL) /* of a stream that goes on */
+        return c->ended ? 200 : 499;
     if (c->grpc != NULL && berth_grpc_code(c->grpc) != 0)
         return 499;
     return c->x->status != 0 ? c->x->status : 499; /* the client left first */
@@ -87,6 +90,8 @@ note_part(struct berth_trace_note *n, const struct berth_call *c, const struct b
     n->runs = r->runs;
     n->instance = r->instance_number;
     n->cached = r->cached;
+    n->on_loop = r->on_loop;
+    n->retried = r->retried;
 }
 
 void
@@ -113,7 +118,7 @@ berth_requests_note(const struct berth_call *c, uint64_t end_ns)
     n.dialect = (uint8_t)c->dialect;
     n.streamed = c->streaming;
     n.parts = c->part_count;
-    if ((r = last_part(c)) != NULL)
+    if ((r = berth_call_last_part(c)) != NULL)
         note_part(&n, c, r);
     copy(n.model, sizeof n.model,
          c->model != NULL  ? berth_model_name(c->model)

@@ -3,6 +3,7 @@
 
 #include "api/api_priv.h"
 #include "api/fields.h"
+#include "api/unimodel_answer.h"
 #include "api/unimodel_input.h"
 #include "api/v2_tensor.h"
 #include "api/vision.h"
@@ -14,22 +15,6 @@
 
 /* UniModel's predictions: POST /v1/models/{model}:predict, /predict and /predict/batch. */
 
-/* How one input is worked on. */
-enum item_way { ITEM_TEXT, ITEM_TENSORS, ITEM_IMAGE, ITEM_EMBEDDING };
-
-struct item {
-    enum item_way way;
-    bool row;    /* the outputs lose a batch dimension */
-    bool single; /* EMBEDDING: one text, so one vector */
-};
-
-struct predict {
-    struct item *items;
-    struct berth_gen gen; /* what every text has in common */
-    bool batch, stream, tagged;
-    uint64_t parsed_ns;
-};
-
 static int
 no_memory(struct berth_err *e)
 {
@@ -39,7 +24,7 @@ no_memory(struct berth_err *e)
 /* ---- the request ---- */
 
 static int
-read_parameters(struct berth_call *c, struct predict *p, struct berth_err *e)
+read_parameters(struct berth_call *c, struct berth_predict *p, struct berth_err *e)
 {
     static const char *const max_tokens[] = {"max_tokens", "max_new_tokens", NULL};
     const struct berth_json *nested = berth_json_get(c->body, "parameters");
@@ -77,7 +62,7 @@ prepare_text(struct berth_call *c, struct berth_part *part, struct berth_slice t
              const struct berth_json *messages, struct berth_err *e)
 {
     const bool chat = (berth_model_describe(c->model)->tasks & BERTH_TASK_CHAT) != 0;
-    const struct predict *p = c->state;
+    const struct berth_predict *p = c->state;
     struct berth_gen *g = &part->r.gen;
     struct berth_buf b;
     struct berth_jw w;
@@ -112,7 +97,7 @@ prepare_text(struct berth_call *c, struct berth_part *part, struct berth_slice t
 }
 
 static int
-prepare_image(struct berth_call *c, struct berth_part *part, struct item *item,
+prepare_image(struct berth_call *c, struct berth_part *part, struct berth_predict_item *item,
               const struct berth_input *in, const char *path, struct berth_err *e)
 {
     const struct berth_vision_image image = {.bytes = in->binary,
@@ -123,7 +108,7 @@ prepare_image(struct berth_call *c, struct berth_part *part, struct item *item,
 
     if (t == NULL)
         return no_memory(e);
-    item->way = ITEM_IMAGE;
+    item->way = BERTH_ITEM_IMAGE;
     item->row = true;
     part->r.task = BERTH_TASK_TENSOR;
     part->r.inputs = t;
@@ -134,7 +119,7 @@ prepare_image(struct berth_call *c, struct berth_part *part, struct item *item,
 
 /* Texts to the embedding model's one input. */
 static int
-prepare_embedding(struct berth_call *c, struct berth_part *part, struct item *item,
+prepare_embedding(struct berth_call *c, struct berth_part *part, struct berth_predict_item *item,
                   const struct berth_input *in, const char *path, struct berth_err *e)
 {
     static const struct berth_tensor_spec text = {
@@ -145,7 +130,7 @@ prepare_embedding(struct berth_call *c, struct berth_part *part, struct item *it
                 ? berth_input_text_tensor(&c->x->arena, in->text, path, &d, &tensors, e)
                 : berth_input_tensors(&c->x->arena, in->json, path, &d, &tensors, e);
 
-    item->way = ITEM_EMBEDDING;
+    item->way = BERTH_ITEM_EMBEDDING;
     item->single = in->kind == BERTH_INPUT_TEXT;
     item->row = item->single;
     if (r < 0)
@@ -157,7 +142,7 @@ prepare_embedding(struct berth_call *c, struct berth_part *part, struct item *it
 }
 
 static int
-prepare_tensors(struct berth_call *c, struct berth_part *part, struct item *item,
+prepare_tensors(struct berth_call *c, struct berth_part *part, struct berth_predict_item *item,
                 const struct berth_input *in, const char *path, struct berth_err *e)
 {
     const struct berth_describe *d = berth_model_describe(c->model);
@@ -174,7 +159,7 @@ prepare_tensors(struct berth_call *c, struct berth_part *part, struct item *item
             : berth_input_tensors(&c->x->arena, in->json, path, d, &tensors, e);
     if (r < 0)
         return r;
-    item->way = ITEM_TENSORS;
+    item->way = BERTH_ITEM_TENSORS;
     item->row = tensors.row;
     part->r.task = BERTH_TASK_TENSOR;
     part->r.inputs = tensors.inputs;
@@ -202,8 +187,8 @@ static int
 prepare(struct berth_call *c, struct berth_part *part, const struct berth_json *v, const char *path,
         struct berth_err *e)
 {
-    struct predict *p = c->state;
-    struct item *item = &p->items[part->index];
+    struct berth_predict *p = c->state;
+    struct berth_predict_item *item = &p->items[part->index];
     const uint32_t tasks = berth_model_describe(c->model)->tasks;
     const bool image = berth_vision_is(berth_model_manifest(c->model));
     const bool chats = (tasks & BERTH_TASK_CHAT) != 0;
@@ -221,7 +206,7 @@ prepare(struct berth_call *c, struct berth_part *part, const struct berth_json *
         in.kind = BERTH_INPUT_TEXT;
     if (in.kind == BERTH_INPUT_MULTIMODAL && in.text.len > 0)
         in.kind = BERTH_INPUT_TEXT;
-    item->way = ITEM_TEXT;
+    item->way = BERTH_ITEM_TEXT;
     if (in.kind == BERTH_INPUT_TEXT && (tasks & (BERTH_TASK_CHAT | BERTH_TASK_COMPLETION)) != 0)
         return prepare_text(c, part, in.text, NULL, e);
     if (chats && messages_of(&in) != NULL)
@@ -235,293 +220,12 @@ prepare(struct berth_call *c, struct berth_part *part, const struct berth_json *
     return prepare_tensors(c, part, item, &in, path, e);
 }
 
-/* ---- the answer ---- */
-
-static void
-put_ms(struct berth_jw *w, const char *key, uint64_t from_ns, uint64_t to_ns)
-{
-    const uint64_t us = to_ns > from_ns && from_ns > 0 ? (to_ns - from_ns) / 1000 : 0;
-
-    berth_jw_key(w, key);
-    berth_jw_double(w, (double)us / 1e3);
-}
-
-/* Token counts are summed over all parts, times are the first part's, as UniModel merges them. */
-static void
-put_metrics(struct berth_jw *w, const struct berth_call *c, uint32_t batch_size)
-{
-    const struct predict *p = c->state;
-    const struct berth_request *r = &c->parts[0].r;
-    const uint64_t now = berth_now_ns();
-    uint64_t in = 0, out = 0;
-    char text[BERTH_TIME_TEXT];
-
-    for (uint32_t i = 0; i < c->part_count; i++) {
-        in += c->parts[i].r.finish.prompt_tokens;
-        out += c->parts[i].r.finish.completion_tokens;
-    }
-    berth_jw_object(w);
-    berth_jw_key(w, "request_id");
-    berth_jw_string(w, c->id);
-    berth_jw_key(w, "start_time");
-    berth_jw_string(w, berth_time_text(c->wall_ns, text));
-    berth_jw_key(w, "end_time");
-    berth_jw_string(w, berth_time_text(c->wall_ns + (now - c->x->begin_ns), text));
-    put_ms(w, "total_latency_ms", c->x->begin_ns, now);
-    put_ms(w, "inference_latency_ms", r->run_ns, r->done_ns);
-    put_ms(w, "queue_wait_ms", r->submit_ns, r->run_ns);
-    put_ms(w, "preprocessing_ms", c->x->begin_ns, p->parsed_ns);
-    put_ms(w, "postprocessing_ms", r->done_ns, now);
-    if (p->items[0].way == ITEM_TEXT) {
-        const double s = r->done_ns > r->run_ns ? (double)(r->done_ns - r->run_ns) / 1e9 : 0;
-        berth_jw_key(w, "tokens_generated");
-        berth_jw_uint(w, out);
-        berth_jw_key(w, "tokens_input");
-        berth_jw_uint(w, in);
-        berth_jw_key(w, "throughput_tokens_per_sec");
-        berth_jw_double(w, s > 0 ? (double)(int64_t)((double)out / s * 100) / 100 : 0);
-    }
-    berth_jw_key(w, "batch_size");
-    berth_jw_uint(w, batch_size);
-    berth_jw_object_end(w);
-}
-
-static void
-put_head(struct berth_jw *w, struct berth_call *c)
-{
-    berth_jw_key(w, "request_id");
-    berth_jw_string(w, c->id);
-    berth_jw_key(w, "model_id");
-    berth_jw_string(w, berth_model_id(c->model));
-    berth_jw_key(w, "model");
-    berth_jw_string(w, berth_model_name(c->model));
-}
-
-static const char *
-finish_name(const struct berth_request *r)
-{
-    return r->finish.reason == BERTH_FINISH_LENGTH ? "length" : "stop";
-}
-
-static void
-put_tail(struct berth_jw *w, const struct berth_call *c, uint32_t batch_size)
-{
-    const struct predict *p = c->state;
-    char text[BERTH_TIME_TEXT];
-
-    berth_jw_key(w, "metadata");
-    berth_jw_object(w);
-    berth_jw_key(w, "model_version");
-    berth_jw_string(w, berth_model_version(c->model));
-    berth_jw_key(w, "backend");
-    berth_jw_string(w, berth_model_backend(c->model));
-    berth_jw_key(w, "custom_metadata");
-    berth_jw_object(w);
-    if (!p->batch && p->items[0].way == ITEM_TEXT) {
-        berth_jw_key(w, "finish_reason");
-        berth_jw_string(w, finish_name(&c->parts[0].r));
-    }
-    berth_jw_object_end(w);
-    berth_jw_object_end(w);
-    berth_jw_key(w, "metrics");
-    put_metrics(w, c, batch_size);
-    berth_jw_key(w, "timestamp");
-    berth_jw_string(w, berth_time_text(berth_wall_ns(), text));
-}
-
-static int
-put_plain_output(struct berth_jw *w, struct berth_call *c, struct berth_part *part,
-                 struct berth_err *e)
-{
-    const struct predict *p = c->state;
-    const struct item *item = &p->items[part->index];
-    const struct berth_request *r = &part->r;
-    const struct berth_json *manifest = berth_model_manifest(c->model);
-
-    if (item->way == ITEM_TEXT) {
-        berth_jw_string_n(w, part->text.len > 0 ? part->text.at : "", part->text.len);
-        return part->text.failed ? no_memory(e) : 0;
-    }
-    if (item->way == ITEM_IMAGE && berth_vision_has_scores(manifest))
-        return berth_vision_put_scores(w, &c->x->arena, manifest, r->outputs, r->output_count, e);
-    return berth_output_put(w, r->outputs, r->output_count, item->row, e);
-}
-
-static int
-put_output(struct berth_jw *w, struct berth_call *c, struct berth_part *part, struct berth_err *e)
-{
-    const struct predict *p = c->state;
-    int r;
-
-    if (!p->tagged)
-        return put_plain_output(w, c, part, e);
-    berth_jw_object(w);
-    berth_jw_key(w, "type");
-    berth_jw_string(w, p->items[part->index].way == ITEM_TEXT ? "Text" : "Json");
-    berth_jw_key(w, "data");
-    r = put_plain_output(w, c, part, e);
-    berth_jw_object_end(w);
-    return r;
-}
-
-static void
-predict_answer(struct berth_call *c)
-{
-    struct berth_err e;
-    struct berth_buf b;
-    struct berth_jw w;
-    int r;
-
-    berth_buf_init(&b, &c->x->arena);
-    berth_jw_init(&w, &b);
-    berth_jw_object(&w);
-    put_head(&w, c);
-    berth_jw_key(&w, "output");
-    r = put_output(&w, c, &c->parts[0], &e);
-    put_tail(&w, c, c->parts[0].r.batch_requests);
-    berth_jw_object_end(&w);
-    if (r < 0)
-        berth_call_fail(c, r, NULL, e.msg);
-    else
-        berth_call_json(c, 200, &b);
-}
-
-static const struct berth_call_ops predict_ops = {.answer = predict_answer, .all_or_nothing = true};
-
-/* ---- streaming ---- */
-
-static void
-stream_delta(struct berth_call *c, struct berth_part *part, const struct berth_delta *d)
-{
-    struct berth_jw w;
-
-    if (d->text_len == 0)
-        return;
-    berth_sse_start(c);
-    berth_jw_init(&w, berth_sse_data(c));
-    berth_jw_object(&w);
-    berth_jw_key(&w, "output");
-    berth_jw_string_n(&w, d->text, d->text_len);
-    berth_jw_object_end(&w);
-    berth_sse_send(c);
-}
-
-/* The last event has everything that a plain answer has, and the usage; its output is empty where
- * it went out in pieces. */
-static void
-stream_answer(struct berth_call *c)
-{
-    const struct predict *p = c->state;
-    const struct berth_request *r = &c->parts[0].r;
-    struct berth_err e;
-    struct berth_jw w;
-    int rc;
-
-    berth_sse_start(c);
-    berth_jw_init(&w, berth_sse_data(c));
-    berth_jw_object(&w);
-    put_head(&w, c);
-    berth_jw_key(&w, "output");
-    rc = put_output(&w, c, &c->parts[0], &e);
-    if (p->items[0].way == ITEM_TEXT) {
-        berth_jw_key(&w, "finish_reason");
-        berth_jw_string(&w, finish_name(r));
-    }
-    berth_jw_key(&w, "usage");
-    berth_jw_object(&w);
-    berth_jw_key(&w, "prompt_tokens");
-    berth_jw_uint(&w, r->finish.prompt_tokens);
-    berth_jw_key(&w, "completion_tokens");
-    berth_jw_uint(&w, r->finish.completion_tokens);
-    berth_jw_key(&w, "total_tokens");
-    berth_jw_uint(&w, (uint64_t)r->finish.prompt_tokens + r->finish.completion_tokens);
-    berth_jw_object_end(&w);
-    put_tail(&w, c, r->batch_requests);
-    berth_jw_object_end(&w);
-    if (rc < 0) {
-        const struct berth_fault f = {.code = rc, .message = e.msg};
-        berth_call_cut(c, &f);
-        return;
-    }
-    berth_sse_send(c);
-    berth_sse_end(c);
-}
-
-static const struct berth_call_ops stream_ops = {
-    .delta = stream_delta, .answer = stream_answer, .all_or_nothing = true};
-
-/* ---- batches ---- */
-
-static void
-put_item_errors(struct berth_jw *w, const struct berth_call *c)
-{
-    berth_jw_array(w);
-    for (uint32_t i = 0; i < c->part_count; i++) {
-        const struct berth_request *r = &c->parts[i].r;
-        const struct berth_error_look *look = berth_error_look(r->result);
-
-        if (r->result >= 0)
-            continue;
-        berth_jw_object(w);
-        berth_jw_key(w, "index");
-        berth_jw_uint(w, i);
-        berth_jw_key(w, "status");
-        berth_jw_uint(w, look->status);
-        berth_jw_key(w, "error");
-        berth_jw_string(w, look->unimodel);
-        berth_jw_key(w, "message");
-        berth_jw_string(w, r->err.msg);
-        berth_jw_object_end(w);
-    }
-    berth_jw_array_end(w);
-}
-
-static void
-batch_answer(struct berth_call *c)
-{
-    uint32_t failed = 0;
-    struct berth_buf b;
-    struct berth_jw w;
-
-    berth_buf_init(&b, &c->x->arena);
-    berth_jw_init(&w, &b);
-    berth_jw_object(&w);
-    put_head(&w, c);
-    berth_jw_key(&w, "outputs");
-    berth_jw_array(&w);
-    for (uint32_t i = 0; i < c->part_count; i++) {
-        struct berth_part *part = &c->parts[i];
-        const size_t len = b.len;
-        const struct berth_jw before = w;
-
-        if (part->r.result == 0)
-            part->r.result = put_output(&w, c, part, &part->r.err);
-        if (part->r.result < 0) { /* take back what was written of it */
-            b.len = len;
-            w = before;
-            berth_jw_null(&w);
-            failed++;
-        }
-    }
-    berth_jw_array_end(&w);
-    berth_jw_key(&w, "errors");
-    put_item_errors(&w, c);
-    put_tail(&w, c, c->part_count);
-    berth_jw_object_end(&w);
-    if (failed == c->part_count) /* nothing went well: then the whole call did not */
-        berth_call_fail(c, c->parts[0].r.result, NULL, c->parts[0].r.err.msg);
-    else
-        berth_call_json(c, 200, &b);
-}
-
-static const struct berth_call_ops batch_ops = {.answer = batch_answer};
-
 /* ---- handlers ---- */
 
-static struct predict *
+static struct berth_predict *
 begin(struct berth_call *c, bool batch)
 {
-    struct predict *p = BERTH_NEW(&c->x->arena, struct predict);
+    struct berth_predict *p = BERTH_NEW(&c->x->arena, struct berth_predict);
     struct berth_slice format;
     struct berth_err e;
     int r = berth_call_find(c, c->name, c->version, &e);
@@ -534,6 +238,11 @@ begin(struct berth_call *c, bool batch)
         berth_call_fail(c, r, NULL, e.msg);
         return NULL;
     }
+    if (c->x->body.len > (berth_vision_is(berth_model_manifest(c->model))
+                              ? BERTH_PREPARE_IMAGE_BYTES
+                              : BERTH_PREPARE_JSON_BYTES) &&
+        berth_prepare_handler(c, batch ? berth_unimodel_batch : berth_unimodel_predict))
+        return NULL;
     if (!berth_call_body(c))
         return NULL;
     c->state = p;
@@ -550,11 +259,11 @@ begin(struct berth_call *c, bool batch)
 
 /* n parts and their items; NULL: answered. */
 static struct berth_part *
-make_parts(struct berth_call *c, struct predict *p, uint32_t n)
+make_parts(struct berth_call *c, struct berth_predict *p, uint32_t n)
 {
     struct berth_part *parts = berth_call_parts(c, n);
 
-    p->items = BERTH_NEW_N(&c->x->arena, struct item, n);
+    p->items = BERTH_NEW_N(&c->x->arena, struct berth_predict_item, n);
     if (parts == NULL || p->items == NULL) {
         berth_call_fail(c, -BERTH_ENOMEM, NULL, "the request is larger than its memory limit");
         return NULL;
@@ -565,7 +274,7 @@ make_parts(struct berth_call *c, struct predict *p, uint32_t n)
 void
 berth_unimodel_predict(struct berth_call *c)
 {
-    struct predict *p = begin(c, false);
+    struct berth_predict *p = begin(c, false);
     struct berth_part *part = p != NULL ? make_parts(c, p, 1) : NULL;
     struct berth_err e;
     int r;
@@ -577,13 +286,13 @@ berth_unimodel_predict(struct berth_call *c)
     if (r < 0)
         berth_call_fail(c, r, NULL, e.msg);
     else
-        berth_call_run(c, p->stream ? &stream_ops : &predict_ops);
+        berth_call_run(c, p->stream ? &berth_predict_stream_ops : &berth_predict_ops);
 }
 
 void
 berth_unimodel_batch(struct berth_call *c)
 {
-    struct predict *p = begin(c, true);
+    struct berth_predict *p = begin(c, true);
     const struct berth_json *inputs = p != NULL ? berth_json_get(c->body, "inputs") : NULL;
     const size_t n = berth_json_len(inputs);
     struct berth_part *parts;
@@ -612,5 +321,5 @@ berth_unimodel_batch(struct berth_call *c)
         part->r.result = prepare(c, part, it.value, path, &part->r.err);
     }
     p->parsed_ns = berth_now_ns();
-    berth_call_run(c, &batch_ops);
+    berth_call_run(c, &berth_predict_batch_ops);
 }

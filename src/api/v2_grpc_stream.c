@@ -255,6 +255,7 @@ released(struct berth_call *c)
 {
     struct item *i = item_of(c);
 
+    berth_requests_note(c, berth_now_ns());
     i->released = true;
     if (!i->busy)
         item_free(i);

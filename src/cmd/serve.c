@@ -120,6 +120,20 @@ batch_conf(const struct berth_conf *c)
     };
 }
 
+static struct berth_memory_conf
+memory_conf(const struct berth_conf *c)
+{
+    const struct berth_conf_memory *m = &c->engine.memory;
+    const bool limited = berth_conf_is_set(c, "engine.memory.max_memory_gb");
+
+    return (struct berth_memory_conf){
+        .max_bytes = limited ? (uint64_t)(m->max_memory_gb * 1073741824.0) : 0,
+        .reserve_bytes = (uint64_t)m->reserve_mb << 20,
+        .keep_alive_ns = (uint64_t)m->keep_alive_secs * BERTH_S,
+        .load_wait_ns = (uint64_t)c->engine.load_wait_secs * BERTH_S,
+    };
+}
+
 static int
 registry_up(struct serving *s, struct berth_err *e)
 {
@@ -159,6 +173,7 @@ registry_up(struct serving *s, struct berth_err *e)
         .ungoverned = !c->engine.governor,
         .loaders = (uint32_t)c->engine.loaders,
         .batch = batch_conf(c),
+        .memory = memory_conf(c),
         .cache_bytes_max = (uint64_t)c->engine.memory.cache_size_mb << 20,
     };
     if ((r = berth_registry_new(&conf, &s->registry, e)) < 0)

@@ -69,6 +69,7 @@ struct berth_conf_gpu {
 
 struct berth_conf_memory {
     double max_memory_gb;
+    int64_t reserve_mb, keep_alive_secs; /* 0: null */
     bool enable_mmap;
     int64_t cache_size_mb;
 };

@@ -61,7 +61,9 @@ const struct berth_conf_row berth_conf_rows[] = {
     FLOAT(engine.gpu.memory_fraction, "0.8", 0.0, 1, INERT, NULL, "share of a GPU's memory that may be used, above 0"),
     BOOL(engine.gpu.enable_pooling, "true", INERT, NULL, "several models may share a GPU"),
     BOOL(engine.gpu.enable_p2p, "false", INERT, NULL, "GPUs may copy to each other directly"),
-    FLOAT(engine.memory.max_memory_gb, "16", 0.001, 1e6, INERT, "max-memory GB", "memory that models may take together"),
+    FLOAT(engine.memory.max_memory_gb, "16", 0.001, 1e6, 0, "max-memory GB", "memory (GiB) that models may take together; unless set: all that the machine or its control group has"),
+    INT(engine.memory.reserve_mb, NULL, 1, 1 << 30, NUL, NULL, "memory (MiB) of the machine or control group that models never get; null: a twentieth, 16 to 2048"),
+    INT(engine.memory.keep_alive_secs, NULL, 1, MAX_INT, NUL, "keep-alive SECONDS", "a model that nobody used for so long is unloaded, and loaded again on demand; null: never"),
     BOOL(engine.memory.enable_mmap, "true", INERT, NULL, "map model files instead of reading them"),
     INT(engine.memory.cache_size_mb, "1024", 0, 1 << 24, LIVE, NULL, "memory for answers of models with response_cache; 0: none"),
 

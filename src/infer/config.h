@@ -8,6 +8,7 @@
 
 #include "infer/batching.h"
 #include "infer/pad.h"
+#include "infer/versions.h"
 
 struct berth_arena;
 struct berth_json;
@@ -15,6 +16,10 @@ struct berth_json;
 /* Which version folders are loaded. */
 enum berth_versions { BERTH_VERSIONS_LATEST, BERTH_VERSIONS_ALL, BERTH_VERSIONS_LIST };
 enum { BERTH_VERSIONS_MAX = 64, BERTH_INSTANCES_MAX = 64, BERTH_MANIFEST_BYTES_MAX = 256 * 1024 };
+
+/* When a model is loaded: when it is registered and at start, as far as there is room, and on
+ * demand; when a request comes; only when somebody says load. */
+enum berth_loading { BERTH_LOADING_START, BERTH_LOADING_DEMAND, BERTH_LOADING_MANUAL };
 
 /* A model's configuration, checked.  Everything is in the arena it was made in. */
 struct berth_model_conf {
@@ -28,7 +33,14 @@ struct berth_model_conf {
     uint32_t policy_levels;           /* a bit for each that has */
     struct berth_pad_conf pad;
     bool response_cache;
+    enum berth_loading loading;
+    bool pin;               /* never evicted */
+    bool has_keep_alive;    /* else the server's */
+    uint64_t keep_alive_ns; /* unloaded when unused for so long; UINT64_MAX: never */
+    uint64_t memory_bytes;  /* what it needs, before it was measured; 0: not said */
     enum berth_versions versions;
+    uint32_t version_latest; /* LATEST: how many, at least 1 */
+    struct berth_version_routes routes;
     uint64_t version_list[BERTH_VERSIONS_MAX];
     uint32_t version_len;
     struct berth_isolation_conf {

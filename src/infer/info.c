@@ -102,13 +102,21 @@ berth_slot_state(const struct berth_entry *x, const struct berth_slot *s, char w
         return berth_model_state(s->serving, why);
     if (pending && s->wanted && s->generation != x->wish)
         return BERTH_MODEL_LOADING;
-    if (s->last != NULL)
-        return berth_model_state(s->last, why);
+    if (s->last != NULL) {
+        enum berth_model_state state = berth_model_state(s->last, why);
+        if (state == BERTH_MODEL_READY) /* just taken out of service, to be stopped */
+            return BERTH_MODEL_DRAINING;
+        if (state == BERTH_MODEL_UNLOADED && why != NULL)
+            memcpy(why, x->room_why, sizeof x->room_why);
+        return state;
+    }
     if (x->why[0] != '\0' && s->wanted) {
         if (why != NULL)
             memcpy(why, x->why, sizeof x->why);
         return BERTH_MODEL_FAILED;
     }
+    if (why != NULL)
+        memcpy(why, x->room_why, sizeof x->room_why);
     return BERTH_MODEL_UNLOADED;
 }
 
@@ -145,6 +153,28 @@ copy_json(struct berth_arena *a, const struct berth_json *v)
     return berth_config_merge(a, v, NULL, &copy, NULL) == 0 ? copy : NULL;
 }
 
+/* How it is addressed. */
+static void
+copy_routes(struct berth_arena *a, const struct berth_entry *x, const struct berth_slot *s,
+            struct berth_model_version_info *ret)
+{
+    const struct berth_version_routes *r = &x->routes;
+    uint64_t sum = 0;
+
+    ret->labels = BERTH_NEW_N(a, const char *, r->label_len + 1);
+    for (uint32_t i = 0; ret->labels != NULL && i < r->label_len; i++) {
+        if (r->labels[i].number == s->dir.number)
+            ret->labels[ret->label_count++] = berth_arena_strdup(a, r->labels[i].name);
+    }
+    for (uint32_t i = 0; i < r->share_len; i++)
+        sum += r->shares[i].weight;
+    for (uint32_t i = 0; i < r->share_len; i++) {
+        if (r->shares[i].number == s->dir.number)
+            ret->share = (double)r->shares[i].weight / (double)sum;
+    }
+    ret->split = r->share_len > 0;
+}
+
 static void
 copy_version(struct berth_arena *a, const struct berth_entry *x, const struct berth_slot *s,
              struct berth_model_version_info *ret)
@@ -156,6 +186,7 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->state = berth_slot_state(x, s, why);
     ret->version = berth_arena_strdup(a, s->dir.label);
     ret->why = berth_arena_strdup(a, why);
+    copy_routes(a, x, s, ret);
     (void)berth_stats_version_get(x->stats, s->dir.label, a, &ret->stats); /* else: zeros */
     if (m == NULL || d == NULL)
         return;
@@ -185,6 +216,25 @@ add_load(struct berth_model *m, struct berth_model_info *ret)
     for (uint32_t i = 0; i < m->instance_len; i++)
         ret->running += m->instances[i].running_len + m->instances[i].hand_len;
     (void)pthread_mutex_unlock(&m->mu);
+}
+
+static struct berth_model_memory
+memory_of(const struct berth_entry *x)
+{
+    static const char *const loadings[] = {"start", "demand", "manual"};
+
+    return (struct berth_model_memory){.held_bytes = x->item.held.on[0],
+                                       .load = loadings[x->loading],
+                                       .pinned = x->item.pinned,
+                                       .in_use = x->item.in_use,
+                                       .keep_alive_ns = x->keep_alive_ns,
+                                       .predicted_bytes = x->predicted.bytes,
+                                       .predicted_load_ns = x->predicted.load_ns,
+                                       .predicted_known = x->predicted.known,
+                                       .measured_bytes = x->measured.bytes,
+                                       .measured_load_ns = x->measured.load_ns,
+                                       .evicted = x->measured.evicted,
+                                       .loaded_wall_ns = x->measured.wall_ns};
 }
 
 /* By what it does, when nobody said. */
@@ -220,10 +270,11 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
         .backend = berth_arena_strdup(a, x->used_backend[0] != '\0' ? x->used_backend : x->backend),
         .state = berth_entry_state(x, why),
         .version = serving != NULL ? berth_arena_strdup(a, serving->dir.label) : "",
-        .config = copy_json(a, x->config),
+        .config = copy_json(a, x->config->tree),
         .created_wall_ns = x->created_wall_ns,
         .used_wall_ns = atomic_load(&x->used_wall_ns),
         .batch = g->conf.batch,
+        .memory = memory_of(x),
     };
     ret->why = berth_arena_strdup(a, why);
     for (size_t i = 0; versions != NULL && i < x->slot_len; i++) {
@@ -241,7 +292,7 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
         ret->batching = berth_batcher_view(&shown->batcher);
         (void)pthread_mutex_unlock((pthread_mutex_t *)&shown->mu);
     }
-    ret->manifest = copy_json(a, shown != NULL ? shown->conf.merged : x->config);
+    ret->manifest = copy_json(a, shown != NULL ? shown->conf.merged : x->config->tree);
     ret->versions = versions;
     ret->version_count = x->slot_len;
     berth_stats_get(x->stats, &ret->stats);

@@ -198,6 +198,18 @@ is_braked(const struct berth_ledger_item *i, const struct berth_ledger_ask *ask)
            minus(ask->now_ns, i->loaded_ns) < worth_ns(i);
 }
 
+/* A load time in ms, up to the next power of two: the same model takes now this long and now that,
+ * and among alike ones their use shall decide. */
+static uint64_t
+rough_ms(uint64_t ns)
+{
+    uint64_t ms = 1;
+
+    while (ms < UINT64_C(1) << 32 && ms * UINT64_C(1000000) < ns)
+        ms *= 2;
+    return ms;
+}
+
 /* What it costs to have evicted it, for each byte on the devices that are short. */
 static double
 cost(const struct berth_ledger_item *i, const bool *is_short, uint64_t now_ns)
@@ -208,7 +220,8 @@ cost(const struct berth_ledger_item *i, const bool *is_short, uint64_t now_ns)
         bytes = plus(bytes, is_short[d] ? i->held.on[d] : 0);
     if (bytes == 0)
         return -1;
-    return (double)(i->load_ns + 1) * (double)(berth_ledger_weight(i, now_ns) + 1) / (double)bytes;
+    return (double)rough_ms(i->load_ns) * (double)(berth_ledger_weight(i, now_ns) + 1) /
+           (double)bytes;
 }
 
 /* Does it fit, with freed given back?  Marks the devices that are short. */
@@ -292,7 +305,9 @@ next_victim(struct berth_ledger *l, const struct berth_ledger_ask *ask, const bo
             *ret_braked = true;
             continue;
         }
-        if (best != NULL && (fresh > best_fresh || (fresh == best_fresh && c >= best_cost)))
+        if (best != NULL &&
+            (fresh > best_fresh || (fresh == best_fresh && c > best_cost) ||
+             (fresh == best_fresh && !(c < best_cost) && i->used_ns >= best->used_ns)))
             continue;
         best = i;
         best_cost = c;

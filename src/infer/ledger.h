@@ -29,6 +29,7 @@ struct berth_ledger_item {
     uint64_t weight, weight_ns;         /* uses, halved every BERTH_LEDGER_HALF_NS; as of when */
     bool pinned;                        /* never evicted */
     bool in_use;                        /* somebody works with it: never evicted */
+    void *owner;                        /* for who evicts; NULL: nobody can */
     /* The ledger's own. */
     bool listed, chosen;
     struct berth_ledger_item *next, *prev;
@@ -110,7 +111,8 @@ struct berth_ledger_choice {
 /*
  * May need be promised, and who must go for it?
  *
- * Cheapest to bring back per byte goes first: load time times weight over bytes.  One that was
+ * Cheapest to bring back per byte goes first: load time (roughly) times weight over bytes; of alike
+ * ones that used longest ago.  One that was
  * loaded or used less than four times its load time ago goes only when the others are not enough.
  * The brake against evict-and-reload spirals: one that was used since the asker began to wait is
  * wanted too, so it stays at least four times its load time (10 s at most) after its load, and the

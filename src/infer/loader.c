@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "infer/host.h"
 #include "infer/registry_priv.h"
+#include "os/memory.h"
 #include "plugin/plugins.h"
 #include "wire/json.h"
 
@@ -60,24 +61,6 @@ berth_plan_fini(struct berth_plan *p)
     berth_arena_fini(&p->arena);
 }
 
-bool
-berth_plan_wants(const struct berth_plan *p, const struct berth_version_dir *dir)
-{
-    switch (p->conf.versions) {
-    case BERTH_VERSIONS_LATEST:
-        return dir->number == p->dirs.at[p->dirs.len - 1].number;
-    case BERTH_VERSIONS_ALL:
-        return true;
-    case BERTH_VERSIONS_LIST:
-        for (uint32_t i = 0; i < p->conf.version_len; i++) {
-            if (p->conf.version_list[i] == dir->number)
-                return true;
-        }
-        return false;
-    }
-    return false;
-}
-
 void
 berth_slot_set_last(struct berth_slot *s, struct berth_model *m)
 {
@@ -126,16 +109,22 @@ berth_entry_plan_locked(struct berth_entry *x, const struct berth_plan *p)
             x->slots[i].wanted = berth_plan_wants(p, &p->dirs.at[k]);
     }
     qsort(x->slots, x->slot_len, sizeof x->slots[0], compare_slots);
+    x->routes = p->conf.routes;
     (void)snprintf(x->used_backend, sizeof x->used_backend, "%.64s", p->ops->name);
 }
 
 /* ---- stopping models ---- */
 
-static void
-stop_model(struct berth_registry *g, struct berth_model *m)
+void
+berth_stop_model(struct berth_registry *g, struct berth_model *m)
 {
     berth_model_stop(m, drain_ns, &g->closing);
     berth_series_sub(m->series.memory, m->memory_bytes);
+    (void)pthread_mutex_lock(&m->mu);
+    bool unloaded = m->instance_len == 0; /* else its engine hangs, and keeps what it has */
+    (void)pthread_mutex_unlock(&m->mu);
+    if (unloaded)
+        berth_room_parted(g, m);
     berth_model_unref(m);
 }
 
@@ -151,7 +140,7 @@ retire_main(void *arg)
     struct berth_registry *g = t->g;
 
     (void)pthread_setname_np(pthread_self(), "berth-retire");
-    stop_model(g, t->m);
+    berth_stop_model(g, t->m);
     free(t);
     berth_registry_count_states(g);
     (void)pthread_mutex_lock(&g->jobs_mu);
@@ -177,7 +166,7 @@ berth_retire(struct berth_registry *g, struct berth_model *m)
         *t = (struct retire){.g = g, .m = m};
     if (t == NULL || pthread_create(&thread, &attr, retire_main, t) != 0) {
         free(t);
-        stop_model(g, m);
+        berth_stop_model(g, m);
         (void)pthread_mutex_lock(&g->jobs_mu);
         g->retiring--;
         (void)pthread_cond_broadcast(&g->jobs_cond);
@@ -186,52 +175,49 @@ berth_retire(struct berth_registry *g, struct berth_model *m)
     (void)pthread_attr_destroy(&attr);
 }
 
-/* Take the serving model out of a slot; the caller retires what it gets. */
-static struct berth_model *
-take_serving_locked(struct berth_slot *s)
+struct berth_model *
+berth_take_serving_locked(struct berth_registry *g, struct berth_entry *x, struct berth_slot *s)
 {
     struct berth_model *m = s->serving;
 
     s->serving = NULL;
+    if (m != NULL) {
+        berth_room_parting_locked(g, m);
+        berth_room_settle_locked(g, x);
+    }
     return m;
 }
 
 /* ---- loading ---- */
 
-/* What of the memory of this process is its own, in bytes; shared pages by their share. */
-static uint64_t
-process_bytes(void)
-{
-    FILE *f = fopen("/proc/self/smaps_rollup", "re");
-    unsigned long long kb = 0;
-    char line[256];
-
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        if (sscanf(line, "Pss: %llu kB", &kb) == 1)
-            break;
-    }
-    if (f != NULL)
-        (void)fclose(f);
-    return (uint64_t)kb * 1024;
-}
-
-/* Load m and measure what it takes.  Loads that overlap share the growth that they saw. */
+/* Load m and measure what it takes.  Loads that overlap share the growth that they saw.  What
+ * malloc() kept of earlier models is used again without growth of the process, hence both. */
 static int
-start_measured(struct berth_registry *g, struct berth_model *m, uint32_t threads,
-               struct berth_err *e)
+start_measured(struct berth_registry *g, struct berth_entry *x, struct berth_model *m,
+               uint32_t threads, struct berth_err *e)
 {
-    uint64_t before = process_bytes();
+    const bool first = x->known_bytes == 0; /* the page tables are walked once only */
+    const uint64_t pss = first ? berth_memory_self_pss() : 0, heap = berth_memory_heap();
     unsigned begun = atomic_fetch_add(&g->loads_begun, 1);
     unsigned sharers = atomic_fetch_add(&g->loads_now, 1) + 1;
     int r = berth_model_start(m, threads, e);
-    uint64_t after = process_bytes();
+    const uint64_t pss_now = first ? berth_memory_self_pss() : 0, heap_now = berth_memory_heap();
 
     sharers += atomic_load(&g->loads_begun) - begun - 1;
     (void)atomic_fetch_sub(&g->loads_now, 1);
     if (r < 0)
         return r;
-    uint64_t grown = after > before ? (after - before) / sharers : 0;
-    m->memory_bytes = grown > m->engine_bytes ? grown : m->engine_bytes;
+    m->outside = m->isolation.workers != NULL;
+    uint64_t grown = pss_now > pss ? pss_now - pss : 0;
+    grown = heap_now > heap && heap_now - heap > grown ? heap_now - heap : grown;
+    grown /= sharers;
+    if (sharers > 1 && m->engine_bytes > 0)
+        grown = 0; /* whose it is, only the engine knows */
+    m->memory_bytes = m->outside || grown < m->engine_bytes ? m->engine_bytes : grown;
+    if (!first && m->memory_bytes < x->known_bytes && x->known_bytes / 2 < m->memory_bytes)
+        m->memory_bytes = x->known_bytes; /* measured with less luck this time */
+    if (m->memory_bytes == 0)
+        m->memory_bytes = x->known_bytes > 0 ? x->known_bytes : 1;
     berth_series_add(m->series.memory, m->memory_bytes);
     berth_series_observe(m->series.load_seconds, (double)m->load_ns / 1e9);
     return 0;
@@ -263,15 +249,11 @@ isolate(struct berth_registry *g, const struct berth_plan *p, struct berth_model
 
 static int
 make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
-           const struct berth_version_dir *dir, struct berth_model **ret, struct berth_err *e)
+           const struct berth_version_dir *dir, const char *path, struct berth_model **ret,
+           struct berth_err *e)
 {
-    const char *path = p->dirs.in_folders ? berth_arena_printf((struct berth_arena *)&p->arena,
-                                                               "%s/%s", x->path, dir->label)
-                                          : x->path;
     struct berth_batch_conf batch;
 
-    if (path == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", x->name);
     (void)pthread_rwlock_rdlock(&g->lock);
     batch = g->conf.batch;
     (void)pthread_rwlock_unlock(&g->lock);
@@ -309,42 +291,101 @@ publish(struct berth_registry *g, struct berth_entry *x, const char *label, uint
         berth_slot_set_last(s, m);
         s->generation = generation;
         if (ready) {
-            old = take_serving_locked(s);
+            old = berth_take_serving_locked(g, x, s);
             berth_model_ref(m);
             s->serving = m;
         }
     }
+    berth_room_settle_locked(g, x);
+    struct berth_model_wait *served = berth_waits_take_locked(g, x, 0, 0);
     (void)pthread_rwlock_unlock(&g->lock);
+    berth_waits_post(served);
     if (old != NULL) {
         berth_model_leave(old, "a newer load serves in its place");
         berth_retire(g, old);
     }
-    berth_waits_settle(g, x);
 }
 
-/* Load a version anew.  0 when it serves now. */
+/* What came of a load: it serves, it does not, it did not get memory, or not yet. */
+enum loaded { LOADED, BROKEN, REFUSED, BLOCKED };
+
+static void
+keep_outcome(struct berth_registry *g, struct berth_entry *x, const struct berth_forecast *f,
+             const struct berth_model *m, int code)
+{
+    (void)pthread_rwlock_wrlock(&g->lock);
+    x->failed_code = code;
+    x->failed_ns = berth_now_ns();
+    if (code == 0) {
+        x->room_why[0] = '\0';
+        x->predicted = *f;
+        x->measured = (struct berth_forecast){.bytes = m->memory_bytes,
+                                              .load_ns = m->load_ns,
+                                              .evicted = f->evicted,
+                                              .known = true,
+                                              .wall_ns = berth_wall_ns()};
+    }
+    (void)pthread_rwlock_unlock(&g->lock);
+}
+
 static int
-load_version(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
-             const struct berth_version_dir *dir, uint64_t generation)
+load_admitted(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
+              const struct berth_version_dir *dir, const char *path, const struct berth_forecast *f,
+              uint64_t generation)
 {
     struct berth_err e = {""};
     struct berth_model *m;
-    int r = make_model(g, x, p, dir, &m, &e);
+    int r = make_model(g, x, p, dir, path, &m, &e);
 
     if (r < 0) {
         berth_error("model %s: %s", x->name, e.msg);
+        (void)pthread_rwlock_wrlock(&g->lock);
+        berth_room_settle_locked(g, x);
+        (void)pthread_rwlock_unlock(&g->lock);
         return r;
     }
     berth_info("model %s: loading version %s with %s", x->name, dir->label, p->ops->name);
-    r = start_measured(g, m, p->conf.threads != 0 ? p->conf.threads : g->conf.cores, &e);
+    r = start_measured(g, x, m, p->conf.threads != 0 ? p->conf.threads : g->conf.cores, &e);
     if (r < 0)
         berth_warn("model %s: version %s failed to load: %s", x->name, dir->label, e.msg);
     else
         berth_info("model %s: version %s is ready after %llu ms, %llu MiB", x->name, dir->label,
                    (unsigned long long)(m->load_ns / BERTH_MS),
                    (unsigned long long)(m->memory_bytes >> 20));
+    keep_outcome(g, x, f, m, r);
+    if (r == 0)
+        berth_room_learn(g, x, m, path);
     publish(g, x, dir->label, generation, m, r == 0);
     return r;
+}
+
+/* Load a version anew. */
+static enum loaded
+load_version(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
+             const struct berth_version_dir *dir, uint64_t generation,
+             const struct berth_why_load *why)
+{
+    const char *path = p->dirs.in_folders ? berth_arena_printf((struct berth_arena *)&p->arena,
+                                                               "%s/%s", x->path, dir->label)
+                                          : x->path;
+    struct berth_err e = {"out of memory"};
+
+    if (path == NULL) {
+        berth_error("model %s: %s", x->name, e.msg);
+        return BROKEN;
+    }
+    struct berth_forecast f = berth_room_forecast(g, x, p, path);
+    int r = berth_room_admit(g, x, &f, why, &e);
+    if (r > 0)
+        return BLOCKED;
+    if (r < 0) {
+        berth_log(why->demand || why->asked ? BERTH_LOG_WARN : BERTH_LOG_INFO, "%s%s", e.msg,
+                  why->demand || why->asked ? "" : "; it is loaded when a request comes");
+        return REFUSED;
+    }
+    if (why->demand)
+        berth_series_add(g->room.demand_loads, 1);
+    return load_admitted(g, x, p, dir, path, &f, generation) == 0 ? LOADED : BROKEN;
 }
 
 void
@@ -356,7 +397,7 @@ berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all)
     (void)pthread_rwlock_wrlock(&g->lock);
     for (size_t i = 0; i < x->slot_len; i++) {
         if ((all || !x->slots[i].wanted) && x->slots[i].serving != NULL)
-            retired[n++] = take_serving_locked(&x->slots[i]);
+            retired[n++] = berth_take_serving_locked(g, x, &x->slots[i]);
     }
     (void)pthread_rwlock_unlock(&g->lock);
     for (size_t i = 0; i < n; i++) {
@@ -365,36 +406,76 @@ berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all)
     }
 }
 
-static void
-load_entry(struct berth_registry *g, struct berth_entry *x, uint64_t generation)
+/* What of x is to be loaded now, the latest version first: it is asked for.  Also takes the plan
+ * (NULL: there is none, for the reason e) into x.  -1: nothing can be loaded. */
+static int
+choose_locked(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
+              const struct berth_why_load *why, const struct berth_err *e,
+              struct berth_version_dir wanted[BERTH_VERSION_DIRS_MAX])
+{
+    const uint64_t keep = g->conf.memory.keep_alive_ns;
+    int n = 0;
+
+    (void)snprintf(x->why, sizeof x->why, "%s", p == NULL ? e->msg : "");
+    if (p == NULL)
+        return -1;
+    berth_entry_plan_locked(x, p);
+    x->loading = p->conf.loading;
+    x->item.pinned = p->conf.pin;
+    x->keep_alive_ns = p->conf.has_keep_alive ? p->conf.keep_alive_ns
+                       : keep > 0             ? keep
+                                              : UINT64_MAX;
+    if (!why->demand && !why->asked && p->conf.loading != BERTH_LOADING_START && !p->conf.pin) {
+        (void)snprintf(x->room_why, sizeof x->room_why, "%s",
+                       p->conf.loading == BERTH_LOADING_DEMAND
+                           ? "it is loaded when a request comes"
+                           : "it is loaded when somebody says so");
+        return 0;
+    }
+    for (size_t i = x->slot_len; i > 0; i--) {
+        const struct berth_slot *s = &x->slots[i - 1];
+        if (s->wanted && (s->serving == NULL || s->generation != x->wish) &&
+            !(why->demand && !why->asked && s->serving != NULL))
+            wanted[n++] = s->dir;
+    }
+    if (n == 0 && x->slot_len > 0 && berth_entry_serving(x) == NULL) {
+        (void)snprintf(x->why, sizeof x->why, "config.versions: none of them is in the folder");
+        return -1;
+    }
+    return n;
+}
+
+static enum loaded
+load_entry(struct berth_registry *g, struct berth_entry *x, uint64_t generation,
+           const struct berth_why_load *why)
 {
     struct berth_version_dir wanted[BERTH_VERSION_DIRS_MAX];
     struct berth_err e = {""};
     struct berth_plan p;
-    size_t n = 0, ready = 0;
-    int r = berth_plan_init(g, x->path, x->backend, x->config, &p, &e);
+    enum loaded worst = LOADED;
+    size_t ready = 0;
+    struct berth_entry_config *config = berth_entry_config(g, x);
+    int r = berth_plan_init(g, x->path, x->backend, config->tree, &p, &e);
 
+    berth_entry_config_unref(config);
     (void)pthread_rwlock_wrlock(&g->lock);
-    (void)snprintf(x->why, sizeof x->why, "%s", r < 0 ? e.msg : "");
-    if (r == 0)
-        berth_entry_plan_locked(x, &p);
-    for (size_t i = x->slot_len; r == 0 && i > 0; i--) { /* the latest first: it is asked for */
-        const struct berth_slot *s = &x->slots[i - 1];
-        if (s->wanted)
-            wanted[n++] = s->dir;
-    }
-    if (r == 0 && n == 0)
-        (void)snprintf(x->why, sizeof x->why, "config.versions: none of them is in the folder");
+    int n = choose_locked(g, x, r == 0 ? &p : NULL, why, &e, wanted);
     (void)pthread_rwlock_unlock(&g->lock);
     if (r < 0) {
         berth_warn("model %s: %s", x->name, e.msg);
-        return;
+        return BROKEN;
     }
-    for (size_t i = 0; i < n && !atomic_load(&g->closing); i++)
-        ready += load_version(g, x, &p, &wanted[i], generation) == 0;
-    if (ready > 0)
+    struct berth_why_load how = *why;
+    how.asked = how.asked || p.conf.pin; /* what is pinned is wanted for good */
+    for (int i = 0; i < n && !atomic_load(&g->closing) && worst != BLOCKED; i++) {
+        const enum loaded l = load_version(g, x, &p, &wanted[i], generation, &how);
+        ready += l == LOADED;
+        worst = l > worst ? l : worst;
+    }
+    if (ready > 0 && worst != BLOCKED)
         berth_retire_all(g, x, false);
     berth_plan_fini(&p);
+    return worst;
 }
 
 void
@@ -406,35 +487,86 @@ berth_entry_free(struct berth_entry *x)
         berth_slot_set_last(&x->slots[i], NULL);
     }
     berth_stats_unref(x->stats);
+    berth_entry_config_unref(x->config);
     struct berth_arena arena = x->arena;
     free(x);
     berth_arena_fini(&arena);
 }
 
-/* Make x what it is wished to be. */
-static void
-work(struct berth_registry *g, struct berth_entry *x)
+/* How long somebody may wait for room who only said load. */
+static bool
+is_patient(struct berth_registry *g, const struct berth_entry *x, const struct berth_why_load *why)
 {
-    (void)pthread_rwlock_rdlock(&g->lock);
-    uint64_t wish = x->wish;
-    bool load = x->wish_loaded && !x->gone, due = x->wish != x->achieved;
-    (void)pthread_rwlock_unlock(&g->lock);
-    if (!due)
-        return;
-    if (load)
-        load_entry(g, x, wish);
-    else
-        berth_retire_all(g, x, true);
-    (void)pthread_rwlock_wrlock(&g->lock);
-    x->achieved = wish;
-    (void)pthread_rwlock_unlock(&g->lock);
-    berth_waits_settle(g, x);
-    berth_registry_count_states(g);
+    const uint64_t most =
+        g->conf.memory.load_wait_ns > 0 ? g->conf.memory.load_wait_ns : 120 * BERTH_S;
+
+    if (atomic_load(&g->closing))
+        return false;
+    /* Those who wait for it have their own limits. */
+    return why->demand || (why->asked && berth_now_ns() - x->blocked_ns < most);
 }
 
-/* Models that gave up by themselves: out of service, and their memory back. */
-static void
-retire_failed(struct berth_registry *g)
+/* Why x is to be loaded, as of now.  False: there is nothing to do. */
+static bool
+look(struct berth_registry *g, struct berth_entry *x, struct berth_why_load *ret,
+     uint64_t *ret_wish, bool *ret_load)
+{
+    (void)pthread_rwlock_wrlock(&g->lock);
+    (void)pthread_mutex_lock(&g->jobs_mu);
+    *ret = (struct berth_why_load){.demand = x->waits != NULL, .asked = x->asked};
+    ret->since_ns = ret->demand ? x->waits->begin_ns : berth_now_ns();
+    if (x->blocked_ns == 0)
+        x->blocked_ns = berth_now_ns();
+    (void)pthread_mutex_unlock(&g->jobs_mu);
+    bool due = x->wish != x->achieved;
+    *ret_load = x->wish_loaded && !x->gone;
+    if (!due && ret->demand && *ret_load) {
+        x->wish++; /* LOADING from here on */
+        due = true;
+    }
+    *ret_wish = x->wish;
+    (void)pthread_rwlock_unlock(&g->lock);
+    return due;
+}
+
+bool
+berth_loader_work(struct berth_registry *g, struct berth_entry *x)
+{
+    enum loaded l = LOADED;
+    const uint64_t began_ns = berth_now_ns();
+    struct berth_model_wait *over;
+    struct berth_why_load why;
+    uint64_t wish;
+    bool load;
+
+    if (!look(g, x, &why, &wish, &load)) {
+        (void)pthread_rwlock_rdlock(&g->lock);
+        over = berth_waits_take_locked(g, x, 1, began_ns);
+        (void)pthread_rwlock_unlock(&g->lock);
+        berth_waits_post(over);
+        return true;
+    }
+    if (load)
+        l = load_entry(g, x, wish, &why);
+    else
+        berth_retire_all(g, x, true);
+    if (l == BLOCKED && is_patient(g, x, &why))
+        return false;
+    (void)pthread_rwlock_wrlock(&g->lock);
+    x->achieved = wish;
+    x->asked = false;
+    if (!load)
+        x->room_why[0] = '\0';
+    x->blocked_ns = 0;
+    over = berth_waits_take_locked(g, x, l >= REFUSED ? -BERTH_ENOMEM : 1, began_ns);
+    (void)pthread_rwlock_unlock(&g->lock);
+    berth_waits_post(over);
+    berth_registry_count_states(g);
+    return true;
+}
+
+void
+berth_retire_failed(struct berth_registry *g)
 {
     struct berth_model *failed[64];
     size_t n = 0;
@@ -444,7 +576,7 @@ retire_failed(struct berth_registry *g)
         for (size_t i = 0; i < x->slot_len && n < BERTH_COUNT(failed); i++) {
             struct berth_slot *s = &x->slots[i];
             if (s->serving != NULL && berth_model_state(s->serving, NULL) == BERTH_MODEL_FAILED)
-                failed[n++] = take_serving_locked(s);
+                failed[n++] = berth_take_serving_locked(g, x, s);
         }
     }
     (void)pthread_rwlock_unlock(&g->lock);
@@ -455,121 +587,4 @@ retire_failed(struct berth_registry *g)
     berth_registry_count_states(g);
     if (n == BERTH_COUNT(failed))
         berth_registry_model_failed(g); /* there may be more */
-}
-
-/* ---- the pool ---- */
-
-void
-berth_registry_model_failed(void *registry)
-{
-    struct berth_registry *g = registry;
-
-    (void)pthread_mutex_lock(&g->jobs_mu);
-    g->failed_seen = true;
-    (void)pthread_cond_broadcast(&g->jobs_cond);
-    (void)pthread_mutex_unlock(&g->jobs_mu);
-}
-
-static void
-queue_locked(struct berth_registry *g, struct berth_entry *x)
-{
-    if (x->queued)
-        return;
-    x->queued = true;
-    if (x->busy)
-        return; /* its loader will look again */
-    x->job_next = NULL;
-    if (g->jobs_first == NULL)
-        g->jobs_first = x;
-    else
-        g->jobs_last->job_next = x;
-    g->jobs_last = x;
-    (void)pthread_cond_broadcast(&g->jobs_cond);
-}
-
-void
-berth_loader_queue(struct berth_registry *g, struct berth_entry *x)
-{
-    (void)pthread_mutex_lock(&g->jobs_mu);
-    queue_locked(g, x);
-    (void)pthread_mutex_unlock(&g->jobs_mu);
-}
-
-/* Work on x until nobody queued it meanwhile; free it when it is gone.  Holds jobs_mu outside. */
-static void
-work_locked(struct berth_registry *g, struct berth_entry *x)
-{
-    bool gone = false;
-
-    x->busy = true;
-    while (x->queued && !g->stop) {
-        x->queued = false;
-        (void)pthread_mutex_unlock(&g->jobs_mu);
-        work(g, x);
-        (void)pthread_rwlock_rdlock(&g->lock);
-        gone = x->gone;
-        (void)pthread_rwlock_unlock(&g->lock);
-        (void)pthread_mutex_lock(&g->jobs_mu);
-    }
-    x->busy = false;
-    if (x->queued) { /* stopped: left to berth_registry_free() */
-        x->queued = false;
-        queue_locked(g, x);
-        return;
-    }
-    if (gone) /* out of the tables: nobody else knows it */
-        berth_entry_free(x);
-}
-
-static void *
-loader_main(void *arg)
-{
-    struct berth_registry *g = arg;
-
-    (void)pthread_setname_np(pthread_self(), "berth-loader");
-    (void)pthread_mutex_lock(&g->jobs_mu);
-    while (!g->stop) {
-        if (g->failed_seen) {
-            g->failed_seen = false;
-            (void)pthread_mutex_unlock(&g->jobs_mu);
-            retire_failed(g);
-            (void)pthread_mutex_lock(&g->jobs_mu);
-        } else if (g->jobs_first != NULL) {
-            struct berth_entry *x = g->jobs_first;
-            g->jobs_first = x->job_next;
-            work_locked(g, x);
-        } else {
-            (void)pthread_cond_wait(&g->jobs_cond, &g->jobs_mu);
-        }
-    }
-    (void)pthread_mutex_unlock(&g->jobs_mu);
-    return NULL;
-}
-
-int
-berth_loaders_start(struct berth_registry *g, struct berth_err *e)
-{
-    uint32_t n = g->conf.loaders == 0 ? 2 : g->conf.loaders;
-
-    n = n > BERTH_LOADERS_MAX ? BERTH_LOADERS_MAX : n;
-    while (g->loader_len < n) {
-        if (pthread_create(&g->loaders[g->loader_len], NULL, loader_main, g) != 0) {
-            berth_loaders_stop(g);
-            return berth_err_set(e, BERTH_ENOMEM, "registry: cannot start its loader threads");
-        }
-        g->loader_len++;
-    }
-    return 0;
-}
-
-void
-berth_loaders_stop(struct berth_registry *g)
-{
-    (void)pthread_mutex_lock(&g->jobs_mu);
-    g->stop = true;
-    (void)pthread_cond_broadcast(&g->jobs_cond);
-    (void)pthread_mutex_unlock(&g->jobs_mu);
-    for (uint32_t i = 0; i < g->loader_len; i++)
-        (void)pthread_join(g->loaders[i], NULL);
-    g->loader_len = 0;
 }

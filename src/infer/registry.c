@@ -14,15 +14,14 @@
 #include "store/store.h"
 #include "wire/json.h"
 
-enum { ENTRY_BYTES_MAX = 4 << 20, RECORD_BYTES_MAX = 64 << 20, TYPE_LEN_MAX = 64 };
-/* Of all records together: more than the store gets from any number of models that fit. */
-static const size_t records_bytes_max = (size_t)64 << 30;
+enum { ENTRY_BYTES_MAX = 4 << 20, TYPE_LEN_MAX = 64 };
 
 int
 berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry **ret,
                    struct berth_err *e)
 {
     struct berth_registry *g = calloc(1, sizeof *g);
+    pthread_condattr_t attr;
     int r;
 
     if (g == NULL)
@@ -33,11 +32,15 @@ berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry
     (void)pthread_mutex_init(&g->change_mu, NULL);
     (void)pthread_rwlock_init(&g->lock, NULL);
     (void)pthread_mutex_init(&g->jobs_mu, NULL);
-    (void)pthread_cond_init(&g->jobs_cond, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&g->jobs_cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
     for (size_t i = 0; i < BERTH_MODEL_STATE_COUNT; i++)
         g->states[i] = berth_metrics_series(
             conf->metrics, BERTH_METRIC_MODELS,
             (const char *const[]){berth_model_state_name((enum berth_model_state)i), NULL});
+    berth_room_init(g);
     if (!conf->ungoverned && (g->cores = berth_cores_new(g->conf.cores, conf->metrics)) == NULL) {
         berth_registry_free(g);
         return berth_err_set(e, BERTH_ENOMEM, "registry: out of memory");
@@ -66,21 +69,26 @@ berth_registry_free(struct berth_registry *g)
     berth_watches_stop(g);
     berth_loaders_stop(g);
     berth_waits_end_all(g);
+    berth_room_save(g, true);
     HASH_ITER(by_name, g->by_name, x, next)
     {
         berth_retire_all(g, x, true);
     }
-    for (x = g->jobs_first; x != NULL; x = x->job_next) { /* unregistered, not yet worked on */
-        if (x->gone)
-            berth_retire_all(g, x, true);
+    for (size_t i = 0; i < BERTH_JOBS_COUNT; i++) { /* unregistered, not yet worked on */
+        for (x = g->jobs[i]; x != NULL; x = x->job_next) {
+            if (x->gone)
+                berth_retire_all(g, x, true);
+        }
     }
     (void)pthread_mutex_lock(&g->jobs_mu);
     while (g->retiring > 0)
         (void)pthread_cond_wait(&g->jobs_cond, &g->jobs_mu);
-    while ((x = g->jobs_first) != NULL) {
-        g->jobs_first = x->job_next;
-        if (x->gone)
-            berth_entry_free(x);
+    for (size_t i = 0; i < BERTH_JOBS_COUNT; i++) {
+        for (x = g->jobs[i]; x != NULL; x = next) {
+            next = x->job_next;
+            if (x->gone)
+                berth_entry_free(x);
+        }
     }
     (void)pthread_mutex_unlock(&g->jobs_mu);
     HASH_CLEAR(by_id, g->by_id);
@@ -118,11 +126,32 @@ berth_entry_unknown(struct berth_slice name, struct berth_err *e)
                          name.at);
 }
 
+/* With many models this looks at many: then not at every change, but soon. */
+static bool
+is_time_to_count(struct berth_registry *g)
+{
+    enum { FEW = 256 };
+    const uint64_t now = berth_now_ns();
+
+    (void)pthread_rwlock_rdlock(&g->lock);
+    const unsigned n = HASH_CNT(by_name, g->by_name);
+    (void)pthread_rwlock_unlock(&g->lock);
+    (void)pthread_mutex_lock(&g->jobs_mu);
+    g->count_due = n > FEW && now - g->counted_ns < BERTH_S / 4;
+    if (!g->count_due)
+        g->counted_ns = now;
+    const bool yes = !g->count_due;
+    (void)pthread_mutex_unlock(&g->jobs_mu);
+    return yes;
+}
+
 void
 berth_registry_count_states(struct berth_registry *g)
 {
     uint32_t counts[BERTH_MODEL_STATE_COUNT] = {0};
 
+    if (!is_time_to_count(g))
+        return;
     (void)pthread_rwlock_rdlock(&g->lock);
     for (const struct berth_entry *x = g->by_name; x != NULL; x = x->by_name.next)
         counts[berth_entry_state(x, NULL)]++;
@@ -165,8 +194,8 @@ absolute_path(struct berth_arena *a, const char *path)
 }
 
 /* An entry of its own memory, not in the tables yet. */
-static int
-entry_new(const struct berth_model_spec *spec, struct berth_entry **ret, struct berth_err *e)
+int
+berth_entry_new(const struct berth_model_spec *spec, struct berth_entry **ret, struct berth_err *e)
 {
     struct berth_entry *x = calloc(1, sizeof *x);
     int r = 0;
@@ -188,7 +217,7 @@ entry_new(const struct berth_model_spec *spec, struct berth_entry **ret, struct 
         x->stats == NULL)
         r = berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", spec->name);
     if (r == 0)
-        r = berth_config_merge(&x->arena, spec->config, NULL, &x->config, e);
+        r = berth_entry_config_new(spec->config, &x->config, e);
     if (r < 0) {
         berth_entry_free(x);
         return r;
@@ -197,8 +226,8 @@ entry_new(const struct berth_model_spec *spec, struct berth_entry **ret, struct 
     return 0;
 }
 
-static void
-put_tables_locked(struct berth_registry *g, struct berth_entry *x)
+void
+berth_entry_put_locked(struct berth_registry *g, struct berth_entry *x)
 {
     HASH_ADD_KEYPTR(by_name, g->by_name, x->name, strlen(x->name), x);
     HASH_ADD_KEYPTR(by_id, g->by_id, x->id, strlen(x->id), x);
@@ -211,8 +240,9 @@ record_key(char buf[BERTH_MODEL_NAME_MAX + 8], const char *name)
     return buf;
 }
 
-static int
-store_put(struct berth_registry *g, const struct berth_entry *x, bool loaded, struct berth_err *e)
+int
+berth_entry_store(struct berth_registry *g, const struct berth_entry *x,
+                  const struct berth_json *config, bool loaded, struct berth_err *e)
 {
     char key[BERTH_MODEL_NAME_MAX + 8];
     struct berth_buf b;
@@ -234,7 +264,7 @@ store_put(struct berth_registry *g, const struct berth_entry *x, bool loaded, st
     berth_jw_key(&w, "created");
     berth_jw_uint(&w, x->created_wall_ns);
     berth_jw_key(&w, "config");
-    berth_jw_value(&w, x->config);
+    berth_jw_value(&w, config);
     berth_jw_object_end(&w);
     const char *json = berth_buf_text(&b);
     int r = json == NULL ? berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", x->name)
@@ -272,10 +302,11 @@ add(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
     int r;
 
     (void)pthread_mutex_lock(&g->change_mu);
-    if ((r = check_room(g, x->name, e)) == 0 && (r = store_put(g, x, x->wish_loaded, e)) == 0) {
+    if ((r = check_room(g, x->name, e)) == 0 &&
+        (r = berth_entry_store(g, x, x->config->tree, x->wish_loaded, e)) == 0) {
         (void)pthread_rwlock_wrlock(&g->lock);
         berth_entry_plan_locked(x, p);
-        put_tables_locked(g, x);
+        berth_entry_put_locked(g, x);
         (void)pthread_rwlock_unlock(&g->lock);
         if (x->wish_loaded)
             berth_loader_queue(g, x);
@@ -303,9 +334,9 @@ berth_registry_register(struct berth_registry *g, const struct berth_model_spec 
         berth_json_type(spec->config) != BERTH_JSON_OBJECT)
         return berth_err_set(e, BERTH_EINVAL, "config: expected an object, got %s",
                              berth_json_type_name(spec->config));
-    if ((r = entry_new(spec, &x, e)) < 0)
+    if ((r = berth_entry_new(spec, &x, e)) < 0)
         return r;
-    if ((r = berth_plan_init(g, x->path, x->backend, x->config, &p, e)) < 0) {
+    if ((r = berth_plan_init(g, x->path, x->backend, x->config->tree, &p, e)) < 0) {
         berth_entry_free(x);
         return r;
     }
@@ -328,7 +359,7 @@ berth_registry_register_broken(struct berth_registry *g, const struct berth_mode
     struct berth_entry *x;
     int r = check_name(spec->name, NULL);
 
-    if (r < 0 || (r = entry_new(spec, &x, NULL)) < 0)
+    if (r < 0 || (r = berth_entry_new(spec, &x, NULL)) < 0)
         return r;
     x->wish = x->achieved = 0;
     x->ephemeral = true;
@@ -336,7 +367,7 @@ berth_registry_register_broken(struct berth_registry *g, const struct berth_mode
     (void)pthread_mutex_lock(&g->change_mu);
     if ((r = check_room(g, x->name, NULL)) == 0) {
         (void)pthread_rwlock_wrlock(&g->lock);
-        put_tables_locked(g, x);
+        berth_entry_put_locked(g, x);
         (void)pthread_rwlock_unlock(&g->lock);
     }
     (void)pthread_mutex_unlock(&g->change_mu);
@@ -367,12 +398,13 @@ change_held(struct berth_registry *g, struct berth_slice name_or_id, enum change
     if (what == FORGET && !x->ephemeral)
         r = berth_store_delete(g->conf.store, record_key(key, name), e);
     else if (what != FORGET && x->wish_loaded != (what == LOAD))
-        r = store_put(g, x, what == LOAD, e);
+        r = berth_entry_store(g, x, x->config->tree, what == LOAD, e);
     if (r < 0)
         return r;
     (void)pthread_rwlock_wrlock(&g->lock);
     x->wish++;
     x->wish_loaded = what == LOAD;
+    x->asked = what == LOAD;
     if (what == FORGET) {
         x->gone = true;
         HASH_DELETE(by_name, g->by_name, x);
@@ -437,83 +469,6 @@ berth_registry_cache_set(struct berth_registry *g, uint64_t bytes_max)
     berth_cache_limit(g->cache, bytes_max);
 }
 
-/* ---- restoring ---- */
-
-static const char *
-member_text(const struct berth_json *v, const char *key)
-{
-    struct berth_slice text;
-
-    return berth_json_string(berth_json_get(v, key), &text) ? text.at : NULL;
-}
-
-/* One record back into the tables; why: what is wrong with it. */
-static int
-restore_one(struct berth_registry *g, struct berth_arena *a, const struct berth_record *record,
-            struct berth_err *e)
-{
-    const struct berth_json *v = NULL;
-    struct berth_err inner = {"the record has no path or identity"};
-    struct berth_entry *x;
-    uint64_t created;
-    int bad = berth_json_parse(a, record->value.at, record->value.len, NULL, &v, &inner);
-    const char *id = member_text(v, "id"), *desired = member_text(v, "desired");
-    struct berth_model_spec spec = {.name = record->key + strlen("model/"),
-                                    .path = member_text(v, "path"),
-                                    .backend = member_text(v, "backend"),
-                                    .model_type = member_text(v, "type"),
-                                    .config = berth_json_get(v, "config")};
-
-    if (spec.path == NULL || id == NULL || strlen(id) + 1 != BERTH_UUID_TEXT) {
-        bad = -BERTH_EINVAL;
-        spec.path = "/";
-        id = NULL;
-    }
-    spec.no_load = bad < 0 || (desired != NULL && strcmp(desired, "unloaded") == 0);
-    int r = entry_new(&spec, &x, e);
-    if (r < 0)
-        return r;
-    if (id != NULL)
-        memcpy(x->id, id, BERTH_UUID_TEXT);
-    if (berth_json_uint(berth_json_get(v, "created"), &created))
-        x->created_wall_ns = created;
-    if (bad < 0)
-        (void)snprintf(x->why, sizeof x->why, "its record in the store is damaged: %.300s",
-                       inner.msg);
-    (void)pthread_rwlock_wrlock(&g->lock);
-    bool taken = berth_entry_find_locked(g, berth_slice_of(x->name)) != NULL;
-    if (!taken)
-        put_tables_locked(g, x);
-    (void)pthread_rwlock_unlock(&g->lock);
-    if (taken)
-        berth_entry_free(x);
-    else if (x->wish != 0)
-        berth_loader_queue(g, x);
-    return 0;
-}
-
-int
-berth_registry_restore(struct berth_registry *g, struct berth_err *e)
-{
-    struct berth_arena a, one; /* of all records; of one's tree */
-    struct berth_record *records;
-    size_t count;
-
-    berth_arena_init(&a, records_bytes_max);
-    berth_arena_init(&one, RECORD_BYTES_MAX);
-    (void)pthread_mutex_lock(&g->change_mu);
-    int r = berth_store_list(g->conf.store, &a, "model/", &records, &count, e);
-    for (size_t i = 0; r == 0 && i < count; i++) {
-        r = restore_one(g, &one, &records[i], e);
-        berth_arena_reset(&one);
-    }
-    (void)pthread_mutex_unlock(&g->change_mu);
-    berth_arena_fini(&one);
-    berth_arena_fini(&a);
-    berth_registry_count_states(g);
-    return r;
-}
-
 /* ---- finding ---- */
 
 static int
@@ -535,14 +490,11 @@ berth_entry_version_locked(struct berth_entry *x, struct berth_slice version,
     struct berth_slot *s = NULL;
 
     if (version.len == 0) {
-        s = berth_entry_serving(x);
+        s = berth_entry_choose(x);
         if (s == NULL)
             return not_ready(x, NULL, e);
     } else {
-        for (size_t i = 0; i < x->slot_len && s == NULL; i++) {
-            if (berth_slice_is(version, x->slots[i].dir.label))
-                s = &x->slots[i];
-        }
+        s = berth_entry_slot(x, version);
         if (s == NULL)
             return berth_err_set(e, BERTH_ENOENT, "model '%s' has no version '%.*s'", x->name,
                                  (int)(version.len < 32 ? version.len : 32), version.at);
@@ -552,6 +504,7 @@ berth_entry_version_locked(struct berth_entry *x, struct berth_slice version,
     berth_model_ref(s->serving);
     *ret = s->serving;
     atomic_store_explicit(&x->used_wall_ns, berth_wall_ns(), memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&x->uses, 1, memory_order_relaxed);
     return 0;
 }
 

@@ -27,6 +27,15 @@ struct berth_workers;
  */
 struct berth_registry;
 
+/* The memory that models may take, and what becomes of those that nobody uses. */
+struct berth_memory_conf {
+    uint64_t max_bytes;     /* all together; 0: what the machine or the control group has */
+    uint64_t reserve_bytes; /* of the machine's, never promised; 0: a twentieth, 16 MiB to 2 GiB */
+    uint64_t keep_alive_ns; /* unloaded when unused for so long; 0: never */
+    uint64_t load_wait_ns;  /* how long a load() waits for room; 0: two minutes */
+    bool unmeasured;        /* max_bytes alone counts: for tests */
+};
+
 struct berth_registry_conf {
     struct berth_store *store;
     struct berth_plugins *plugins;
@@ -39,6 +48,7 @@ struct berth_registry_conf {
     bool ungoverned;               /* each uses all its threads at any time */
     uint32_t loaders;              /* loads at once: 2 */
     struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
+    struct berth_memory_conf memory;
     uint64_t cache_bytes_max;      /* of answers of models with response_cache; 0: none are kept */
 };
 
@@ -86,6 +96,15 @@ int berth_registry_load(struct berth_registry *g, struct berth_slice name_or_id,
 int berth_registry_unload(struct berth_registry *g, struct berth_slice name_or_id,
                           struct berth_err *e);
 
+/*
+ * Change a registered model's config by a merge patch (RFC 7386: null takes a key out).  Durable.
+ * Labels, shares, batching and queues change at once; with other keys the model is loaded again in
+ * the background, and the old one serves until the new one is ready: *ret_reload.
+ *   -BERTH_ENOENT   -BERTH_EINVAL  the result is no right config; the message names the key
+ */
+int berth_registry_configure(struct berth_registry *g, struct berth_slice name_or_id,
+                             const struct berth_json *patch, bool *ret_reload, struct berth_err *e);
+
 /* The version to serve a request (version.len 0: the latest ready one), referenced: unref it.
  *   -BERTH_ENOENT  no such model or version      -BERTH_ENOTREADY  with *ret = NULL and the reason
  */
@@ -94,6 +113,10 @@ int berth_registry_find(struct berth_registry *g, struct berth_slice name_or_id,
 
 struct berth_model_version_info {
     const char *version;
+    const char **labels; /* other names of it */
+    size_t label_count;
+    bool split;   /* requests that name no version are shared out */
+    double share; /* ... and this is its part: 0 to 1 */
     enum berth_model_state state;
     const char *why; /* FAILED: the reason; else "" */
     uint32_t instances;
@@ -102,11 +125,24 @@ struct berth_model_version_info {
     uint64_t engine_bytes; /* what the engine says; 0: nothing */
     uint64_t load_ns;      /* what the last load took */
     uint64_t loaded_wall_ns;
-    bool on_loop; /* its runs are so short that loops do them */
+    bool on_loop;         /* its runs are so short that loops do them */
     uint32_t threads;     /* of an instance, at most */
     uint32_t cores_given; /* to the last run or step, of one that runs; 0: none asked yet */
     const struct berth_describe *describe; /* copied; NULL until it was ready once */
     struct berth_version_stats stats;
+};
+
+/* A model's memory, and what becomes of it.  Numbers of 0: not known yet. */
+struct berth_model_memory {
+    uint64_t held_bytes;
+    const char *load; /* "start", "demand", "manual" */
+    bool pinned, in_use;
+    uint64_t keep_alive_ns; /* UINT64_MAX: for ever */
+    /* Its last load: as it was expected, and as it turned out. */
+    uint64_t predicted_bytes, predicted_load_ns, measured_bytes, measured_load_ns;
+    bool predicted_known; /* by an earlier load; else guessed by the files */
+    uint32_t evicted;     /* models that went for it */
+    uint64_t loaded_wall_ns;
 };
 
 /* A copy in the arena, true at the time of the call. */
@@ -123,6 +159,7 @@ struct berth_model_info {
     struct berth_batch_conf batch;
     struct berth_batch_view batching; /* of the version that serves: what was decided, and why */
     struct berth_model_stats stats;
+    struct berth_model_memory memory;
     const struct berth_state_change *changes; /* the last ones, oldest first */
     size_t change_count;
     uint64_t change_total;

@@ -167,6 +167,7 @@ bench_open(struct bench *b, const struct berth_batch_conf *batch, uint32_t model
                                              .cores = 2,
                                              .loaders = 2,
                                              .batch = *batch,
+                                             .memory = b->memory,
                                              .cache_bytes_max = 1 << 20};
     if (berth_registry_new(&conf, &b->g, &e) < 0)
         fail_msg("%s", e.msg);
@@ -180,6 +181,7 @@ bench_init(struct bench *b, const struct berth_batch_conf *batch, uint32_t model
 
     fake_reset();
     memset(b, 0, sizeof *b);
+    b->memory.unmeasured = true; /* what the fake engine says of its memory is no measure */
     (void)snprintf(b->dir, sizeof b->dir, "/tmp/berth-infer-XXXXXX");
     assert_non_null(mkdtemp(b->dir));
     b->metrics = berth_metrics_new();

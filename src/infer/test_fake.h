@@ -70,6 +70,7 @@ struct bench {
     struct berth_metrics *metrics;
     struct berth_registry *g;
     struct berth_loop *loop;
+    struct berth_memory_conf memory; /* at the next open; without a limit at first */
     char dir[64];
 };
 void bench_init(struct bench *b, const struct berth_batch_conf *batch, uint32_t models_max,

@@ -11,24 +11,39 @@
 /* Those who wait for a model.  A wait begins under the registry's lock and its jobs_mu, and models
  * are published under the same lock: so no wait misses the model that it is for. */
 
+static const uint64_t again_ns = 5 * BERTH_S; /* after a load that ran out of memory */
+
+/* Could it be loaded, if somebody asks?  Not what somebody unloaded, and nothing broken. */
+static bool
+is_loadable_locked(const struct berth_entry *x, enum berth_model_state state)
+{
+    if (!x->wish_loaded || x->gone)
+        return false;
+    switch (state) {
+    case BERTH_MODEL_LOADING:
+        return true;
+    case BERTH_MODEL_UNLOADED:
+    case BERTH_MODEL_DRAINING:
+        return x->loading != BERTH_LOADING_MANUAL;
+    case BERTH_MODEL_FAILED:
+        return x->failed_code == -BERTH_ENOMEM && berth_now_ns() - x->failed_ns > again_ns;
+    case BERTH_MODEL_READY:
+    case BERTH_MODEL_STATE_COUNT:
+        break;
+    }
+    return false;
+}
+
 /* Will the entry (or that version of it) come by itself, or when somebody asks? */
 static bool
 is_coming_locked(const struct berth_entry *x, struct berth_slice version)
 {
-    bool pending = x->wish_loaded && x->wish != x->achieved && !x->gone;
-
-    if (!pending)
-        return false;
     if (x->slot_len == 0) /* never looked at: its versions are not known yet */
-        return true;
+        return x->wish_loaded && x->wish != x->achieved && !x->gone;
     if (version.len == 0)
-        return berth_entry_state(x, NULL) == BERTH_MODEL_LOADING;
-    for (size_t i = 0; i < x->slot_len; i++) {
-        const struct berth_slot *s = &x->slots[i];
-        if (berth_slice_is(version, s->dir.label))
-            return berth_slot_state(x, s, NULL) == BERTH_MODEL_LOADING;
-    }
-    return false;
+        return is_loadable_locked(x, berth_entry_state(x, NULL));
+    const struct berth_slot *s = berth_entry_slot((struct berth_entry *)x, version);
+    return s != NULL && s->wanted && is_loadable_locked(x, berth_slot_state(x, s, NULL));
 }
 
 static int
@@ -56,6 +71,8 @@ begin_locked(struct berth_registry *g, struct berth_entry *x, struct berth_slice
         w->model = NULL;
         DL_APPEND(x->waits, w);
         x->wait_len++;
+        berth_series_add(g->room.waiting, 1);
+        berth_loader_demand_locked(g, x);
     }
     (void)pthread_mutex_unlock(&g->jobs_mu);
     return r;
@@ -87,18 +104,21 @@ ready_run(struct berth_msg *m)
 }
 
 static void
-take_out_locked(struct berth_model_wait *w, struct berth_model_wait **list)
+take_out_locked(struct berth_registry *g, struct berth_model_wait *w,
+                struct berth_model_wait **list)
 {
     struct berth_entry *x = w->entry;
 
+    berth_series_sub(g->room.waiting, 1);
+    berth_series_observe(g->room.wait_seconds, (double)(berth_now_ns() - w->begin_ns) / 1e9);
     DL_DELETE(x->waits, w);
     x->wait_len--;
     w->entry = NULL;
     DL_APPEND(*list, w);
 }
 
-static void
-post_all(struct berth_model_wait *list)
+void
+berth_waits_post(struct berth_model_wait *list)
 {
     for (struct berth_model_wait *w = list, *next; w != NULL; w = next) {
         next = w->next; /* posted is gone */
@@ -107,23 +127,27 @@ post_all(struct berth_model_wait *list)
     }
 }
 
-void
-berth_waits_settle(struct berth_registry *g, struct berth_entry *x)
+struct berth_model_wait *
+berth_waits_take_locked(struct berth_registry *g, struct berth_entry *x, int over,
+                        uint64_t since_ns)
 {
     struct berth_model_wait *done = NULL, *w, *next;
 
-    (void)pthread_rwlock_rdlock(&g->lock);
     (void)pthread_mutex_lock(&g->jobs_mu);
     DL_FOREACH_SAFE(x->waits, w, next)
     {
         const struct berth_slice version = berth_slice_of(w->version);
         w->result = berth_entry_version_locked(x, version, &w->model, &w->err);
-        if (w->result == 0 || !is_coming_locked(x, version))
-            take_out_locked(w, &done);
+        /* Who came after the load had begun may be meant for the next one. */
+        if (w->result < 0 &&
+            (over == 0 || (w->begin_ns > since_ns && is_coming_locked(x, version))))
+            continue;
+        if (w->result < 0 && over < 0)
+            w->result = berth_err_set(&w->err, (enum berth_code) - over, "%s", x->room_why);
+        take_out_locked(g, w, &done);
     }
     (void)pthread_mutex_unlock(&g->jobs_mu);
-    (void)pthread_rwlock_unlock(&g->lock);
-    post_all(done);
+    return done;
 }
 
 void
@@ -135,17 +159,18 @@ berth_registry_wait_end(struct berth_registry *g, struct berth_model_wait *w, en
     (void)pthread_mutex_lock(&g->jobs_mu);
     if (w->entry != NULL) {
         const double waited = (double)(berth_now_ns() - w->begin_ns) / 1e9;
-        w->result = berth_err_set(&w->err, code, "model '%s' was not loaded within %.3f s",
-                                  w->entry->name, waited);
-        take_out_locked(w, &done);
+        const char *why = w->entry->room_why;
+        w->result = berth_err_set(&w->err, code, "model '%s' was not loaded within %.3f s%s%s",
+                                  w->entry->name, waited, why[0] != '\0' ? ": " : "", why);
+        take_out_locked(g, w, &done);
     }
     (void)pthread_mutex_unlock(&g->jobs_mu);
     (void)pthread_rwlock_unlock(&g->lock);
-    post_all(done);
+    berth_waits_post(done);
 }
 
 static void
-end_locked(struct berth_entry *x, struct berth_model_wait **list)
+end_locked(struct berth_registry *g, struct berth_entry *x, struct berth_model_wait **list)
 {
     struct berth_model_wait *w, *next;
 
@@ -153,7 +178,7 @@ end_locked(struct berth_entry *x, struct berth_model_wait **list)
     {
         w->result =
             berth_err_set(&w->err, BERTH_ENOTREADY, "model '%s': the server is stopping", x->name);
-        take_out_locked(w, list);
+        take_out_locked(g, w, list);
     }
 }
 
@@ -166,10 +191,12 @@ berth_waits_end_all(struct berth_registry *g)
     (void)pthread_rwlock_rdlock(&g->lock);
     (void)pthread_mutex_lock(&g->jobs_mu);
     for (struct berth_entry *x = g->by_name; x != NULL; x = x->by_name.next)
-        end_locked(x, &done);
-    for (struct berth_entry *x = g->jobs_first; x != NULL; x = x->job_next)
-        end_locked(x, &done);
+        end_locked(g, x, &done);
+    for (size_t i = 0; i < BERTH_JOBS_COUNT; i++) { /* unregistered, not yet worked on */
+        for (struct berth_entry *x = g->jobs[i]; x != NULL; x = x->job_next)
+            end_locked(g, x, &done);
+    }
     (void)pthread_mutex_unlock(&g->jobs_mu);
     (void)pthread_rwlock_unlock(&g->lock);
-    post_all(done);
+    berth_waits_post(done);
 }

@@ -4,14 +4,16 @@
 /* Every metric of the program: docs/metrics.md is generated from this table.
  * id, type, name, help, labels */
 #define BERTH_FAMILIES(X)                                                                         \
-    X(REQUESTS, BERTH_COUNTER, "berth_requests_total", "Answered HTTP requests.",                 \
-      "dialect,status")                                                                           \
+    X(REQUESTS, BERTH_COUNTER, "berth_requests_total",                                            \
+      "Answered requests; of gRPC the status by name.", "dialect,status")                         \
     X(REQUEST_SECONDS, BERTH_HISTOGRAM, "berth_request_duration_seconds",                         \
       "First byte of a request to the last of its answer.", "dialect")                            \
     X(ERRORS, BERTH_COUNTER, "berth_errors_total",                                                \
       "Requests answered with an error, by its code.", "code")                                    \
     X(INFER, BERTH_COUNTER, "berth_inferences_total", "Requests that a model worked on.",         \
       "model,result")                                                                             \
+    X(VERSION_INFER, BERTH_COUNTER, "berth_version_inferences_total",                             \
+      "Requests that a version of a model worked on.", "model,version,result")                    \
     X(INFER_SECONDS, BERTH_HISTOGRAM, "berth_inference_duration_seconds",                         \
       "Time in the engine of one batch or one sequence.", "model")                                \
     X(QUEUE_SECONDS, BERTH_HISTOGRAM, "berth_queue_wait_seconds",                                 \
@@ -49,6 +51,17 @@
       "Time a run or step waited for cores, of those that did.", "model")                         \
     X(CORES_FORCED, BERTH_COUNTER, "berth_cores_forced_total",                                    \
       "Runs or steps begun without free cores, after waiting a second for them.", "")             \
+    X(MODELS_BYTES, BERTH_GAUGE, "berth_models_memory_bytes",                                     \
+      "Memory for models: budget, held, promised to loads, others', free, pinned.", "kind")       \
+    X(EVICTIONS, BERTH_COUNTER, "berth_evictions_total",                                          \
+      "Models unloaded to make room, for want of use, or as others took the memory.", "reason")   \
+    X(BRAKED, BERTH_COUNTER, "berth_evictions_braked_total",                                      \
+      "Looks for room that were told to wait, as the model to go was wanted too.", "")            \
+    X(DEMAND_LOADS, BERTH_COUNTER, "berth_demand_loads_total",                                    \
+      "Loads that began since a request waited for them.", "")                                    \
+    X(LOAD_WAITING, BERTH_GAUGE, "berth_load_waiting", "Requests that wait for a load now.", "")  \
+    X(LOAD_WAIT_SECONDS, BERTH_HISTOGRAM, "berth_load_wait_seconds",                              \
+      "Time a request waited for its model to be loaded.", "")                                    \
     X(CACHE_HITS, BERTH_COUNTER, "berth_cache_hits_total",                                        \
       "Requests answered from the response cache.", "model")                                      \
     X(CACHE_MISSES, BERTH_COUNTER, "berth_cache_misses_total",                                    \

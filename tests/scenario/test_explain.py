@@ -2,6 +2,7 @@
 import concurrent.futures
 import json
 import os
+import queue
 import subprocess
 import threading
 
@@ -57,7 +58,7 @@ def test_stages_add_up_to_the_whole(make_server):
                                               "engine", "answer"}
     assert abs(sum(ms.values()) - told["total_ms"]) < 0.02
     assert abs(sum(s["share"] for s in told["stages"]) - 1) < 0.02
-    assert told["run"] == {"instance": 0, "runs": 1, "batch_requests": 1, "batch_max": 1,
+    assert told["run"] == {"instance": 0, "placement": "threaded", "runs": 1, "batch_requests": 1, "batch_max": 1,
                            "queue_ahead": 0, "padding": 0}
     assert told["faster"] == [] and not told["cached"]
 
@@ -200,3 +201,74 @@ def test_grpc_calls_are_accounted_for(make_server):
         ask(13, "g-2")
     assert "fail_on" in explain(server, "g-2")["error"]["message"]
     client.close()
+
+
+TIMES = {"total", "receive", "load", "read", "queue", "company", "cores", "engine"}
+COUNTS = {"batch_requests", "padded_permille", "instance", "runs", "cached"}
+
+
+def check_timings(told):
+    assert set(told) == {f"berth_{t}_us" for t in TIMES} | {f"berth_{c}" for c in COUNTS}
+    assert told["berth_engine_us"] >= 5000 and told["berth_batch_requests"] == 1
+    parts = sum(told[f"berth_{t}_us"] for t in TIMES - {"total"})
+    assert parts <= told["berth_total_us"] <= parts + 1_000_000
+
+
+def test_an_answer_says_where_time_went_when_asked(make_server):
+    server = make_server()
+    server.register("echo", config={"delay_ms": 5, "batching": "off"})
+    plain = infer(server, "echo", [1])
+    assert "parameters" not in plain.json and "server-timing" not in plain.headers
+    check_timings(infer(server, "echo", [1], parameters={"berth_timing": True}).json["parameters"])
+    assert infer(server, "echo", [1], parameters={"berth_timing": "often"}).status == 400
+
+    client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
+    t = triton.InferInput("x", [1], "INT32")
+    t.set_data_from_numpy(np.array([1], np.int32))
+    answer = client.infer("echo", [t], parameters={"berth_timing": True}).get_response()
+    check_timings({k: v.int64_param for k, v in answer.parameters.items()})
+    assert not client.infer("echo", [t]).get_response().parameters
+    client.close()
+
+    a = server.post("/v1/models/echo/predict?berth_timing=true", {"input": {"x": [1]}})
+    told = dict(x.split(";dur=") for x in a.headers["server-timing"].split(", "))
+    assert set(told) == TIMES and float(told["engine"]) >= 5
+    metrics = a.json["metrics"]
+    assert metrics["engine_ms"] >= 5 and metrics["batch_size"] == 1 and metrics["instance"] == 0
+    assert {"load_wait_ms", "company_wait_ms", "cores_wait_ms", "padding", "runs",
+            "cached"} <= set(metrics)
+
+
+def test_requests_of_a_stream_are_told_one_by_one(make_server):
+    server = make_server()
+    server.register("echo", config={"delay_ms": 5, "fail_on": "13"})
+    client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
+    got = queue.Queue()
+    client.start_stream(lambda result, error: got.put((result, error)),
+                        headers={"x-request-id": "of-stream"})
+    for i in (1, 2, 13):
+        t = triton.InferInput("x", [1], "INT32")
+        t.set_data_from_numpy(np.array([i], np.int32))
+        client.async_stream_infer("echo", [t])
+    answers = [got.get(timeout=30 * harness.SLOW) for _ in range(3)]
+    assert sorted(error is None for _, error in answers) == [False, True, True]
+    client.stop_stream()
+    client.close()
+    listed = harness.wait_until(
+        lambda: (lambda x: x if len(x) == 3 else None)(
+            server.get("/v1/requests?model=echo").json["requests"]), 10, "three accounts")
+    assert {x["id"] for x in listed} == {"of-stream"}
+    assert sorted(x["status"] >= 400 for x in listed) == [False, False, True]
+    assert {x["path"] for x in listed} == {"/inference.GRPCInferenceService/ModelStreamInfer"}
+
+
+def test_where_a_tiny_model_ran_is_said(make_server):
+    server = make_server()
+    server.register("echo")
+
+    def ran_inline():
+        for i in range(32):
+            infer(server, "echo", [i], rid="tiny")
+        return explain(server, "tiny")["run"]["placement"] == "inline"
+
+    harness.wait_until(ran_inline, 60, "a run on the loop")

@@ -1,0 +1,191 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "infer/registry_priv.h"
+#include "store/store.h"
+#include "wire/json.h"
+
+/* What is known of models' memory, in the store: records "memory/0000", ..., each for some models.
+ * A crash loses what was learned in the last seconds, and nothing else. */
+
+enum { MODELS_EACH = 1200 };
+static const uint64_t save_ns = 10 * BERTH_S;
+
+static void
+put_number(struct berth_jw *w, const char *key, uint64_t n)
+{
+    berth_jw_key(w, key);
+    berth_jw_uint(w, n);
+}
+
+static void
+put_forecast(struct berth_jw *w, const char *key, const struct berth_forecast *f)
+{
+    berth_jw_key(w, key);
+    berth_jw_object(w);
+    put_number(w, "bytes", f->bytes);
+    put_number(w, "load_ns", f->load_ns);
+    put_number(w, "evicted", f->evicted);
+    put_number(w, "known", f->known);
+    put_number(w, "wall", f->wall_ns);
+    berth_jw_object_end(w);
+}
+
+static void
+put_entry(struct berth_jw *w, const struct berth_entry *x)
+{
+    berth_jw_key(w, x->name);
+    berth_jw_object(w);
+    put_number(w, "bytes", x->known_bytes);
+    put_number(w, "load_ns", x->known_load_ns);
+    put_number(w, "used", atomic_load(&((struct berth_entry *)x)->used_wall_ns));
+    put_forecast(w, "predicted", &x->predicted);
+    put_forecast(w, "measured", &x->measured);
+    berth_jw_object_end(w);
+}
+
+static void
+put_lessons(struct berth_jw *w, const struct berth_room *room)
+{
+    berth_jw_key(w, "backends");
+    berth_jw_object(w);
+    for (size_t i = 0; i < room->lesson_len; i++) {
+        const struct berth_lesson *l = &room->lessons[i];
+        berth_jw_key(w, l->backend);
+        berth_jw_object(w);
+        put_number(w, "permille", l->permille);
+        put_number(w, "base", l->base);
+        put_number(w, "bytes_per_s", l->bytes_per_s);
+        berth_jw_object_end(w);
+    }
+    berth_jw_object_end(w);
+}
+
+/* The next record's text, from entry `x` on; returns the first that did not go in. */
+static const struct berth_entry *
+put_record_locked(const struct berth_registry *g, struct berth_buf *b, const struct berth_entry *x)
+{
+    struct berth_jw w;
+
+    berth_jw_init(&w, b);
+    berth_jw_object(&w);
+    put_lessons(&w, &g->room);
+    berth_jw_key(&w, "models");
+    berth_jw_object(&w);
+    for (int n = 0; x != NULL && n < MODELS_EACH; x = x->by_name.next) {
+        if (x->ephemeral || x->known_bytes == 0)
+            continue;
+        put_entry(&w, x);
+        n++;
+    }
+    berth_jw_object_end(&w);
+    berth_jw_object_end(&w);
+    return x;
+}
+
+void
+berth_room_save(struct berth_registry *g, bool now)
+{
+    struct berth_buf records[8]; /* more models than that are not remembered */
+    size_t n = 0;
+
+    (void)pthread_rwlock_wrlock(&g->lock);
+    const uint64_t at = berth_now_ns();
+    if (!g->room.dirty || (!now && at - g->room.saved_ns < save_ns)) {
+        (void)pthread_rwlock_unlock(&g->lock);
+        return;
+    }
+    g->room.dirty = false;
+    g->room.saved_ns = at;
+    const struct berth_entry *x = g->by_name;
+    do {
+        berth_buf_init(&records[n], NULL);
+        x = put_record_locked(g, &records[n++], x);
+    } while (x != NULL && n < BERTH_COUNT(records));
+    (void)pthread_rwlock_unlock(&g->lock);
+    for (size_t i = 0; i < n; i++) {
+        char key[24];
+        struct berth_err e = {"out of memory"};
+        const char *text = berth_buf_text(&records[i]);
+        (void)snprintf(key, sizeof key, "memory/%04zu", i);
+        if (text == NULL || berth_store_put(g->conf.store, key,
+                                            (struct berth_slice){text, records[i].len}, 0, &e) < 0)
+            berth_warn("what is known of models' memory is not kept: %s", e.msg);
+        berth_buf_fini(&records[i]);
+    }
+}
+
+/* ---- reading ---- */
+
+static uint64_t
+number(const struct berth_json *v, const char *key)
+{
+    uint64_t n = 0;
+
+    (void)berth_json_uint(berth_json_get(v, key), &n);
+    return n;
+}
+
+static struct berth_forecast
+read_forecast(const struct berth_json *v)
+{
+    return (struct berth_forecast){.bytes = number(v, "bytes"),
+                                   .load_ns = number(v, "load_ns"),
+                                   .evicted = (uint32_t)number(v, "evicted"),
+                                   .known = number(v, "known") != 0,
+                                   .wall_ns = number(v, "wall")};
+}
+
+static void
+read_record_locked(struct berth_registry *g, const struct berth_json *v)
+{
+    for (struct berth_json_iter it = berth_json_iter(berth_json_get(v, "models"));
+         berth_json_next(&it);) {
+        struct berth_entry *x = berth_entry_find_locked(g, it.key);
+        if (x == NULL)
+            continue;
+        x->known_bytes = number(it.value, "bytes");
+        x->known_load_ns = x->item.load_ns = number(it.value, "load_ns");
+        atomic_store(&x->used_wall_ns, number(it.value, "used"));
+        x->predicted = read_forecast(berth_json_get(it.value, "predicted"));
+        x->measured = read_forecast(berth_json_get(it.value, "measured"));
+    }
+    for (struct berth_json_iter it = berth_json_iter(berth_json_get(v, "backends"));
+         berth_json_next(&it) && g->room.lesson_len < BERTH_LESSONS_MAX;) {
+        struct berth_lesson *l = &g->room.lessons[0];
+        while (l < &g->room.lessons[g->room.lesson_len] && !berth_slice_is(it.key, l->backend))
+            l++;
+        g->room.lesson_len += l == &g->room.lessons[g->room.lesson_len];
+        (void)snprintf(l->backend, sizeof l->backend, "%.*s", (int)it.key.len, it.key.at);
+        l->permille = number(it.value, "permille");
+        l->base = number(it.value, "base");
+        l->bytes_per_s = number(it.value, "bytes_per_s") + 1;
+    }
+}
+
+void
+berth_room_restore(struct berth_registry *g, struct berth_arena *a)
+{
+    struct berth_record *records = NULL;
+    struct berth_err e;
+    size_t count = 0;
+
+    if (berth_store_list(g->conf.store, a, "memory/", &records, &count, &e) < 0) {
+        berth_warn("what was known of models' memory is lost: %s", e.msg);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct berth_json *v = NULL;
+        if (berth_json_parse(a, records[i].value.at, records[i].value.len, NULL, &v, &e) < 0) {
+            berth_warn("%s: damaged, and made anew: %s", records[i].key, e.msg);
+            continue;
+        }
+        (void)pthread_rwlock_wrlock(&g->lock);
+        read_record_locked(g, v);
+        (void)pthread_rwlock_unlock(&g->lock);
+    }
+}

@@ -1,0 +1,490 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "infer/model.h"
+#include "infer/room.h"
+#include "infer/test_fake.h"
+#include "infer/waits.h"
+#include "obs/metrics.h"
+#include "os/loop.h"
+
+/* The fake engine says that each of its instances holds a TiB; the registry believes it. */
+static const uint64_t TIB = UINT64_C(1) << 40;
+#define SIZE "\"memory_mb\": 1048576"
+
+static const struct berth_batch_conf defaults = {
+    .batch_requests_max = 8, .wait_ns_max = 0, .queue_len_max = 64};
+static const struct berth_slice no_version = {NULL, 0};
+
+static void
+begin(struct bench *b, uint64_t room_tib, const char *store_path)
+{
+    bench_init(b, &defaults, 64, NULL);
+    bench_close(b);
+    b->memory.max_bytes = room_tib * TIB + TIB / 2;
+    b->memory.load_wait_ns = 100 * BERTH_MS;
+    bench_open(b, &defaults, 64, store_path);
+}
+
+static void
+add(struct bench *b, const char *name, const char *config)
+{
+    char file[64];
+    struct berth_err e = {""};
+
+    (void)snprintf(file, sizeof file, "%s.fake", name);
+    if (bench_register(b, name, bench_file(b, file, "good"), config, &e) < 0)
+        fail_msg("%s", e.msg);
+}
+
+static enum berth_model_state
+state_of(struct bench *b, const char *name, char why[480])
+{
+    struct berth_model_info info;
+    struct berth_arena a;
+    struct berth_err e;
+
+    berth_arena_init(&a, 1 << 20);
+    assert_int_equal(berth_registry_info(b->g, &a, berth_slice_of(name), &info, &e), 0);
+    const enum berth_model_state s = info.state;
+    if (why != NULL)
+        (void)snprintf(why, 480, "%s", info.why);
+    berth_arena_fini(&a);
+    return s;
+}
+
+/* ---- asking for a model, as a dialect does ---- */
+
+struct asker {
+    struct berth_model_wait w;
+    struct berth_registry *g;
+    const char *name;
+    struct berth_model *model;
+    int result;
+    struct berth_err err;
+    atomic_bool ready;
+    bool runs; /* sends a request when it is ready, and holds nothing itself */
+    struct client client;
+};
+
+static void
+run_on_loop(struct asker *a)
+{
+    client_tensor(&a->client, a->w.loop, 1, 1);
+    client_submit(&a->client, a->model);
+    berth_model_unref(a->model);
+}
+
+static void
+on_ready(struct berth_model_wait *w)
+{
+    struct asker *a = w->user;
+
+    a->model = w->model;
+    a->result = w->result;
+    a->err = w->err;
+    if (a->runs && a->result == 0)
+        run_on_loop(a);
+    atomic_store(&a->ready, true);
+}
+
+static void
+ask_on_loop(void *arg)
+{
+    struct asker *a = arg;
+
+    a->result = berth_registry_find_or_wait(a->g, berth_slice_of(a->name), no_version, &a->w,
+                                            &a->model, &a->err);
+    if (a->runs && a->result == 0)
+        run_on_loop(a);
+    if (a->result <= 0)
+        atomic_store(&a->ready, true);
+}
+
+static void
+ask_for(struct bench *b, struct asker *a, const char *name, bool runs)
+{
+    *a = (struct asker){.g = b->g, .name = name, .runs = runs};
+    a->w.loop = b->loop;
+    a->w.ready = on_ready;
+    a->w.user = a;
+    berth_loop_call(b->loop, ask_on_loop, a);
+}
+
+static void
+ask(struct bench *b, struct asker *a, const char *name)
+{
+    ask_for(b, a, name, false);
+}
+
+static void
+until_ready(struct asker *a)
+{
+    const uint64_t end = berth_now_ns() + 20 * BERTH_S;
+
+    while (!atomic_load(&a->ready)) {
+        if (berth_now_ns() > end)
+            fail_msg("nothing came of the wait for %s", a->name);
+        (void)usleep(500);
+    }
+}
+
+static void
+end_on_loop(void *arg)
+{
+    struct asker *a = arg;
+
+    berth_registry_wait_end(a->g, &a->w, BERTH_ENOTREADY);
+}
+
+/* Ask, wait, use, let go. */
+static void
+use(struct bench *b, const char *name)
+{
+    struct asker a;
+
+    ask(b, &a, name);
+    until_ready(&a);
+    if (a.result != 0)
+        fail_msg("%s: %s", name, a.err.msg);
+    berth_model_unref(a.model);
+    (void)usleep(2000); /* so that uses have an order */
+}
+
+/* ---- the tests ---- */
+
+static void
+wrong_settings_are_named(void **unused)
+{
+    static const struct {
+        const char *config, *want;
+    } cases[] = {
+        {"{\"load\": \"often\"}", "config.load: expected start, demand or manual, got \"often\""},
+        {"{\"keep_alive\": \"5 apples\"}",
+         "config.keep_alive: expected seconds, or a text such as"},
+        {"{\"keep_alive\": \"5\"}", "config.keep_alive: expected seconds"},
+        {"{\"keep_alive\": []}", "config.keep_alive: expected seconds"},
+        {"{\"keep_alive\": \"nans\"}", "config.keep_alive: expected seconds"},
+        {"{\"pin\": 1}", "config.pin: expected true or false, got 1"},
+        {"{\"memory_mb\": -1}", "config.memory_mb: expected a whole number from 0 to 1073741824"},
+    };
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 1, NULL);
+    const char *path = bench_file(&b, "m.fake", "good");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct berth_err e = {""};
+        assert_int_equal(bench_register(&b, "m", path, cases[i].config, &e), -BERTH_EINVAL);
+        if (strstr(e.msg, cases[i].want) == NULL)
+            fail_msg("%s: %s", cases[i].config, e.msg);
+    }
+    bench_fini(&b);
+}
+
+static void
+more_models_than_room_take_turns(void **unused)
+{
+    static const char *const names[] = {"a", "b", "c"};
+    char why[480];
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 2, NULL);
+    for (size_t i = 0; i < 3; i++)
+        add(&b, names[i], "{" SIZE "}");
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < 3; i++) {
+            use(&b, names[i]);
+            assert_true(berth_registry_memory(b.g).held_bytes <= 2 * TIB);
+        }
+    }
+    struct fake_seen s = fake_seen();
+    assert_true(s.loads <= 2 + 60);
+    print_message("  60 requests in turn: %u loads\n", s.loads);
+    /* One has gone for the last, and says so. */
+    assert_int_equal(state_of(&b, "c", NULL), BERTH_MODEL_READY);
+    if (state_of(&b, "a", why) == BERTH_MODEL_READY)
+        assert_int_equal(state_of(&b, "b", why), BERTH_MODEL_UNLOADED);
+    assert_non_null(strstr(why, "evicted: its memory was needed for another model (c)"));
+    bench_fini(&b);
+}
+
+static void
+what_does_not_fit_at_start_waits_for_its_request(void **unused)
+{
+    char why[480];
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 1, NULL);
+    add(&b, "first", "{" SIZE "}");
+    bench_wait_state(&b, "first", BERTH_MODEL_READY);
+    add(&b, "second", "{" SIZE "}");
+    bench_wait_state(&b, "second", BERTH_MODEL_UNLOADED);
+    (void)state_of(&b, "second", why);
+    assert_non_null(strstr(why, "needs 1024.0 GiB"));
+    assert_int_equal(state_of(&b, "first", NULL), BERTH_MODEL_READY); /* nobody went for it */
+    use(&b, "second");
+    assert_int_equal(state_of(&b, "first", NULL), BERTH_MODEL_UNLOADED);
+    bench_fini(&b);
+}
+
+static void
+pinned_and_used_models_stay(void **unused)
+{
+    struct asker using, waiting, never;
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 2, NULL);
+    add(&b, "pinned", "{\"pin\": true, " SIZE "}");
+    bench_wait_state(&b, "pinned", BERTH_MODEL_READY);
+    add(&b, "used", "{" SIZE "}");
+    add(&b, "other", "{" SIZE "}");
+    add(&b, "large", "{\"memory_mb\": 2097152}");
+    ask(&b, &using, "used");
+    until_ready(&using);
+    assert_int_equal(using.result, 0);
+    ask(&b, &never, "large"); /* not even with everything gone that may go */
+    until_ready(&never);
+    assert_int_equal(never.result, -BERTH_ENOMEM);
+    static const char *const says[] = {
+        "'large' needs 2048.0 GiB", "pinned 1024.0 GiB", "in use 1024.0 GiB",
+        "models hold 2048.0 GiB",   "of 2560.0 GiB",     "engine.memory.max_memory_gb"};
+    for (size_t i = 0; i < sizeof says / sizeof says[0]; i++) {
+        if (strstr(never.err.msg, says[i]) == NULL)
+            fail_msg("'%s' is not in: %s", says[i], never.err.msg);
+    }
+    ask(&b, &waiting, "other");
+    (void)usleep(100000);
+    assert_false(atomic_load(&waiting.ready));
+    berth_loop_call(b.loop, end_on_loop, &waiting); /* patience is over */
+    until_ready(&waiting);
+    assert_int_equal(waiting.result, -BERTH_ENOTREADY);
+    assert_non_null(strstr(waiting.err.msg, "in use 1024.0 GiB"));
+    ask(&b, &waiting, "other");
+    berth_model_unref(using.model); /* idle from here on: it may go */
+    until_ready(&waiting);
+    assert_int_equal(waiting.result, 0);
+    berth_model_unref(waiting.model);
+    assert_int_equal(state_of(&b, "pinned", NULL), BERTH_MODEL_READY);
+    assert_int_equal(state_of(&b, "used", NULL), BERTH_MODEL_UNLOADED);
+    bench_fini(&b);
+}
+
+static void
+a_load_by_hand_makes_room_and_gives_up_in_time(void **unused)
+{
+    struct asker using;
+    struct berth_err e;
+    char why[480];
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 1, NULL);
+    add(&b, "a", "{" SIZE "}");
+    bench_wait_state(&b, "a", BERTH_MODEL_READY);
+    add(&b, "b", "{\"load\": \"manual\", " SIZE "}");
+    bench_wait_state(&b, "b", BERTH_MODEL_UNLOADED);
+    ask(&b, &using, "b");
+    until_ready(&using);
+    assert_int_equal(using.result, -BERTH_ENOTREADY); /* requests do not load it */
+    assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("b"), &e), 0);
+    bench_wait_state(&b, "b", BERTH_MODEL_READY);
+    assert_int_equal(state_of(&b, "a", NULL), BERTH_MODEL_UNLOADED);
+    ask(&b, &using, "b");
+    until_ready(&using);
+    assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("a"), &e), 0);
+    bench_wait_state(&b, "a", BERTH_MODEL_LOADING);
+    bench_wait_state(&b, "a", BERTH_MODEL_UNLOADED);
+    (void)state_of(&b, "a", why);
+    assert_non_null(strstr(why, "in use 1024.0 GiB"));
+    assert_int_equal(state_of(&b, "b", NULL), BERTH_MODEL_READY);
+    berth_model_unref(using.model);
+    /* Loaded again, there is no room for two of it: it goes first, and comes back. */
+    unsigned loads = fake_seen().loads;
+    assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("b"), &e), 0);
+    fake_wait_loads(loads + 1);
+    bench_wait_state(&b, "b", BERTH_MODEL_READY);
+    assert_int_equal(berth_registry_unload(b.g, BERTH_SLICE("b"), &e), 0);
+    bench_wait_state(&b, "b", BERTH_MODEL_UNLOADED);
+    ask(&b, &using, "b");
+    until_ready(&using);
+    assert_int_equal(using.result, -BERTH_ENOTREADY); /* what was unloaded stays so */
+    assert_int_equal(berth_registry_memory(b.g).promised_bytes, 0);
+    bench_fini(&b);
+}
+
+static void
+what_nobody_uses_is_unloaded(void **unused)
+{
+    char why[480];
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 3, NULL);
+    add(&b, "short", "{\"keep_alive\": \"100ms\", " SIZE "}");
+    add(&b, "long", "{\"keep_alive\": -1, " SIZE "}");
+    add(&b, "pinned", "{\"keep_alive\": 0, \"pin\": true, " SIZE "}");
+    use(&b, "short");
+    use(&b, "long");
+    use(&b, "pinned");
+    bench_wait_state(&b, "short", BERTH_MODEL_UNLOADED);
+    (void)state_of(&b, "short", why);
+    assert_non_null(strstr(why, "unused for as long as its keep_alive says"));
+    assert_int_equal(state_of(&b, "long", NULL), BERTH_MODEL_READY);
+    assert_int_equal(state_of(&b, "pinned", NULL), BERTH_MODEL_READY);
+    use(&b, "short");
+    bench_fini(&b);
+}
+
+static void
+the_last_used_come_back_first(void **unused)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    char path[128];
+    struct berth_model_info info;
+    struct berth_arena arena;
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 2, NULL);
+    bench_close(&b);
+    (void)snprintf(path, sizeof path, "%s/store", b.dir);
+    bench_open(&b, &defaults, 64, path);
+    for (size_t i = 0; i < 4; i++)
+        add(&b, names[i], "{\"load\": \"start\", " SIZE "}");
+    use(&b, "d");
+    use(&b, "b");
+    use(&b, "a");
+    use(&b, "d");
+    bench_close(&b);
+    bench_open(&b, &defaults, 64, path);
+    assert_int_equal(berth_registry_restore(b.g, &e), 0);
+    bench_wait_state(&b, "d", BERTH_MODEL_READY);
+    bench_wait_state(&b, "a", BERTH_MODEL_READY);
+    bench_wait_state(&b, "b", BERTH_MODEL_UNLOADED);
+    bench_wait_state(&b, "c", BERTH_MODEL_UNLOADED);
+    /* What was measured is known again, with what had been expected beside it. */
+    berth_arena_init(&arena, 1 << 20);
+    assert_int_equal(berth_registry_info(b.g, &arena, BERTH_SLICE("b"), &info, &e), 0);
+    assert_int_equal(info.memory.measured_bytes, TIB);
+    assert_int_equal(info.memory.predicted_bytes, TIB);
+    assert_true(info.memory.measured_load_ns > 0);
+    berth_arena_fini(&arena);
+    bench_fini(&b);
+}
+
+static void
+a_plan_says_what_a_load_would_mean(void **unused)
+{
+    struct berth_load_plan p;
+    struct berth_arena a;
+    struct berth_err e;
+    struct bench b;
+
+    (void)unused;
+    berth_arena_init(&a, 1 << 20);
+    begin(&b, 2, NULL);
+    add(&b, "a", "{" SIZE "}");
+    add(&b, "b", "{" SIZE "}");
+    use(&b, "a");
+    use(&b, "b");
+    const char *path = bench_file(&b, "new.fake", "good");
+    const struct berth_slice none = {"", 0};
+    assert_int_equal(berth_registry_plan(b.g, &a, BERTH_SLICE("a"), NULL, NULL, NULL, &p, &e), 0);
+    assert_true(p.loaded);
+    assert_true(p.known);
+    assert_int_equal(p.bytes, TIB);
+    assert_int_equal(berth_registry_plan(b.g, &a, none, path, NULL, NULL, &p, &e), 0);
+    assert_false(p.loaded);
+    assert_false(p.known);
+    assert_string_equal(p.backend, "fake");
+    assert_int_equal(berth_registry_plan(b.g, &a, none, "/no/such", NULL, NULL, &p, &e),
+                     -BERTH_ENOENT);
+    assert_int_equal(berth_registry_plan(b.g, &a, BERTH_SLICE("x"), NULL, NULL, NULL, &p, &e),
+                     -BERTH_ENOENT);
+    add(&b, "c", "{" SIZE "}");
+    bench_wait_state(&b, "c", BERTH_MODEL_UNLOADED);
+    assert_int_equal(berth_registry_plan(b.g, &a, BERTH_SLICE("c"), NULL, NULL, NULL, &p, &e), 0);
+    assert_int_equal(p.verdict, BERTH_LEDGER_EVICT);
+    assert_int_equal(p.victim_count, 1);
+    assert_int_equal(p.victims[0].bytes, TIB);
+    assert_int_equal(p.sums.held_bytes, 2 * TIB);
+    /* Nothing happened; and then it is as it was said. */
+    assert_int_equal(state_of(&b, p.victims[0].name, NULL), BERTH_MODEL_READY);
+    use(&b, "c");
+    assert_int_equal(state_of(&b, p.victims[0].name, NULL), BERTH_MODEL_UNLOADED);
+    bench_fini(&b);
+    berth_arena_fini(&a);
+}
+
+/* Several threads want more models than there is room for: every one gets its model, and nothing
+ * goes away under anybody. */
+enum { MODELS = 12, ASKERS = 24, ROUNDS = 40 };
+
+static void
+everybody_gets_a_turn(void **unused)
+{
+    static struct asker askers[ASKERS];
+    char name[16];
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 3, NULL);
+    for (int i = 0; i < MODELS; i++) {
+        (void)snprintf(name, sizeof name, "m%d", i);
+        add(&b, name, "{" SIZE "}");
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        char names[ASKERS][16];
+        for (int i = 0; i < ASKERS; i++) {
+            (void)snprintf(names[i], sizeof names[i], "m%d", (i * 7 + round) % MODELS);
+            ask_for(&b, &askers[i], names[i], true);
+        }
+        for (int i = 0; i < ASKERS; i++) {
+            until_ready(&askers[i]);
+            if (askers[i].result != 0)
+                fail_msg("%s", askers[i].err.msg);
+            client_wait(&askers[i].client);
+            assert_int_equal(askers[i].client.r.result, 0);
+            client_fini(&askers[i].client);
+        }
+    }
+    struct fake_seen s = fake_seen();
+    print_message("  %d requests for %d models with room for 3: %u loads\n", ASKERS * ROUNDS,
+                  MODELS, s.loads);
+    assert_true(s.loads <= ASKERS * ROUNDS);
+    bench_fini(&b);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_settings_are_named),
+        cmocka_unit_test(more_models_than_room_take_turns),
+        cmocka_unit_test(what_does_not_fit_at_start_waits_for_its_request),
+        cmocka_unit_test(pinned_and_used_models_stay),
+        cmocka_unit_test(a_load_by_hand_makes_room_and_gives_up_in_time),
+        cmocka_unit_test(what_nobody_uses_is_unloaded),
+        cmocka_unit_test(the_last_used_come_back_first),
+        cmocka_unit_test(a_plan_says_what_a_load_would_mean),
+        cmocka_unit_test(everybody_gets_a_turn),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
