@@ -7,6 +7,7 @@
 #include "api/admit.h"
 #include "api/api.h"
 #include "api/call.h"
+#include "api/prepare.h"
 #include "obs/metrics.h"
 
 enum { BERTH_API_STATUS_MAX = 600 };
@@ -32,6 +33,7 @@ struct berth_api {
     struct berth_call *jobs, **jobs_last; /* under mu */
     uint32_t job_count;                   /* under mu */
     bool worker_started, stop;            /* stop: under mu */
+    struct berth_prepare *prepare;        /* threads for large bodies */
 };
 
 /* Send c->reply.  On the loop. */

@@ -61,6 +61,9 @@ struct berth_call {
     struct berth_grpc *grpc;         /* NULL: plain HTTP */
     /* Errors go here instead of being a JSON body; NULL otherwise. */
     void (*fault)(struct berth_call *c, const struct berth_fault *f);
+    /* Answers in JSON go here: whole, or (last: false) an event of a stream, which ends the call by
+     * itself.  NULL otherwise. */
+    void (*json)(struct berth_call *c, struct berth_slice text, bool last);
     /* After the last part is done, and the last that is done with c; NULL otherwise. */
     void (*released)(struct berth_call *c);
     enum berth_dialect dialect;
@@ -100,6 +103,10 @@ struct berth_call {
     /* A handler on the api's own thread leaves its answer here. */
     void (*job)(struct berth_call *c);
     bool off_loop;
+    /* prepare.c: what a thread does, and then the loop; the client left meanwhile. */
+    void (*work)(struct berth_call *c);
+    void (*then)(struct berth_call *c);
+    bool left;
     struct berth_msg msg;
     struct berth_call *next_job;
     struct {

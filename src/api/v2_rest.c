@@ -69,6 +69,9 @@ infer_read(struct berth_call *c, struct berth_v2_infer *asked, struct berth_err 
         return r;
     if (c->x->body.len == 0)
         return berth_err_set(e, BERTH_EINVAL, "the body is empty; send a JSON object with inputs");
+    if ((h != NULL ? from.header_len : from.body.len) > BERTH_PREPARE_JSON_BYTES &&
+        berth_prepare_handler(c, berth_v2_infer))
+        return BERTH_CALL_PARKED;
     from.describe = berth_model_describe(c->model);
     if ((r = berth_v2_infer_read(c->arena, &from, asked, e)) < 0 ||
         (r = berth_v2_shm_fetch(c->api->shm, c->arena, asked, e)) < 0)

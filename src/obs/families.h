@@ -4,8 +4,8 @@
 /* Every metric of the program: docs/metrics.md is generated from this table.
  * id, type, name, help, labels */
 #define BERTH_FAMILIES(X)                                                                         \
-    X(REQUESTS, BERTH_COUNTER, "berth_requests_total", "Answered HTTP requests.",                 \
-      "dialect,status")                                                                           \
+    X(REQUESTS, BERTH_COUNTER, "berth_requests_total",                                            \
+      "Answered requests; of gRPC the status by name.", "dialect,status")                         \
     X(REQUEST_SECONDS, BERTH_HISTOGRAM, "berth_request_duration_seconds",                         \
       "First byte of a request to the last of its answer.", "dialect")                            \
     X(ERRORS, BERTH_COUNTER, "berth_errors_total",                                                \
