@@ -8,12 +8,12 @@
 #include "api/api_priv.h"
 #include "api/grpc.h"
 #include "api/routes.h"
+#include "api/shm.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "obs/trace.h"
-#include "wire/gzip.h"
 #include "wire/uri.h"
 
 enum {
@@ -356,21 +356,13 @@ is_encoding_known(struct berth_call *c)
     return false;
 }
 
-/* The whole compressed body is there: put what it stands for in its place. */
-static bool
-expand_body(struct berth_call *c)
+static void
+call_route(struct berth_call *c)
 {
-    const struct berth_slice body = c->x->body;
-    struct berth_err e;
-    const void *at;
-    size_t len;
-    const int r = berth_gzip_read(&c->x->arena, body.at, body.len, c->x->body_max, &at, &len, &e);
-
-    if (r < 0)
-        berth_call_fail(c, r, NULL, e.msg);
+    if (c->route->blocks)
+        berth_api_job(c);
     else
-        c->x->body = (struct berth_slice){at, len};
-    return r == 0;
+        c->route->handle(c);
 }
 
 static void
@@ -421,12 +413,10 @@ api_handle(void *arg, struct berth_exchange *x)
     /* A body that came with its head needs no look at the clock. */
     if (x->body.len > AT_ONCE_BYTES || berth_loop_now_ns(x->loop) > x->begin_ns + BERTH_MS)
         c->body_ns = berth_now_ns();
-    if (c->compressed && !expand_body(c))
-        return;
-    if (c->route->blocks)
-        berth_api_job(c);
+    if (c->compressed)
+        berth_prepare_inflated(c, call_route);
     else
-        c->route->handle(c);
+        call_route(c);
 }
 
 static void
@@ -536,12 +526,16 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
     api->jobs_last = &api->jobs;
     api->begin_ns = berth_now_ns();
     atomic_init(&api->id_next, berth_random_u64());
-    r = copy_conf(api, conf, e);
+    api->shm = berth_shm_new();
+    r = api->shm != NULL ? copy_conf(api, conf, e)
+                         : berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
     if (r == 0 && conf->explain_requests > 0) {
         api->trace = berth_trace_new(conf->explain_requests, conf->loops);
         if (api->trace == NULL)
             r = berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
     }
+    if (r == 0)
+        r = berth_prepare_new(&api->prepare, e);
     if (r == 0) {
         berth_admit_init(&api->admit, &api->conf);
         api->worker_started = pthread_create(&api->worker, NULL, worker_main, api) == 0;
@@ -559,7 +553,11 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
 void
 berth_api_stop(struct berth_api *api)
 {
-    if (api == NULL || !api->worker_started)
+    if (api == NULL)
+        return;
+    berth_prepare_stop(
+        api->prepare); /* what it has goes on with a handler: before its thread ends */
+    if (!api->worker_started)
         return;
     (void)pthread_mutex_lock(&api->mu);
     api->stop = true;
@@ -575,6 +573,7 @@ berth_api_free(struct berth_api *api)
     if (api == NULL)
         return;
     berth_api_stop(api);
+    berth_prepare_free(api->prepare);
     (void)pthread_cond_destroy(&api->wake);
     (void)pthread_mutex_destroy(&api->mu);
     berth_arena_fini(&api->arena);

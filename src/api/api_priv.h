@@ -7,6 +7,7 @@
 #include "api/admit.h"
 #include "api/api.h"
 #include "api/call.h"
+#include "api/prepare.h"
 #include "obs/metrics.h"
 
 enum { BERTH_API_STATUS_MAX = 600 };
@@ -16,6 +17,7 @@ struct berth_api {
     struct berth_api_conf conf; /* copied, defaults filled in */
     struct berth_arena arena;   /* what conf points to */
     struct berth_admit admit;
+    struct berth_shm *shm;
     uint64_t begin_ns;
     _Atomic uint64_t id_next;
     struct berth_trace *trace; /* of requests that went by; NULL: none is kept */
@@ -31,6 +33,7 @@ struct berth_api {
     struct berth_call *jobs, **jobs_last; /* under mu */
     uint32_t job_count;                   /* under mu */
     bool worker_started, stop;            /* stop: under mu */
+    struct berth_prepare *prepare;        /* threads for large bodies */
 };
 
 /* Send c->reply.  On the loop. */
@@ -76,6 +79,7 @@ void berth_unimodel_register(struct berth_call *c);
 void berth_unimodel_list(struct berth_call *c);
 void berth_unimodel_get(struct berth_call *c);
 void berth_unimodel_delete(struct berth_call *c);
+void berth_unimodel_configure(struct berth_call *c);
 void berth_unimodel_status(struct berth_call *c);
 /* unimodel.c */
 void berth_unimodel_predict(struct berth_call *c);
@@ -101,6 +105,10 @@ void berth_v2_config(struct berth_call *c);
 void berth_v2_index(struct berth_call *c);
 void berth_v2_load(struct berth_call *c);
 void berth_v2_unload(struct berth_call *c);
+/* v2_shm.c */
+void berth_v2_shm_status(struct berth_call *c);
+void berth_v2_shm_register(struct berth_call *c);
+void berth_v2_shm_unregister(struct berth_call *c);
 /* generate.c */
 void berth_v2_generate(struct berth_call *c);
 void berth_v2_generate_stream(struct berth_call *c);

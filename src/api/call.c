@@ -350,8 +350,13 @@ void
 berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
 {
     const enum berth_task task = c->part_count > 0 ? c->parts[0].r.task : BERTH_TASK_CHAT;
-    uint64_t now = berth_loop_now_ns(c->x->loop), until;
+    uint64_t now, until;
 
+    if (c->off_loop) { /* prepare.c calls again on the loop */
+        c->ops = ops;
+        return;
+    }
+    now = berth_loop_now_ns(c->x->loop);
     if (task == BERTH_TASK_TENSOR || task == BERTH_TASK_EMBEDDING)
         limit_time(c, c->api->conf.run_timeout_ns, "engine.batch_config.timeout_ms");
     until = c->begin_ns + c->timeout_ns;

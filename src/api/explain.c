@@ -149,7 +149,9 @@ advise_on_bytes(const struct berth_trace_note *n, struct berth_account *a)
 static void
 advise_on_runs(const struct berth_trace_note *n, struct berth_account *a)
 {
-    if (n->runs > 1)
+    if (n->retried)
+        advise(a, "the first instance failed it, another one ran it: that instance is not well");
+    else if (n->runs > 1)
         advise(a,
                "its batch failed as a whole, so it ran again on its own (%u runs): the fault is in "
                "a neighbour or in the model",
@@ -279,6 +281,7 @@ put_run(struct berth_jw *w, const struct berth_trace_note *n)
     }
     berth_jw_object(w);
     put_uint(w, "instance", n->instance);
+    put_string(w, "placement", n->on_loop ? "inline" : "threaded");
     put_uint(w, "runs", n->runs);
     put_uint(w, "batch_requests", n->batch_requests);
     put_uint(w, "batch_max", n->batch_max);

@@ -177,6 +177,8 @@ berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_slic
     const struct berth_park *park = c->park;
     struct berth_model *m;
 
+    if (c->off_loop) /* found before it came there */
+        return 0;
     if (park != NULL && is_same(park->name, name) && is_same(park->version, version)) {
         berth_assert(park->done); /* a parked call does not run */
         if (park->wait.result < 0)

@@ -90,6 +90,8 @@ note_part(struct berth_trace_note *n, const struct berth_call *c, const struct b
     n->runs = r->runs;
     n->instance = r->instance_number;
     n->cached = r->cached;
+    n->on_loop = r->on_loop;
+    n->retried = r->retried;
 }
 
 void

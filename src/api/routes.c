@@ -66,6 +66,8 @@ static const struct berth_route routes[] = {
     {"GET", "/v1/models/{model}", UM, READ, NONE, false, berth_unimodel_get, "One model"},
     {"DELETE", "/v1/models/{model}", UM, MANAGE, NONE, true, berth_unimodel_delete,
      "Unregister a model"},
+    {"PATCH", "/v1/models/{model}", UM, MANAGE, SMALL, true, berth_unimodel_configure,
+     "Change a model's config"},
     {"GET", "/v1/models/{model}/status", UM, READ, NONE, false, berth_unimodel_status,
      "State, load and statistics of a model"},
     {"POST", "/models", UM, MANAGE, SMALL, true, berth_unimodel_register, "Register a model"},
@@ -94,6 +96,16 @@ static const struct berth_route routes[] = {
      "Generate text, piece by piece"},
     {"POST", MV "/generate_stream", V2, INFER, TEXT, false, berth_v2_generate_stream,
      "Generate text, piece by piece"},
+    {"GET", "/v2/systemsharedmemory/status", V2, READ, NONE, false, berth_v2_shm_status,
+     "Shared memory regions"},
+    {"GET", "/v2/systemsharedmemory/region/{region}/status", V2, READ, NONE, false,
+     berth_v2_shm_status, "A shared memory region"},
+    {"POST", "/v2/systemsharedmemory/region/{region}/register", V2, MANAGE, SMALL, true,
+     berth_v2_shm_register, "Register a shared memory region"},
+    {"POST", "/v2/systemsharedmemory/unregister", V2, MANAGE, SMALL, true, berth_v2_shm_unregister,
+     "Unregister all shared memory regions"},
+    {"POST", "/v2/systemsharedmemory/region/{region}/unregister", V2, MANAGE, SMALL, true,
+     berth_v2_shm_unregister, "Unregister a shared memory region"},
     {"POST", "/v2/repository/index", V2, READ, SMALL, true, berth_v2_index,
      "Models and their states"},
     {"POST", "/v2/repository/models/{model}/load", V2, MANAGE, SMALL, true, berth_v2_load,
@@ -194,13 +206,8 @@ berth_route_dialect(struct berth_slice path)
         const char *prefix;
         enum berth_dialect dialect;
     } prefixes[] = {
-        {"/v2", V2},
-        {"/v1/models", UM},
-        {"/v1/plugins", UM},
-        {"/v1/memory", UM},
-        {"/v1/plan", UM},
-        {"/v1/requests", UM},
-        {"/v1/", OAI},
+        {"/v2", V2},      {"/v1/models", UM},   {"/v1/plugins", UM}, {"/v1/memory", UM},
+        {"/v1/plan", UM}, {"/v1/requests", UM}, {"/v1/", OAI},
     };
 
     for (size_t i = 0; i < BERTH_COUNT(prefixes); i++) {
@@ -257,6 +264,8 @@ put_operation(struct berth_jw *w, const struct berth_route *route)
             put_parameter(w, "model", "A model's name or identity");
         if (strstr(route->pattern, "{request}") != NULL)
             put_parameter(w, "request", "X-Request-Id of its answer");
+        if (strstr(route->pattern, "{region}") != NULL)
+            put_parameter(w, "region", "A shared memory region's name");
         if (strstr(route->pattern, "{version}") != NULL)
             put_parameter(w, "version", "A version of the model");
         berth_jw_array_end(w);

@@ -140,7 +140,8 @@ others_do_not(void **unused)
     } cases[] = {
         {"no such path", "GET", "/nope", false, ""},
         {"an empty name", "GET", "/v2/models/", false, ""},
-        {"an empty name before the verb", "POST", "/v1/models/:predict", true, "GET, DELETE"},
+        {"an empty name before the verb", "POST", "/v1/models/:predict", true,
+         "GET, DELETE, PATCH"},
         {"one segment too many", "GET", "/v2/models/m/ready/x", false, ""},
         {"an empty path", "GET", "", false, ""},
         {"another method", "PUT", "/v1/models", true, "POST, GET"},
@@ -168,9 +169,11 @@ what_changes_models_wants_manage(void **unused)
     (void)unused;
     for (size_t i = 0; i < n; i++) {
         const bool changes = strcmp(routes[i].method, "DELETE") == 0 ||
+                             strcmp(routes[i].method, "PATCH") == 0 ||
                              strcmp(routes[i].pattern, "/v1/models") == 0 ||
                              strcmp(routes[i].pattern, "/models") == 0 ||
-                             strncmp(routes[i].pattern, "/v2/repository/models/", 22) == 0;
+                             strncmp(routes[i].pattern, "/v2/repository/models/", 22) == 0 ||
+                             strncmp(routes[i].pattern, "/v2/systemsharedmemory/", 23) == 0;
         if (changes && strcmp(routes[i].method, "GET") != 0)
             assert_int_equal(routes[i].scope, BERTH_SCOPE_MANAGE);
         else

@@ -452,10 +452,13 @@ bad_requests_are_refused_by_path(void **unused)
          "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"INT8\",\"shape\":[1],\"data\":[1]},"
          "{\"name\":\"x\",\"datatype\":\"INT8\",\"shape\":[1],\"data\":[1]}]}",
          0, -1, "inputs[1].name: 'x' is there twice"},
-        {"shared memory", IN("\"shape\":[1],\"parameters\":{\"shared_memory_region\":\"r\"}"), 0,
-         -1,
-         "inputs[0].parameters.shared_memory_region: shared memory is not offered; send binary "
-         "data (input 'x')"},
+        {"shared memory of no size",
+         IN("\"shape\":[1],\"parameters\":{\"shared_memory_region\":\"r\"}"), 0, -1,
+         "inputs[0].parameters.shared_memory_byte_size: is missing (input 'x')"},
+        {"shared memory and data",
+         IN("\"shape\":[1],\"data\":[1],\"parameters\":{\"shared_memory_region\":\"r\","
+            "\"shared_memory_byte_size\":1}"),
+         0, -1, "inputs[0].data: give either data or parameters.shared_memory_region (input 'x')"},
     };
     static const char blob[16] = {0};
 

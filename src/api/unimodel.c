@@ -238,6 +238,11 @@ begin(struct berth_call *c, bool batch)
         berth_call_fail(c, r, NULL, e.msg);
         return NULL;
     }
+    if (c->x->body.len > (berth_vision_is(berth_model_manifest(c->model))
+                              ? BERTH_PREPARE_IMAGE_BYTES
+                              : BERTH_PREPARE_JSON_BYTES) &&
+        berth_prepare_handler(c, batch ? berth_unimodel_batch : berth_unimodel_predict))
+        return NULL;
     if (!berth_call_body(c))
         return NULL;
     c->state = p;

@@ -342,6 +342,16 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
         put_string(w, "version", v->version);
         put_string(w, "state", berth_model_state_name(v->state));
         put_string(w, "reason", v->why);
+        berth_jw_key(w, "labels");
+        berth_jw_array(w);
+        for (size_t k = 0; k < v->label_count; k++)
+            berth_jw_string(w, v->labels[k]);
+        berth_jw_array_end(w);
+        berth_jw_key(w, "share");
+        if (v->split)
+            berth_jw_double(w, v->share);
+        else
+            berth_jw_null(w);
         put_uint(w, "count", v->instances);
         put_string(w, "placement", v->on_loop ? "inline" : "threaded");
         put_uint(w, "threads", v->threads);
@@ -530,4 +540,30 @@ berth_unimodel_register(struct berth_call *c)
         berth_call_fail(c, r, NULL, e.msg);
     else
         reply_done(c, berth_arena_strdup(&c->x->arena, id), spec.name, "registered");
+}
+
+void
+berth_unimodel_configure(struct berth_call *c)
+{
+    const struct berth_json *config;
+    struct berth_err e;
+    bool reload;
+    int r = 0;
+
+    if (!berth_call_body(c))
+        return;
+    config = berth_json_get(c->body, "config");
+    for (struct berth_json_iter it = berth_json_iter(c->body); r == 0 && berth_json_next(&it);) {
+        if (!berth_slice_is(it.key, "config"))
+            r = berth_err_set(&e, BERTH_EINVAL,
+                              "%.64s: cannot be changed; only config can, the rest by registering "
+                              "the model anew",
+                              it.key.at);
+    }
+    if (r == 0)
+        r = berth_registry_configure(c->api->conf.registry, c->name, config, &reload, &e);
+    if (r < 0)
+        berth_call_fail(c, r, NULL, e.msg);
+    else
+        reply_done(c, NULL, c->name.at, reload ? "configured and loads again" : "configured");
 }

@@ -8,6 +8,7 @@
 #include "api/v2_class.h"
 #include "api/v2_grpc.h"
 #include "api/v2_pb.h"
+#include "api/v2_shm.h"
 #include "base/arena.h"
 #include "infer/model.h"
 #include "infer/registry.h"
@@ -50,7 +51,8 @@ berth_v2_grpc_read(struct berth_call *c, struct berth_slice message, struct bert
         return berth_err_set(e, BERTH_ENOMEM, "the request is larger than its memory limit");
     if ((r = berth_v2_pb_model(message, &c->name, &c->version, e)) < 0 ||
         (r = berth_call_find(c, c->name, c->version, e)) != 0 ||
-        (r = berth_v2_pb_read(c->arena, message, &asked->infer, e)) < 0)
+        (r = berth_v2_pb_read(c->arena, message, &asked->infer, e)) < 0 ||
+        (r = berth_v2_shm_fetch(c->api->shm, c->arena, &asked->infer, e)) < 0)
         return r;
     c->state = asked;
     d = berth_model_describe(c->model);
@@ -95,8 +97,10 @@ berth_v2_grpc_answer(struct berth_call *c, struct berth_v2_answer *ret, struct b
                                         berth_json_get(berth_model_manifest(c->model), "labels")};
     if (asked->infer.timing)
         ret->timings = berth_call_timings(c, &ret->timing_count);
-    if (!asked->is_text)
-        return berth_v2_classify(c->arena, &asked->infer, ret, e);
+    if (!asked->is_text) {
+        const int r = berth_v2_classify(c->arena, &asked->infer, ret, e);
+        return r < 0 ? r : berth_v2_shm_put(c->api->shm, &asked->infer, ret, e);
+    }
     ret->outputs = &asked->output;
     ret->output_count = 1;
     return berth_v2_text_output(c->arena, (struct berth_slice){part->text.at, part->text.len},
@@ -214,5 +218,19 @@ const struct berth_grpc_method berth_v2_grpc_methods[] = {
      .message_max = SMALL_BYTES,
      .blocks = true,
      .message = berth_v2_grpc_unload},
+    {.path = SERVICE "SystemSharedMemoryStatus",
+     .scope = BERTH_SCOPE_READ,
+     .message_max = SMALL_BYTES,
+     .message = berth_v2_grpc_shm_status},
+    {.path = SERVICE "SystemSharedMemoryRegister",
+     .scope = BERTH_SCOPE_MANAGE,
+     .message_max = SMALL_BYTES,
+     .blocks = true,
+     .message = berth_v2_grpc_shm_register},
+    {.path = SERVICE "SystemSharedMemoryUnregister",
+     .scope = BERTH_SCOPE_MANAGE,
+     .message_max = SMALL_BYTES,
+     .blocks = true,
+     .message = berth_v2_grpc_shm_unregister},
     {.path = NULL},
 };

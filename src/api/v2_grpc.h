@@ -42,6 +42,10 @@ void berth_v2_grpc_stream_message(struct berth_grpc *g, struct berth_slice messa
 void berth_v2_grpc_stream_half_closed(struct berth_grpc *g);
 void berth_v2_grpc_stream_writable(struct berth_grpc *g);
 void berth_v2_grpc_stream_cut(struct berth_grpc *g);
+/* v2_grpc_shm.c */
+void berth_v2_grpc_shm_status(struct berth_grpc *g, struct berth_slice message);
+void berth_v2_grpc_shm_register(struct berth_grpc *g, struct berth_slice message);
+void berth_v2_grpc_shm_unregister(struct berth_grpc *g, struct berth_slice message);
 /* v2_grpc_stats.c */
 void berth_v2_grpc_stats(struct berth_grpc *g, struct berth_slice message);
 

@@ -14,6 +14,7 @@ struct reading {
     struct berth_arena *arena;
     struct berth_v2_infer *ret;
     struct berth_slice blobs; /* what is left of them */
+    size_t input_room;
     struct berth_err *e;
 };
 
@@ -122,6 +123,41 @@ check_parameters(const struct berth_json *holder, const char *path, const struct
     return 0;
 }
 
+/* Does the tensor lie in shared memory, or is it to go there? */
+static int
+param_shm(struct berth_arena *a, const struct berth_json *parameters, const char *path,
+          struct berth_shm_span *ret, struct berth_err *e)
+{
+    const struct berth_json *v = berth_json_get(parameters, "shared_memory_region");
+    struct berth_slice s;
+    bool there;
+    int r;
+
+    if (berth_json_type(v) == BERTH_JSON_NULL)
+        return 0;
+    if (!berth_json_string(v, &s) || s.len == 0)
+        return berth_err_set(e, BERTH_EINVAL,
+                             "%sparameters.shared_memory_region: must be a region's name", path);
+    if ((r = param_uint(parameters, path, "shared_memory_offset", &ret->offset, &there, e)) < 0 ||
+        (r = param_uint(parameters, path, "shared_memory_byte_size", &ret->size, &there, e)) < 0)
+        return r;
+    if (!there)
+        return berth_err_set(e, BERTH_EINVAL, "%sparameters.shared_memory_byte_size: is missing",
+                             path);
+    ret->region = berth_arena_strndup(a, s.at, s.len);
+    return ret->region != NULL ? 0 : no_memory(e);
+}
+
+int
+berth_v2_shm_input(struct berth_arena *a, struct berth_v2_infer *ret, size_t i, size_t count,
+                   const struct berth_shm_span *span, struct berth_err *e)
+{
+    if (ret->shm == NULL && (ret->shm = BERTH_NEW_N(a, struct berth_shm_span, count)) == NULL)
+        return no_memory(e);
+    ret->shm[i] = *span;
+    return 0;
+}
+
 /* ---- inputs ---- */
 
 static int
@@ -193,6 +229,7 @@ static int
 read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
 {
     struct berth_tensor *t = &g->ret->inputs[i];
+    struct berth_shm_span shm = {.region = NULL};
     const struct berth_json *parameters, *data = berth_json_get(v, "data");
     char path[PATH_MAX_BYTES], where[PATH_MAX_BYTES];
     struct berth_slice dtype = {"", 0};
@@ -214,11 +251,13 @@ read_input_fields(struct reading *g, const struct berth_json *v, size_t i)
         if (strcmp(g->ret->inputs[k].name, t->name) == 0)
             return berth_err_set(g->e, BERTH_EINVAL, "%sname: '%s' is there twice", path, t->name);
     }
-    if (berth_json_get(parameters, "shared_memory_region") != NULL)
+    if ((r = param_shm(g->arena, parameters, path, &shm, g->e)) < 0)
+        return r;
+    if (shm.region != NULL && (blob || data != NULL))
         return berth_err_set(g->e, BERTH_EINVAL,
-                             "%sparameters.shared_memory_region: shared memory is not offered; "
-                             "send binary data",
-                             path);
+                             "%sdata: give either data or parameters.shared_memory_region", path);
+    if (shm.region != NULL)
+        return berth_v2_shm_input(g->arena, g->ret, i, g->input_room, &shm, g->e);
     if (blob == (data != NULL))
         return berth_err_set(g->e, BERTH_EINVAL,
                              "%sdata: give either data or parameters.binary_data_size", path);
@@ -275,12 +314,9 @@ read_output(struct reading *g, const struct berth_json *v, size_t i)
         (r = check_parameters(v, path, &parameters, g->e)) < 0 ||
         (r = param_bool(parameters, path, "binary_data", &o->binary, g->e)) < 0 ||
         (r = param_base64(parameters, path, &o->base64, g->e)) < 0 ||
+        (r = param_shm(g->arena, parameters, path, &o->shm, g->e)) < 0 ||
         (r = param_uint(parameters, path, "classification", &classes, &there, g->e)) < 0)
         return r;
-    if (berth_json_get(parameters, "shared_memory_region") != NULL)
-        return berth_err_set(g->e, BERTH_EINVAL,
-                             "%sparameters.shared_memory_region: shared memory is not offered",
-                             path);
     if (there && (classes == 0 || classes > BERTH_V2_CLASSES_MAX))
         return berth_err_set(g->e, BERTH_EINVAL, "%sparameters.classification: must be 1 to %d",
                              path, BERTH_V2_CLASSES_MAX);
@@ -308,6 +344,7 @@ read_tensors(struct reading *g, const struct berth_json *body)
         (berth_json_type(outputs) != BERTH_JSON_ARRAY || m > BERTH_V2_TENSORS_MAX))
         return berth_err_set(g->e, BERTH_EINVAL, "outputs: must be an array of at most %d outputs",
                              BERTH_V2_TENSORS_MAX);
+    g->input_room = n;
     g->ret->inputs = BERTH_NEW_N(g->arena, struct berth_tensor, n);
     g->ret->outputs = BERTH_NEW_N(g->arena, struct berth_v2_output, m);
     g->ret->wanted = BERTH_NEW_N(g->arena, const char *, m);
@@ -447,8 +484,8 @@ berth_v2_infer_read(struct berth_arena *a, const struct berth_v2_body *from,
 
 /* ---- the answer ---- */
 
-static const struct berth_v2_output *
-asked_for(const struct berth_v2_infer *asked, const char *name)
+const struct berth_v2_output *
+berth_v2_asked_for(const struct berth_v2_infer *asked, const char *name)
 {
     for (size_t i = 0; i < asked->output_count; i++) {
         if (strcmp(asked->outputs[i].name, name) == 0)
@@ -457,13 +494,38 @@ asked_for(const struct berth_v2_infer *asked, const char *name)
     return NULL;
 }
 
+/* Does the output go behind the JSON, as bytes? */
+static bool
+is_binary(const struct berth_v2_answer *from, const struct berth_v2_output *o)
+{
+    return o != NULL ? o->binary && o->shm.region == NULL : from->asked->binary;
+}
+
+/* An output that lies in shared memory. */
+static void
+put_shm(struct berth_jw *w, const struct berth_shm_span *shm)
+{
+    berth_jw_key(w, "parameters");
+    berth_jw_object(w);
+    berth_jw_key(w, "shared_memory_region");
+    berth_jw_string(w, shm->region);
+    if (shm->offset > 0) {
+        berth_jw_key(w, "shared_memory_offset");
+        berth_jw_uint(w, shm->offset);
+    }
+    berth_jw_key(w, "shared_memory_byte_size");
+    berth_jw_uint(w, shm->size);
+    berth_jw_object_end(w);
+}
+
 static int
 put_output(struct berth_jw *w, const struct berth_v2_answer *from, const struct berth_tensor *t,
            struct berth_err *e)
 {
-    const struct berth_v2_output *o = asked_for(from->asked, t->name);
-    const bool binary = o != NULL ? o->binary : from->asked->binary;
-    const bool base64 = t->dtype == BERTH_BYTES && !binary &&
+    const struct berth_v2_output *o = berth_v2_asked_for(from->asked, t->name);
+    const bool in_shm = o != NULL && o->shm.region != NULL;
+    const bool binary = is_binary(from, o);
+    const bool base64 = !in_shm && t->dtype == BERTH_BYTES && !binary &&
                         ((o != NULL && o->base64) || !berth_tensor_is_text(t));
     int r = 0;
 
@@ -487,7 +549,9 @@ put_output(struct berth_jw *w, const struct berth_v2_answer *from, const struct 
             berth_jw_string(w, "base64");
         berth_jw_object_end(w);
     }
-    if (!binary) {
+    if (in_shm) {
+        put_shm(w, &o->shm);
+    } else if (!binary) {
         const struct berth_tensor_put how = {.allow_nan = from->asked->allow_nan, .base64 = base64};
         berth_jw_key(w, "data");
         r = berth_tensor_put_json(w, t, &how, e);
@@ -536,8 +600,8 @@ berth_v2_answer_put(struct berth_buf *b, const struct berth_v2_answer *from, siz
     berth_jw_object_end(&w);
     *ret_header_len = b->len;
     for (size_t i = 0; i < from->output_count && r == 0; i++) {
-        const struct berth_v2_output *o = asked_for(from->asked, from->outputs[i].name);
-        if (o != NULL ? o->binary : from->asked->binary) {
+        const struct berth_v2_output *o = berth_v2_asked_for(from->asked, from->outputs[i].name);
+        if (is_binary(from, o)) {
             any = true;
             berth_buf_put(b, from->outputs[i].bytes, from->outputs[i].size);
         }

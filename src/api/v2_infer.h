@@ -8,6 +8,7 @@
 #include <berth/backend.h>
 #include <berth/err.h>
 
+#include "api/shm.h"
 #include "base/buf.h"
 
 struct berth_arena;
@@ -20,6 +21,7 @@ enum { BERTH_V2_TENSORS_MAX = 1024, BERTH_V2_ID_MAX = 1024, BERTH_V2_CLASSES_MAX
 
 struct berth_v2_output {
     const char *name;
+    struct berth_shm_span shm; /* where it is to be put; region NULL: into the answer */
     bool binary, base64;
     uint32_t classes; /* parameter "classification": that many best; 0: the tensor itself */
 };
@@ -27,6 +29,7 @@ struct berth_v2_output {
 struct berth_v2_infer {
     struct berth_slice id; /* or empty */
     struct berth_tensor *inputs;
+    struct berth_shm_span *shm; /* where inputs lie, until berth_v2_shm_fetch(); NULL: none does */
     size_t input_count;
     struct berth_v2_output *outputs; /* as asked for; none: all */
     const char **wanted;             /* their names */
@@ -62,6 +65,10 @@ int berth_v2_header_len(struct berth_slice value, size_t *ret, struct berth_err 
 int berth_v2_name_in_error(int r, const char *name, struct berth_err *e);
 int berth_v2_dtype_unknown(struct berth_err *e, const char *path, struct berth_slice dtype);
 
+/* Input i, of `count`, lies in shared memory: *span.  -BERTH_ENOMEM */
+int berth_v2_shm_input(struct berth_arena *a, struct berth_v2_infer *ret, size_t i, size_t count,
+                       const struct berth_shm_span *span, struct berth_err *e);
+
 struct berth_v2_answer {
     const char *model, *version;
     const struct berth_timing *timings; /* parameters of the answer */
@@ -71,6 +78,9 @@ struct berth_v2_answer {
     size_t output_count;
     const struct berth_json *labels; /* the manifest's, for classification; or NULL */
 };
+/* How an output was asked for; NULL: not by name. */
+const struct berth_v2_output *berth_v2_asked_for(const struct berth_v2_infer *asked,
+                                                 const char *name);
 /* The answer's body; *ret_header_len is its JSON part's length, or 0 when all of it is JSON.
  * -BERTH_EBACKEND: an output cannot be written as JSON. */
 int berth_v2_answer_put(struct berth_buf *b, const struct berth_v2_answer *from,

@@ -38,7 +38,8 @@ put_uint(struct berth_jw *w, const char *key, uint64_t n)
 
 const char *const berth_v2_extensions[] = {
     "binary_tensor_data", "classification", "generate",   "model_configuration",
-    "model_repository",   "parameters",     "statistics", NULL};
+    "model_repository",   "parameters",     "statistics", "system_shared_memory",
+    NULL};
 
 void
 berth_v2_server(struct berth_call *c)
@@ -99,6 +100,17 @@ berth_v2_ready(struct berth_call *c)
 
 /* ---- one model ---- */
 
+/* By its number, or a label of it. */
+static bool
+is_named(const struct berth_model_version_info *v, struct berth_slice name)
+{
+    for (size_t i = 0; i < v->label_count; i++) {
+        if (berth_slice_is(name, v->labels[i]))
+            return true;
+    }
+    return berth_slice_is(name, v->version);
+}
+
 const struct berth_model_version_info *
 berth_v2_find_version(struct berth_call *c, struct berth_model_info *m)
 {
@@ -112,7 +124,7 @@ berth_v2_find_version(struct berth_call *c, struct berth_model_info *m)
     }
     for (size_t i = 0; i < m->version_count; i++) {
         last = &m->versions[i];
-        if (c->version.len > 0 ? berth_slice_is(c->version, last->version)
+        if (c->version.len > 0 ? is_named(last, c->version)
                                : strcmp(m->version, last->version) == 0)
             return last;
     }

@@ -27,7 +27,7 @@ struct reading {
     struct berth_arena *arena;
     struct berth_v2_infer *ret;
     const struct berth_slice *raw; /* raw_input_contents */
-    size_t raw_count, raw_used;
+    size_t raw_count, raw_used, input_room;
     struct berth_err *e;
 };
 
@@ -96,6 +96,25 @@ param_bool(const struct param *p, const char *path, bool *ret, struct berth_err 
                              (int)(p->key.len < 64 ? p->key.len : 64), p->key.at);
     *ret = p->choice.value != 0;
     return 0;
+}
+
+/* shared_memory_region, _byte_size or _offset; any other is left alone. */
+static int
+shm_param(struct reading *g, const struct param *p, const char *path, struct berth_shm_span *ret)
+{
+    const struct berth_slice s = p->choice.bytes;
+
+    if (berth_slice_is(p->key, "shared_memory_byte_size"))
+        return param_uint(p, path, &ret->size, g->e);
+    if (berth_slice_is(p->key, "shared_memory_offset"))
+        return param_uint(p, path, &ret->offset, g->e);
+    if (!berth_slice_is(p->key, "shared_memory_region"))
+        return 0;
+    if (p->choice.number != 3 || p->choice.type != BERTH_PB_BYTES || s.len == 0)
+        return berth_err_set(g->e, BERTH_EINVAL,
+                             "%sparameters.shared_memory_region: must be a region's name", path);
+    ret->region = berth_arena_strndup(g->arena, s.at, s.len);
+    return ret->region != NULL ? 0 : no_memory(g->e);
 }
 
 static int
@@ -328,6 +347,8 @@ read_input_fields(struct reading *g, struct berth_slice input, size_t i)
     struct berth_pb p = berth_pb_of(input);
     struct berth_pb_field f;
     struct berth_slice dtype = {"", 0}, contents = {NULL, 0}, name = {"", 0};
+    struct berth_shm_span shm = {.region = NULL};
+    struct param param;
     char path[48];
     int r = 0;
 
@@ -343,6 +364,10 @@ read_input_fields(struct reading *g, struct berth_slice input, size_t i)
             dtype = f.bytes;
         else if (f.number == IN_CONTENTS)
             contents = f.bytes;
+        else if (f.number == IN_PARAMETERS && read_param(f.bytes, &param))
+            r = shm_param(g, &param, path, &shm);
+        else if (f.number == IN_PARAMETERS)
+            r = damaged(g->e, path);
     }
     if (r < 0 || (p.bad && (r = damaged(g->e, path)) < 0) ||
         (r = read_name(g, name, path, &t->name)) < 0)
@@ -352,6 +377,12 @@ read_input_fields(struct reading *g, struct berth_slice input, size_t i)
     for (size_t k = 0; k < i; k++) {
         if (strcmp(g->ret->inputs[k].name, t->name) == 0)
             return berth_err_set(g->e, BERTH_EINVAL, "%sname: '%s' is there twice", path, t->name);
+    }
+    if (shm.region != NULL) {
+        if (contents.len > 0)
+            return berth_err_set(g->e, BERTH_EINVAL,
+                                 "%scontents: give either contents or shared_memory_region", path);
+        return berth_v2_shm_input(g->arena, g->ret, i, g->input_room, &shm, g->e);
     }
     if (g->raw_count == 0) {
         g->ret->typed |= contents.at != NULL;
@@ -404,6 +435,8 @@ read_output(struct reading *g, struct berth_slice output, size_t i)
                 r = berth_err_set(g->e, BERTH_EINVAL,
                                   "%sparameters.classification: must be 1 to %d", path,
                                   BERTH_V2_CLASSES_MAX);
+        } else {
+            r = shm_param(g, &param, path, &o->shm);
         }
     }
     if (r < 0 || (p.bad && (r = damaged(g->e, path)) < 0) ||
@@ -468,6 +501,7 @@ count(struct reading *g, struct berth_slice message, struct counts *ret)
 static int
 make_room(struct reading *g, const struct counts *n, struct berth_slice **ret_raw)
 {
+    g->input_room = n->inputs;
     g->ret->inputs = BERTH_NEW_N(g->arena, struct berth_tensor, n->inputs);
     g->ret->outputs = BERTH_NEW_N(g->arena, struct berth_v2_output, n->outputs);
     g->ret->wanted = BERTH_NEW_N(g->arena, const char *, n->outputs);
@@ -528,7 +562,8 @@ berth_v2_pb_read(struct berth_arena *a, struct berth_slice message, struct berth
     }
     if (r == 0 && g.raw_used < g.raw_count)
         r = berth_err_set(e, BERTH_EINVAL,
-                          "raw_input_contents: has %zu tensors, but the request has %zu inputs",
-                          g.raw_count, g.raw_used);
+                          "raw_input_contents: has %zu tensors, but the request has %zu inputs%s",
+                          g.raw_count, g.raw_used,
+                          ret->shm != NULL ? " that are not in shared memory" : "");
     return r;
 }

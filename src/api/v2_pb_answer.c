@@ -88,8 +88,52 @@ all_typed(const struct berth_v2_answer *from)
     return typed;
 }
 
+/* A parameter, up to its value: end both. */
 static void
-put_output(struct berth_buf *b, const struct berth_tensor *t, bool typed)
+param_begin(struct berth_buf *b, uint32_t number, const char *name, size_t begun[2])
+{
+    begun[0] = berth_pb_begin(b, number);
+    berth_pb_put_text(b, 1, name);
+    begun[1] = berth_pb_begin(b, 2);
+}
+
+static void
+param_end(struct berth_buf *b, const size_t begun[2])
+{
+    berth_pb_end(b, begun[1]);
+    berth_pb_end(b, begun[0]);
+}
+
+static void
+put_shm(struct berth_buf *b, const struct berth_shm_span *shm)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } numbers[] = {{"shared_memory_byte_size", shm->size}, {"shared_memory_offset", shm->offset}};
+    size_t begun[2];
+
+    param_begin(b, OUT_PARAMETERS, "shared_memory_region", begun);
+    berth_pb_put_text(b, 3, shm->region);
+    param_end(b, begun);
+    for (size_t i = 0; i < (shm->offset > 0 ? 2 : 1); i++) {
+        param_begin(b, OUT_PARAMETERS, numbers[i].name, begun);
+        berth_pb_put_uint(b, 2, numbers[i].value);
+        param_end(b, begun);
+    }
+}
+
+static bool
+in_shm(const struct berth_v2_answer *from, const struct berth_tensor *t)
+{
+    const struct berth_v2_output *o = berth_v2_asked_for(from->asked, t->name);
+
+    return o != NULL && o->shm.region != NULL;
+}
+
+static void
+put_output(struct berth_buf *b, const struct berth_v2_answer *from, const struct berth_tensor *t,
+           bool typed)
 {
     const size_t output = berth_pb_begin(b, ANS_OUTPUTS);
     size_t inner;
@@ -102,7 +146,9 @@ put_output(struct berth_buf *b, const struct berth_tensor *t, bool typed)
             berth_pb_put_varint(b, (uint64_t)t->shape[i]);
         berth_pb_end(b, inner);
     }
-    if (typed && t->size > 0) {
+    if (in_shm(from, t)) {
+        put_shm(b, &berth_v2_asked_for(from->asked, t->name)->shm);
+    } else if (typed && t->size > 0) {
         inner = berth_pb_begin(b, OUT_CONTENTS);
         put_contents(b, t);
         berth_pb_end(b, inner);
@@ -119,12 +165,10 @@ put_head(struct berth_buf *b, const struct berth_v2_answer *from,
     if (from->asked->id.len > 0)
         berth_pb_put_bytes(b, ANS_ID, from->asked->id.at, from->asked->id.len);
     if (flag->name != NULL) {
-        const size_t entry = berth_pb_begin(b, ANS_PARAMETERS);
-        berth_pb_put_text(b, 1, flag->name);
-        const size_t value = berth_pb_begin(b, 2);
+        size_t begun[2];
+        param_begin(b, ANS_PARAMETERS, flag->name, begun);
         berth_pb_put_uint(b, 1, flag->value);
-        berth_pb_end(b, value);
-        berth_pb_end(b, entry);
+        param_end(b, begun);
     }
     for (size_t i = 0; i < from->timing_count; i++) {
         const size_t entry = berth_pb_begin(b, ANS_PARAMETERS);
@@ -135,7 +179,14 @@ put_head(struct berth_buf *b, const struct berth_v2_answer *from,
         berth_pb_end(b, entry);
     }
     for (size_t i = 0; i < from->output_count; i++)
-        put_output(b, &from->outputs[i], typed);
+        put_output(b, from, &from->outputs[i], typed);
+}
+
+/* One that lies in shared memory has an empty place among the raw ones: clients count them. */
+static size_t
+raw_size(const struct berth_v2_answer *from, const struct berth_tensor *t)
+{
+    return in_shm(from, t) ? 0 : t->size;
 }
 
 static int
@@ -152,7 +203,7 @@ berth_v2_pb_put_whole(struct berth_buf *b, const struct berth_v2_answer *from,
 
     put_head(b, from, flag, typed);
     for (size_t i = 0; i < from->output_count && !typed; i++)
-        berth_pb_put_bytes(b, ANS_RAW, from->outputs[i].bytes, from->outputs[i].size);
+        berth_pb_put_bytes(b, ANS_RAW, from->outputs[i].bytes, raw_size(from, &from->outputs[i]));
     return b->failed ? no_memory(e) : 0;
 }
 
@@ -171,9 +222,10 @@ berth_v2_pb_put(struct berth_buf *b, struct berth_arena *a, const struct berth_v
     put_head(b, from, flag, typed);
     for (size_t i = 0; i < from->output_count && !typed; i++) {
         const struct berth_tensor *t = &from->outputs[i];
+        const size_t size = raw_size(from, t);
 
-        if (n == 0 && t->size < BERTH_V2_PB_LEND_FROM) {
-            berth_pb_put_bytes(b, ANS_RAW, t->bytes, t->size);
+        if (n == 0 && size < BERTH_V2_PB_LEND_FROM) {
+            berth_pb_put_bytes(b, ANS_RAW, t->bytes, size);
             continue;
         }
         if (parts == NULL &&
@@ -181,16 +233,16 @@ berth_v2_pb_put(struct berth_buf *b, struct berth_arena *a, const struct berth_v
             return no_memory(e);
         if (n == 0) {
             berth_pb_put_tag(b, ANS_RAW, BERTH_PB_BYTES);
-            berth_pb_put_varint(b, t->size);
+            berth_pb_put_varint(b, size);
         } else {
             struct berth_buf tag = {.at = berth_arena_alloc(a, TAG_BYTES), .cap = TAG_BYTES};
             if (tag.at == NULL)
                 return no_memory(e);
             berth_pb_put_tag(&tag, ANS_RAW, BERTH_PB_BYTES);
-            berth_pb_put_varint(&tag, t->size);
+            berth_pb_put_varint(&tag, size);
             parts[n++] = (struct berth_slice){tag.at, tag.len};
         }
-        parts[n++] = (struct berth_slice){t->bytes, t->size};
+        parts[n++] = (struct berth_slice){t->bytes, size};
     }
     *ret_parts = parts;
     *ret_count = n;

@@ -6,6 +6,7 @@
 #include "api/v2_check.h"
 #include "api/v2_class.h"
 #include "api/v2_infer.h"
+#include "api/v2_shm.h"
 #include "api/v2_tensor.h"
 #include "base/arena.h"
 #include "infer/model.h"
@@ -16,7 +17,7 @@
 static void
 infer_answer(struct berth_call *c)
 {
-    const struct berth_v2_infer *asked = c->state;
+    struct berth_v2_infer *asked = c->state;
     struct berth_request *r = &c->parts[0].r;
     struct berth_v2_answer from = {.model = berth_model_name(c->model),
                                    .version = berth_model_version(c->model),
@@ -30,6 +31,8 @@ infer_answer(struct berth_call *c)
     size_t header_len = 0, guess = 512;
     char text[24];
     int rc = berth_v2_classify(c->arena, asked, &from, &e);
+    if (rc == 0)
+        rc = berth_v2_shm_put(c->api->shm, asked, &from, &e);
     if (asked->timing)
         from.timings = berth_call_timings(c, &from.timing_count);
     for (size_t i = 0; i < from.output_count; i++)
@@ -66,8 +69,12 @@ infer_read(struct berth_call *c, struct berth_v2_infer *asked, struct berth_err 
         return r;
     if (c->x->body.len == 0)
         return berth_err_set(e, BERTH_EINVAL, "the body is empty; send a JSON object with inputs");
+    if ((h != NULL ? from.header_len : from.body.len) > BERTH_PREPARE_JSON_BYTES &&
+        berth_prepare_handler(c, berth_v2_infer))
+        return BERTH_CALL_PARKED;
     from.describe = berth_model_describe(c->model);
-    if ((r = berth_v2_infer_read(c->arena, &from, asked, e)) < 0)
+    if ((r = berth_v2_infer_read(c->arena, &from, asked, e)) < 0 ||
+        (r = berth_v2_shm_fetch(c->api->shm, c->arena, asked, e)) < 0)
         return r;
     return berth_v2_check(from.describe, berth_model_name(c->model), asked, e);
 }

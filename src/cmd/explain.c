@@ -71,12 +71,15 @@ put_rest(struct berth_buf *out, const struct berth_json *v)
         berth_buf_printf(out, "%-9s %s: %s\n", "error", berth_remote_text(error, "code", ""),
                          berth_remote_text(error, "message", ""));
     if (berth_json_type(run) == BERTH_JSON_OBJECT)
-        berth_buf_printf(out,
-                         "%-9s instance %llu, batch of %llu of %llu, %.1f %% padding, %llu waited "
-                         "before it, run %llu time(s)\n",
-                         "run", number(run, "instance"), number(run, "batch_requests"),
-                         number(run, "batch_max"), real(run, "padding") * 100,
-                         number(run, "queue_ahead"), number(run, "runs"));
+        berth_buf_printf(
+            out,
+            "%-9s instance %llu on %s, batch of %llu of %llu, %.1f %% padding, %llu "
+            "waited before it, run %llu time(s)\n",
+            "run", number(run, "instance"),
+            strcmp(berth_remote_text(run, "placement", ""), "inline") == 0 ? "the connection's loop"
+                                                                         : "its thread",
+            number(run, "batch_requests"), number(run, "batch_max"), real(run, "padding") * 100,
+            number(run, "queue_ahead"), number(run, "runs"));
     if (berth_json_bool(berth_json_get(v, "cached"), &cached) && cached)
         berth_buf_printf(out, "%-9s answered from the response cache\n", "cache");
     if (berth_json_type(tokens) == BERTH_JSON_OBJECT)

@@ -40,7 +40,7 @@ put_instances(struct berth_buf *out, const struct berth_json *instances)
 {
     for (struct berth_json_iter it = berth_json_iter(instances); berth_json_next(&it);) {
         uint64_t memory = 0, context = 0, threads = 0, given = 0;
-        double load = 0;
+        double load = 0, share = 0;
         char room[24];
         (void)berth_json_uint(berth_json_get(it.value, "memory_bytes"), &memory);
         (void)berth_json_uint(berth_json_get(it.value, "context_length"), &context);
@@ -51,6 +51,14 @@ put_instances(struct berth_buf *out, const struct berth_json *instances)
             out, "%-10s %s: %s, %s, loaded in %.0f ms", it.index == 0 ? "versions" : "",
             berth_remote_text(it.value, "version", "?"), berth_remote_text(it.value, "state", "?"),
             berth_bytes_text(memory, room), load);
+        for (struct berth_json_iter l = berth_json_iter(berth_json_get(it.value, "labels"));
+             berth_json_next(&l);) {
+            struct berth_slice label;
+            if (berth_json_string(l.value, &label))
+                berth_buf_printf(out, ", '%s'", label.at);
+        }
+        if (berth_json_real(berth_json_get(it.value, "share"), &share))
+            berth_buf_printf(out, ", %.3g %% of requests", share * 100);
         if (context > 0)
             berth_buf_printf(out, ", context %llu", (unsigned long long)context);
         if (threads > 0)

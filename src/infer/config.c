@@ -206,30 +206,6 @@ berth_config_bool(const char *key, const struct berth_json *v, bool *ret, struct
     return berth_json_bool(v, ret) ? 0 : berth_config_bad(key, "true or false", 0, 0, v, e);
 }
 
-static int
-get_versions(const struct berth_json *v, struct berth_model_conf *c, struct berth_err *e)
-{
-    struct berth_slice text;
-
-    if (berth_json_string(v, &text) && berth_slice_is(text, "latest")) {
-        c->versions = BERTH_VERSIONS_LATEST;
-        return 0;
-    }
-    if (berth_json_string(v, &text) && berth_slice_is(text, "all")) {
-        c->versions = BERTH_VERSIONS_ALL;
-        return 0;
-    }
-    if (berth_json_type(v) != BERTH_JSON_ARRAY || berth_json_len(v) == 0 ||
-        berth_json_len(v) > BERTH_VERSIONS_MAX)
-        return berth_config_bad("versions", "latest, all, or a list of numbers", 0, 0, v, e);
-    c->versions = BERTH_VERSIONS_LIST;
-    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
-        if (!berth_json_uint(it.value, &c->version_list[c->version_len++]))
-            return berth_config_bad("versions", "latest, all, or a list of numbers", 0, 0, v, e);
-    }
-    return 0;
-}
-
 /* How the model is kept apart from the server. */
 static int
 get_isolation(const char *key, const struct berth_json *v, double min, double max,
@@ -247,8 +223,9 @@ get_isolation(const char *key, const struct berth_json *v, double min, double ma
         return 0;
     }
     if (strcmp(key, "keep_core") == 0)
-        return berth_json_bool(v, &c->keep_core) ? 0
-                                                 : berth_config_bad(key, "true or false", 0, 0, v, e);
+        return berth_json_bool(v, &c->keep_core)
+                   ? 0
+                   : berth_config_bad(key, "true or false", 0, 0, v, e);
     if (!berth_json_real(v, &n) || !in_range(n, min, max))
         return berth_config_bad(key, "a number", min, max, v, e);
     if (strcmp(key, "memory_limit_mb") == 0)
@@ -298,7 +275,7 @@ take_own(struct berth_arena *a, const char *key, const struct berth_json *v,
     case BATCHING:
         return berth_config_batching(a, v, c, e);
     case VERSIONS:
-        return get_versions(v, c, e);
+        return berth_config_versions(v, c, e);
     case MEMORY:
         return berth_config_memory(key, v, c, e);
     case ISOLATION:
@@ -409,7 +386,7 @@ berth_config_check(struct berth_arena *a, const struct berth_json *merged,
                    const struct berth_backend_ops *ops, struct berth_model_conf *ret,
                    struct berth_err *e)
 {
-    struct berth_model_conf c = {.merged = merged, .instances = 1};
+    struct berth_model_conf c = {.merged = merged, .instances = 1, .version_latest = 1};
     struct berth_buf text;
     struct berth_jw w;
     int r = 0;

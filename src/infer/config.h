@@ -8,6 +8,7 @@
 
 #include "infer/batching.h"
 #include "infer/pad.h"
+#include "infer/versions.h"
 
 struct berth_arena;
 struct berth_json;
@@ -38,6 +39,8 @@ struct berth_model_conf {
     uint64_t keep_alive_ns; /* unloaded when unused for so long; UINT64_MAX: never */
     uint64_t memory_bytes;  /* what it needs, before it was measured; 0: not said */
     enum berth_versions versions;
+    uint32_t version_latest; /* LATEST: how many, at least 1 */
+    struct berth_version_routes routes;
     uint64_t version_list[BERTH_VERSIONS_MAX];
     uint32_t version_len;
     struct berth_isolation_conf {

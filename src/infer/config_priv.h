@@ -21,8 +21,8 @@ int berth_config_unknown(const char *object, const char *key, const char *known,
 /* config_batching.c, config_versions.c */
 int berth_config_batching(struct berth_arena *a, const struct berth_json *v,
                           struct berth_model_conf *c, struct berth_err *e);
-int berth_config_versions(struct berth_arena *a, const struct berth_json *v,
-                          struct berth_model_conf *c, struct berth_err *e);
+int berth_config_versions(const struct berth_json *v, struct berth_model_conf *c,
+                          struct berth_err *e);
 /* What the keys say together, once all have been read. */
 int berth_config_batching_check(struct berth_model_conf *c, struct berth_err *e);
 

@@ -153,6 +153,28 @@ copy_json(struct berth_arena *a, const struct berth_json *v)
     return berth_config_merge(a, v, NULL, &copy, NULL) == 0 ? copy : NULL;
 }
 
+/* How it is addressed. */
+static void
+copy_routes(struct berth_arena *a, const struct berth_entry *x, const struct berth_slot *s,
+            struct berth_model_version_info *ret)
+{
+    const struct berth_version_routes *r = &x->routes;
+    uint64_t sum = 0;
+
+    ret->labels = BERTH_NEW_N(a, const char *, r->label_len + 1);
+    for (uint32_t i = 0; ret->labels != NULL && i < r->label_len; i++) {
+        if (r->labels[i].number == s->dir.number)
+            ret->labels[ret->label_count++] = berth_arena_strdup(a, r->labels[i].name);
+    }
+    for (uint32_t i = 0; i < r->share_len; i++)
+        sum += r->shares[i].weight;
+    for (uint32_t i = 0; i < r->share_len; i++) {
+        if (r->shares[i].number == s->dir.number)
+            ret->share = (double)r->shares[i].weight / (double)sum;
+    }
+    ret->split = r->share_len > 0;
+}
+
 static void
 copy_version(struct berth_arena *a, const struct berth_entry *x, const struct berth_slot *s,
              struct berth_model_version_info *ret)
@@ -165,6 +187,7 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->on_demand = s->wanted && berth_is_on_demand_locked(x, ret->state);
     ret->version = berth_arena_strdup(a, s->dir.label);
     ret->why = berth_arena_strdup(a, why);
+    copy_routes(a, x, s, ret);
     (void)berth_stats_version_get(x->stats, s->dir.label, a, &ret->stats); /* else: zeros */
     if (m == NULL || d == NULL)
         return;
@@ -248,7 +271,7 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
         .backend = berth_arena_strdup(a, x->used_backend[0] != '\0' ? x->used_backend : x->backend),
         .state = berth_entry_state(x, why),
         .version = serving != NULL ? berth_arena_strdup(a, serving->dir.label) : "",
-        .config = copy_json(a, x->config),
+        .config = copy_json(a, x->config->tree),
         .created_wall_ns = x->created_wall_ns,
         .used_wall_ns = atomic_load(&x->used_wall_ns),
         .batch = g->conf.batch,
@@ -270,7 +293,7 @@ copy_info_locked(struct berth_registry *g, struct berth_arena *a, struct berth_e
         ret->batching = berth_batcher_view(&shown->batcher);
         (void)pthread_mutex_unlock((pthread_mutex_t *)&shown->mu);
     }
-    ret->manifest = copy_json(a, shown != NULL ? shown->conf.merged : x->config);
+    ret->manifest = copy_json(a, shown != NULL ? shown->conf.merged : x->config->tree);
     ret->versions = versions;
     ret->version_count = x->slot_len;
     berth_stats_get(x->stats, &ret->stats);

@@ -77,6 +77,8 @@ count(struct berth_model *m, const struct berth_request *r, int result, uint64_t
                      1);
     if (canceled)
         berth_series_add(m->series.canceled, 1);
+    else
+        berth_series_add(result == 0 ? m->series.version_ok : m->series.version_error, 1);
     return (struct berth_stats_item){
         .result = result,
         .latency_ns = now - r->submit_ns,
@@ -319,6 +321,7 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
         r->company_ns = now - (i->free_ns > r->submit_ns ? i->free_ns : r->submit_ns);
         r->batch_max = batch_max;
         r->instance_number = (uint32_t)(i - m->instances);
+        r->on_loop = i->lent;
         r->instance = i;
         i->batch[live++] = r;
     }

@@ -61,24 +61,6 @@ berth_plan_fini(struct berth_plan *p)
     berth_arena_fini(&p->arena);
 }
 
-bool
-berth_plan_wants(const struct berth_plan *p, const struct berth_version_dir *dir)
-{
-    switch (p->conf.versions) {
-    case BERTH_VERSIONS_LATEST:
-        return dir->number == p->dirs.at[p->dirs.len - 1].number;
-    case BERTH_VERSIONS_ALL:
-        return true;
-    case BERTH_VERSIONS_LIST:
-        for (uint32_t i = 0; i < p->conf.version_len; i++) {
-            if (p->conf.version_list[i] == dir->number)
-                return true;
-        }
-        return false;
-    }
-    return false;
-}
-
 void
 berth_slot_set_last(struct berth_slot *s, struct berth_model *m)
 {
@@ -127,6 +109,7 @@ berth_entry_plan_locked(struct berth_entry *x, const struct berth_plan *p)
             x->slots[i].wanted = berth_plan_wants(p, &p->dirs.at[k]);
     }
     qsort(x->slots, x->slot_len, sizeof x->slots[0], compare_slots);
+    x->routes = p->conf.routes;
     (void)snprintf(x->used_backend, sizeof x->used_backend, "%.64s", p->ops->name);
 }
 
@@ -471,8 +454,10 @@ load_entry(struct berth_registry *g, struct berth_entry *x, uint64_t generation,
     struct berth_plan p;
     enum loaded worst = LOADED;
     size_t ready = 0;
-    int r = berth_plan_init(g, x->path, x->backend, x->config, &p, &e);
+    struct berth_entry_config *config = berth_entry_config(g, x);
+    int r = berth_plan_init(g, x->path, x->backend, config->tree, &p, &e);
 
+    berth_entry_config_unref(config);
     (void)pthread_rwlock_wrlock(&g->lock);
     int n = choose_locked(g, x, r == 0 ? &p : NULL, why, &e, wanted);
     (void)pthread_rwlock_unlock(&g->lock);
@@ -502,6 +487,7 @@ berth_entry_free(struct berth_entry *x)
         berth_slot_set_last(&x->slots[i], NULL);
     }
     berth_stats_unref(x->stats);
+    berth_entry_config_unref(x->config);
     struct berth_arena arena = x->arena;
     free(x);
     berth_arena_fini(&arena);

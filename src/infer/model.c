@@ -50,37 +50,6 @@ init_locks(struct berth_model *m)
     (void)pthread_condattr_destroy(&attr);
 }
 
-static void
-init_series(struct berth_model *m, struct berth_metrics *metrics)
-{
-    const char *const model[] = {m->name, NULL};
-    struct berth_model_series *s = &m->series;
-
-#define INFER(result) \
-    berth_metrics_series(metrics, BERTH_METRIC_INFER, (const char *const[]){m->name, result, NULL})
-    s->infer_ok = INFER("ok");
-    s->infer_error = INFER("error");
-    s->infer_canceled = INFER("canceled");
-#undef INFER
-    s->infer_seconds = berth_metrics_series(metrics, BERTH_METRIC_INFER_SECONDS, model);
-    s->queue_seconds = berth_metrics_series(metrics, BERTH_METRIC_QUEUE_SECONDS, model);
-    s->queue_len = berth_metrics_series(metrics, BERTH_METRIC_QUEUE_LEN, model);
-    s->batch_size = berth_metrics_series(metrics, BERTH_METRIC_BATCH_SIZE, model);
-    s->tokens_in = berth_metrics_series(metrics, BERTH_METRIC_TOKENS_IN, model);
-    s->tokens_out = berth_metrics_series(metrics, BERTH_METRIC_TOKENS_OUT, model);
-    s->first_token = berth_metrics_series(metrics, BERTH_METRIC_FIRST_TOKEN_SECONDS, model);
-    s->sequences = berth_metrics_series(metrics, BERTH_METRIC_SEQUENCES, model);
-    s->canceled = berth_metrics_series(metrics, BERTH_METRIC_CANCELED, model);
-    s->memory = berth_metrics_series(metrics, BERTH_METRIC_MODEL_BYTES, model);
-    s->cores_given = berth_metrics_series(metrics, BERTH_METRIC_CORES_GIVEN, model);
-    s->cores_wait = berth_metrics_series(metrics, BERTH_METRIC_CORES_WAIT, model);
-    s->load_seconds = berth_metrics_series(metrics, BERTH_METRIC_MODEL_LOAD_SECONDS, model);
-    s->retries = berth_metrics_series(metrics, BERTH_METRIC_RETRIES, model);
-    s->queue_timeouts = berth_metrics_series(metrics, BERTH_METRIC_QUEUE_TIMEOUTS, model);
-    s->refused =
-        berth_metrics_series(metrics, BERTH_METRIC_REFUSED, (const char *const[]){"queue", NULL});
-}
-
 /* The state moves, where the table allows it, and the account of the model's life has it. */
 static bool
 move_locked(struct berth_model *m, enum berth_model_state next)
@@ -139,7 +108,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->stats = make->stats;
     berth_stats_ref(m->stats);
     m->stats_version = berth_stats_version(m->stats, m->version);
-    init_series(m, make->metrics);
+    berth_model_series_init(m, make->metrics);
     if (m->conf.response_cache && make->cache != NULL)
         m->cache = berth_cache_space_new(make->cache, m->name); /* NULL: goes without */
     struct berth_batch_conf batch = berth_config_batch(make->conf, make->batch);
@@ -456,7 +425,7 @@ begin(struct berth_request *r, struct berth_model *m)
     r->run_ns = r->first_ns = r->done_ns = r->company_ns = r->cores_ns = r->engine_ns = 0;
     r->padded_permille = 0;
     r->run_inputs = NULL;
-    r->cached = false;
+    r->cached = r->on_loop = false;
     r->reuse = NULL;
     r->kept = NULL;
     r->batch_requests = r->batch_max = r->queue_ahead = r->runs = r->instance_number = 0;

@@ -33,8 +33,8 @@ struct berth_instance_thread {
     bool started;
     /* Under the model's lock. */
     bool ended, broken; /* broken: it failed again and again, and takes no more work */
-    bool asleep; /* its thread waits for work: a loop may borrow it */
-    bool lent;   /* to a loop, which is its thread meanwhile */
+    bool asleep;        /* its thread waits for work: a loop may borrow it */
+    bool lent;          /* to a loop, which is its thread meanwhile */
     struct berth_request *running[BERTH_BATCH_MAX]; /* what run() works on */
     uint32_t running_len;
     uint32_t cancelling;        /* calls of ops->cancel() going on */
@@ -55,6 +55,7 @@ struct berth_instance_thread {
 
 /* Looked up when the model is made: by its name later, a forgotten one would be found anew. */
 struct berth_model_series {
+    struct berth_series *version_ok, *version_error; /* cancelled ones are no error */
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
         *refused, *queue_timeouts, *retries, *memory, *load_seconds, *cores_given, *cores_wait;
@@ -144,6 +145,10 @@ void berth_model_fail(struct berth_model *m, const char *why);
 /* Cancel what is dead at now_ns; returns when to come again. */
 uint64_t berth_model_expire(struct berth_model *m, uint64_t now_ns);
 void berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf *defaults);
+/* Take over what c says of batches and queues; the rest needs a load.  Under the registry's lock,
+ * as whoever reads m->conf of these. */
+void berth_model_conf_set(struct berth_model *m, const struct berth_model_conf *c,
+                          const struct berth_batch_conf *defaults);
 
 /* The end of r: sets result (and the message of err when it is not 0), posts done().  r is gone
  * then.  Not for requests that are still queued or running. */
@@ -152,6 +157,9 @@ void berth_request_end(struct berth_request *r, int result, const char *msg);
 void berth_request_drop(struct berth_request *r, int result, const char *msg);
 /* Those that the batcher gave up, linked by ->next: cancelled, late, or past their timeout. */
 void berth_requests_drop_dead(struct berth_request *dead, uint64_t now_ns);
+/* series.c */
+void berth_model_series_init(struct berth_model *m, struct berth_metrics *metrics);
+
 /* padding.c.  False: no memory. */
 bool berth_model_pad_init(struct berth_model *m, const struct berth_pad_conf *conf,
                           struct berth_metrics *metrics);

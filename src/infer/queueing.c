@@ -36,6 +36,20 @@ berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf *defa
     (void)pthread_mutex_unlock(&m->mu);
 }
 
+void
+berth_model_conf_set(struct berth_model *m, const struct berth_model_conf *c,
+                     const struct berth_batch_conf *defaults)
+{
+    m->conf.batch = c->batch;
+    m->conf.has_batch_max = c->has_batch_max;
+    m->conf.has_wait = c->has_wait;
+    m->conf.has_queue = c->has_queue;
+    m->conf.has_mode = c->has_mode;
+    m->conf.policy = c->policy;
+    m->conf.policy_levels = c->policy_levels;
+    berth_model_batch_set(m, defaults);
+}
+
 bool
 berth_model_takes_queue_timeout(struct berth_model *m, uint32_t priority)
 {

@@ -217,7 +217,7 @@ berth_entry_new(const struct berth_model_spec *spec, struct berth_entry **ret, s
         x->stats == NULL)
         r = berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", spec->name);
     if (r == 0)
-        r = berth_config_merge(&x->arena, spec->config, NULL, &x->config, e);
+        r = berth_entry_config_new(spec->config, &x->config, e);
     if (r < 0) {
         berth_entry_free(x);
         return r;
@@ -240,8 +240,9 @@ record_key(char buf[BERTH_MODEL_NAME_MAX + 8], const char *name)
     return buf;
 }
 
-static int
-store_put(struct berth_registry *g, const struct berth_entry *x, bool loaded, struct berth_err *e)
+int
+berth_entry_store(struct berth_registry *g, const struct berth_entry *x,
+                  const struct berth_json *config, bool loaded, struct berth_err *e)
 {
     char key[BERTH_MODEL_NAME_MAX + 8];
     struct berth_buf b;
@@ -263,7 +264,7 @@ store_put(struct berth_registry *g, const struct berth_entry *x, bool loaded, st
     berth_jw_key(&w, "created");
     berth_jw_uint(&w, x->created_wall_ns);
     berth_jw_key(&w, "config");
-    berth_jw_value(&w, x->config);
+    berth_jw_value(&w, config);
     berth_jw_object_end(&w);
     const char *json = berth_buf_text(&b);
     int r = json == NULL ? berth_err_set(e, BERTH_ENOMEM, "model %s: out of memory", x->name)
@@ -301,7 +302,8 @@ add(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
     int r;
 
     (void)pthread_mutex_lock(&g->change_mu);
-    if ((r = check_room(g, x->name, e)) == 0 && (r = store_put(g, x, x->wish_loaded, e)) == 0) {
+    if ((r = check_room(g, x->name, e)) == 0 &&
+        (r = berth_entry_store(g, x, x->config->tree, x->wish_loaded, e)) == 0) {
         (void)pthread_rwlock_wrlock(&g->lock);
         berth_entry_plan_locked(x, p);
         berth_entry_put_locked(g, x);
@@ -334,7 +336,7 @@ berth_registry_register(struct berth_registry *g, const struct berth_model_spec 
                              berth_json_type_name(spec->config));
     if ((r = berth_entry_new(spec, &x, e)) < 0)
         return r;
-    if ((r = berth_plan_init(g, x->path, x->backend, x->config, &p, e)) < 0) {
+    if ((r = berth_plan_init(g, x->path, x->backend, x->config->tree, &p, e)) < 0) {
         berth_entry_free(x);
         return r;
     }
@@ -396,7 +398,7 @@ change_held(struct berth_registry *g, struct berth_slice name_or_id, enum change
     if (what == FORGET && !x->ephemeral)
         r = berth_store_delete(g->conf.store, record_key(key, name), e);
     else if (what != FORGET && x->wish_loaded != (what == LOAD))
-        r = store_put(g, x, what == LOAD, e);
+        r = berth_entry_store(g, x, x->config->tree, what == LOAD, e);
     if (r < 0)
         return r;
     (void)pthread_rwlock_wrlock(&g->lock);
@@ -488,14 +490,11 @@ berth_entry_version_locked(struct berth_entry *x, struct berth_slice version,
     struct berth_slot *s = NULL;
 
     if (version.len == 0) {
-        s = berth_entry_serving(x);
+        s = berth_entry_choose(x);
         if (s == NULL)
             return not_ready(x, NULL, e);
     } else {
-        for (size_t i = 0; i < x->slot_len && s == NULL; i++) {
-            if (berth_slice_is(version, x->slots[i].dir.label))
-                s = &x->slots[i];
-        }
+        s = berth_entry_slot(x, version);
         if (s == NULL)
             return berth_err_set(e, BERTH_ENOENT, "model '%s' has no version '%.*s'", x->name,
                                  (int)(version.len < 32 ? version.len : 32), version.at);

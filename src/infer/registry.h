@@ -96,6 +96,15 @@ int berth_registry_load(struct berth_registry *g, struct berth_slice name_or_id,
 int berth_registry_unload(struct berth_registry *g, struct berth_slice name_or_id,
                           struct berth_err *e);
 
+/*
+ * Change a registered model's config by a merge patch (RFC 7386: null takes a key out).  Durable.
+ * Labels, shares, batching and queues change at once; with other keys the model is loaded again in
+ * the background, and the old one serves until the new one is ready: *ret_reload.
+ *   -BERTH_ENOENT   -BERTH_EINVAL  the result is no right config; the message names the key
+ */
+int berth_registry_configure(struct berth_registry *g, struct berth_slice name_or_id,
+                             const struct berth_json *patch, bool *ret_reload, struct berth_err *e);
+
 /* The version to serve a request (version.len 0: the latest ready one), referenced: unref it.
  *   -BERTH_ENOENT  no such model or version      -BERTH_ENOTREADY  with *ret = NULL and the reason
  */
@@ -104,6 +113,10 @@ int berth_registry_find(struct berth_registry *g, struct berth_slice name_or_id,
 
 struct berth_model_version_info {
     const char *version;
+    const char **labels; /* other names of it */
+    size_t label_count;
+    bool split;   /* requests that name no version are shared out */
+    double share; /* ... and this is its part: 0 to 1 */
     enum berth_model_state state;
     bool on_demand;  /* not loaded, but a request would have it loaded */
     const char *why; /* FAILED: the reason; else "" */
@@ -113,7 +126,7 @@ struct berth_model_version_info {
     uint64_t engine_bytes; /* what the engine says; 0: nothing */
     uint64_t load_ns;      /* what the last load took */
     uint64_t loaded_wall_ns;
-    bool on_loop; /* its runs are so short that loops do them */
+    bool on_loop;         /* its runs are so short that loops do them */
     uint32_t threads;     /* of an instance, at most */
     uint32_t cores_given; /* to the last run or step, of one that runs; 0: none asked yet */
     const struct berth_describe *describe; /* copied; NULL until it was ready once */

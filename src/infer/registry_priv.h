@@ -36,8 +36,15 @@ struct berth_slot {
     uint64_t generation;         /* of the load() that `last` is for */
 };
 
+/* A registration's config.  The tree is constant. */
+struct berth_entry_config {
+    atomic_uint refs;
+    struct berth_arena arena;
+    const struct berth_json *tree;
+};
+
 /*
- * A registered model.  The texts and the tree are constant; everything else is under the
+ * A registered model.  The texts are constant; everything else is under the
  * registry's lock.  A loader thread that works on an entry has it for itself as far as loading and
  * freeing go.
  */
@@ -46,7 +53,7 @@ struct berth_entry {
     struct berth_arena arena; /* of the constant part */
     char id[BERTH_UUID_TEXT];
     const char *name, *path, *backend /* "" : by the file */, *model_type;
-    const struct berth_json *config;
+    struct berth_entry_config *config; /* a reference; replaced by configure() */
     bool ephemeral;
     uint64_t created_wall_ns;
     atomic_uint_least64_t used_wall_ns;
@@ -58,6 +65,8 @@ struct berth_entry {
     char used_backend[72];   /* what the plan found */
     struct berth_slot slots[BERTH_VERSION_DIRS_MAX];
     size_t slot_len;
+    struct berth_version_routes routes;
+    atomic_uint_least64_t ticket; /* of requests that name no version */
 
     /* Memory: room.c. */
     struct berth_ledger_item item;
@@ -177,6 +186,20 @@ void berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all)
 void berth_retire_failed(struct berth_registry *g);
 void berth_entry_free(struct berth_entry *x);
 void berth_registry_count_states(struct berth_registry *g);
+
+/* configure.c.  A copy of the tree, which may be NULL; the reference is the caller's. */
+int berth_entry_config_new(const struct berth_json *tree, struct berth_entry_config **ret,
+                           struct berth_err *e);
+void berth_entry_config_unref(struct berth_entry_config *c); /* NULL is fine */
+/* What x has now, referenced. */
+struct berth_entry_config *berth_entry_config(struct berth_registry *g, struct berth_entry *x);
+/* The version that this text names, by number or label; NULL. */
+struct berth_slot *berth_entry_slot(struct berth_entry *x, struct berth_slice version);
+/* The version for a request that names none; NULL: none is ready. */
+struct berth_slot *berth_entry_choose(struct berth_entry *x);
+/* registry.c: keep x with this config. */
+int berth_entry_store(struct berth_registry *g, const struct berth_entry *x,
+                      const struct berth_json *config, bool loaded, struct berth_err *e);
 
 /* room.c */
 void berth_room_init(struct berth_registry *g);

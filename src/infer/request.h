@@ -55,6 +55,7 @@ struct berth_request {
     uint32_t runs;            /* more than 1: its batch failed, and it ran again */
     uint32_t instance_number; /* of the model's instances, the one that ran it: 0, ... */
     uint32_t padded_permille; /* of the batch's elements, those that were padding */
+    bool on_loop;             /* it ran on a loop, not on the instance's thread */
     bool cached;              /* answered from the response cache: no run */
 
     /* The core's own. */
@@ -78,11 +79,11 @@ struct berth_request {
     uint32_t bucket;
     /* While it waits (infer/batcher.c, under the model's lock). */
     bool queued;
-    bool timed_out;                 /* it waited longer than the policy of its queue allows */
-    bool retried;                   /* its first instance failed */
+    bool timed_out;                  /* it waited longer than the policy of its queue allows */
+    bool retried;                    /* its first instance failed */
     uint8_t queue_group, queue_list; /* where */
-    uint64_t queue_until_ns;        /* its policy's end of waiting; 0: none, or past */
-    uint64_t expire_ns;             /* deadline_ns or queue_until_ns, what comes first */
+    uint64_t queue_until_ns;         /* its policy's end of waiting; 0: none, or past */
+    uint64_t expire_ns;              /* deadline_ns or queue_until_ns, what comes first */
     struct berth_request *heap_child, *heap_next, *heap_prev;
     const struct berth_instance_thread *avoid; /* the instance that failed it, or NULL */
 };

@@ -102,7 +102,7 @@ copy_entry(struct berth_registry *g, struct berth_slice name_or_id, struct copie
         c->known.known_bytes = x->known_bytes;
         c->known.known_load_ns = x->known_load_ns;
         c->loaded = berth_entry_serving(x) != NULL;
-        r = berth_config_merge(&c->arena, x->config, NULL, &c->config, e);
+        r = berth_config_merge(&c->arena, x->config->tree, NULL, &c->config, e);
         if (c->name == NULL || c->path == NULL || c->backend == NULL)
             r = berth_err_set(e, BERTH_ENOMEM, "no memory left for the plan");
     }

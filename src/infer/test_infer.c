@@ -424,7 +424,8 @@ a_sequence_can_be_cut_in_the_middle(void **unused)
     client_prompt(&endless, b.loop, prompt);
     client_submit(&endless, m);
     client_prompt(&dead, b.loop, prompt);
-    dead.r.deadline_ns = berth_now_ns() + 30 * BERTH_MS;
+    /* Long enough to be submitted by a loop that is busy with the first one's deltas. */
+    dead.r.deadline_ns = berth_now_ns() + 500 * BERTH_MS;
     client_submit(&dead, m);
     client_prompt(&other, b.loop, "short");
     client_submit(&other, m);

@@ -58,7 +58,7 @@ what_is_wrong_is_named(void **unused)
         {"a negative wait", "m", "m.fake", "{\"batching\": {\"max_wait_ms\": -1}}", -BERTH_EINVAL,
          "config.batching.max_wait_ms: expected milliseconds from 0 to 60000, got -1"},
         {"no list of versions", "m", "m.fake", "{\"versions\": \"newest\"}", -BERTH_EINVAL,
-         "config.versions: expected latest, all, or a list of numbers"},
+         "config.versions: expected latest, all, a list of numbers, or"},
     };
     struct bench b;
 

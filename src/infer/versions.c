@@ -80,3 +80,48 @@ berth_versions_scan(const char *path, struct berth_version_dirs *ret, struct ber
     *ret = v;
     return 0;
 }
+
+bool
+berth_versions_labelled(const struct berth_version_routes *r, const char *name, size_t len,
+                        uint64_t *ret)
+{
+    for (uint32_t i = 0; i < r->label_len; i++) {
+        if (strlen(r->labels[i].name) == len && memcmp(r->labels[i].name, name, len) == 0) {
+            *ret = r->labels[i].number;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+berth_versions_named(const struct berth_version_routes *r, uint64_t number)
+{
+    for (uint32_t i = 0; i < r->label_len; i++) {
+        if (r->labels[i].number == number)
+            return true;
+    }
+    for (uint32_t i = 0; i < r->share_len; i++) {
+        if (r->shares[i].number == number && r->shares[i].weight > 0)
+            return true;
+    }
+    return false;
+}
+
+size_t
+berth_versions_pick(const uint32_t *weights, size_t n, uint64_t ticket)
+{
+    /* Multiples of the golden ratio fall more evenly into [0, 1) than chance does. */
+    const uint64_t point = (ticket * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+    uint64_t sum = 0, at;
+
+    for (size_t i = 0; i < n; i++)
+        sum += weights[i];
+    at = (point * sum) >> 32;
+    for (size_t i = 0; i < n; i++) {
+        if (at < weights[i])
+            return i;
+        at -= weights[i];
+    }
+    return n - 1;
+}

@@ -49,12 +49,8 @@ is_coming_locked(const struct berth_entry *x, struct berth_slice version)
         return x->wish_loaded && x->wish != x->achieved && !x->gone;
     if (version.len == 0)
         return is_loadable_locked(x, berth_entry_state(x, NULL));
-    for (size_t i = 0; i < x->slot_len; i++) {
-        const struct berth_slot *s = &x->slots[i];
-        if (berth_slice_is(version, s->dir.label))
-            return s->wanted && is_loadable_locked(x, berth_slot_state(x, s, NULL));
-    }
-    return false;
+    const struct berth_slot *s = berth_entry_slot((struct berth_entry *)x, version);
+    return s != NULL && s->wanted && is_loadable_locked(x, berth_slot_state(x, s, NULL));
 }
 
 static int

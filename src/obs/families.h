@@ -4,14 +4,16 @@
 /* Every metric of the program: docs/metrics.md is generated from this table.
  * id, type, name, help, labels */
 #define BERTH_FAMILIES(X)                                                                         \
-    X(REQUESTS, BERTH_COUNTER, "berth_requests_total", "Answered HTTP requests.",                 \
-      "dialect,status")                                                                           \
+    X(REQUESTS, BERTH_COUNTER, "berth_requests_total",                                            \
+      "Answered requests; of gRPC the status by name.", "dialect,status")                         \
     X(REQUEST_SECONDS, BERTH_HISTOGRAM, "berth_request_duration_seconds",                         \
       "First byte of a request to the last of its answer.", "dialect")                            \
     X(ERRORS, BERTH_COUNTER, "berth_errors_total",                                                \
       "Requests answered with an error, by its code.", "code")                                    \
     X(INFER, BERTH_COUNTER, "berth_inferences_total", "Requests that a model worked on.",         \
       "model,result")                                                                             \
+    X(VERSION_INFER, BERTH_COUNTER, "berth_version_inferences_total",                             \
+      "Requests that a version of a model worked on.", "model,version,result")                    \
     X(INFER_SECONDS, BERTH_HISTOGRAM, "berth_inference_duration_seconds",                         \
       "Time in the engine of one batch or one sequence.", "model")                                \
     X(QUEUE_SECONDS, BERTH_HISTOGRAM, "berth_queue_wait_seconds",                                 \

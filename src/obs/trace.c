@@ -22,12 +22,13 @@ static_assert(offsetof(struct berth_trace_note, why) % sizeof(uint64_t) == 0, "c
 /* A record and how often it was written, twice; odd: it is being written. */
 struct slot {
     _Atomic uint64_t seq;
-    _Atomic uint64_t words[WORDS];
+    _Atomic uint64_t words[];
 };
 
 struct ring {
-    struct slot *slots;
+    char *slots;
     uint32_t len, next; /* next: the writer's */
+    uint32_t words;     /* of a record here */
 };
 
 enum kind { ORDINARY, SLOW, FAILED, KINDS };
@@ -75,6 +76,18 @@ berth_trace_free(struct berth_trace *t)
     free(t);
 }
 
+static size_t
+slot_bytes(const struct ring *r)
+{
+    return sizeof(struct slot) + r->words * sizeof(uint64_t);
+}
+
+static struct slot *
+slot_at(const struct ring *r, uint32_t i)
+{
+    return (struct slot *)(void *)(r->slots + i * slot_bytes(r));
+}
+
 static struct writer *
 writer_new(const struct berth_trace *t, const void *who)
 {
@@ -86,7 +99,8 @@ writer_new(const struct berth_trace *t, const void *who)
     w->rings[SLOW].len = w->rings[FAILED].len = t->records / KEPT_SHARE;
     w->rings[ORDINARY].len = t->records - 2 * (t->records / KEPT_SHARE);
     for (size_t k = 0; k < KINDS; k++) {
-        w->rings[k].slots = calloc(w->rings[k].len, sizeof *w->rings[k].slots);
+        w->rings[k].words = k == FAILED ? WORDS : WORDS_SHORT;
+        w->rings[k].slots = calloc(w->rings[k].len, slot_bytes(&w->rings[k]));
         if (w->rings[k].slots == NULL) {
             writer_free(w);
             return NULL;
@@ -144,14 +158,14 @@ is_slow(struct writer *w, const void *group, uint64_t took_ns)
  * sees at least the odd number that was stored before it, and knows that its copy is none.
  */
 static void
-put(struct ring *r, const struct berth_trace_note *n, size_t words)
+put(struct ring *r, const struct berth_trace_note *n)
 {
-    struct slot *s = &r->slots[r->next];
+    struct slot *s = slot_at(r, r->next);
     const uint64_t seq = atomic_load_explicit(&s->seq, memory_order_relaxed);
 
     r->next = r->next + 1 < r->len ? r->next + 1 : 0;
     atomic_store_explicit(&s->seq, seq + 1, memory_order_relaxed);
-    for (size_t i = 0; i < words; i++) {
+    for (size_t i = 0; i < r->words; i++) {
         uint64_t word;
 
         memcpy(&word, (const char *)n + i * sizeof word, sizeof word);
@@ -169,17 +183,17 @@ berth_trace_add(struct berth_trace *t, const void *writer, const void *group,
     if (w == NULL)
         return;
     if (berth_trace_failed(n))
-        put(&w->rings[FAILED], n, WORDS);
+        put(&w->rings[FAILED], n);
     else if (is_slow(w, group, n->end_ns))
-        put(&w->rings[SLOW], n, WORDS_SHORT);
+        put(&w->rings[SLOW], n);
     else
-        put(&w->rings[ORDINARY], n, WORDS_SHORT);
+        put(&w->rings[ORDINARY], n);
 }
 
 /* ---- reading ---- */
 
 static bool
-get(struct slot *s, struct berth_trace_note *ret)
+get(struct slot *s, size_t words, struct berth_trace_note *ret)
 {
     for (int i = 0; i < TRIES; i++) {
         const uint64_t seq = atomic_load_explicit(&s->seq, memory_order_acquire);
@@ -188,13 +202,13 @@ get(struct slot *s, struct berth_trace_note *ret)
             return false;
         if (seq % 2 != 0)
             continue;
-        for (size_t k = 0; k < WORDS; k++) {
+        for (size_t k = 0; k < words; k++) {
             const uint64_t word = atomic_load_explicit(&s->words[k], memory_order_acquire);
             memcpy((char *)ret + k * sizeof word, &word, sizeof word);
         }
         if (atomic_load_explicit(&s->seq, memory_order_relaxed) != seq)
             continue;
-        if (!berth_trace_failed(ret))
+        if (words < WORDS)
             ret->why[0] = '\0';
         return true;
     }
@@ -214,7 +228,7 @@ each(const struct berth_trace *t, take *fn, void *arg)
 
         for (size_t k = 0; w != NULL && k < KINDS; k++) {
             for (uint32_t s = 0; s < w->rings[k].len; s++) {
-                if (get(&w->rings[k].slots[s], &n))
+                if (get(slot_at(&w->rings[k], s), w->rings[k].words, &n))
                     fn(&n, arg);
             }
         }

@@ -58,7 +58,7 @@ def test_stages_add_up_to_the_whole(make_server):
                                               "engine", "answer"}
     assert abs(sum(ms.values()) - told["total_ms"]) < 0.02
     assert abs(sum(s["share"] for s in told["stages"]) - 1) < 0.02
-    assert told["run"] == {"instance": 0, "runs": 1, "batch_requests": 1, "batch_max": 1,
+    assert told["run"] == {"instance": 0, "placement": "threaded", "runs": 1, "batch_requests": 1, "batch_max": 1,
                            "queue_ahead": 0, "padding": 0}
     assert told["faster"] == [] and not told["cached"]
 
@@ -260,3 +260,15 @@ def test_requests_of_a_stream_are_told_one_by_one(make_server):
     assert {x["id"] for x in listed} == {"of-stream"}
     assert sorted(x["status"] >= 400 for x in listed) == [False, False, True]
     assert {x["path"] for x in listed} == {"/inference.GRPCInferenceService/ModelStreamInfer"}
+
+
+def test_where_a_tiny_model_ran_is_said(make_server):
+    server = make_server()
+    server.register("echo")
+
+    def ran_inline():
+        for i in range(32):
+            infer(server, "echo", [i], rid="tiny")
+        return explain(server, "tiny")["run"]["placement"] == "inline"
+
+    harness.wait_until(ran_inline, 60, "a run on the loop")

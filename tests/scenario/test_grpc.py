@@ -348,6 +348,35 @@ def test_a_client_that_leaves_ends_the_work(models_server):
     ch.close()
 
 
+# ---- asyncio ----
+
+def test_the_asyncio_client(server):
+    import asyncio
+
+    import tritonclient.grpc.aio as aio
+
+    async def talk():
+        client = aio.InferenceServerClient(f"127.0.0.1:{server.port}")
+        assert await client.is_server_live()
+        got = await asyncio.gather(*[client.infer("echo", [tensor([i])]) for i in range(50)])
+        assert [r.as_numpy("x").tolist() for r in got] == [[i] for i in range(50)]
+
+        async def requests():
+            for i in range(20):
+                yield {"model_name": "echo", "inputs": [tensor([i])], "request_id": str(i)}
+
+        seen = set()
+        async for result, error in client.stream_infer(requests()):
+            assert error is None
+            seen.add(result.get_response().id)
+            if len(seen) == 20:
+                break
+        assert seen == {str(i) for i in range(20)}
+        await client.close()
+
+    asyncio.run(talk())
+
+
 # ---- what is wrong is said ----
 
 def wrong(change):
