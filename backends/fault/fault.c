@@ -150,10 +150,10 @@ fault_load(const struct berth_host *h, const struct berth_load *how, struct bert
     }
     go_wrong(word);
     m->h = h;
-    m->in = (struct berth_tensor_spec){
-        .name = "do", .dtype = BERTH_BYTES, .rank = 1, .shape = {-1}};
-    m->out = (struct berth_tensor_spec){
-        .name = "did", .dtype = BERTH_BYTES, .rank = 1, .shape = {-1}};
+    m->in =
+        (struct berth_tensor_spec){.name = "do", .dtype = BERTH_BYTES, .rank = 1, .shape = {-1}};
+    m->out =
+        (struct berth_tensor_spec){.name = "did", .dtype = BERTH_BYTES, .rank = 1, .shape = {-1}};
     m->describe = (struct berth_describe){
         .struct_size = sizeof m->describe,
         .tasks = BERTH_TASK_TENSOR | BERTH_TASK_COMPLETION | BERTH_TASK_CHAT,

@@ -93,13 +93,13 @@ berth_openai_read(struct berth_fields *f, struct berth_call *c, struct berth_ope
     return 0;
 }
 
-void
-berth_openai_put_head(struct berth_jw *w, const struct berth_call *c, const char *object)
+static void
+put_head(struct berth_jw *w, const struct berth_call *c, const char *object)
 {
     const struct berth_openai *o = c->state;
     char id[64];
 
-    (void)snprintf(id, sizeof id, "%s-%s", o->prefix, c->id);
+    (void)snprintf(id, sizeof id, "%s-%s", o->form->prefix, c->id);
     berth_jw_object(w);
     berth_jw_key(w, "id");
     berth_jw_string(w, id);
@@ -113,8 +113,8 @@ berth_openai_put_head(struct berth_jw *w, const struct berth_call *c, const char
     berth_jw_string(w, "berth-" BERTH_VERSION);
 }
 
-void
-berth_openai_put_usage(struct berth_jw *w, const struct berth_call *c)
+static void
+put_usage(struct berth_jw *w, const struct berth_call *c)
 {
     const struct berth_openai *o = c->state;
     uint64_t in = 0, cached = 0, out = 0;
@@ -144,8 +144,8 @@ berth_openai_put_usage(struct berth_jw *w, const struct berth_call *c)
     berth_jw_object_end(w);
 }
 
-void
-berth_openai_put_finish(struct berth_jw *w, const struct berth_part *part)
+static void
+put_finish(struct berth_jw *w, const struct berth_part *part)
 {
     berth_jw_key(w, "finish_reason");
     if (!part->ended)
@@ -154,8 +154,83 @@ berth_openai_put_finish(struct berth_jw *w, const struct berth_part *part)
         berth_jw_string(w, part->r.finish.reason == BERTH_FINISH_LENGTH ? "length" : "stop");
 }
 
+static void
+begin_choice(struct berth_jw *w, const struct berth_part *part)
+{
+    berth_jw_object(w);
+    berth_jw_key(w, "index");
+    berth_jw_uint(w, part->index);
+}
+
 void
-berth_openai_stream_end(struct berth_call *c)
+berth_openai_answer(struct berth_call *c)
+{
+    const struct berth_openai *o = c->state;
+    struct berth_buf b;
+    struct berth_jw w;
+
+    berth_buf_init(&b, &c->x->arena);
+    berth_jw_init(&w, &b);
+    put_head(&w, c, o->form->object);
+    berth_jw_key(&w, "choices");
+    berth_jw_array(&w);
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        const struct berth_part *part = &c->parts[i];
+
+        begin_choice(&w, part);
+        o->form->put_whole(&w, c, part);
+        put_finish(&w, part);
+        berth_jw_object_end(&w);
+        b.failed |= part->text.failed | part->logprobs.failed;
+    }
+    berth_jw_array_end(&w);
+    put_usage(&w, c);
+    berth_jw_object_end(&w);
+    berth_call_json(c, 200, &b);
+}
+
+/* ---- streams ---- */
+
+/* d NULL: the choice's end. */
+static void
+send_piece(struct berth_call *c, struct berth_part *part, const struct berth_delta *d)
+{
+    const struct berth_openai *o = c->state;
+    struct berth_jw w;
+
+    berth_sse_start(c);
+    berth_jw_init(&w, berth_sse_data(c));
+    put_head(&w, c, o->form->chunk_object);
+    berth_jw_key(&w, "choices");
+    berth_jw_array(&w);
+    begin_choice(&w, part);
+    o->form->put_piece(&w, c, part, d);
+    put_finish(&w, part);
+    berth_jw_object_end(&w);
+    berth_jw_array_end(&w);
+    if (o->include_usage) {
+        berth_jw_key(&w, "usage");
+        berth_jw_null(&w);
+    }
+    berth_jw_object_end(&w);
+    berth_sse_send(c);
+}
+
+static void
+stream_delta(struct berth_call *c, struct berth_part *part, const struct berth_delta *d)
+{
+    if (d->text_len > 0 || d->token_count > 0)
+        send_piece(c, part, d);
+}
+
+static void
+stream_part_done(struct berth_call *c, struct berth_part *part)
+{
+    send_piece(c, part, NULL);
+}
+
+static void
+stream_end(struct berth_call *c)
 {
     const struct berth_openai *o = c->state;
 
@@ -163,11 +238,11 @@ berth_openai_stream_end(struct berth_call *c)
         struct berth_jw w;
 
         berth_jw_init(&w, berth_sse_data(c));
-        berth_openai_put_head(&w, c, o->chunk_object);
+        put_head(&w, c, o->form->chunk_object);
         berth_jw_key(&w, "choices");
         berth_jw_array(&w);
         berth_jw_array_end(&w);
-        berth_openai_put_usage(&w, c);
+        put_usage(&w, c);
         berth_jw_object_end(&w);
         berth_sse_send(c);
     }
@@ -175,3 +250,8 @@ berth_openai_stream_end(struct berth_call *c)
     berth_sse_send(c);
     berth_sse_end(c);
 }
+
+const struct berth_call_ops berth_openai_stream_ops = {.delta = stream_delta,
+                                                       .part_done = stream_part_done,
+                                                       .answer = stream_end,
+                                                       .all_or_nothing = true};

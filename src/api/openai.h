@@ -17,10 +17,21 @@ enum {
     BERTH_PROMPTS_MAX = 2048,
 };
 
-struct berth_openai {
+/* What differs between them, within a choice that is open: after "index", before "finish_reason".
+ */
+struct berth_openai_form {
     const char *prefix, *object, *chunk_object; /* of the answer's id; its `object` */
-    struct berth_gen gen;                       /* what all choices have in common */
-    uint32_t n;                                 /* choices for each prompt */
+    void (*put_whole)(struct berth_jw *w, const struct berth_call *c,
+                      const struct berth_part *part);
+    /* d NULL: the last one. */
+    void (*put_piece)(struct berth_jw *w, struct berth_call *c, const struct berth_part *part,
+                      const struct berth_delta *d);
+};
+
+struct berth_openai {
+    const struct berth_openai_form *form;
+    struct berth_gen gen; /* what all choices have in common */
+    uint32_t n;           /* choices for each prompt */
     bool stream, include_usage, logprobs;
     bool chat;
     bool *begun; /* chat: this choice's role has been sent */
@@ -36,13 +47,10 @@ int berth_openai_read(struct berth_fields *f, struct berth_call *c, struct berth
 /* A member that is refused unless it is missing, null, empty or false. */
 int berth_openai_refuse(struct berth_fields *f, const char *key, const char *why);
 
-/* id, object, created, model, system_fingerprint: the object is open afterwards. */
-void berth_openai_put_head(struct berth_jw *w, const struct berth_call *c, const char *object);
-/* The sum over all parts; a prompt counts once for all its choices. */
-void berth_openai_put_usage(struct berth_jw *w, const struct berth_call *c);
-void berth_openai_put_finish(struct berth_jw *w, const struct berth_part *part);
-/* The last events of a stream: the usage, when asked for, and [DONE]. */
-void berth_openai_stream_end(struct berth_call *c);
+/* As berth_call_ops.answer: all choices. */
+void berth_openai_answer(struct berth_call *c);
+/* A stream of pieces; its last events are the usage, when asked for, and [DONE]. */
+extern const struct berth_call_ops berth_openai_stream_ops;
 
 /* ---- pure, for tests and fuzzers ---- */
 

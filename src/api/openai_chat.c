@@ -63,13 +63,10 @@ collect(struct berth_call *c, struct berth_part *part, const struct berth_delta 
 /* ---- whole answers ---- */
 
 static void
-put_choice(struct berth_jw *w, const struct berth_call *c, const struct berth_part *part)
+put_whole(struct berth_jw *w, const struct berth_call *c, const struct berth_part *part)
 {
     const struct berth_openai *o = c->state;
 
-    berth_jw_object(w);
-    berth_jw_key(w, "index");
-    berth_jw_uint(w, part->index);
     berth_jw_key(w, "message");
     berth_jw_object(w);
     berth_jw_key(w, "role");
@@ -91,107 +88,54 @@ put_choice(struct berth_jw *w, const struct berth_call *c, const struct berth_pa
     } else {
         berth_jw_null(w);
     }
-    berth_openai_put_finish(w, part);
-    berth_jw_object_end(w);
-}
-
-static void
-chat_answer(struct berth_call *c)
-{
-    const struct berth_openai *o = c->state;
-    struct berth_buf b;
-    struct berth_jw w;
-
-    berth_buf_init(&b, &c->x->arena);
-    berth_jw_init(&w, &b);
-    berth_openai_put_head(&w, c, o->object);
-    berth_jw_key(&w, "choices");
-    berth_jw_array(&w);
-    for (uint32_t i = 0; i < c->part_count; i++) {
-        put_choice(&w, c, &c->parts[i]);
-        b.failed |= c->parts[i].text.failed | c->parts[i].logprobs.failed;
-    }
-    berth_jw_array_end(&w);
-    berth_openai_put_usage(&w, c);
-    berth_jw_object_end(&w);
-    berth_call_json(c, 200, &b);
 }
 
 static const struct berth_call_ops chat_ops = {
-    .delta = collect, .answer = chat_answer, .all_or_nothing = true};
+    .delta = collect, .answer = berth_openai_answer, .all_or_nothing = true};
 
 /* ---- streams ---- */
 
-/* One chunk: the role with a choice's first one, its end with the last (d NULL). */
+/* The role comes with a choice's first piece. */
 static void
-send_chunk(struct berth_call *c, struct berth_part *part, const struct berth_delta *d)
+put_piece(struct berth_jw *w, struct berth_call *c, const struct berth_part *part,
+          const struct berth_delta *d)
 {
     struct berth_openai *o = c->state;
-    struct berth_jw w;
 
-    berth_sse_start(c);
-    berth_jw_init(&w, berth_sse_data(c));
-    berth_openai_put_head(&w, c, o->chunk_object);
-    berth_jw_key(&w, "choices");
-    berth_jw_array(&w);
-    berth_jw_object(&w);
-    berth_jw_key(&w, "index");
-    berth_jw_uint(&w, part->index);
-    berth_jw_key(&w, "delta");
-    berth_jw_object(&w);
+    berth_jw_key(w, "delta");
+    berth_jw_object(w);
     if (!o->begun[part->index]) {
-        berth_jw_key(&w, "role");
-        berth_jw_string(&w, "assistant");
+        berth_jw_key(w, "role");
+        berth_jw_string(w, "assistant");
         o->begun[part->index] = true;
         if (d == NULL) {
-            berth_jw_key(&w, "content");
-            berth_jw_string(&w, "");
+            berth_jw_key(w, "content");
+            berth_jw_string(w, "");
         }
     }
     if (d != NULL) {
-        berth_jw_key(&w, "content");
-        berth_jw_string_n(&w, d->text, d->text_len);
+        berth_jw_key(w, "content");
+        berth_jw_string_n(w, d->text, d->text_len);
     }
-    berth_jw_object_end(&w);
-    berth_jw_key(&w, "logprobs");
+    berth_jw_object_end(w);
+    berth_jw_key(w, "logprobs");
     if (o->logprobs && d != NULL) {
-        berth_jw_object(&w);
-        berth_jw_key(&w, "content");
-        berth_jw_array(&w);
-        put_tokens(&w, d);
-        berth_jw_array_end(&w);
-        berth_jw_object_end(&w);
+        berth_jw_object(w);
+        berth_jw_key(w, "content");
+        berth_jw_array(w);
+        put_tokens(w, d);
+        berth_jw_array_end(w);
+        berth_jw_object_end(w);
     } else {
-        berth_jw_null(&w);
+        berth_jw_null(w);
     }
-    berth_openai_put_finish(&w, part);
-    berth_jw_object_end(&w);
-    berth_jw_array_end(&w);
-    if (o->include_usage) {
-        berth_jw_key(&w, "usage");
-        berth_jw_null(&w);
-    }
-    berth_jw_object_end(&w);
-    berth_sse_send(c);
 }
 
-static void
-stream_delta(struct berth_call *c, struct berth_part *part, const struct berth_delta *d)
-{
-    if (d->text_len > 0 || d->token_count > 0)
-        send_chunk(c, part, d);
-}
-
-static void
-stream_part_done(struct berth_call *c, struct berth_part *part)
-{
-    send_chunk(c, part, NULL);
-}
-
-static const struct berth_call_ops stream_ops = {.delta = stream_delta,
-                                                 .part_done = stream_part_done,
-                                                 .answer = berth_openai_stream_end,
-                                                 .all_or_nothing = true};
+static const struct berth_openai_form form = {.prefix = "chatcmpl",
+                                              .object = "chat.completion",
+                                              .chunk_object = "chat.completion.chunk",
+                                              .put_whole = put_whole,
+                                              .put_piece = put_piece};
 
 /* ---- the request ---- */
 
@@ -272,10 +216,7 @@ berth_openai_chat(struct berth_call *c)
         berth_call_fail(c, -BERTH_ENOMEM, NULL, "out of memory");
         return;
     }
-    *o = (struct berth_openai){.prefix = "chatcmpl",
-                               .object = "chat.completion",
-                               .chunk_object = "chat.completion.chunk",
-                               .chat = true};
+    *o = (struct berth_openai){.form = &form, .chat = true};
     c->state = o;
     if (!berth_openai_find(c))
         return;
@@ -284,5 +225,5 @@ berth_openai_chat(struct berth_call *c)
     if (r < 0)
         berth_call_fail(c, r, f.bad[0] != '\0' ? f.bad : NULL, e.msg);
     else
-        berth_call_run(c, o->stream ? &stream_ops : &chat_ops);
+        berth_call_run(c, o->stream ? &berth_openai_stream_ops : &chat_ops);
 }

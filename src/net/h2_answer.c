@@ -8,6 +8,7 @@
 enum {
     LENT_MIN = 1024, /* fewer bytes are copied: that is cheaper than a place in sendmsg's list */
     FRAME_HEAD = 9,
+    NV_FEW = 16, /* headers that need no memory of their own */
 };
 
 static nghttp2_nv
@@ -90,10 +91,12 @@ submit_trailers(struct berth_h2_stream *st)
 {
     struct berth_conn *c = st->conn;
     size_t n = 0;
+    nghttp2_nv few[NV_FEW] = {0}, *nva = few;
 
     for (const struct berth_added *a = st->x->trailers; a != NULL; a = a->next)
         n++;
-    nghttp2_nv *nva = calloc(n, sizeof *nva); /* the exchange's own memory may be used up */
+    if (n > NV_FEW)
+        nva = calloc(n, sizeof *nva); /* the exchange's own memory may be used up */
     if (nva == NULL) {
         berth_conn_break(c);
         return;
@@ -103,7 +106,8 @@ submit_trailers(struct berth_h2_stream *st)
         nva[n++] = nv_of(a->name, a->value);
     if (nghttp2_submit_trailer(c->h2->session, st->id, nva, n) != 0)
         berth_conn_break(c);
-    free(nva);
+    if (nva != few)
+        free(nva);
 }
 
 /* Room again for a writer that was refused? */
@@ -178,12 +182,14 @@ put_head(struct berth_h2_stream *st, const char *type, bool known, uint64_t len,
     const struct berth_slice date = berth_net_date(c->nl); /* "date: VALUE\r\n" */
     char status[24], length[24];
     size_t room = 4, n = 0;
+    nghttp2_nv few[NV_FEW], *nva = few;
 
     for (const struct berth_added *a = x->added; a != NULL; a = a->next)
         room++;
     for (const struct berth_added *a = x->trailers; a != NULL; a = a->next)
         room++;
-    nghttp2_nv *nva = calloc(room, sizeof *nva); /* the exchange's own memory may be used up */
+    if (room > NV_FEW)
+        nva = calloc(room, sizeof *nva); /* the exchange's own memory may be used up */
     if (nva == NULL) {
         berth_conn_break(c);
         return;
@@ -201,7 +207,8 @@ put_head(struct berth_h2_stream *st, const char *type, bool known, uint64_t len,
     const nghttp2_data_provider data = {.source.ptr = st, .read_callback = read_data};
     if (nghttp2_submit_response(c->h2->session, st->id, nva, n, with_body ? &data : NULL) != 0)
         berth_conn_break(c);
-    free(nva);
+    if (nva != few)
+        free(nva);
     st->deadline_ns = berth_h2_now(c) + berth_h2_conf(c)->write_timeout_ns;
     berth_conn_work_later(c);
 }

@@ -15,7 +15,8 @@
 
 extern char **environ; /* POSIX has it in no header without _GNU_SOURCE's unistd.h */
 
-/* dup2() in the child would overwrite a descriptor whose number is a target: move them all above. */
+/* dup2() in the child would overwrite a descriptor whose number is a target: move them all above.
+ */
 enum { FIRST_FD = 3, ABOVE = 64 };
 
 static int
@@ -110,6 +111,14 @@ berth_process_kill(pid_t pid, int pidfd)
         (void)kill(-pid, SIGKILL); /* what it started is of no use without it */
 }
 
+void
+berth_process_end(pid_t pid)
+{
+    (void)kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
 const char *
 berth_process_status_text(int status, char *ret, size_t cap)
 {
@@ -117,8 +126,7 @@ berth_process_status_text(int status, char *ret, size_t cap)
 
     if (WIFSIGNALED(status))
         (void)snprintf(ret, cap, "was ended by signal %d (%s)%s", WTERMSIG(status),
-                       name != NULL ? name : "unknown",
-                       WCOREDUMP(status) ? ", core dumped" : "");
+                       name != NULL ? name : "unknown", WCOREDUMP(status) ? ", core dumped" : "");
     else
         (void)snprintf(ret, cap, "ended by itself with status %d", WEXITSTATUS(status));
     return ret;

@@ -31,7 +31,9 @@ int berth_process_watch(pid_t pid);
 bool berth_process_reap(pid_t pid, int *ret_status);
 /* SIGKILL to it, and to its session's processes when it leads one. */
 void berth_process_kill(pid_t pid, int pidfd);
-/* "was killed by signal 11 (Segmentation fault)", "ended with status 0". */
+/* SIGKILL to a child of ours, and wait until it is gone: a few milliseconds. */
+void berth_process_end(pid_t pid);
+/* "was ended by signal 11 (Segmentation fault)", "ended with status 0". */
 const char *berth_process_status_text(int status, char *ret, size_t cap);
 
 /* Resident bytes: all of them, cheap to ask; shared pages by their share, slow to ask (it walks

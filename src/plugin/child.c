@@ -20,8 +20,6 @@
  * cancel(), so that it can end the process whatever the engine does; one for each lane.
  */
 static const uint64_t lane_slice_ns = 10 * BERTH_S, lonely_steps_max = 64;
-/* How long to look for the next command before sleeping: see docs/performance.md. */
-static const uint64_t spin_ns = 0;
 enum { EVENT_BYTES_MAX = 64 << 20, RUN_ARENA_BYTES_MAX = 64 << 20, OOM_SCORE = 800 };
 
 /* For the handler below, which is handed nothing else. */
@@ -113,8 +111,8 @@ run_lane_command(struct berth_child *c, struct berth_lane *l, uint32_t seq)
     struct berth_unpack u = {.at = c->in.at, .len = l->in_len < c->in.cap ? l->in_len : c->in.cap};
     bool stepping = kind == BERTH_COMMAND_STEP;
 
-    c->answer = (struct berth_pack){
-        .at = c->out.at, .cap = stepping ? EVENT_BYTES_MAX : BERTH_MESSAGE_BYTES_MAX};
+    c->answer = (struct berth_pack){.at = c->out.at,
+                                    .cap = stepping ? EVENT_BYTES_MAX : BERTH_MESSAGE_BYTES_MAX};
     c->out_used = BERTH_MESSAGE_BYTES_MAX;
     if (l->threads != 0 && l->threads != c->threads && kind != BERTH_COMMAND_LOAD &&
         BERTH_HAS(c->ops, threads)) {
@@ -164,7 +162,8 @@ forget_sequences(struct berth_child *c)
 
     if (c->hand_len == 0 && c->wait_len == 0)
         return;
-    for (uint64_t i = 0; i < lonely_steps_max && !BERTH_HAS(c->ops, reset) && c->hand_len > 0; i++) {
+    for (uint64_t i = 0; i < lonely_steps_max && !BERTH_HAS(c->ops, reset) && c->hand_len > 0;
+         i++) {
         c->answer = (struct berth_pack){.at = c->out.at, .cap = EVENT_BYTES_MAX};
         none.pos = 0;
         c->wait_first = NULL;
@@ -210,7 +209,7 @@ work_lane(struct berth_child *c, enum berth_lane_name name)
     uint32_t last = 0;
 
     while (!atomic_load(&c->lonely)) {
-        uint32_t seq = berth_lane_wait_post(l, last, spin_ns, lane_slice_ns);
+        uint32_t seq = berth_lane_wait_post(l, last, lane_slice_ns);
         if (seq == last || atomic_load(&c->lonely))
             continue;
         last = seq;
@@ -253,8 +252,7 @@ side_main(void *arg)
 
 /* ---- the server ---- */
 
-static void __attribute__((noreturn))
-leave(struct berth_child *c, int status)
+static void __attribute__((noreturn)) leave(struct berth_child *c, int status)
 {
     if (c->listen_fd >= 0)
         (void)unlinkat(c->dir_fd, c->socket_name, 0);

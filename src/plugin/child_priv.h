@@ -43,8 +43,8 @@ struct berth_child {
     _Atomic uint64_t adopt_ns;
 
     pthread_mutex_t mu;
-    pthread_cond_t changed; /* on CLOCK_MONOTONIC */
-    int control_fd;         /* -1: no server; under mu */
+    pthread_cond_t changed;     /* on CLOCK_MONOTONIC */
+    int control_fd;             /* -1: no server; under mu */
     struct berth_region region; /* changed under mu while all lanes are parked */
     struct berth_region coming; /* a new server's, for when they are; under mu */
     uint32_t parked;            /* lane threads that do not use the region; under mu */
@@ -64,7 +64,7 @@ struct berth_child {
     struct berth_request *sequences[BERTH_SEQUENCES_MAX]; /* by slot; made when first used */
     struct berth_request *wait_first, **wait_last;
     uint32_t wait_len, hand_len;
-    uint32_t threads; /* the engine was told of last; 0: never */
+    uint32_t threads;                        /* the engine was told of last; 0: never */
     _Atomic(struct berth_instance *) engine; /* set once */
 };
 

@@ -28,7 +28,8 @@ enum { BERTH_CONTROL_FDS = 2 };
 
 /* Both ends; close-on-exec. */
 int berth_control_pair(int ret[2], struct berth_err *e);
-/* fds: BERTH_CONTROL_FDS of them, or NULL.  -BERTH_EIO: the other side is gone, or does not read. */
+/* fds: BERTH_CONTROL_FDS of them, or NULL.  -BERTH_EIO: the other side is gone, or does not read.
+ */
 int berth_control_send(int fd, const struct berth_control *c, const int *fds);
 /* 1: one message; its descriptors, if any, are the caller's (-1 where there is none).  0: none
  * waits.  -BERTH_EIO: the other side is gone, or talks nonsense. */

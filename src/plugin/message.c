@@ -240,9 +240,8 @@ copy_bytes(struct berth_unpack *u, struct berth_arena *a, size_t *ret_len)
 static void *
 copy_array(struct berth_unpack *u, struct berth_arena *a, size_t count, size_t each)
 {
-    void *copy = u->bad || count > (u->len - u->pos) / each
-                     ? NULL
-                     : berth_arena_alloc_n(a, count + 1, each);
+    void *copy =
+        u->bad || count > (u->len - u->pos) / each ? NULL : berth_arena_alloc_n(a, count + 1, each);
 
     if (copy == NULL)
         u->bad = true;
@@ -354,9 +353,9 @@ get_delta(struct berth_unpack *u, struct berth_arena *a, struct berth_delta *d)
     for (uint32_t i = 0; i < count && !u->bad; i++) {
         get_token(u, &tokens[i]);
         tokens[i].top_count = berth_unpack_count(u, TOPS_MAX);
-        struct berth_token *top =
-            tokens[i].top_count > 0 ? BERTH_NEW_N(a, struct berth_token, tokens[i].top_count)
-                                    : NULL;
+        struct berth_token *top = tokens[i].top_count > 0
+                                      ? BERTH_NEW_N(a, struct berth_token, tokens[i].top_count)
+                                      : NULL;
         u->bad = u->bad || (top == NULL && tokens[i].top_count > 0);
         for (size_t k = 0; k < tokens[i].top_count && !u->bad; k++)
             get_token(u, &top[k]);

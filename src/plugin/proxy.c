@@ -1,13 +1,9 @@
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/assert.h"
 #include "base/clock.h"
 #include "os/process.h"
-#include "plugin/plugins.h"
 #include "plugin/workers_priv.h"
 
 /*
@@ -16,12 +12,10 @@
  */
 static const uint64_t slice_ns = 50 * BERTH_MS, cancel_ns_max = 10 * BERTH_S,
                       side_ns_max = 60 * BERTH_S;
-/* How long to look for an answer before sleeping: see docs/performance.md. */
-static const uint64_t spin_ns = 0;
-enum { COPY_BYTES_MAX = 64 << 20, EVENT_ARENA_BYTES_MAX = 64 << 20, ALIGN = 64 };
+enum { COPY_BYTES_MAX = 64 << 20, ALIGN = 64 };
 
-static struct berth_worker *
-worker_of(const struct berth_instance *m)
+struct berth_worker *
+berth_worker_of(const struct berth_instance *m)
 {
     return (struct berth_worker *)(void *)m;
 }
@@ -116,7 +110,7 @@ ask(struct call *k, uint32_t command, size_t in_len, int64_t *ret_result, size_t
     k->lane->in_len = in_len;
     berth_lane_post(k->lane, k->seq);
     uint64_t wait = k->ns_max != 0 && k->ns_max < slice_ns ? k->ns_max : slice_ns;
-    while (!berth_lane_wait_answer(k->lane, k->seq, spin_ns, wait)) {
+    while (!berth_lane_wait_answer(k->lane, k->seq, wait)) {
         if (is_dead(k, start, e))
             return -BERTH_EBACKEND;
     }
@@ -292,7 +286,7 @@ wait_ready_locked(struct berth_worker *w)
 void
 berth_isolated_wait(struct berth_instance *m, bool running)
 {
-    struct berth_worker *w = worker_of(m);
+    struct berth_worker *w = berth_worker_of(m);
 
     (void)pthread_mutex_lock(&w->mu);
     if (running)
@@ -307,7 +301,7 @@ static int
 proxy_run(struct berth_instance *m, struct berth_request *const reqs[], size_t n,
           struct berth_err *e)
 {
-    struct berth_worker *w = worker_of(m);
+    struct berth_worker *w = berth_worker_of(m);
     int r = 0;
 
     (void)pthread_mutex_lock(&w->mu);
@@ -334,7 +328,7 @@ proxy_run(struct berth_instance *m, struct berth_request *const reqs[], size_t n
 static void
 proxy_cancel(struct berth_instance *m)
 {
-    struct berth_worker *w = worker_of(m);
+    struct berth_worker *w = berth_worker_of(m);
 
     (void)pthread_mutex_lock(&w->mu);
     if (w->run_active && !w->run_cancelled) {
@@ -395,8 +389,7 @@ put_cancelled(struct call *k)
             continue;
         seen++;
         atomic_store_explicit(&w->region.head->cancelled[slot],
-                              w->host->cancelled(w->sequences[slot]) ? 1 : 0,
-                              memory_order_relaxed);
+                              w->host->cancelled(w->sequences[slot]) ? 1 : 0, memory_order_relaxed);
     }
 }
 
@@ -462,7 +455,7 @@ step_there(struct berth_worker *w, struct berth_queue *q, struct berth_err *e)
 static int
 proxy_step(struct berth_instance *m, struct berth_queue *q, struct berth_err *e)
 {
-    struct berth_worker *w = worker_of(m);
+    struct berth_worker *w = berth_worker_of(m);
     int r = 0;
 
     (void)pthread_mutex_lock(&w->mu);
@@ -483,7 +476,7 @@ proxy_step(struct berth_instance *m, struct berth_queue *q, struct berth_err *e)
 static void
 proxy_reset(struct berth_instance *m)
 {
-    struct berth_worker *w = worker_of(m);
+    struct berth_worker *w = berth_worker_of(m);
     struct berth_err e;
     int64_t result;
     size_t len;
@@ -537,7 +530,7 @@ static int64_t
 proxy_tokenize(const struct berth_instance *m, const char *text, size_t len, bool special,
                int32_t *ret, size_t cap)
 {
-    struct berth_worker *w = worker_of(m);
+    struct berth_worker *w = berth_worker_of(m);
     int64_t r = -BERTH_ENOTREADY;
 
     (void)pthread_mutex_lock(&w->side_mu);
@@ -556,13 +549,13 @@ proxy_tokenize(const struct berth_instance *m, const char *text, size_t len, boo
 static void
 proxy_threads(struct berth_instance *m, uint32_t n)
 {
-    worker_of(m)->threads_now = n; /* goes along with the next run or step */
+    berth_worker_of(m)->threads_now = n; /* goes along with the next run or step */
 }
 
 uint64_t
 berth_isolated_cpu_ns(struct berth_instance *m)
 {
-    return worker_of(m)->cpu_ns;
+    return berth_worker_of(m)->cpu_ns;
 }
 
 static uint64_t
@@ -576,177 +569,7 @@ proxy_memory(const struct berth_instance *m)
 static const struct berth_describe *
 proxy_describe(const struct berth_instance *m)
 {
-    return worker_of(m)->describe;
-}
-
-/* ---- load and unload ---- */
-
-static void
-worker_free(struct berth_worker *w)
-{
-    berth_region_fini(&w->region);
-    berth_arena_fini(&w->event_arena);
-    if (w->describe != NULL)
-        berth_arena_fini(&w->describe_arena);
-    (void)pthread_cond_destroy(&w->changed);
-    (void)pthread_mutex_destroy(&w->mu);
-    (void)pthread_mutex_destroy(&w->side_mu);
-    free(w->copy);
-    free(w->name);
-    free(w->key);
-    free(w->path);
-    free(w->settings_json);
-    free(w->plugin_dir);
-    free(w);
-}
-
-static int
-set_texts(struct berth_worker *w, const struct berth_load *how, struct berth_err *e)
-{
-    const struct berth_isolation *iso = how->isolation;
-    const char *found = berth_plugins_file(iso->workers->conf.plugins, w->real);
-    char file[PATH_MAX];
-    const char *slash =
-        found != NULL && realpath(found, file) != NULL ? strrchr(file, '/') : NULL;
-    char *model;
-
-    if (slash == NULL)
-        return berth_err_set(e, BERTH_EUNSUPPORTED,
-                             "isolation: backend %s is part of this program and cannot be loaded "
-                             "by another process",
-                             w->real->name);
-    if (asprintf(&model, "%s\n%s\n%s", iso->name, iso->version, how->path) < 0)
-        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
-    w->model_hash = berth_worker_hash(model);
-    free(model);
-    w->name = strdup(iso->name);
-    w->path = strdup(how->path);
-    w->settings_json = strdup(how->settings_json);
-    w->plugin_dir = strndup(file, (size_t)(slash - file));
-    w->key = berth_worker_key(w->real, file, how, iso->memory_bytes_max);
-    if (w->name == NULL || w->path == NULL || w->settings_json == NULL || w->plugin_dir == NULL ||
-        w->key == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
-    w->key_hash = berth_worker_hash(w->key);
-    return 0;
-}
-
-static struct berth_worker *
-worker_new(const struct berth_host *h, const struct berth_load *how,
-           const struct berth_backend_ops *real)
-{
-    const struct berth_isolation *iso = how->isolation;
-    struct berth_worker *w = calloc(1, sizeof *w);
-    pthread_condattr_t attr;
-
-    if (w == NULL)
-        return NULL;
-    w->all = iso->workers;
-    w->real = real;
-    w->host = h;
-    w->threads = how->threads;
-    w->memory_bytes_max = iso->memory_bytes_max;
-    w->run_ns_max = iso->run_ns_max;
-    w->keep_core = iso->keep_core;
-    w->failed = iso->failed;
-    w->failed_arg = iso->failed_arg;
-    w->log_fd = w->pid_fd = w->control_fd = w->region.fd = -1;
-    w->state = BERTH_WORKER_STARTING;
-    berth_arena_init(&w->event_arena, EVENT_ARENA_BYTES_MAX);
-    (void)pthread_mutex_init(&w->mu, NULL);
-    (void)pthread_mutex_init(&w->side_mu, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&w->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
-    return w;
-}
-
-/* From here on the warden has it too. */
-static int
-enlist(struct berth_worker *w, struct berth_err *e)
-{
-    struct berth_workers *all = w->all;
-
-    (void)pthread_mutex_lock(&all->mu);
-    bool full = all->len == BERTH_WORKERS_MAX;
-    if (!full) {
-        w->next = all->first;
-        all->first = w;
-        all->len++;
-    }
-    (void)pthread_mutex_unlock(&all->mu);
-    if (full)
-        return berth_err_set(e, BERTH_ELIMIT, "more than %d workers", BERTH_WORKERS_MAX);
-    berth_workers_wake(all);
-    return 0;
-}
-
-static void
-proxy_unload(struct berth_instance *m)
-{
-    struct berth_worker *w = worker_of(m);
-
-    if (w == NULL)
-        return;
-    (void)pthread_mutex_lock(&w->mu);
-    w->end_asked = true;
-    berth_workers_wake(w->all);
-    while (w->state != BERTH_WORKER_GONE)
-        (void)pthread_cond_wait(&w->changed, &w->mu);
-    (void)pthread_mutex_unlock(&w->mu);
-    worker_free(w);
-}
-
-static int
-proxy_load(const struct berth_host *h, const struct berth_load *how, struct berth_instance **ret,
-           struct berth_err *e)
-{
-    const struct berth_isolation *iso = how->isolation;
-
-    berth_assert(iso != NULL);
-    struct berth_worker *w = worker_new(h, how, iso->real);
-    if (w == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
-    int r = set_texts(w, how, e);
-    if (r < 0 || (r = enlist(w, e)) < 0) {
-        worker_free(w);
-        return r;
-    }
-    (void)pthread_mutex_lock(&w->mu);
-    while (w->state == BERTH_WORKER_STARTING)
-        (void)pthread_cond_wait(&w->changed, &w->mu);
-    if (w->state != BERTH_WORKER_READY)
-        r = berth_err_set(e, w->load_result < 0 ? (enum berth_code) - w->load_result : BERTH_EBACKEND,
-                          "%s", w->why);
-    (void)pthread_mutex_unlock(&w->mu);
-    if (r < 0) {
-        proxy_unload((struct berth_instance *)(void *)w);
-        return r;
-    }
-    *ret = (struct berth_instance *)(void *)w;
-    return 0;
-}
-
-void
-berth_isolated_kill(struct berth_instance *m, const char *why)
-{
-    struct berth_worker *w = worker_of(m);
-
-    (void)pthread_mutex_lock(&w->mu);
-    berth_worker_kill_locked(w, why);
-    (void)pthread_mutex_unlock(&w->mu);
-}
-
-struct berth_isolated_state
-berth_isolated_state(struct berth_instance *m)
-{
-    struct berth_worker *w = worker_of(m);
-
-    (void)pthread_mutex_lock(&w->mu);
-    struct berth_isolated_state s = {.pid = w->pid, .restarts = w->restarts, .adopted = w->adopted};
-    (void)pthread_mutex_unlock(&w->mu);
-    return s;
+    return berth_worker_of(m)->describe;
 }
 
 void
@@ -754,14 +577,15 @@ berth_proxy_fill(const struct berth_backend_ops *real, struct berth_backend_ops 
 {
     /* Only what is written here is offered: an operation that we do not know of would get our
      * instance for the backend's.  Not any_thread: a loop must not wait for another process. */
-    *ret = (struct berth_backend_ops){.abi = real->abi,
-                                      .struct_size = sizeof *ret,
-                                      .name = real->name,
-                                      .version = real->version,
-                                      .suffixes = BERTH_HAS(real, suffixes) ? real->suffixes : NULL,
-                                      .settings = BERTH_HAS(real, settings) ? real->settings : NULL};
-    ret->load = proxy_load;
-    ret->unload = proxy_unload;
+    *ret =
+        (struct berth_backend_ops){.abi = real->abi,
+                                   .struct_size = sizeof *ret,
+                                   .name = real->name,
+                                   .version = real->version,
+                                   .suffixes = BERTH_HAS(real, suffixes) ? real->suffixes : NULL,
+                                   .settings = BERTH_HAS(real, settings) ? real->settings : NULL};
+    ret->load = berth_proxy_load;
+    ret->unload = berth_proxy_unload;
     ret->describe = proxy_describe;
     if (BERTH_HAS(real, run))
         ret->run = proxy_run;

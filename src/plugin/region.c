@@ -66,8 +66,8 @@ berth_region_new(struct berth_region *ret, struct berth_err *e)
 {
     int fd = memfd_create("berth-worker", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-    if (fd >= 0 && ftruncate(fd, (off_t)REGION_BYTES) == 0 &&
-        fcntl(fd, F_ADD_SEALS, SEALS) == 0 && map(fd, ret) == 0)
+    if (fd >= 0 && ftruncate(fd, (off_t)REGION_BYTES) == 0 && fcntl(fd, F_ADD_SEALS, SEALS) == 0 &&
+        map(fd, ret) == 0)
         return 0;
     int r = berth_err_set(e, BERTH_ENOMEM, "shared memory for a worker: %m");
     if (fd >= 0)
@@ -113,35 +113,6 @@ futex_wake(_Atomic uint32_t *word)
     (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-static void
-relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#else
-    __asm__ volatile("" ::: "memory");
-#endif
-}
-
-/* Look at *word for spin_ns: true when it is `want` (or, with differs, no longer it). */
-static bool
-spin(const _Atomic uint32_t *word, uint32_t want, bool differs, uint64_t spin_ns)
-{
-    enum { LOOKS = 64 };
-    uint64_t end = spin_ns > 0 ? berth_now_ns() + spin_ns : 0;
-
-    do {
-        for (int i = 0; i < LOOKS; i++) {
-            if ((atomic_load_explicit(word, memory_order_acquire) == want) != differs)
-                return true;
-            if (spin_ns == 0)
-                return false;
-            relax();
-        }
-    } while (berth_now_ns() < end);
-    return false;
-}
-
 void
 berth_lane_post(struct berth_lane *l, uint32_t seq)
 {
@@ -151,11 +122,12 @@ berth_lane_post(struct berth_lane *l, uint32_t seq)
 }
 
 bool
-berth_lane_wait_answer(struct berth_lane *l, uint32_t seq, uint64_t spin_ns, uint64_t slice_ns)
+berth_lane_wait_answer(struct berth_lane *l, uint32_t seq, uint64_t slice_ns)
 {
-    if (spin(&l->answered, seq, false, spin_ns))
-        return true;
     uint32_t seen = atomic_load(&l->answered);
+
+    if (seen == seq)
+        return true;
     atomic_store(&l->server_sleeps, 1);
     if (atomic_load(&l->answered) != seq)
         futex_wait(&l->answered, seen, slice_ns);
@@ -170,9 +142,9 @@ berth_lane_stir(struct berth_lane *l)
 }
 
 uint32_t
-berth_lane_wait_post(struct berth_lane *l, uint32_t last, uint64_t spin_ns, uint64_t slice_ns)
+berth_lane_wait_post(struct berth_lane *l, uint32_t last, uint64_t slice_ns)
 {
-    if (!spin(&l->posted, last, true, spin_ns)) {
+    if (atomic_load(&l->posted) == last) {
         atomic_store(&l->worker_sleeps, 1);
         if (atomic_load(&l->posted) == last)
             futex_wait(&l->posted, last, slice_ns);

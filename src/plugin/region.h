@@ -64,14 +64,13 @@ void berth_region_fini(struct berth_region *g);
 /* Server: hand over the command whose message was written. */
 void berth_lane_post(struct berth_lane *l, uint32_t seq);
 /* Server: true once seq is answered; false after about slice_ns, or earlier when somebody called
- * berth_lane_stir().  Looks at it for spin_ns before it sleeps. */
-bool berth_lane_wait_answer(struct berth_lane *l, uint32_t seq, uint64_t spin_ns,
-                            uint64_t slice_ns);
+ * berth_lane_stir().  Sleeps at once: to look for a while first costs more than it gains where
+ * cores are few (docs/performance.md). */
+bool berth_lane_wait_answer(struct berth_lane *l, uint32_t seq, uint64_t slice_ns);
 /* Wake whoever waits for an answer, so that it looks around. */
 void berth_lane_stir(struct berth_lane *l);
 /* Worker: the number of a command other than `last`, or `last` after about slice_ns. */
-uint32_t berth_lane_wait_post(struct berth_lane *l, uint32_t last, uint64_t spin_ns,
-                              uint64_t slice_ns);
+uint32_t berth_lane_wait_post(struct berth_lane *l, uint32_t last, uint64_t slice_ns);
 /* Worker: the command is done. */
 void berth_lane_answer(struct berth_lane *l, uint32_t seq);
 /* Give the memory of large messages back.  Server, between commands. */

@@ -261,13 +261,15 @@ spawn(struct berth_worker *w, struct berth_region *region, const int pipe_fds[2]
     r = berth_process_spawn(&how, &pid, e);
     (void)close(pair[1]);
     int pid_fd = r == 0 ? berth_process_watch(pid) : -1;
-    if (r == 0 && (pid_fd < 0 || attach(pair[0], region, pipe_fds[1]) < 0))
-        r = berth_err_set(e, BERTH_EIO, "cannot watch a worker");
-    if (r < 0) { /* without us at the other end it ends by itself, and init has it */
-        berth_closep(&pid_fd);
+    if (r == 0 && pid_fd < 0) {
+        r = berth_err_set(e, BERTH_ELIMIT, "cannot watch a worker: %m");
+        berth_process_end(pid);
+    }
+    if (r < 0) {
         (void)close(pair[0]);
         return r;
     }
+    (void)attach(pair[0], region, pipe_fds[1]); /* gone already: the warden will hear of it */
     memcpy(w->socket_name, name, sizeof w->socket_name);
     w->is_child = true;
     take(w, pid, pid_fd, pair[0], pipe_fds[0], region);

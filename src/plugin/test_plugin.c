@@ -48,6 +48,14 @@ run(struct berth_instance *m, struct berth_request *const reqs[], size_t n, stru
     return berth_err_set(e, BERTH_EINVAL, "nothing runs here");
 }
 
+static int
+step(struct berth_instance *m, struct berth_queue *q, struct berth_err *e)
+{
+    (void)m;
+    (void)q;
+    return berth_err_set(e, BERTH_EINVAL, "nothing steps here");
+}
+
 static const char *const suffixes[] = {".fine", NULL};
 static const struct berth_backend_ops ops = {
     .abi = KIND == OLD ? 9999 : BERTH_BACKEND_ABI,
@@ -61,6 +69,7 @@ static const struct berth_backend_ops ops = {
     .unload = unload,
     .describe = describe,
     .run = KIND == HALF ? NULL : run,
+    .step = KIND == HALF ? NULL : step,
 };
 
 const struct berth_backend_ops *

@@ -13,14 +13,14 @@
 #include "plugin/workers.h"
 
 /*      state      may move to */
-#define BERTH_WORKER_STATES(X)                                                                    \
-    X(STARTING, BERTH_WORKER_TO(READY) | BERTH_WORKER_TO(DOWN) | BERTH_WORKER_TO(BROKEN) |        \
-                    BERTH_WORKER_TO(ENDING) | BERTH_WORKER_TO(GONE))                              \
-    X(READY, BERTH_WORKER_TO(DOWN) | BERTH_WORKER_TO(BROKEN) | BERTH_WORKER_TO(ENDING) |          \
-                 BERTH_WORKER_TO(GONE))                                                           \
-    X(DOWN, BERTH_WORKER_TO(STARTING) | BERTH_WORKER_TO(GONE)) /* waits to be started again */    \
-    X(BROKEN, BERTH_WORKER_TO(GONE))                           /* given up */                     \
-    X(ENDING, BERTH_WORKER_TO(GONE))                                                              \
+#define BERTH_WORKER_STATES(X)                                                                 \
+    X(STARTING, BERTH_WORKER_TO(READY) | BERTH_WORKER_TO(DOWN) | BERTH_WORKER_TO(BROKEN) |     \
+                    BERTH_WORKER_TO(ENDING) | BERTH_WORKER_TO(GONE))                           \
+    X(READY, BERTH_WORKER_TO(DOWN) | BERTH_WORKER_TO(BROKEN) | BERTH_WORKER_TO(ENDING) |       \
+                 BERTH_WORKER_TO(GONE))                                                        \
+    X(DOWN, BERTH_WORKER_TO(STARTING) | BERTH_WORKER_TO(GONE)) /* waits to be started again */ \
+    X(BROKEN, BERTH_WORKER_TO(GONE))                           /* given up */                  \
+    X(ENDING, BERTH_WORKER_TO(GONE))                                                           \
     X(GONE, 0)
 #define BERTH_WORKER_TO(s) (1u << BERTH_WORKER_##s)
 enum berth_worker_state {
@@ -53,7 +53,7 @@ struct berth_worker {
     /* The warden's. */
     int log_fd;
     struct berth_noise noise;
-    bool is_child;                     /* of this process: else adopted */
+    bool is_child; /* of this process: else adopted */
     bool adopting, adopt_tried, loaded_once;
     char socket_name[BERTH_SOCKET_NAME_MAX]; /* "": it cannot be found again */
     uint64_t start_by_ns, restart_ns, end_by_ns, memory_at_ns, log_at_ns, hangup_ns;
@@ -86,7 +86,7 @@ struct berth_worker {
     struct berth_arena event_arena;
     struct berth_request *sequences[BERTH_SEQUENCES_MAX];
     uint32_t sequence_len;
-    uint64_t cpu_ns;  /* of the worker in the last call */
+    uint64_t cpu_ns;      /* of the worker in the last call */
     uint32_t threads_now; /* the engine is to use; 0: as loaded */
     /* Of whoever holds side_mu. */
     pthread_mutex_t side_mu;
@@ -113,6 +113,8 @@ struct berth_workers {
     } * ops;
 };
 
+/* warden.c: the thread's body; and what others may do. */
+void *berth_warden_main(void *workers);
 void berth_worker_move_locked(struct berth_worker *w, enum berth_worker_state next);
 void berth_workers_wake(struct berth_workers *all);
 /* SIGKILL; why is what its requests are told. */
@@ -129,7 +131,12 @@ uint64_t berth_worker_hash(const char *text);
 /* Remove the sockets of workers that are gone. */
 void berth_workers_sweep(int dir_fd);
 
-/* proxy.c */
+/* proxy.c: a worker as the core has it, and the other way round. */
+struct berth_worker *berth_worker_of(const struct berth_instance *m);
 void berth_proxy_fill(const struct berth_backend_ops *real, struct berth_backend_ops *ret);
+/* proxy_load.c */
+int berth_proxy_load(const struct berth_host *h, const struct berth_load *how,
+                     struct berth_instance **ret, struct berth_err *e);
+void berth_proxy_unload(struct berth_instance *m);
 
 #endif

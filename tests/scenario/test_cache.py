@@ -3,9 +3,11 @@ import json
 import signal
 import time
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from tritonclient.grpc import service_pb2 as pb
 
 import harness
 
@@ -173,3 +175,20 @@ def test_a_bad_value_is_refused(make_server):
     a = server.post("/v1/models", {"name": "m", "backend": "echo", "model_path": path,
                                    "config": {"response_cache": "yes please"}})
     assert a.status == 400 and "response_cache" in a.text
+
+
+def test_grpc_has_it_in_the_initial_metadata(make_server):
+    server = make_server()
+    server.register("echo", config=ON)
+    x = pb.ModelInferRequest.InferInputTensor(name="x", datatype="INT32", shape=[2])
+    x.contents.int_contents.extend([1, 2])
+    request = pb.ModelInferRequest(model_name="echo", inputs=[x])
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        ask = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer",
+                                  request_serializer=pb.ModelInferRequest.SerializeToString,
+                                  response_deserializer=pb.ModelInferResponse.FromString)
+        answers = [ask.with_call(request) for _ in range(2)]
+    said = [dict(call.initial_metadata())["x-cache"] for _, call in answers]
+    assert said == ["miss", "hit"]
+    assert answers[0][0].outputs[0].contents == answers[1][0].outputs[0].contents
+    assert infer(server, "echo", [1, 2]).headers["x-cache"] == "hit"  # whatever the dialect

@@ -144,3 +144,13 @@ def test_life_of_a_model_is_told(make_server):
     assert told["life_total"] == 10
     times = [x["time"] for x in told["life"]]
     assert times == sorted(times) and {x["version"] for x in told["life"]} == {"1"}
+
+
+def test_plugins_are_listed_with_version_and_formats(make_server):
+    listed = {p["name"]: p for p in make_server().get("/v1/plugins").json}
+    assert {"echo", "llama", "onnx"} <= set(listed)
+    for plugin in listed.values():
+        assert {"name", "version", "supported_formats"} <= set(plugin)
+        assert plugin["status"] == "available" and plugin["version"] and plugin["reason"] is None
+    assert ".gguf" in listed["llama"]["supported_formats"]
+    assert ".onnx" in listed["onnx"]["supported_formats"]
