@@ -578,5 +578,6 @@ berth_api_free(struct berth_api *api)
     (void)pthread_mutex_destroy(&api->mu);
     berth_arena_fini(&api->arena);
     berth_trace_free(api->trace);
+    berth_shm_free(api->shm);
     free(api);
 }

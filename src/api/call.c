@@ -5,6 +5,7 @@
 
 #include "api/api_priv.h"
 #include "api/fields.h"
+#include "api/grpc.h"
 #include "api/routes.h"
 #include "api/timing.h"
 #include "base/arena.h"
@@ -78,6 +79,8 @@ berth_call_json(struct berth_call *c, uint16_t status, const struct berth_buf *b
 {
     if (b->failed)
         berth_call_fail(c, -BERTH_ENOMEM, NULL, out_of_memory);
+    else if (c->json != NULL)
+        c->json(c, (struct berth_slice){b->at, b->len}, true);
     else
         berth_call_reply(c, status, "application/json", b->at, b->len);
 }
@@ -400,7 +403,7 @@ berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
 void
 berth_sse_start(struct berth_call *c)
 {
-    if (c->streaming || c->ended)
+    if (c->streaming || c->ended || c->json != NULL)
         return;
     c->streaming = true;
     berth_call_headers(c);
@@ -416,7 +419,8 @@ berth_sse_data(struct berth_call *c)
         berth_buf_init(&c->scratch, c->arena);
     c->scratch.len = 0;
     c->scratch.failed = false;
-    berth_buf_puts(&c->scratch, "data: ");
+    if (c->json == NULL)
+        berth_buf_puts(&c->scratch, "data: ");
     return &c->scratch;
 }
 
@@ -427,6 +431,13 @@ berth_sse_send(struct berth_call *c)
 
     if (c->ended)
         return;
+    if (c->json != NULL) {
+        if (c->scratch.failed)
+            berth_call_fail(c, -BERTH_ENOMEM, NULL, out_of_memory);
+        else
+            c->json(c, (struct berth_slice){c->scratch.at, c->scratch.len}, false);
+        return;
+    }
     berth_buf_puts(&c->scratch, "\n\n");
     r = c->scratch.failed ? -BERTH_ENOMEM
                           : berth_exchange_write(c->x, c->scratch.at, c->scratch.len);
@@ -442,6 +453,10 @@ berth_sse_end(struct berth_call *c)
 {
     if (c->ended)
         return;
+    if (c->grpc != NULL) {
+        berth_grpc_end(c->grpc, 0, NULL);
+        return;
+    }
     c->ended = true;
     berth_exchange_end(c->x);
 }

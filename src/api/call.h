@@ -61,6 +61,9 @@ struct berth_call {
     struct berth_grpc *grpc;         /* NULL: plain HTTP */
     /* Errors go here instead of being a JSON body; NULL otherwise. */
     void (*fault)(struct berth_call *c, const struct berth_fault *f);
+    /* Answers in JSON go here: whole, or (last: false) an event of a stream, which ends the call by
+     * itself.  NULL otherwise. */
+    void (*json)(struct berth_call *c, struct berth_slice text, bool last);
     /* After the last part is done, and the last that is done with c; NULL otherwise. */
     void (*released)(struct berth_call *c);
     enum berth_dialect dialect;

@@ -16,6 +16,9 @@ enum {
 
 static const struct berth_grpc_method *const tables[] = {
     berth_v2_grpc_methods,
+    berth_unimodel_grpc_methods,
+    berth_grpc_health_methods,
+    berth_grpc_reflect_methods,
 };
 
 struct berth_api *

@@ -197,7 +197,7 @@ prepare(struct berth_call *c, struct berth_part *part, const struct berth_json *
 
     if (r < 0)
         return r;
-    p->tagged = p->tagged || in.tagged;
+    p->tagged = p->tagged || (in.tagged && c->grpc == NULL);
     if (image && in.binary != NULL)
         return prepare_image(c, part, item, &in, path, e);
     if (in.kind == BERTH_INPUT_MULTIMODAL && in.binary != NULL)
@@ -281,7 +281,10 @@ berth_unimodel_predict(struct berth_call *c)
 
     if (part == NULL)
         return;
-    r = prepare(c, part, berth_json_get(c->body, "input"), "input", &e);
+    /* Over gRPC an image comes as bytes; JSON has it as text. */
+    const bool bytes = c->grpc != NULL && berth_json_get(c->body, "binary") != NULL;
+    const char *member = bytes ? "binary" : "input";
+    r = prepare(c, part, berth_json_get(c->body, member), member, &e);
     p->parsed_ns = berth_now_ns();
     if (r < 0)
         berth_call_fail(c, r, NULL, e.msg);

@@ -256,7 +256,15 @@ read_tensor(struct berth_arena *a, const struct berth_json *v, const char *path,
     t->dtype = spec->dtype;
     if ((r = fit_shape(v, spec, path, t, ret_row, e)) < 0)
         return r;
-    return berth_tensor_read_json(t, a, v, &how, e);
+    struct berth_tensor given = *t;
+    if (*ret_row) { /* the values are nested as they came, without the dimension put in front */
+        given.rank--;
+        memmove(given.shape, given.shape + 1, given.rank * sizeof *given.shape);
+    }
+    r = berth_tensor_read_json(&given, a, v, &how, e);
+    t->bytes = given.bytes;
+    t->size = given.size;
+    return r;
 }
 
 /* A model that takes anything: whole numbers stay whole. */

@@ -30,6 +30,7 @@ berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry
     if (g->conf.cores == 0)
         g->conf.cores = 1;
     (void)pthread_mutex_init(&g->change_mu, NULL);
+    (void)pthread_mutex_init(&g->states_mu, NULL);
     (void)pthread_rwlock_init(&g->lock, NULL);
     (void)pthread_mutex_init(&g->jobs_mu, NULL);
     (void)pthread_condattr_init(&attr);
@@ -104,6 +105,7 @@ berth_registry_free(struct berth_registry *g)
     (void)pthread_mutex_destroy(&g->jobs_mu);
     (void)pthread_rwlock_destroy(&g->lock);
     (void)pthread_mutex_destroy(&g->change_mu);
+    (void)pthread_mutex_destroy(&g->states_mu);
     free(g);
 }
 
@@ -150,6 +152,7 @@ berth_registry_count_states(struct berth_registry *g)
 {
     uint32_t counts[BERTH_MODEL_STATE_COUNT] = {0};
 
+    berth_states_tell(g);
     if (!is_time_to_count(g))
         return;
     (void)pthread_rwlock_rdlock(&g->lock);

@@ -10,6 +10,7 @@
 #include "infer/model_priv.h"
 #include "infer/registry.h"
 #include "infer/room.h"
+#include "infer/states.h"
 #include "infer/versions.h"
 #include "infer/waits.h"
 
@@ -138,6 +139,8 @@ struct berth_registry {
     struct berth_room room;
     uint64_t counted_ns; /* states, under jobs_mu */
     bool count_due;
+    pthread_mutex_t states_mu; /* held for no other lock */
+    struct berth_state_watch *state_watches;
 };
 
 /* A model's plan: what to load, made anew for every load. */
@@ -219,8 +222,9 @@ void berth_room_parted(struct berth_registry *g, struct berth_model *m);
 /* What a load of x from path took. */
 void berth_room_learn(struct berth_registry *g, struct berth_entry *x, const struct berth_model *m,
                       const char *path);
-/* Now and then: measure, unload what nobody used for long, make room that others took. */
-void berth_room_keep(struct berth_registry *g);
+/* Now and then: measure, unload what nobody used for long, make room that others took.  Returns when
+ * to do it again, in ns. */
+uint64_t berth_room_keep(struct berth_registry *g);
 /* Files below path, together. */
 uint64_t berth_room_file_bytes(const char *path);
 void berth_room_gauges_locked(struct berth_registry *g);
@@ -241,12 +245,14 @@ enum berth_model_state berth_slot_state(const struct berth_entry *x, const struc
 enum berth_model_state berth_entry_state(const struct berth_entry *x, char why[480]);
 struct berth_slot *berth_entry_serving(struct berth_entry *x);
 
-/* waits.c: every wait for x that can have its model, and has it.  over: 0, and the others go on; else
- * the load that began at since_ns is over, and they end: with this code and room_why, or, when it is
- * 1, with the state.  To be posted without a lock; what serves them cannot go before that. */
+/* waits.c: every wait for x that can have its model, and has it.  over: 0, and the others go on;
+ * else the load that began at since_ns is over, and they end: with this code and room_why, or, when
+ * it is 1, with the state.  To be posted without a lock; what serves them cannot go before that. */
 struct berth_model_wait *berth_waits_take_locked(struct berth_registry *g, struct berth_entry *x,
                                                  int over, uint64_t since_ns);
 void berth_waits_post(struct berth_model_wait *list);
+/* In this state: would a request have it loaded? */
+bool berth_is_on_demand_locked(const struct berth_entry *x, enum berth_model_state state);
 /* The registry goes: nobody waits any more, and no wait begins. */
 void berth_waits_end_all(struct berth_registry *g);
 
@@ -267,6 +273,9 @@ int berth_entry_unknown(struct berth_slice name_or_id, struct berth_err *e);
  * store. */
 int berth_registry_register_broken(struct berth_registry *g, const struct berth_model_spec *spec,
                                    const char *why);
+
+/* states.c: tell who watches.  Any thread. */
+void berth_states_tell(struct berth_registry *g);
 
 /* watch.c */
 void berth_watches_stop(struct berth_registry *g);

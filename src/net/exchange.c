@@ -155,6 +155,16 @@ berth_xchg_writable(struct berth_xchg *x)
     berth_xchg_unref(x);
 }
 
+void
+berth_xchg_draining(struct berth_xchg *x)
+{
+    if (!x->handled || x->answer == BERTH_ANSWER_ENDED || x->pub.draining == NULL)
+        return;
+    x->refs++;
+    x->pub.draining(&x->pub);
+    berth_xchg_unref(x);
+}
+
 /* The protocol's reference ends when nothing is left to send and the application is done, too. */
 static void
 let_go(struct berth_xchg *x)

@@ -473,6 +473,8 @@ h1_drain(struct berth_conn *c)
     struct berth_h1 *h = &c->h1;
 
     h->keep_alive = false;
+    if (h->x != NULL)
+        berth_xchg_draining(h->x);
     if (h->state == BERTH_H1_HEAD && h->begin_ns == 0 && berth_conn_unsent(c) == 0)
         berth_conn_break(c);
 }

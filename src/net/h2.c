@@ -466,6 +466,8 @@ h2_drain(struct berth_conn *c)
 {
     struct berth_h2 *h = c->h2;
 
+    struct berth_h2_stream *st;
+
     if (h->going)
         return;
     h->going = true;
@@ -473,6 +475,9 @@ h2_drain(struct berth_conn *c)
                                 nghttp2_session_get_last_proc_stream_id(h->session),
                                 NGHTTP2_NO_ERROR, NULL, 0);
     berth_conn_work_later(c);
+    TAILQ_FOREACH(st, &h->streams, all) {
+        berth_xchg_draining(st->x); /* the stream stays until pump() */
+    }
 }
 
 static nghttp2_session *

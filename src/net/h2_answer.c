@@ -8,6 +8,7 @@
 enum {
     LENT_MIN = 1024, /* fewer bytes are copied: that is cheaper than a place in sendmsg's list */
     FRAME_HEAD = 9,
+    NV_FEW = 16, /* headers that need no memory of their own */
 };
 
 static nghttp2_nv
@@ -17,6 +18,17 @@ nv_of(struct berth_slice name, struct berth_slice value)
                         .value = (uint8_t *)value.at,
                         .namelen = name.len,
                         .valuelen = value.len};
+}
+
+/* An id is never sent twice: in HPACK's table it would only push out what is. */
+static nghttp2_nv
+nv_of_added(const struct berth_added *a)
+{
+    nghttp2_nv nv = nv_of(a->name, a->value);
+
+    if (berth_slice_is(a->name, "x-request-id"))
+        nv.flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+    return nv;
 }
 
 static struct berth_slice
@@ -79,10 +91,12 @@ submit_trailers(struct berth_h2_stream *st)
 {
     struct berth_conn *c = st->conn;
     size_t n = 0;
+    nghttp2_nv few[NV_FEW] = {0}, *nva = few;
 
     for (const struct berth_added *a = st->x->trailers; a != NULL; a = a->next)
         n++;
-    nghttp2_nv *nva = calloc(n, sizeof *nva); /* the exchange's own memory may be used up */
+    if (n > NV_FEW)
+        nva = calloc(n, sizeof *nva); /* the exchange's own memory may be used up */
     if (nva == NULL) {
         berth_conn_break(c);
         return;
@@ -92,7 +106,8 @@ submit_trailers(struct berth_h2_stream *st)
         nva[n++] = nv_of(a->name, a->value);
     if (nghttp2_submit_trailer(c->h2->session, st->id, nva, n) != 0)
         berth_conn_break(c);
-    free(nva);
+    if (nva != few)
+        free(nva);
 }
 
 /* Room again for a writer that was refused? */
@@ -167,12 +182,14 @@ put_head(struct berth_h2_stream *st, const char *type, bool known, uint64_t len,
     const struct berth_slice date = berth_net_date(c->nl); /* "date: VALUE\r\n" */
     char status[24], length[24];
     size_t room = 4, n = 0;
+    nghttp2_nv few[NV_FEW], *nva = few;
 
     for (const struct berth_added *a = x->added; a != NULL; a = a->next)
         room++;
     for (const struct berth_added *a = x->trailers; a != NULL; a = a->next)
         room++;
-    nghttp2_nv *nva = calloc(room, sizeof *nva); /* the exchange's own memory may be used up */
+    if (room > NV_FEW)
+        nva = calloc(room, sizeof *nva); /* the exchange's own memory may be used up */
     if (nva == NULL) {
         berth_conn_break(c);
         return;
@@ -184,13 +201,14 @@ put_head(struct berth_h2_stream *st, const char *type, bool known, uint64_t len,
     if (known)
         nva[n++] = nv_of(BERTH_SLICE("content-length"), number_of(len, length));
     for (const struct berth_added *a = x->added; a != NULL; a = a->next)
-        nva[n++] = nv_of(a->name, a->value);
+        nva[n++] = nv_of_added(a);
     for (const struct berth_added *a = with_body ? NULL : x->trailers; a != NULL; a = a->next)
         nva[n++] = nv_of(a->name, a->value);
     const nghttp2_data_provider data = {.source.ptr = st, .read_callback = read_data};
     if (nghttp2_submit_response(c->h2->session, st->id, nva, n, with_body ? &data : NULL) != 0)
         berth_conn_break(c);
-    free(nva);
+    if (nva != few)
+        free(nva);
     st->deadline_ns = berth_h2_now(c) + berth_h2_conf(c)->write_timeout_ns;
     berth_conn_work_later(c);
 }

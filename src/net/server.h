@@ -56,6 +56,9 @@ struct berth_exchange {
      * call of this header.  Writes are without effect from then on; end the exchange nevertheless
      * (berth_exchange_end() will do, whether the answer was started or not). */
     void (*gone)(struct berth_exchange *x);
+    /* On the loop, once, when the server begins to drain: an answer that would go on for long is
+     * ended soon.  Rules as for gone().  May be NULL. */
+    void (*draining)(struct berth_exchange *x);
     /* On the loop, once, when the answer has ended or the client is gone: for the access log. */
     uint16_t status;       /* of the answer; 0 before */
     uint64_t answer_bytes; /* of its body */

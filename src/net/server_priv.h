@@ -258,6 +258,8 @@ void berth_xchg_refuse(struct berth_xchg *x, uint16_t status, const char *why);
 void berth_xchg_piece(struct berth_xchg *x, const char *at, size_t n);
 /* There is room again: writable(), if a write was refused.  x may be freed. */
 void berth_xchg_writable(struct berth_xchg *x);
+/* The server drains: tell the application, if it has not ended the answer.  x may be freed. */
+void berth_xchg_draining(struct berth_xchg *x);
 /* The protocol has nothing of the answer left; x may be freed. */
 void berth_xchg_sent(struct berth_xchg *x);
 /* The client is gone; x may be freed. */

@@ -10,7 +10,8 @@
 
 /*
  * Input for a connection without a socket: bytes go where the socket's would, output is thrown
- * away.  The application answers at once, in pieces, or when the input has ended, by path.
+ * away.  The application answers at once, in pieces, while the body comes, or when the input has
+ * ended, by path.
  */
 enum { HELD_MAX = 64 };
 
@@ -31,6 +32,26 @@ feed_gone(struct berth_exchange *x)
     berth_exchange_end(x);
 }
 
+static char feed_large[10000];
+
+/* /p: what comes goes back, paused now and then.  /q: ends at the first piece. */
+static void
+feed_on_piece(struct berth_exchange *x, const char *at, size_t n)
+{
+    bool is_short = x->path.at[1] == 'q';
+
+    if (x->status == 0)
+        berth_exchange_start(x, 200, "text/plain");
+    (void)berth_exchange_write(x, at, n);
+    if (n > 0 && !is_short) {
+        berth_exchange_pause(x, n % 2 == 1);
+        return;
+    }
+    (void)berth_exchange_lend(x, feed_large, is_short ? 1 : sizeof feed_large);
+    berth_exchange_trailer(x, "x-ended", "yes");
+    berth_exchange_end(x);
+}
+
 static void
 feed_begin(void *arg, struct berth_exchange *x)
 {
@@ -38,25 +59,30 @@ feed_begin(void *arg, struct berth_exchange *x)
     berth_assert(x->path.len > 0);
     if (x->path.len == 2 && x->path.at[1] == 'b')
         berth_exchange_reply(x, 403, "text/plain", "no", 2);
+    else if (x->path.len == 2 && (x->path.at[1] == 'p' || x->path.at[1] == 'q'))
+        x->piece = feed_on_piece;
 }
 
 static void
 feed_handle(void *arg, struct berth_exchange *x)
 {
-    static const char large[10000];
     const char kind = x->path.len > 1 ? x->path.at[1] : 0;
 
     berth_assert(x->body.len <= x->body_max);
+    if (x->piece != NULL) {
+        x->gone = berth_exchange_end;
+        return;
+    }
     if (kind == 's') {
         berth_exchange_start(x, 200, "text/plain");
         (void)berth_exchange_write(x, "piece", 5);
-        (void)berth_exchange_write(x, large, sizeof large);
+        (void)berth_exchange_write(x, feed_large, sizeof feed_large);
         berth_exchange_end(x);
     } else if (kind == 'h' && feed_app.held_len < HELD_MAX) {
         x->gone = feed_gone;
         feed_app.held[feed_app.held_len++] = x;
     } else if (kind == 'l') {
-        berth_exchange_reply(x, 200, "text/plain", large, sizeof large);
+        berth_exchange_reply(x, 200, "text/plain", feed_large, sizeof feed_large);
     } else if (kind == 'a') {
         berth_exchange_start(x, 200, "text/plain");
         berth_exchange_abort(x);

