@@ -21,7 +21,8 @@ put_counts(struct berth_jw *w, const struct berth_registry_counts *n)
         const char *key;
         uint32_t n;
     } counts[] = {{"registered", n->registered}, {"ready", n->ready},   {"loading", n->loading},
-                  {"failed", n->failed},         {"queued", n->queued}, {"running", n->running}};
+                  {"failed", n->failed},         {"queued", n->queued}, {"running", n->running},
+                  {"on_demand", n->on_demand}};
 
     berth_jw_object(w);
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
@@ -43,7 +44,7 @@ berth_admin_health(struct berth_call *c)
     berth_jw_init(&w, &b);
     berth_jw_object(&w);
     berth_jw_key(&w, "status");
-    berth_jw_string(&w, n.registered == 0 ? "Unknown" : n.ready > 0 ? "Healthy" : "Unhealthy");
+    berth_jw_string(&w, n.registered == 0 ? "Unknown" : n.ready + n.on_demand > 0 ? "Healthy" : "Unhealthy");
     berth_jw_key(&w, "version");
     berth_jw_string(&w, c->api->conf.version);
     berth_jw_key(&w, "uptime_seconds");
@@ -58,7 +59,7 @@ void
 berth_admin_ready(struct berth_call *c)
 {
     const struct berth_registry_counts n = berth_registry_counts(c->api->conf.registry);
-    const bool ready = n.ready > 0 && !is_stopping(c->api);
+    const bool ready = n.ready + n.on_demand > 0 && !is_stopping(c->api);
     struct berth_buf b;
     struct berth_jw w;
 
@@ -69,7 +70,7 @@ berth_admin_ready(struct berth_call *c)
     berth_jw_bool(&w, ready);
     berth_jw_key(&w, "reason");
     berth_jw_string(&w, is_stopping(c->api) ? "the server is stopping"
-                        : n.ready > 0       ? NULL
+                        : ready             ? NULL
                         : n.loading > 0     ? "a model is still loading"
                                             : "no model is ready");
     berth_jw_key(&w, "models");

@@ -69,6 +69,11 @@ void berth_admin_ready(struct berth_call *c);
 void berth_admin_metrics(struct berth_call *c);
 void berth_admin_openapi(struct berth_call *c);
 void berth_admin_plugins(struct berth_call *c);
+/* memory.c; put_model: member "memory" of a model's status */
+struct berth_model_memory;
+void berth_memory_get(struct berth_call *c);
+void berth_plan_get(struct berth_call *c);
+void berth_memory_put_model(struct berth_jw *w, const struct berth_model_memory *m);
 /* unimodel_models.c */
 void berth_unimodel_register(struct berth_call *c);
 void berth_unimodel_list(struct berth_call *c);

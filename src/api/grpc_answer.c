@@ -42,10 +42,12 @@ put_status(struct berth_grpc *g, const struct berth_fault *f,
     char code[4];
     struct berth_buf text, details;
 
+    if (f->code == 0) {
+        put(x, "grpc-status", "0");
+        return;
+    }
     (void)snprintf(code, sizeof code, "%d", (int)g->code);
     put(x, "grpc-status", code);
-    if (f->code == 0)
-        return;
     berth_buf_init(&text, &x->arena);
     berth_grpc_percent_put(&text, f->message);
     if (berth_buf_text(&text) != NULL)

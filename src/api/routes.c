@@ -51,6 +51,10 @@ static const struct berth_route routes[] = {
     {"GET", "/openapi.json", ADM, PUBLIC, NONE, false, berth_admin_openapi, "This document"},
     {"GET", "/v1/plugins", ADM, READ, NONE, true, berth_admin_plugins,
      "Backends and the formats that they take"},
+    {"GET", "/v1/memory", UM, READ, NONE, true, berth_memory_get,
+     "Memory: what there is, and who has it"},
+    {"GET", "/v1/plan", UM, MANAGE, NONE, true, berth_plan_get,
+     "What loading ?model=NAME or ?path=PATH would take and evict"},
 
     {"GET", "/v1/requests", UM, READ, NONE, true, berth_requests_list,
      "Requests that went by: ?order=newest|slowest, failed=true, model, limit"},
@@ -202,7 +206,8 @@ berth_route_dialect(struct berth_slice path)
         const char *prefix;
         enum berth_dialect dialect;
     } prefixes[] = {
-        {"/v2", V2}, {"/v1/models", UM}, {"/v1/plugins", UM}, {"/v1/requests", UM}, {"/v1/", OAI},
+        {"/v2", V2},      {"/v1/models", UM},   {"/v1/plugins", UM}, {"/v1/memory", UM},
+        {"/v1/plan", UM}, {"/v1/requests", UM}, {"/v1/", OAI},
     };
 
     for (size_t i = 0; i < BERTH_COUNT(prefixes); i++) {

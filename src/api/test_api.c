@@ -176,6 +176,8 @@ what_changes_models_wants_manage(void **unused)
                              strncmp(routes[i].pattern, "/v2/systemsharedmemory/", 23) == 0;
         if (changes && strcmp(routes[i].method, "GET") != 0)
             assert_int_equal(routes[i].scope, BERTH_SCOPE_MANAGE);
+        else if (strcmp(routes[i].pattern, "/v1/plan") == 0) /* looks at any path of the machine */
+            assert_int_equal(routes[i].scope, BERTH_SCOPE_MANAGE);
         else
             assert_int_not_equal(routes[i].scope, BERTH_SCOPE_MANAGE);
     }

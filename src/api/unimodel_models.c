@@ -421,6 +421,7 @@ berth_unimodel_status(struct berth_call *c)
     put_performance(&w, &m);
     put_batching(&w, &m);
     put_versions(&w, &m);
+    berth_memory_put_model(&w, &m.memory);
     put_life(&w, &m);
     berth_jw_object_end(&w);
     berth_call_json(c, 200, &b);

@@ -95,7 +95,8 @@ berth_v2_grpc_model_ready(struct berth_grpc *g, struct berth_slice message)
         0) {
         for (size_t i = 0; i < m.version_count; i++) {
             if (asked->version[0] == '\0' || strcmp(asked->version, m.versions[i].version) == 0)
-                answer.ready |= m.versions[i].state == BERTH_MODEL_READY;
+                answer.ready |=
+                    m.versions[i].state == BERTH_MODEL_READY || m.versions[i].on_demand;
         }
     }
     berth_grpc_reply_pb(g, &answer.base);

@@ -85,7 +85,7 @@ berth_v2_is_ready(const struct berth_call *c)
     const struct berth_registry_counts n = berth_registry_counts(c->api->conf.registry);
     const bool stopping = c->api->conf.stopping != NULL && atomic_load(c->api->conf.stopping);
 
-    return !stopping && (n.registered == 0 || n.ready > 0);
+    return !stopping && (n.registered == 0 || n.ready > 0 || n.on_demand > 0);
 }
 
 void
@@ -204,7 +204,8 @@ berth_v2_model_ready(struct berth_call *c)
 
     if (v == NULL)
         return;
-    if (v->state != BERTH_MODEL_READY) {
+    /* Ready is what answers: also what is loaded when a request comes. */
+    if (v->state != BERTH_MODEL_READY && !v->on_demand) {
         berth_v2_fail_not_ready(c, &m, v);
         return;
     }

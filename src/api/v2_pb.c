@@ -23,6 +23,8 @@ enum {
 enum { IN_NAME = 1, IN_DTYPE, IN_SHAPE, IN_PARAMETERS, IN_CONTENTS };
 enum { OUT_NAME = 1, OUT_PARAMETERS };
 
+enum { PATH_BYTES = 48 };
+
 struct reading {
     struct berth_arena *arena;
     struct berth_v2_infer *ret;
@@ -30,6 +32,24 @@ struct reading {
     size_t raw_count, raw_used, input_room;
     struct berth_err *e;
 };
+
+/* "inputs[7]." by hand, since every tensor comes here. */
+static void
+put_path(char to[PATH_BYTES], const char *what, size_t i)
+{
+    char digits[24], *d = digits + sizeof digits;
+    const size_t len = strlen(what);
+
+    do
+        *--d = (char)('0' + i % 10);
+    while ((i /= 10) > 0);
+    memcpy(to, what, len);
+    to += len;
+    *to++ = '[';
+    memcpy(to, d, (size_t)(digits + sizeof digits - d));
+    to += digits + sizeof digits - d;
+    memcpy(to, "].", 3);
+}
 
 static int
 no_memory(struct berth_err *e)
@@ -349,10 +369,10 @@ read_input_fields(struct reading *g, struct berth_slice input, size_t i)
     struct berth_slice dtype = {"", 0}, contents = {NULL, 0}, name = {"", 0};
     struct berth_shm_span shm = {.region = NULL};
     struct param param;
-    char path[48];
+    char path[PATH_BYTES];
     int r = 0;
 
-    (void)snprintf(path, sizeof path, "inputs[%zu].", i);
+    put_path(path, "inputs", i);
     while (r == 0 && berth_pb_next(&p, &f)) {
         if (f.number == IN_SHAPE)
             r = read_shape(g, f, path, t);
@@ -416,10 +436,10 @@ read_output(struct reading *g, struct berth_slice output, size_t i)
     struct berth_slice name = {"", 0};
     struct param param;
     uint64_t classes = 0;
-    char path[48];
+    char path[PATH_BYTES];
     int r = 0;
 
-    (void)snprintf(path, sizeof path, "outputs[%zu].", i);
+    put_path(path, "outputs", i);
     while (r == 0 && berth_pb_next(&p, &f)) {
         if (f.type != BERTH_PB_BYTES)
             continue;
@@ -474,27 +494,41 @@ berth_v2_pb_model(struct berth_slice message, struct berth_slice *ret_name,
 
 struct counts {
     size_t inputs, outputs, raw;
+    const char *raw_at; /* where the first raw field begins */
 };
 
+/* How many there are of each; and what is needed before the tensors are read. */
 static int
-count(struct reading *g, struct berth_slice message, struct counts *ret)
+read_head(struct reading *g, struct berth_slice message, struct counts *ret)
 {
     struct berth_pb p = berth_pb_of(message);
     struct berth_pb_field f;
+    const char *at = p.at;
+    int r = 0;
 
-    while (berth_pb_next(&p, &f)) {
+    for (; r == 0 && berth_pb_next(&p, &f); at = p.at) {
         if (f.type != BERTH_PB_BYTES)
             continue;
+        if (f.number == REQ_RAW && ret->raw++ == 0)
+            ret->raw_at = at;
         ret->inputs += f.number == REQ_INPUTS;
         ret->outputs += f.number == REQ_OUTPUTS;
-        ret->raw += f.number == REQ_RAW;
+        if (f.number == REQ_ID)
+            g->ret->id = f.bytes;
+        else if (f.number == REQ_PARAMETERS)
+            r = request_param(g, f.bytes);
     }
+    if (r < 0)
+        return r;
     if (p.bad)
         return damaged(g->e, "ModelInferRequest");
     if (ret->inputs > BERTH_V2_TENSORS_MAX || ret->outputs > BERTH_V2_TENSORS_MAX ||
         ret->raw > BERTH_V2_TENSORS_MAX)
         return berth_err_set(g->e, BERTH_EINVAL, "inputs: must be at most %d tensors",
                              BERTH_V2_TENSORS_MAX);
+    if (g->ret->id.len > BERTH_V2_ID_MAX)
+        return berth_err_set(g->e, BERTH_EINVAL, "id: must be a string of at most %d bytes",
+                             BERTH_V2_ID_MAX);
     return 0;
 }
 
@@ -513,28 +547,18 @@ make_room(struct reading *g, const struct counts *n, struct berth_slice **ret_ra
                : 0;
 }
 
-/* What is needed before the tensors: raw contents come behind the inputs. */
-static int
-read_head(struct reading *g, struct berth_slice message, struct berth_slice *raw)
+/* Raw contents, which come behind the inputs that they are of. */
+static void
+collect_raw(struct reading *g, struct berth_slice message, const struct counts *n,
+            struct berth_slice *raw)
 {
-    struct berth_pb p = berth_pb_of(message);
+    struct berth_pb p = {n->raw_at, message.at + message.len, false};
     struct berth_pb_field f;
-    int r = 0;
 
-    while (r == 0 && berth_pb_next(&p, &f)) {
-        if (f.type != BERTH_PB_BYTES)
-            continue;
-        if (f.number == REQ_RAW)
+    while (g->raw_count < n->raw && berth_pb_next(&p, &f)) {
+        if (f.number == REQ_RAW && f.type == BERTH_PB_BYTES)
             raw[g->raw_count++] = f.bytes;
-        else if (f.number == REQ_ID)
-            g->ret->id = f.bytes;
-        else if (f.number == REQ_PARAMETERS)
-            r = request_param(g, f.bytes);
     }
-    if (r == 0 && g->ret->id.len > BERTH_V2_ID_MAX)
-        r = berth_err_set(g->e, BERTH_EINVAL, "id: must be a string of at most %d bytes",
-                          BERTH_V2_ID_MAX);
-    return r;
 }
 
 int
@@ -549,9 +573,10 @@ berth_v2_pb_read(struct berth_arena *a, struct berth_slice message, struct berth
     int r;
 
     *ret = (struct berth_v2_infer){.id = {"", 0}, .binary = true, .allow_nan = true};
-    if ((r = count(&g, message, &n)) < 0 || (r = make_room(&g, &n, &raw)) < 0 ||
-        (r = read_head(&g, message, raw)) < 0)
+    if ((r = read_head(&g, message, &n)) < 0 || (r = make_room(&g, &n, &raw)) < 0)
         return r;
+    if (n.raw > 0)
+        collect_raw(&g, message, &n, raw);
     while (r == 0 && berth_pb_next(&p, &f)) {
         if (f.type != BERTH_PB_BYTES)
             continue;

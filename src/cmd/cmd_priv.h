@@ -79,6 +79,7 @@ int berth_run_list(const struct berth_args *args);
 int berth_run_show(const struct berth_args *args);
 int berth_run_explain(const struct berth_args *args);
 int berth_run_ps(const struct berth_args *args);
+int berth_run_plan(const struct berth_args *args);
 int berth_run_load(const struct berth_args *args);
 int berth_run_stop(const struct berth_args *args);
 int berth_run_rm(const struct berth_args *args);

@@ -20,6 +20,13 @@ static const struct berth_option explain_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct berth_option plan_options[] = {
+    {"backend", "NAME", "of a path; else by the file"},
+    {"config", "JSON", "of a path: what it would be registered with"},
+    {"json", NULL, "print the server's answer as it is"},
+    {NULL, NULL, NULL},
+};
+
 static const struct berth_option run_options[] = {
     {"system", "TEXT", "what the model is told first"},
     {"max-tokens", "N", "longest answer"},
@@ -92,6 +99,9 @@ static const struct berth_cmd commands[] = {
      true, berth_run_show},
     {"ps", "[options]", "the models in memory and what they do", NULL, json_only, 0, 0, false, true,
      berth_run_ps},
+    {"plan", "[options] MODEL|PATH", "what loading it would take, and evict",
+     "Nothing is loaded.  What was expected and how it turned out is in `berth show`.\n",
+     plan_options, 1, 1, false, true, berth_run_plan},
     {"stop", "[options] MODEL", "unload a model; it stays registered", NULL, NULL, 1, 1, false,
      true, berth_run_stop},
     {"load", "[options] MODEL", "load a model that was unloaded or has failed", NULL, NULL, 1, 1,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cmd/memory.h"
 #include "cmd/remote.h"
 #include "cmd/table.h"
 #include "wire/json.h"
@@ -78,6 +79,19 @@ is_loaded(const struct berth_json *m)
     return strcmp(status, "Unloaded") != 0 && strcmp(status, "Error") != 0;
 }
 
+/* Below the models: how the memory stands.  An older server does not say. */
+static void
+put_memory(struct berth_remote *r, struct berth_buf *out)
+{
+    const struct berth_json *v = NULL;
+    struct berth_slice text;
+    uint16_t status = 0;
+
+    if (berth_remote_try(r, "GET", "/v1/memory", NULL, NULL, &status, &text) == 0 &&
+        status == 200 && berth_json_parse(&r->arena, text.at, text.len, NULL, &v, NULL) == 0)
+        berth_memory_put_sums(out, berth_json_get(v, "memory"));
+}
+
 static int
 models(const struct berth_args *args, bool running)
 {
@@ -120,6 +134,8 @@ models(const struct berth_args *args, bool running)
                                          : "No models yet: `berth pull SOURCE --register`, or "
                                            "`berth run PATH`.\n");
         }
+        if (running && berth_arg(args, "json") == NULL)
+            put_memory(&r, &out);
         rc = berth_print(args, &out);
     }
     berth_remote_fini(&r);

@@ -105,9 +105,10 @@ static struct berth_batch_conf
 batch_conf(const struct berth_conf *c)
 {
     const struct berth_conf_engine *n = &c->engine;
-    const int64_t size = n->default_batch_size < n->batch_config.max_batch_size
-                             ? n->default_batch_size
-                             : n->batch_config.max_batch_size;
+    const int64_t asked = n->default_batch_size < n->batch_config.max_batch_size
+                              ? n->default_batch_size
+                              : n->batch_config.max_batch_size;
+    const int64_t size = asked < BERTH_BATCH_MAX ? asked : BERTH_BATCH_MAX;
     const int64_t wait = n->max_batch_wait_ms < n->batch_config.max_wait_time_ms
                              ? n->max_batch_wait_ms
                              : n->batch_config.max_wait_time_ms;

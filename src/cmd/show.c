@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cmd/memory.h"
 #include "cmd/remote.h"
 #include "cmd/table.h"
 #include "wire/json.h"
@@ -150,6 +151,8 @@ put_text(struct berth_buf *out, const struct shown *s)
         berth_buf_putc(out, '\n');
     }
     put_instances(out, berth_json_get(s->status, "instances"));
+    if (berth_json_get(s->status, "memory") != NULL)
+        berth_memory_put_outcome(out, berth_json_get(s->status, "memory"));
     put_batching(out, berth_json_get(s->status, "batching"));
     put_stats(out, berth_json_get(s->model, "performance_stats"));
     put_life(out, berth_json_get(s->status, "life"));
@@ -173,6 +176,8 @@ put_json(struct berth_buf *out, const struct shown *s)
     }
     berth_jw_key(&w, "instances");
     berth_jw_value(&w, berth_json_get(s->status, "instances"));
+    berth_jw_key(&w, "memory");
+    berth_jw_value(&w, berth_json_get(s->status, "memory"));
     berth_jw_key(&w, "batching");
     berth_jw_value(&w, berth_json_get(s->status, "batching"));
     berth_jw_key(&w, "life");

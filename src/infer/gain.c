@@ -4,8 +4,9 @@ enum {
     COSTS_SEEN_MIN = 4,
     PROBE_PERIOD_MIN = 16,
     PROBE_PERIOD_MAX = 256,
-    ALONE_RUNS_MAX = 32, /* then a batch is tried */
-    BATCH_RUNS_MAX = 256 /* then a request runs alone */
+    MEASURING_RUNS_MAX = 8, /* batches in a row while it is not known what a run alone costs */
+    ALONE_RUNS_MAX = 32,    /* then a batch is tried */
+    BATCH_RUNS_MAX = 256    /* then a request runs alone */
 };
 /* A share of a batch that is at least this much of a single run is no gain; one that has been
  * decided to be a gain must lose more than that, lest noise turn the choice about. */
@@ -63,9 +64,10 @@ void
 berth_gain_took(struct berth_gain *g, uint32_t n, bool waited)
 {
     if (waited) {
-        g->probe_period = n == g->expected && g->probe_period < PROBE_PERIOD_MAX
-                              ? g->probe_period * 2
-                              : PROBE_PERIOD_MIN;
+        if (n != g->expected)
+            g->probe_period = PROBE_PERIOD_MIN;
+        else if (g->probe_period < PROBE_PERIOD_MAX)
+            g->probe_period *= 2;
         g->expected = n;
         g->probe_in = g->probe_period;
         return;
@@ -91,8 +93,8 @@ uint32_t
 berth_gain_requests_max(const struct berth_gain *g, uint32_t max)
 {
     switch (g->choice) {
-    case BERTH_GAIN_MEASURING:
-        return max;
+    case BERTH_GAIN_MEASURING: /* under load nobody runs alone by itself */
+        return g->single_count < COSTS_SEEN_MIN && g->stale >= MEASURING_RUNS_MAX ? 1 : max;
     case BERTH_GAIN_BATCH:
         return g->stale < BATCH_RUNS_MAX ? max : 1;
     case BERTH_GAIN_ALONE:

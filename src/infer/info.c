@@ -190,6 +190,7 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     char why[480];
 
     ret->state = berth_slot_state(x, s, why);
+    ret->on_demand = s->wanted && berth_is_on_demand_locked(x, ret->state);
     ret->version = berth_arena_strdup(a, s->dir.label);
     ret->why = berth_arena_strdup(a, why);
     copy_routes(a, x, s, ret);
@@ -372,6 +373,7 @@ berth_registry_counts(struct berth_registry *g)
         c.ready += state == BERTH_MODEL_READY;
         c.loading += state == BERTH_MODEL_LOADING;
         c.failed += state == BERTH_MODEL_FAILED;
+        c.on_demand += berth_is_on_demand_locked(x, state);
         for (size_t i = 0; i < x->slot_len; i++) {
             if (x->slots[i].serving != NULL)
                 add_load(x->slots[i].serving, &load);

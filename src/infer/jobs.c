@@ -8,7 +8,7 @@
 /* The loader threads, and what they have to do. */
 
 enum { RETRIES = 8 };
-static const uint64_t retry_ns = 2 * BERTH_MS, house_ns = 500 * BERTH_MS;
+static const uint64_t retry_ns = 2 * BERTH_MS, house_ns = 10 * BERTH_S;
 
 static void
 put_locked(struct berth_registry *g, struct berth_entry *x, enum berth_jobs list, bool first)
@@ -86,6 +86,8 @@ work_locked(struct berth_registry *g, struct berth_entry *x)
         (void)pthread_mutex_lock(&g->jobs_mu);
     }
     x->busy = false;
+    if (g->house_ns > berth_now_ns() + BERTH_S / 2) /* something may be loaded from now on */
+        g->house_ns = berth_now_ns() + BERTH_S / 2;
     if (!done) {
         put_locked(g, x, BERTH_JOBS_BLOCKED, false);
     } else if (x->queued) { /* stopped: left to berth_registry_free() */
@@ -125,10 +127,14 @@ pick_locked(struct berth_registry *g, uint64_t now_ns)
 static void
 keep_house(struct berth_registry *g)
 {
-    berth_room_keep(g);
+    uint64_t pause = berth_room_keep(g);
+
     berth_room_save(g, false);
     (void)pthread_mutex_lock(&g->jobs_mu);
     const bool due = g->count_due;
+    if (due && pause > BERTH_S / 4)
+        pause = BERTH_S / 4;
+    g->house_ns = berth_now_ns() + pause;
     (void)pthread_mutex_unlock(&g->jobs_mu);
     if (due)
         berth_registry_count_states(g);

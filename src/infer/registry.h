@@ -118,6 +118,7 @@ struct berth_model_version_info {
     bool split;   /* requests that name no version are shared out */
     double share; /* ... and this is its part: 0 to 1 */
     enum berth_model_state state;
+    bool on_demand;  /* not loaded, but a request would have it loaded */
     const char *why; /* FAILED: the reason; else "" */
     uint32_t instances;
     uint64_t
@@ -174,6 +175,7 @@ int berth_registry_list(struct berth_registry *g, struct berth_arena *a,
 /* How things stand, cheaply: for /ready and /health. */
 struct berth_registry_counts {
     uint32_t registered, ready, loading, failed, queued, running;
+    uint32_t on_demand; /* not loaded, but a request would have it loaded */
 };
 struct berth_registry_counts berth_registry_counts(struct berth_registry *g);
 

@@ -222,8 +222,9 @@ void berth_room_parted(struct berth_registry *g, struct berth_model *m);
 /* What a load of x from path took. */
 void berth_room_learn(struct berth_registry *g, struct berth_entry *x, const struct berth_model *m,
                       const char *path);
-/* Now and then: measure, unload what nobody used for long, make room that others took. */
-void berth_room_keep(struct berth_registry *g);
+/* Now and then: measure, unload what nobody used for long, make room that others took.  Returns when
+ * to do it again, in ns. */
+uint64_t berth_room_keep(struct berth_registry *g);
 /* Files below path, together. */
 uint64_t berth_room_file_bytes(const char *path);
 void berth_room_gauges_locked(struct berth_registry *g);
@@ -250,6 +251,8 @@ struct berth_slot *berth_entry_serving(struct berth_entry *x);
 struct berth_model_wait *berth_waits_take_locked(struct berth_registry *g, struct berth_entry *x,
                                                  int over, uint64_t since_ns);
 void berth_waits_post(struct berth_model_wait *list);
+/* In this state: would a request have it loaded? */
+bool berth_is_on_demand_locked(const struct berth_entry *x, enum berth_model_state state);
 /* The registry goes: nobody waits any more, and no wait begins. */
 void berth_waits_end_all(struct berth_registry *g);
 

@@ -482,10 +482,23 @@ squeezed_locked(struct berth_registry *g, uint64_t now_ns)
     return c.verdict == BERTH_LEDGER_EVICT ? c.victims[0]->owner : NULL;
 }
 
-void
+/* When to look again: sooner when others could soon have taken all there is. */
+static uint64_t
+pause_locked(const struct berth_registry *g)
+{
+    const struct berth_ledger_device *d = &g->room.ledger.devices[0];
+
+    if (g->room.ledger.items == NULL)
+        return 10 * BERTH_S;
+    return d->total_bytes > 0 && d->free_bytes / 8 < d->reserve_bytes ? 50 * BERTH_MS
+                                                                      : 500 * BERTH_MS;
+}
+
+uint64_t
 berth_room_keep(struct berth_registry *g)
 {
     struct going going = {.len = 0};
+    uint64_t pause = 0;
     bool more = true;
 
     for (int round = 0; round < BERTH_VERSION_DIRS_MAX && more; round++) {
@@ -502,10 +515,12 @@ berth_room_keep(struct berth_registry *g)
         const bool trim = !more && g->room.untrimmed_bytes > 0;
         if (trim)
             g->room.untrimmed_bytes = 0;
+        pause = pause_locked(g);
         berth_room_gauges_locked(g);
         (void)pthread_rwlock_unlock(&g->lock);
         stop_all(g, &going);
         if (trim)
             berth_memory_trim();
     }
+    return pause;
 }

@@ -34,6 +34,13 @@ is_loadable_locked(const struct berth_entry *x, enum berth_model_state state)
     return false;
 }
 
+bool
+berth_is_on_demand_locked(const struct berth_entry *x, enum berth_model_state state)
+{
+    return (state == BERTH_MODEL_UNLOADED || state == BERTH_MODEL_DRAINING) &&
+           is_loadable_locked(x, state);
+}
+
 /* Will the entry (or that version of it) come by itself, or when somebody asks? */
 static bool
 is_coming_locked(const struct berth_entry *x, struct berth_slice version)

@@ -20,6 +20,17 @@ nv_of(struct berth_slice name, struct berth_slice value)
                         .valuelen = value.len};
 }
 
+/* An id is never sent twice: in HPACK's table it would only push out what is. */
+static nghttp2_nv
+nv_of_added(const struct berth_added *a)
+{
+    nghttp2_nv nv = nv_of(a->name, a->value);
+
+    if (berth_slice_is(a->name, "x-request-id"))
+        nv.flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+    return nv;
+}
+
 static struct berth_slice
 number_of(uint64_t n, char text[24])
 {
@@ -190,7 +201,7 @@ put_head(struct berth_h2_stream *st, const char *type, bool known, uint64_t len,
     if (known)
         nva[n++] = nv_of(BERTH_SLICE("content-length"), number_of(len, length));
     for (const struct berth_added *a = x->added; a != NULL; a = a->next)
-        nva[n++] = nv_of(a->name, a->value);
+        nva[n++] = nv_of_added(a);
     for (const struct berth_added *a = with_body ? NULL : x->trailers; a != NULL; a = a->next)
         nva[n++] = nv_of(a->name, a->value);
     const nghttp2_data_provider data = {.source.ptr = st, .read_callback = read_data};

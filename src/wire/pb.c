@@ -4,8 +4,9 @@
 
 enum { VARINT_MAX = 10 };
 
-bool
-berth_pb_varint(const char **at, const char *end, uint64_t *ret)
+/* Of more than one byte, or cut short. */
+static bool
+long_varint(const char **at, const char *end, uint64_t *ret)
 {
     const unsigned char *p = (const unsigned char *)*at;
     const size_t left = (size_t)(end - *at);
@@ -37,6 +38,16 @@ fixed(const char **at, const char *end, size_t n, uint64_t *ret)
     *at += n;
     *ret = value;
     return true;
+}
+
+bool
+berth_pb_varint(const char **at, const char *end, uint64_t *ret)
+{
+    if (*at < end && (unsigned char)**at < 0x80) {
+        *ret = (unsigned char)*(*at)++;
+        return true;
+    }
+    return long_varint(at, end, ret);
 }
 
 static bool

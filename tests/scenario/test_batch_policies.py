@@ -1,6 +1,8 @@
 """Preferred sizes, priorities, timeouts in the queue, and what is decided from measured runs."""
 import concurrent.futures
 import os
+import pathlib
+import signal
 import statistics
 import subprocess
 import threading
@@ -272,3 +274,33 @@ def test_a_slow_instance_holds_nobody_else(make_server):
         assert all(a.status == 200 for a in pool.map(lambda i: infer(server, "two", i), range(8)))
         took = time.monotonic() - begin
     assert took < 8 * 0.3, "eight runs of 300 ms on two instances take four turns, not eight"
+
+
+def workers_of(server):
+    """The processes of the server's isolated models."""
+    children = pathlib.Path(f"/proc/{server.pid}/task").glob("*/children")
+    pids = {int(p) for f in children for p in f.read_text().split()}
+    return {p for p in pids
+            if pathlib.Path(f"/proc/{p}/cmdline").read_bytes().startswith(b"berth\0worker\0")}
+
+
+def test_what_an_instance_fails_another_does(make_server):
+    """Two instances in processes of their own; the one at work is killed: its request is answered."""
+    server = make_server()
+    server.register("two", config={"instances": 2, "isolation": "process", "delay_ms": 1500,
+                                   "batching": "off"})
+
+    def retries():
+        return value_of(server, "berth_retries_total", model="two")
+
+    # Which process works on a request nobody tells: kill one, and see; the idle one costs nothing.
+    for _ in range(12):
+        workers = harness.wait_until(
+            lambda: len(workers_of(server)) == 2 and sorted(workers_of(server)), 20, "two workers")
+        with Busy(server, "two") as busy:
+            os.kill(workers[0], signal.SIGKILL)
+            assert busy.first.result().status == 200
+        if retries() > 0:
+            break
+    assert retries() == 1
+    assert value_of(server, "berth_inferences_total", model="two", result="error") == 0

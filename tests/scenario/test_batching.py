@@ -115,6 +115,12 @@ def test_no_wait_means_none(make_server):
     assert min(took) < 0.02
 
 
+def test_a_default_beyond_what_a_run_can_carry_is_no_harm(make_server):
+    server = make_server("--batch-size", 65536, "--set", "engine.batch_config.max_batch_size=65536")
+    server.register("echo")
+    assert infer(server, "echo", [1]).status == 200
+
+
 def test_one_bad_item_fails_alone(make_server):
     server = make_server(*batching(8, 100))
     server.register("picky", config={"fail_on": "4", "delay_ms": 5})

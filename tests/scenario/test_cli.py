@@ -18,7 +18,7 @@ import yaml
 
 import harness
 
-COMMANDS = ["serve", "run", "pull", "list", "show", "ps", "stop", "load", "rm", "predict", "explain", "bench", "doctor",
+COMMANDS = ["serve", "run", "pull", "list", "show", "ps", "plan", "stop", "load", "rm", "predict", "explain", "bench", "doctor",
             "config", "version", "completion"]
 
 

@@ -1,6 +1,12 @@
 """More models than memory: requests wait while their model is loaded."""
 import concurrent.futures
+import itertools
+import os
+import pathlib
 import socket
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -98,3 +104,280 @@ def test_stopping_ends_the_waits(make_server):
         harness.wait_until(lambda: server.metric("berth_connections") >= 4, 10, "four requests")
         assert server.stop() == 0
         assert {a.result() for a in asked} <= {0, 200, 503}
+
+
+# ---- more models than memory ----
+
+MB = 1 << 20
+
+
+def cli(server, *args):
+    return subprocess.run([str(harness.BERTH), *args, "--server", server.url], capture_output=True,
+                          text=True, timeout=60 * harness.SLOW, stdin=subprocess.DEVNULL)
+
+
+def memory(server):
+    return server.get("/v1/memory").json["memory"]
+
+
+def held(server):
+    return [m["name"] for m in server.get("/v1/memory").json["models"]]
+
+
+def sized(server, name, mb, wait=True, **config):
+    server.register(name, config={"memory_mb": mb, **config}, wait=False)
+    if wait:
+        harness.wait_until(lambda: settled(server, name), 20, f"{name} to be loaded or not")
+
+
+def settled(server, name):
+    return server.status(name)["instances"] and server.status(name)["instances"][0]["state"] in (
+        "READY", "UNLOADED")
+
+
+def state(server, name):
+    return server.status(name)["instances"][0]["state"]
+
+
+@pytest.mark.parametrize("ask", ["/v2/models/{}/infer", "/v1/models/{}:predict"])
+def test_a_b_c_in_turn_with_room_for_two(make_server, ask):
+    server = make_server("--max-memory", "0.25")
+    for name in "abc":
+        sized(server, name, 100)
+    assert held(server) == ["a", "b"] and state(server, "c") == "UNLOADED"
+    body = ASK["/v2/models/slow/infer"] if "infer" in ask else {"input": "a b"}
+    for _ in range(10):
+        for name in "abc":
+            a = server.post(ask.format(name), body)
+            assert a.status == 200, a
+            assert memory(server)["held_bytes"] <= 0.25 * 1024 * MB
+    assert held(server) in (["a", "c"], ["b", "c"])
+    log = server.log()
+    assert "evicted: its memory was needed for another model" in log
+    assert server.metric("berth_evictions_total", reason="room") >= 10
+    assert server.metric("berth_demand_loads_total") >= 10
+    assert server.metric("berth_load_waiting") == 0
+    # Ready is what would answer, loaded or not.
+    for name in "abc":
+        assert server.get(f"/v2/models/{name}/ready").status == 200
+    assert server.get("/ready").status == 200
+
+
+def test_the_one_used_longest_ago_goes_and_the_dear_one_stays(make_server):
+    server = make_server("--max-memory", "0.35")
+    sized(server, "dear", 100, load_ms=700)
+    sized(server, "old", 100)
+    sized(server, "young", 100)
+    for name in ("dear", "old", "young"):
+        assert infer(server, name).status == 200
+    plan = server.get("/v1/plan?path=" + server.own_dir + "/old.echo&config="
+                      "%7B%22memory_mb%22:100%7D").json
+    assert plan["verdict"] == "evicts" and [v["model"] for v in plan["evicts"]] == ["old"], plan
+    sized(server, "new", 100)
+    assert state(server, "new") == "UNLOADED"  # nobody goes for a registration
+    assert infer(server, "new").status == 200
+    assert held(server) == ["dear", "new", "young"]
+    assert infer(server, "old").status == 200
+    assert "dear" in held(server) and "old" in held(server)
+
+
+def test_pinned_and_used_models_stay_and_the_refusal_has_the_sums(make_server):
+    server = make_server("--max-memory", "0.25", "--load-wait", "2")
+    sized(server, "pinned", 100, pin=True)
+    sized(server, "used", 100, delay_ms=6000)
+    sized(server, "other", 100)
+    sized(server, "large", 200)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        long = pool.submit(infer, server, "used")
+        harness.wait_until(lambda: server.status("used")["running"] == 1, 10, "a run")
+        begin = time.monotonic()
+        a = infer(server, "large")  # it can never fit beside what is pinned: told at once
+        assert time.monotonic() - begin < 1.5 * harness.SLOW
+        assert a.status == 503 and int(a.headers["retry-after"]) >= 1, a
+        for part in ("needs 200.0 MiB", "pinned 100.0 MiB", "in use 100.0 MiB", "of 256.0 MiB",
+                     "engine.memory.max_memory_gb"):
+            assert part in a.text, a
+        a = infer(server, "other")  # this one could, when the run has ended; but that is too long
+        assert a.status == 503 and "in use 100.0 MiB" in a.text, a
+        assert held(server) == ["pinned", "used"]
+        assert long.result().status == 200
+    assert infer(server, "other").status == 200
+    assert held(server) == ["other", "pinned"]
+    assert server.metric("berth_requests_refused_total", limit="memory") >= 1
+    # Chat clients read the same in their own shape.
+    a = server.post("/v1/chat/completions",
+                    {"model": "large", "messages": [{"role": "user", "content": "x"}]})
+    assert a.status == 503 and "needs 200.0 MiB" in a.json["error"]["message"], a
+
+
+def test_what_nobody_uses_is_unloaded_and_comes_back(make_server):
+    server = make_server("--keep-alive", "1")
+    sized(server, "a", 10)
+    sized(server, "stays", 10, keep_alive=-1)
+    sized(server, "demand", 10, load="demand")
+    sized(server, "manual", 10, load="manual")
+    assert state(server, "demand") == state(server, "manual") == "UNLOADED"
+    assert infer(server, "demand").status == 200
+    a = infer(server, "manual")
+    assert a.status == 503 and "when somebody says so" in a.text, a
+    assert server.post("/v2/repository/models/manual/load").status == 200
+    server.wait_model("manual")
+    harness.wait_until(lambda: held(server) == ["stays"], 20, "the others to be unloaded")
+    assert server.metric("berth_evictions_total", reason="keep_alive") >= 3
+    assert infer(server, "a").status == 200
+
+
+def test_after_a_restart_the_last_used_are_back(make_server, tmp_path):
+    server = make_server("--max-memory", "0.25", state_dir=tmp_path / "state")
+    for name in "abcd":
+        sized(server, name, 100)
+    for name in "dbad":
+        assert infer(server, name).status == 200
+    predicted = server.status("b")["memory"]
+    assert predicted["predicted"]["bytes"] == 100 * MB
+    assert 100 * MB <= predicted["measured"]["bytes"] < 101 * MB
+    assert server.stop() == 0
+    server = make_server("--max-memory", "0.25", state_dir=tmp_path / "state")
+    harness.wait_until(lambda: held(server) == ["a", "d"], 20, "those used last")
+    harness.wait_until(lambda: all(settled(server, n) for n in "bc"), 20, "the others to be known")
+    assert server.get("/v1/plan?model=b").json["predicted_by"] == "an earlier load"
+    assert infer(server, "b").status == 200
+
+
+def test_plan_ps_and_show_say_what_was_expected_and_what_came(make_server):
+    server = make_server("--max-memory", "0.25")
+    sized(server, "a", 200)
+    sized(server, "b", 100)
+    out = cli(server, "plan", "b").stdout
+    assert "b: evicts with echo" in out and "200.0 MiB" in out and "models hold 200.0 MiB" in out, out
+    assert infer(server, "b").status == 200
+    out = cli(server, "show", "b").stdout
+    assert "100.0 MiB and" in out and "1 evicted for it" in out, out
+    out = cli(server, "ps").stdout
+    assert "models hold 100.0 MiB of 256.0 MiB" in out, out
+    path = server.own_dir + "/a.echo"
+    out = cli(server, "plan", path, "--backend", "echo", "--config", '{"memory_mb": 300}').stdout
+    assert "does not fit" in out and "needs 300.0 MiB" in out, out
+    assert cli(server, "plan", "nobody").returncode == 1
+
+
+# ---- a bound of the system's ----
+
+class Group:
+    """A control group with a limit on memory, of version 1 or 2; path is None where there is none
+    to be made (no rights, no controller)."""
+
+    def __init__(self, mb):
+        self.path = None
+        for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                            ("/sys/fs/cgroup", "memory.max")):
+            path = pathlib.Path(root) / f"berth-test-{os.getpid()}"
+            try:
+                path.mkdir()
+                (path / limit).write_text(str(mb * MB))
+                self.path = path
+                return
+            except OSError:
+                if path.is_dir():
+                    path.rmdir()
+
+    def wrap(self, argv):
+        if self.path is None:
+            return argv
+        return ["sh", "-c", 'echo $$ > "$0"/cgroup.procs && exec "$@"', str(self.path), *argv]
+
+    def kills(self):
+        for name in ("memory.oom_control", "memory.events"):
+            if self.path and (self.path / name).exists():
+                words = (self.path / name).read_text().split()
+                return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
+        return 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.path is not None:
+            harness.wait_until(lambda: not (self.path / "cgroup.procs").read_text(), 20,
+                               "the group to be empty")
+            self.path.rmdir()
+
+
+HOG = """
+import sys, time
+step, most = 5 << 20, int(sys.argv[1]) << 20
+while True:
+    held = []
+    while len(held) * step < most:
+        held.append(bytearray(b"x") * step)
+        time.sleep(0.1)
+    time.sleep(1)
+    del held
+    time.sleep(1)
+"""
+
+
+def test_models_that_do_not_fit_and_a_hog_beside_them_never_run_out_of_memory(make_server, capsys):
+    with Group(400) as group:
+        own = group.path is not None
+        with capsys.disabled():
+            print("\n  bound by", f"the control group {group.path}" if own
+                  else "engine.memory.max_memory_gb: no control group can be made here")
+        server = make_server("--set", "engine.memory.reserve_mb=48", "--load-wait", "30",
+                             *(() if own else ("--max-memory", "0.39")), start=False)
+        server.argv = group.wrap(server.argv)
+        server.start()
+        if own:
+            assert memory(server)["budget_bytes"] <= 352 * MB
+        for i in range(10):
+            sized(server, f"m{i}", 60)
+        hog = subprocess.Popen(group.wrap([sys.executable, "-c", HOG, "120"]))
+        try:
+            answers, names = [], itertools.cycle(f"m{i}" for i in range(10))
+            lock, end = threading.Lock(), time.monotonic() + 12
+
+            def client():
+                while time.monotonic() < end:
+                    with lock:
+                        name = next(names)
+                    answers.append(infer(server, name).status)
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                for f in [pool.submit(client) for _ in range(3)]:
+                    f.result()
+            most = memory(server)
+            assert hog.poll() is None and server.alive and group.kills() == 0
+            if own:
+                assert most["others_bytes"] > 0
+        finally:
+            hog.kill()
+            hog.wait()
+        assert set(answers) == {200}, (len(answers), sorted(set(answers)))
+        with capsys.disabled():
+            print(f"  {len(answers)} requests to 10 models of 60 MB, all answered;",
+                  f"{server.metric('berth_evictions_total', reason='room'):.0f} evicted for room,",
+                  f"{server.metric('berth_evictions_total', reason='pressure') or 0:.0f} since the "
+                  "other program took the memory")
+        assert server.stop() == 0
+
+
+def test_memory_after_unload_is_told_as_it_is(make_server, capsys):
+    server = make_server()
+    sized(server, "warm", 1)
+    assert infer(server, "warm").status == 200
+    before = server.rss()
+    server.register("llm", "llama", harness.SMOLLM, {"threads": 1, "context_length": 2048})
+    a = server.post("/v1/completions", {"model": "llm", "prompt": "One, two,", "max_tokens": 8})
+    assert a.status == 200, a
+    loaded = server.rss()
+    assert server.post("/v2/repository/models/llm/unload").status == 200
+    harness.wait_until(lambda: state(server, "llm") == "UNLOADED", 20, "the model to be unloaded")
+    harness.wait_until(lambda: memory(server)["held_bytes"] < 2 * MB, 20, "its account to be closed")
+    time_left = time.monotonic() + 5 * harness.SLOW
+    while server.rss() > before + 16 * MB * harness.ROOM and time.monotonic() < time_left:
+        time.sleep(0.05)
+    after = server.rss()
+    with capsys.disabled():
+        print(f"\n  resident, in process: {before / MB:.1f} MB before, {loaded / MB:.1f} MB with "
+              f"the model, {after / MB:.1f} MB after it was unloaded")
+    assert loaded > before + 90 * MB
+    assert after < before + 0.25 * (loaded - before) + 16 * MB * harness.ROOM
