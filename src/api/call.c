@@ -331,7 +331,7 @@ output_room(struct berth_call *c, size_t *ret_bytes)
     *ret_bytes = bytes + SMALL_OUTPUT_BYTES;
     if (c->off_loop || c->arena != &c->x->arena || *ret_bytes > OUTPUT_ROOM_MAX)
         return NULL;
-    return *ret_bytes > 2 * SMALL_OUTPUT_BYTES ? berth_exchange_room(c->x, *ret_bytes)
+    return *ret_bytes > 2 * SMALL_OUTPUT_BYTES ? berth_exchange_alloc(c->x, *ret_bytes)
                                                : berth_arena_alloc_raw(c->arena, *ret_bytes);
 }
 

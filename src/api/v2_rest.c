@@ -49,7 +49,7 @@ infer_answer(struct berth_call *c)
     berth_buf_init(&b, c->arena);
     const struct berth_arena *a = c->arena;
     if (guess <= (a->max_bytes - a->used_bytes) / 2) { /* growing would copy it again and again */
-        b.at = berth_exchange_room(c->x, guess);
+        b.at = berth_exchange_alloc(c->x, guess);
         b.cap = b.at != NULL ? guess : 0;
     }
     if (rc == 0)

@@ -220,12 +220,6 @@ berth_exchange_alloc(struct berth_exchange *pub, size_t len)
     return block;
 }
 
-void *
-berth_exchange_room(struct berth_exchange *pub, size_t n)
-{
-    return body_alloc((struct berth_xchg *)(void *)pub, n);
-}
-
 int
 berth_xchg_body_start(struct berth_xchg *x, bool known, uint64_t len)
 {

@@ -112,10 +112,6 @@ void berth_exchange_pause(struct berth_exchange *x, bool paused);
 /* Break the answer off so that the client can tell (connection closed, stream reset). */
 void berth_exchange_abort(struct berth_exchange *x);
 
-/* n bytes that stay until the exchange goes, aligned to 64, not zeroed; NULL: beyond the arena's limit.
- * Large ones come from memory that the loop keeps: a page fault every 4 KiB costs more than writing
- * them.  On the loop. */
-void *berth_exchange_room(struct berth_exchange *x, size_t n);
 /* Memory for as long as the exchange's arena, counted against its limit and aligned to 64, for
  * large things: blocks are kept for the next exchange, as fresh ones cost a page fault every 4 KiB.
  * NULL: the limit, or no memory.  Loop. */
