@@ -277,10 +277,11 @@ def test_a_load_that_does_not_end_is_ended(make_server, tmp_path):
     assert not workers_of(server)
 
 
-def test_a_wedged_model_can_be_unloaded(server):
+@pytest.mark.parametrize("ask", [do, chat])
+def test_a_wedged_model_can_be_unloaded(server, ask):
     fault(server, config={"run_timeout_secs": 3600})
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        stuck = pool.submit(do, server, "f", "loop")
+        stuck = pool.submit(ask, server, "f", "loop")
         time.sleep(0.2)  # a run that has not begun is cut just so
         assert server.post("/v2/repository/models/f/unload").status == 200
         wait_until(lambda: not workers_of(server), 60, "its worker to end")
