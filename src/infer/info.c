@@ -35,6 +35,12 @@ berth_model_describe(const struct berth_model *m)
     return atomic_load_explicit(&((struct berth_model *)m)->describe, memory_order_acquire);
 }
 
+size_t
+berth_model_output_bytes(const struct berth_model *m)
+{
+    return atomic_load_explicit(&((struct berth_model *)m)->output_bytes, memory_order_relaxed);
+}
+
 const struct berth_json *
 berth_model_manifest(const struct berth_model *m)
 {

@@ -1,6 +1,7 @@
 """Requests that differ in length run together, and each gets what it would have got alone."""
 import concurrent.futures
 import random
+import signal
 
 import numpy as np
 import onnxruntime
@@ -144,3 +145,23 @@ def test_a_padded_echo_gives_back_what_came(make_server):
         for n, out in enumerate(pool.map(ask, range(1, 9)), 1):
             assert out["shape"] == [1, n] and out["data"] == list(range(n))
     assert metric(server, "berth_batch_size_count", model="echo") < 8
+
+
+def test_padding_can_be_turned_off_while_serving(make_server, encoder, tmp_path):
+    config = tmp_path / "berth.yaml"
+    text = "engine:\n  batch_config:\n    dynamic_padding: {}\n"
+    config.write_text(text.format("true"))
+    server = make_server("--config", config)
+    server.register("m", "onnx", encoder, {"batching": {
+        "mode": "dynamic", "max_batch_size": 4, "max_wait_ms": 100, "pad": PAD}})
+    items = [[1] * n for n in range(1, 5)]
+
+    def runs():
+        before = metric(server, "berth_batch_size_count", model="m")
+        check_alone(encoder, items, together(server, "m", items))
+        return metric(server, "berth_batch_size_count", model="m") - before
+
+    assert runs() < 4
+    config.write_text(text.format("false"))
+    server.process.send_signal(signal.SIGHUP)
+    harness.wait_until(lambda: runs() == 4, 20, "lengths kept apart")
