@@ -62,6 +62,14 @@ move_locked(struct berth_model *m, enum berth_model_state next)
     return true;
 }
 
+static void
+isolated_restarted(void *arg)
+{
+    struct berth_model *m = arg;
+
+    berth_series_add(m->series.worker_restarts, 1);
+}
+
 /* On the warden's thread: the model's worker is given up. */
 static void
 isolated_failed(void *arg, const char *why)
@@ -100,6 +108,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->isolation.name = m->name;
     m->isolation.version = m->version;
     m->isolation.failed = isolated_failed;
+    m->isolation.restarted = isolated_restarted;
     m->isolation.failed_arg = m;
     m->watchdog = make->watchdog;
     m->cores = make->cores;

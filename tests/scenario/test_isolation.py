@@ -124,6 +124,9 @@ def test_a_fault_costs_its_own_request(server, word, says):
     assert re.search(says, a.text), a
     assert "try again" in a.text, a
     assert int(again) != before
+    assert server.metric("berth_worker_restarts_total", model="f") == 1
+    assert server.status("f")["instances"][0]["isolation"] == "process"
+    assert server.status("echo")["instances"][0]["isolation"] == "none"
     assert not missed
     assert not is_alive(before)
     assert server.alive
