@@ -86,6 +86,17 @@ def test_padded_equals_alone(make_server, encoder, buckets):
         assert all(lengths.values()) and sum(lengths.values()) == runs, lengths
 
 
+def test_padded_equals_alone_wherever_it_runs(make_server, encoder):
+    """Left to itself a model this small runs on the loops that read its requests."""
+    server = make_server()
+    server.register("m", "onnx", encoder, {"batching": {"pad": PAD, "max_batch_size": 16}})
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    items = texts(600, 40, seed)
+    check_alone(encoder, items, together(server, "m", items))
+    assert metric(server, "berth_inferences_total", model="m", result="ok") == len(items)
+
+
 def test_buckets_need_less_padding(make_server, encoder):
     """The same texts, sent at once, with and without buckets."""
     share = {}
