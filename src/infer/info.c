@@ -206,6 +206,7 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->memory_bytes = m->memory_bytes;
     ret->engine_bytes = m->engine_bytes;
     ret->threads = m->threads;
+    ret->isolated = m->isolation.workers != NULL;
     (void)pthread_mutex_lock(&m->mu);
     ret->on_loop = m->batcher.at_once;
     (void)pthread_mutex_unlock(&m->mu);

@@ -58,7 +58,8 @@ struct berth_model_series {
     struct berth_series *version_ok, *version_error; /* cancelled ones are no error */
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
-        *refused, *queue_timeouts, *retries, *memory, *load_seconds, *cores_given, *cores_wait;
+        *refused, *queue_timeouts, *retries, *memory, *load_seconds, *cores_given, *cores_wait,
+        *worker_restarts;
     struct berth_series *pad_data, *pad_padding, *pad_lengths[BERTH_PAD_BUCKETS_MAX + 1];
 };
 
