@@ -169,6 +169,8 @@ loaded(struct berth_worker *w)
     bool adopted = w->adopted;
     berth_worker_move_locked(w, BERTH_WORKER_READY);
     (void)pthread_mutex_unlock(&w->mu);
+    if (again && w->restarted != NULL)
+        w->restarted(w->failed_arg);
     if (adopted || again)
         berth_info("model %s: its worker (process %d) %s", w->name, (int)pid,
                    adopted ? "was taken over from the server before this one" : "is back");

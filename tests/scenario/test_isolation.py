@@ -124,6 +124,9 @@ def test_a_fault_costs_its_own_request(server, word, says):
     assert re.search(says, a.text), a
     assert "try again" in a.text, a
     assert int(again) != before
+    assert server.metric("berth_worker_restarts_total", model="f") == 1
+    assert server.status("f")["instances"][0]["isolation"] == "process"
+    assert server.status("echo")["instances"][0]["isolation"] == "none"
     assert not missed
     assert not is_alive(before)
     assert server.alive
@@ -277,10 +280,11 @@ def test_a_load_that_does_not_end_is_ended(make_server, tmp_path):
     assert not workers_of(server)
 
 
-def test_a_wedged_model_can_be_unloaded(server):
+@pytest.mark.parametrize("ask", [do, chat])
+def test_a_wedged_model_can_be_unloaded(server, ask):
     fault(server, config={"run_timeout_secs": 3600})
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        stuck = pool.submit(do, server, "f", "loop")
+        stuck = pool.submit(ask, server, "f", "loop")
         time.sleep(0.2)  # a run that has not begun is cut just so
         assert server.post("/v2/repository/models/f/unload").status == 200
         wait_until(lambda: not workers_of(server), 60, "its worker to end")
