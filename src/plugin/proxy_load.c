@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "os/process.h"
 #include "plugin/plugins.h"
 #include "plugin/workers_priv.h"
 
@@ -176,4 +177,18 @@ berth_isolated_state(struct berth_instance *m)
     struct berth_isolated_state s = {.pid = w->pid, .restarts = w->restarts, .adopted = w->adopted};
     (void)pthread_mutex_unlock(&w->mu);
     return s;
+}
+
+uint64_t
+berth_isolated_cpu_ns(struct berth_instance *m)
+{
+    return berth_worker_of(m)->cpu_ns;
+}
+
+uint64_t
+berth_proxy_memory(const struct berth_instance *m)
+{
+    struct berth_isolated_state s = berth_isolated_state((struct berth_instance *)(void *)m);
+
+    return s.pid != 0 ? berth_process_share((pid_t)s.pid) : 0;
 }

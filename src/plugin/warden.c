@@ -442,9 +442,8 @@ attend(struct berth_worker *w, const struct pollfd fds[FDS_EACH], uint64_t now)
     }
     if (end_asked)
         return;
-    if (state == BERTH_WORKER_DOWN && may_restart(w, now))
-        start(w, now);
-    else if (state == BERTH_WORKER_STARTING && !alive)
+    if ((state == BERTH_WORKER_DOWN && may_restart(w, now)) ||
+        (state == BERTH_WORKER_STARTING && !alive))
         start(w, now);
     else if (state == BERTH_WORKER_STARTING)
         check_start(w, now);

@@ -139,5 +139,6 @@ void berth_proxy_fill(const struct berth_backend_ops *real, struct berth_backend
 int berth_proxy_load(const struct berth_host *h, const struct berth_load *how,
                      struct berth_instance **ret, struct berth_err *e);
 void berth_proxy_unload(struct berth_instance *m);
+uint64_t berth_proxy_memory(const struct berth_instance *m);
 
 #endif
