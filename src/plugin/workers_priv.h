@@ -73,6 +73,7 @@ struct berth_worker {
     int load_result;    /* of the last load: 0 or -BERTH_E... */
     uint32_t calls;     /* lane calls that use the region */
     uint64_t restarts;
+    uint64_t loaded_bytes; /* that it took after its load, as it says; 0: asked once already */
     struct berth_region region;
     struct berth_arena describe_arena;
     const struct berth_describe *describe; /* of the first load; constant then */
