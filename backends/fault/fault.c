@@ -138,7 +138,7 @@ fault_load(const struct berth_host *h, const struct berth_load *how, struct bert
 
     if (m == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "fault: out of memory");
-    (void)berth_setting_string(how->settings_json, "load", NULL, word, sizeof word);
+    (void)berth_setting_string(how->settings_json, "at_load", NULL, word, sizeof word);
     (void)berth_setting_string(how->settings_json, "crash_file", NULL, crash_file,
                                sizeof crash_file);
     pause_ms((long)berth_setting_int(how->settings_json, "load_ms", 0));
@@ -306,7 +306,7 @@ fault_reset(struct berth_instance *m)
 
 static const char *const suffixes[] = {".fault", NULL};
 static const struct berth_setting settings[] = {
-    {"load", BERTH_SETTING_STRING, 0, 0, "", "what to do at load"},
+    {"at_load", BERTH_SETTING_STRING, 0, 0, "", "what to do at load"},
     {"load_ms", BERTH_SETTING_INT, 0, 600000, "0", "how long a load takes"},
     {"crash_file", BERTH_SETTING_STRING, 0, 0, "", "a load aborts while this file is there"},
     {NULL, BERTH_SETTING_INT, 0, 0, NULL, NULL},

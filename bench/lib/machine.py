@@ -23,7 +23,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def pinned(core, argv):
-    return ["taskset", "-c", str(core), *map(str, argv)]
+    """core None: anywhere."""
+    return [*map(str, argv)] if core is None else ["taskset", "-c", str(core), *map(str, argv)]
 
 
 def free_port():

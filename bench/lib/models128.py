@@ -1,19 +1,12 @@
 """Many registered models: what asking them by turns costs, when all fit and when few do."""
 import json
 import re
-import subprocess
 
 import servers
-from machine import BERTH, bench, free_port, Process
+from machine import BERTH, Process, bench, free_port
 
 COUNT, FIT, EACH_MIB = 128, 16, 8
 TITLE = f"{COUNT} models of {EACH_MIB} MB (echo), 8 at once; by Zipf's law, or in turns"
-
-
-def budget_works():
-    docs = subprocess.run([BERTH, "config", "--docs"], capture_output=True, text=True).stdout
-    line = next(x for x in docs.splitlines() if "`engine.memory.max_memory_gb`" in x)
-    return "no effect yet" not in line
 
 
 class Many(servers.Berth):
@@ -43,11 +36,8 @@ def loaded(server):
 
 def workload(args, fleet):
     rows = {}
-    ways = [("all fit", ())]
-    if budget_works():
-        ways.append((f"{FIT} fit", ("--max-memory", f"{(FIT + 0.5) * EACH_MIB * 2**20 / 2**30:.4f}")))
-    else:
-        args.left_out.add("models: a memory budget, which this program does not keep yet")
+    budget = f"{(FIT + 0.5) * EACH_MIB * 2**20 / 2**30:.4f}"
+    ways = [("all fit", ()), (f"{FIT} fit", ("--max-memory", budget))]
     for name, options in ways:
         server = Many(*options)
         try:

@@ -25,18 +25,8 @@ class Work:
     bytes: pathlib.Path    # the tensor's bytes
 
 
-def image_model(path):
-    """3x224x224 numbers, their mean by channel, ten sums of it: 600 KB in, 40 bytes out."""
-    import numpy as np
-    from onnx import TensorProto, checker, helper, numpy_helper, save
-    rng = np.random.default_rng(0)
-    graph = helper.make_graph(
-        [helper.make_node("GlobalAveragePool", ["image"], ["mean"]), helper.make_node("Flatten", ["mean"], ["flat"]),
-         helper.make_node("Gemm", ["flat", "W", "b"], ["logits"])], "image",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, 224, 224])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(rng.standard_normal((3, 10), dtype=np.float32), "W"),
-         numpy_helper.from_array(rng.standard_normal(10, dtype=np.float32), "b")])
+def write_model(path, graph):
+    from onnx import checker, helper, save
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 9
     checker.check_model(model)
@@ -44,10 +34,47 @@ def image_model(path):
     save(model, path)
 
 
-def make_models():
-    if not (MODELS / "image" / "model.onnx").exists():
+def image_graph():
+    """3x224x224 numbers, their mean by channel, ten sums of it: 600 KB in, 40 bytes out."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+    rng = np.random.default_rng(0)
+    return helper.make_graph(
+        [helper.make_node("GlobalAveragePool", ["image"], ["mean"]), helper.make_node("Flatten", ["mean"], ["flat"]),
+         helper.make_node("Gemm", ["flat", "W", "b"], ["logits"])], "image",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, 224, 224])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
+        [numpy_helper.from_array(rng.standard_normal((3, 10), dtype=np.float32), "W"),
+         numpy_helper.from_array(rng.standard_normal(10, dtype=np.float32), "b")])
+
+
+def wide_graph():
+    """Eight layers whose weights do not fit a cache: one row costs the reading of them all."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+    rng, n, layers = np.random.default_rng(0), 1024, 8
+    nodes, weights, last = [], [], "x"
+    for i in range(layers):
+        weights.append(numpy_helper.from_array(rng.standard_normal((n, n), dtype=np.float32) / 32, f"W{i}"))
+        nodes += [helper.make_node("MatMul", [last, f"W{i}"], [f"h{i}"]),
+                  helper.make_node("Relu", [f"h{i}"], ["y" if i == layers - 1 else f"r{i}"])]
+        last = f"r{i}"
+    return helper.make_graph(nodes, "wide", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", n])],
+                             [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", n])], weights)
+
+
+GRAPHS = {"image": image_graph, "wide": wide_graph}
+
+
+def make_model(name):
+    path = MODELS / name / "model.onnx"
+    if not path.exists():
         # onnx is in the environment that tools/setup made.
-        subprocess.run([CACHE / "venv" / "bin" / "python", __file__, MODELS / "image" / "model.onnx"], check=True)
+        subprocess.run([CACHE / "venv" / "bin" / "python", __file__, name], check=True)
+
+
+def make_models():
+    make_model("image")
     (MODELS / "digits").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(CACHE / "models" / "digits" / "model.onnx", MODELS / "digits" / "model.onnx")
 
@@ -81,4 +108,4 @@ def make(folder):
 
 
 if __name__ == "__main__":
-    image_model(pathlib.Path(sys.argv[1]))
+    write_model(MODELS / sys.argv[1] / "model.onnx", GRAPHS[sys.argv[1]]())

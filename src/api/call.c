@@ -14,7 +14,7 @@
 #include "infer/model.h"
 #include "wire/grpc.h"
 
-enum { SMALL_OUTPUT_BYTES = 2048 };
+enum { SMALL_OUTPUT_BYTES = 2048, OUTPUT_ROOM_MAX = 4 << 20 };
 
 static const char out_of_memory[] = "the request is larger than its memory limit; send less";
 
@@ -322,6 +322,21 @@ berth_call_read_priority(struct berth_call *c, struct berth_fields *f)
     return r;
 }
 
+/* Memory for the outputs: as much as they took lately, so that they need none of their own.  NULL:
+ * they get theirs from the system. */
+static void *
+output_room(struct berth_call *c, size_t *ret_bytes)
+{
+    size_t bytes = c->model != NULL ? berth_model_output_bytes(c->model) : 0;
+
+    bytes = bytes < OUTPUT_ROOM_MAX ? bytes + bytes / 16 : OUTPUT_ROOM_MAX;
+    *ret_bytes = bytes + SMALL_OUTPUT_BYTES;
+    if (c->off_loop || c->arena != &c->x->arena || *ret_bytes > OUTPUT_ROOM_MAX)
+        return NULL;
+    return *ret_bytes > 2 * SMALL_OUTPUT_BYTES ? berth_exchange_alloc(c->x, *ret_bytes)
+                                               : berth_arena_alloc_raw(c->arena, *ret_bytes);
+}
+
 struct berth_part *
 berth_call_parts(struct berth_call *c, uint32_t n)
 {
@@ -329,6 +344,9 @@ berth_call_parts(struct berth_call *c, uint32_t n)
     limit_time(c, berth_call_grpc_timeout_ns(c->x), "Grpc-Timeout");
     limit_time(c, c->api->conf.request_timeout_ns, "server.request_timeout_secs");
     c->parts = BERTH_NEW_N(c->arena, struct berth_part, n);
+    size_t room_bytes = 0;
+    void *room =
+        n == 1 ? output_room(c, &room_bytes) : NULL; /* goes after the arena that uses it */
     if (c->parts == NULL || berth_arena_defer(c->arena, fini_parts, c) < 0)
         return NULL;
     for (uint32_t i = 0; i < n; i++) {
@@ -344,9 +362,8 @@ berth_call_parts(struct berth_call *c, uint32_t n)
         part->r.done = part_done;
         berth_arena_init(&part->r.arena, c->api->conf.output_bytes_max);
     }
-    if (n == 1) /* most outputs are small: no memory of their own for them */
-        berth_arena_lend(&c->parts[0].r.arena, berth_arena_alloc_raw(c->arena, SMALL_OUTPUT_BYTES),
-                         SMALL_OUTPUT_BYTES);
+    if (room != NULL)
+        berth_arena_lend(&c->parts[0].r.arena, room, room_bytes);
     c->part_count = n;
     return c->parts;
 }

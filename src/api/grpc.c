@@ -141,7 +141,6 @@ begin_message(struct berth_grpc *g)
 {
     const struct berth_grpc_method *m = g->method;
     const size_t max = m->message_max > 0 ? m->message_max : g->c->api->conf.body_bytes_max;
-    struct berth_arena *a = m->client_streams ? &g->arena : &g->c->x->arena;
     struct berth_err e;
 
     if (g->message_seen && !m->client_streams) {
@@ -155,7 +154,9 @@ begin_message(struct berth_grpc *g)
     } else {
         /* What is announced is not yet sent, but memory that nobody touches costs nothing. */
         const bool align = m->aligned != 0 && !g->in.compressed && g->in.len >= ALIGN_FROM;
-        g->in.to = berth_arena_alloc_raw(a, (size_t)g->in.len + (align ? BERTH_PB_ALIGN_SPARE : 1));
+        const size_t room = (size_t)g->in.len + (align ? BERTH_PB_ALIGN_SPARE : 1);
+        g->in.to = m->client_streams ? berth_arena_alloc_raw(&g->arena, room)
+                                     : berth_exchange_alloc(g->c->x, room);
         g->in.align.field = align ? m->aligned : 0;
         if (g->in.to == NULL)
             berth_grpc_end(g, -BERTH_ENOMEM, "the request is larger than its memory limit");

@@ -89,6 +89,7 @@ berth_grpc_call_fault(struct berth_call *c, const struct berth_fault *f)
             message = "out of memory";
         g->end = *f;
         g->end.message = message;
+        g->end.param = f->param != NULL ? berth_arena_strdup(&c->x->arena, f->param) : NULL;
         g->end_kept = true;
     } else if (!g->over) {
         finish(g, f);
@@ -98,7 +99,7 @@ berth_grpc_call_fault(struct berth_call *c, const struct berth_fault *f)
 void
 berth_grpc_fault(struct berth_grpc *g, const struct berth_fault *f)
 {
-    if (!g->over)
+    if (g->c->off_loop || !g->over) /* `over` is the loop's */
         berth_call_fault(g->c, f);
 }
 

@@ -354,6 +354,7 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
             berth_jw_null(w);
         put_uint(w, "count", v->instances);
         put_string(w, "placement", v->on_loop ? "inline" : "threaded");
+        put_string(w, "isolation", v->isolated ? "process" : "none");
         put_uint(w, "threads", v->threads);
         put_uint(w, "cores_given", v->cores_given);
         put_uint(w, "memory_bytes", v->memory_bytes);

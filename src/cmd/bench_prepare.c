@@ -36,7 +36,7 @@ read_target(struct bench *b, const char *base, struct target *t)
     const size_t host_len = colon != NULL ? (size_t)(colon - at) : len;
     const bool bare = at[0] == '[' && host_len > 2;
     t->base = berth_arena_strndup(a, base, (size_t)(at - base) + len);
-    t->host = berth_arena_strndup(a, at + bare, host_len - 2 * bare);
+    t->host = berth_arena_strndup(a, at + bare, host_len - (bare ? 2 : 0));
     t->port =
         colon != NULL ? berth_arena_strndup(a, colon + 1, len - (size_t)(colon + 1 - at)) : "80";
     t->authority = berth_arena_strndup(a, at, len);

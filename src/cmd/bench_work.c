@@ -314,11 +314,12 @@ berth_work_make(struct berth_work *ret, enum berth_protocol protocol, const char
 static const char *
 content_type(const struct berth_work *w)
 {
+    const int first = w->protocol == BERTH_REST && w->body.len > 0 ? w->body.at[0] : 0;
+
     if (w->protocol == BERTH_GRPC)
         return "application/grpc";
-    return w->protocol == BERTH_REST && w->body.len > 0 && memchr("{[\"", w->body.at[0], 3) != NULL
-               ? "application/json"
-               : "application/octet-stream";
+    return first == '{' || first == '[' || first == '"' ? "application/json"
+                                                        : "application/octet-stream";
 }
 
 int

@@ -236,6 +236,7 @@ adopt_locked(struct berth_registry *g, struct berth_entry *x, const struct berth
     }
     if (x->wish_loaded && reload) {
         x->wish++;
+        x->asked = x->asked || berth_entry_serving(x) != NULL; /* who serves goes on serving */
         berth_loader_queue(g, x);
     }
     return x->wish_loaded && reload;

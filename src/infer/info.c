@@ -35,6 +35,12 @@ berth_model_describe(const struct berth_model *m)
     return atomic_load_explicit(&((struct berth_model *)m)->describe, memory_order_acquire);
 }
 
+size_t
+berth_model_output_bytes(const struct berth_model *m)
+{
+    return atomic_load_explicit(&((struct berth_model *)m)->output_bytes, memory_order_relaxed);
+}
+
 const struct berth_json *
 berth_model_manifest(const struct berth_model *m)
 {
@@ -200,6 +206,7 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->memory_bytes = m->memory_bytes;
     ret->engine_bytes = m->engine_bytes;
     ret->threads = m->threads;
+    ret->isolated = m->isolation.workers != NULL;
     (void)pthread_mutex_lock(&m->mu);
     ret->on_loop = m->placement.here;
     (void)pthread_mutex_unlock(&m->mu);

@@ -261,6 +261,8 @@ end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], u
         i->items[k] = count(m, q, q->result, end_ns);
         run.rows += i->items[k].rows;
     }
+    if (r == 0)
+        atomic_store_explicit(&m->output_bytes, reqs[0]->arena.used_bytes, memory_order_relaxed);
     run.input_ns = i->items[0].input_ns;
     run.infer_ns = i->items[0].infer_ns;
     run.output_ns = i->items[n - 1].output_ns;

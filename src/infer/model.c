@@ -11,8 +11,8 @@
 #include "infer/model_priv.h"
 
 enum { ARENA_BYTES_MAX = 16 << 20 };
-static const uint64_t stop_wait_ns = 30 * BERTH_S, tick_ns = 10 * BERTH_MS,
-                      cancel_again_ns = 50 * BERTH_MS;
+static const uint64_t stop_wait_ns = 30 * BERTH_S, kill_wait_ns = 3 * BERTH_S,
+                      tick_ns = 10 * BERTH_MS, cancel_again_ns = 50 * BERTH_MS;
 
 void
 berth_model_ref(struct berth_model *m)
@@ -62,6 +62,14 @@ move_locked(struct berth_model *m, enum berth_model_state next)
     return true;
 }
 
+static void
+isolated_restarted(void *arg)
+{
+    struct berth_model *m = arg;
+
+    berth_series_add(m->series.worker_restarts, 1);
+}
+
 /* On the warden's thread: the model's worker is given up. */
 static void
 isolated_failed(void *arg, const char *why)
@@ -100,6 +108,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     m->isolation.name = m->name;
     m->isolation.version = m->version;
     m->isolation.failed = isolated_failed;
+    m->isolation.restarted = isolated_restarted;
     m->isolation.failed_arg = m;
     m->watchdog = make->watchdog;
     m->cores = make->cores;
@@ -330,6 +339,17 @@ cut_locked(struct berth_model *m)
     }
 }
 
+/* A process need not be asked. */
+static void
+kill_locked(struct berth_model *m)
+{
+    for (uint32_t i = 0; m->isolation.workers != NULL && i < m->instance_len; i++) {
+        if (m->instances[i].started && !m->instances[i].ended)
+            berth_isolated_kill(m->instances[i].engine,
+                                "the model was unloaded and did not end its work");
+    }
+}
+
 static bool
 is_ended_locked(const struct berth_model *m)
 {
@@ -368,9 +388,12 @@ berth_model_stop(struct berth_model *m, uint64_t drain_ns, const atomic_bool *cu
     drop_all(waiting, -BERTH_ENOTREADY, "the model was unloaded");
 
     end = berth_now_ns() + stop_wait_ns;
+    const uint64_t patient_ns = berth_now_ns() + kill_wait_ns;
     (void)pthread_mutex_lock(&m->mu);
     while (!is_ended_locked(m) && berth_now_ns() < end) {
         cut_locked(m);
+        if (berth_now_ns() >= patient_ns)
+            kill_locked(m);
         if (!is_ended_locked(m))
             tick_locked(m);
     }

@@ -46,6 +46,9 @@ int berth_model_submit(struct berth_model *m, struct berth_request *r, struct be
 /* May a request of this priority bound its own wait in the queue (request.h, queue_timeout_ns)? */
 bool berth_model_takes_queue_timeout(struct berth_model *m, uint32_t priority);
 
+/* What the outputs of a request took lately: how much room the next one may need. */
+size_t berth_model_output_bytes(const struct berth_model *m);
+
 /* Tokens of a text (see backend.h).  -BERTH_EUNSUPPORTED without a tokenizer. */
 int64_t berth_model_tokenize(struct berth_model *m, const char *text, size_t len, int32_t *ret,
                              size_t cap);

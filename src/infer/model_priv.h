@@ -8,8 +8,8 @@
 #include "infer/batcher.h"
 #include "infer/config.h"
 #include "infer/cores.h"
-#include "infer/ledger.h"
 #include "infer/lane.h"
+#include "infer/ledger.h"
 #include "infer/lifecycle.h"
 #include "infer/model.h"
 #include "infer/pad.h"
@@ -58,7 +58,8 @@ struct berth_model_series {
     struct berth_series *version_ok, *version_error; /* cancelled ones are no error */
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
-        *refused, *queue_timeouts, *retries, *memory, *load_seconds, *cores_given, *cores_wait;
+        *refused, *queue_timeouts, *retries, *memory, *load_seconds, *cores_given, *cores_wait,
+        *worker_restarts;
     struct berth_series *pad_data, *pad_padding, *pad_lengths[BERTH_PAD_BUCKETS_MAX + 1];
 };
 
@@ -73,8 +74,8 @@ struct berth_model {
     const struct berth_host *host;
     struct berth_isolation isolation; /* .workers NULL: in this process */
     struct berth_model_conf conf;
-    struct berth_stats *stats; /* a reference */
-    uint32_t stats_version;    /* its number there */
+    struct berth_stats *stats;       /* a reference */
+    uint32_t stats_version;          /* its number there */
     struct berth_cache_space *cache; /* NULL: it keeps no answers */
     struct berth_watchdog *watchdog;
     struct berth_cores *cores; /* NULL: engines use all their threads at any time */
@@ -84,8 +85,9 @@ struct berth_model {
     struct berth_model_series series;
     _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
-    uint32_t threads;    /* likewise: of an instance, at most */
-    uint64_t generation; /* the registry's: which load() made it */
+    atomic_size_t output_bytes; /* that a request's outputs took lately */
+    uint32_t threads;           /* likewise: of an instance, at most */
+    uint64_t generation;        /* the registry's: which load() made it */
     /* The registry's account of it, under the registry's lock; outside: its memory is that of child
      * processes, and engine_bytes is what they have (set before READY). */
     bool outside;
@@ -199,7 +201,8 @@ void berth_model_wake_locked(struct berth_model *m);
 
 /* reuse.c.  Try to answer r from the model's cache: true when done() will come.  On r's loop. */
 bool berth_reuse_try(struct berth_model *m, struct berth_request *r);
-/* For requests with r->reuse: a piece of its text; and its answer, whole and well, before its end. */
+/* For requests with r->reuse: a piece of its text; and its answer, whole and well, before its end.
+ */
 void berth_reuse_text(struct berth_request *r, const char *text, size_t len);
 void berth_reuse_keep(struct berth_request *r);
 

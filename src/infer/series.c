@@ -29,6 +29,7 @@ berth_model_series_init(struct berth_model *m, struct berth_metrics *metrics)
     s->memory = berth_metrics_series(metrics, BERTH_METRIC_MODEL_BYTES, model);
     s->cores_given = berth_metrics_series(metrics, BERTH_METRIC_CORES_GIVEN, model);
     s->cores_wait = berth_metrics_series(metrics, BERTH_METRIC_CORES_WAIT, model);
+    s->worker_restarts = berth_metrics_series(metrics, BERTH_METRIC_WORKER_RESTARTS, model);
     s->load_seconds = berth_metrics_series(metrics, BERTH_METRIC_MODEL_LOAD_SECONDS, model);
     s->retries = berth_metrics_series(metrics, BERTH_METRIC_RETRIES, model);
     s->queue_timeouts = berth_metrics_series(metrics, BERTH_METRIC_QUEUE_TIMEOUTS, model);

@@ -32,6 +32,7 @@ struct berth_instance {
     struct berth_tensor_spec in, out;
     struct sequence seq[SEQUENCES];
     size_t len;
+    bool free;               /* runs of this instance do not wait for the gate */
     bool broken;             /* every run and step of this instance fails */
     bool running, cancelled; /* under mu */
 };
@@ -131,6 +132,8 @@ fake_load(const struct berth_host *h, const struct berth_load *how, struct berth
     (void)pthread_mutex_lock(&mu);
     seen.loads++;
     const char *broken = strstr(how->settings_json, "\"broken\":");
+    const char *stuck = strstr(how->settings_json, "\"stuck\":");
+    m->free = stuck != NULL && strtoul(stuck + 8, NULL, 10) != seen.loads;
     m->broken = broken != NULL && strtoul(broken + 9, NULL, 10) == seen.loads;
     (void)pthread_cond_broadcast(&changed);
     while (!load_open)
@@ -205,7 +208,7 @@ pass(struct berth_instance *m, struct berth_request *const reqs[], size_t n)
     m->running = true;
     m->cancelled = all_cancelled(m, reqs, n);
     (void)pthread_cond_broadcast(&changed);
-    while (!run_open && !m->cancelled)
+    while (!run_open && !m->free && !m->cancelled)
         (void)pthread_cond_wait(&changed, &mu);
     bool cancelled = m->cancelled;
     m->running = false;
@@ -325,6 +328,7 @@ static const struct berth_setting settings[] = {
     {"batch", BERTH_SETTING_INT, 0, 1000, "1000", "rows at once"},
     {"broken", BERTH_SETTING_INT, 0, 1000, "0", "the load, from 1, whose instance always fails"},
     {"greedy", BERTH_SETTING_BOOL, 0, 0, "false", "nothing"},
+    {"stuck", BERTH_SETTING_INT, 0, 1000, "0", "only that load's instance waits for the gate"},
     {"scale", BERTH_SETTING_FLOAT, 0, 1, "1", "nothing"},
     {NULL, BERTH_SETTING_INT, 0, 0, NULL, NULL},
 };

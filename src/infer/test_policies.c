@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "infer/model.h"
@@ -107,6 +108,72 @@ sequences_that_said_nothing_yet_go_elsewhere(void **unused)
 }
 
 static void
+every_instance_works(void **unused)
+{
+    struct berth_model *m;
+    struct client c[4];
+    struct bench b;
+    unsigned seen = 0;
+
+    (void)unused;
+    ready(&b, "{\"instances\":4,\"batching\":\"off\"}", &m);
+    fake_gate_run(false);
+    for (int i = 0; i < 4; i++) {
+        client_tensor(&c[i], b.loop, 1, 1);
+        client_submit(&c[i], m);
+    }
+    fake_wait_runs(4); /* all at once */
+    fake_gate_run(true);
+    for (int i = 0; i < 4; i++) {
+        client_wait(&c[i]);
+        assert_int_equal(c[i].r.result, 0);
+        seen |= 1u << c[i].r.instance_number;
+        client_fini(&c[i]);
+    }
+    assert_int_equal(seen, 15);
+    over(&b, m);
+}
+
+static void
+one_that_is_stuck_holds_nobody_else(void **unused)
+{
+    struct client c[40];
+    struct berth_model *m;
+    struct bench b;
+    int held = -1;
+
+    (void)unused;
+    ready(&b, "{\"instances\":3,\"stuck\":2,\"max_batch_size\":1}", &m);
+    fake_gate_run(false);
+    for (int i = 0; i < 40; i++) {
+        client_tensor(&c[i], b.loop, 1, 1);
+        client_submit(&c[i], m);
+    }
+    /* All but the one that the stuck instance has; should it have slept through, all. */
+    const uint64_t end = berth_now_ns() + 20 * BERTH_S;
+    for (int done = 0; done < 39; (void)usleep(1000)) {
+        assert_true(berth_now_ns() < end);
+        done = 0;
+        for (int i = 0; i < 40; i++)
+            done += client_is_done(&c[i]);
+    }
+    for (int i = 0; i < 40; i++) {
+        if (client_is_done(&c[i]))
+            assert_true(c[i].r.result == 0 && c[i].r.instance_number != 1);
+        else
+            held = i;
+    }
+    fake_gate_run(true);
+    if (held >= 0) {
+        client_wait(&c[held]);
+        assert_int_equal(c[held].r.instance_number, 1);
+    }
+    for (int i = 0; i < 40; i++)
+        client_fini(&c[i]);
+    over(&b, m);
+}
+
+static void
 a_queue_timeout_is_answered_while_the_engine_is_busy(void **unused)
 {
     struct client busy, late;
@@ -169,6 +236,8 @@ main(void)
         cmocka_unit_test(what_one_instance_fails_another_does),
         cmocka_unit_test(alone_an_instance_fails_what_it_fails),
         cmocka_unit_test(sequences_that_said_nothing_yet_go_elsewhere),
+        cmocka_unit_test(every_instance_works),
+        cmocka_unit_test(one_that_is_stuck_holds_nobody_else),
         cmocka_unit_test(a_queue_timeout_is_answered_while_the_engine_is_busy),
         cmocka_unit_test(the_delayed_are_served_in_the_end),
     };

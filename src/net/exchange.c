@@ -199,11 +199,11 @@ berth_xchg_gone(struct berth_xchg *x)
 
 /* ---- the body ---- */
 
-/* Room for a body that lives as long as the arena and counts against its limit. */
-static char *
-body_alloc(struct berth_xchg *x, size_t len)
+void *
+berth_exchange_alloc(struct berth_exchange *pub, size_t len)
 {
-    struct berth_arena *a = &x->pub.arena;
+    struct berth_xchg *x = of(pub);
+    struct berth_arena *a = &pub->arena;
 
     if (len > a->max_bytes - a->used_bytes)
         return NULL;
@@ -231,7 +231,7 @@ berth_xchg_body_start(struct berth_xchg *x, bool known, uint64_t len)
     if (len > x->pub.body_max)
         return -BERTH_ETOOBIG;
     x->body_len = (size_t)len;
-    if (len > 0 && (x->body_at = body_alloc(x, (size_t)len)) == NULL)
+    if (len > 0 && (x->body_at = berth_exchange_alloc(&x->pub, (size_t)len)) == NULL)
         return -BERTH_ETOOBIG;
     x->pub.body = (struct berth_slice){x->body_at != NULL ? x->body_at : "", 0};
     return 0;
@@ -260,7 +260,7 @@ berth_xchg_body_end(struct berth_xchg *x)
 {
     if (x->body_known || x->grow.len == 0)
         return 0;
-    char *at = body_alloc(x, x->grow.len);
+    char *at = berth_exchange_alloc(&x->pub, x->grow.len);
     if (at == NULL)
         return -BERTH_ETOOBIG;
     memcpy(at, x->grow.at, x->grow.len);

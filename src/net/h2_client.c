@@ -43,7 +43,7 @@ on_send(nghttp2_session *session, const uint8_t *bytes, size_t len, int flags, v
     return c->out->failed ? NGHTTP2_ERR_CALLBACK_FAILURE : (ssize_t)len;
 }
 
-static ssize_t
+static ssize_t /* NOLINTNEXTLINE(readability-non-const-parameter): nghttp2's */
 on_body(nghttp2_session *session, int32_t id, uint8_t *room, size_t room_len, uint32_t *flags,
         nghttp2_data_source *source, void *user)
 {
@@ -91,7 +91,7 @@ berth_h2_client_pull(struct berth_h2_client *c, struct berth_buf *out, size_t en
 
 /* ---- in ---- */
 
-static int
+static int /* NOLINTNEXTLINE(readability-function-size): nghttp2's */
 on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
           size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {

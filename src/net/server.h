@@ -112,6 +112,11 @@ void berth_exchange_pause(struct berth_exchange *x, bool paused);
 /* Break the answer off so that the client can tell (connection closed, stream reset). */
 void berth_exchange_abort(struct berth_exchange *x);
 
+/* Memory for as long as the exchange's arena, counted against its limit and aligned to 64, for
+ * large things: blocks are kept for the next exchange, as fresh ones cost a page fault every 4 KiB.
+ * NULL: the limit, or no memory.  Loop. */
+void *berth_exchange_alloc(struct berth_exchange *x, size_t n);
+
 /* Keep the exchange (its arena) beyond its end: for work that still reads the request.  Loop. */
 void berth_exchange_ref(struct berth_exchange *x);
 void berth_exchange_unref(struct berth_exchange *x);

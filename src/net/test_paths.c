@@ -146,6 +146,20 @@ feed(struct berth_exchange *x)
     berth_exchange_end(x);
 }
 
+/* Memory of an exchange: aligned, counted, and refused beyond the limit. */
+static void
+alloc(struct berth_exchange *x)
+{
+    const size_t before = x->arena.used_bytes;
+    char *large = berth_exchange_alloc(x, PIECE_BYTES * 3);
+
+    berth_assert(large != NULL && ((uintptr_t)large & 63) == 0);
+    memset(large, 'a', PIECE_BYTES * 3);
+    berth_assert(x->arena.used_bytes >= before + PIECE_BYTES * 3);
+    berth_assert(berth_exchange_alloc(x, 10) != NULL);
+    berth_assert(berth_exchange_alloc(x, x->arena.max_bytes) == NULL);
+}
+
 static void
 hold(struct test_server *t, struct berth_exchange *x)
 {
@@ -178,6 +192,7 @@ test_paths_handle(struct test_server *t, struct berth_exchange *x)
     } else if (path_is(x, "/lend")) {
         lend(t, x);
     } else if (path_is(x, "/only")) {
+        alloc(x);
         early_piece(x, NULL, 0);
     } else if (path_is(x, "/feed")) {
         x->writable = feed;

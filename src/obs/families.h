@@ -34,6 +34,8 @@
     X(FIRST_TOKEN_SECONDS, BERTH_HISTOGRAM, "berth_time_to_first_token_seconds",                  \
       "Arrival of a request to its first token.", "model")                                        \
     X(SEQUENCES, BERTH_GAUGE, "berth_sequences_running", "Generations going on now.", "model")    \
+    X(WORKER_RESTARTS, BERTH_COUNTER, "berth_worker_restarts_total",                              \
+      "Processes of isolated models that were started again.", "model")                           \
     X(CANCELED, BERTH_COUNTER, "berth_requests_canceled_total",                                   \
       "Requests whose client left or whose deadline passed.", "model")                            \
     X(REFUSED, BERTH_COUNTER, "berth_requests_refused_total", "Requests refused at a limit.",     \

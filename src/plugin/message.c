@@ -21,6 +21,12 @@ berth_message_code(int64_t code)
     return code > 0 && code <= BERTH_EINTERNAL ? (enum berth_code)code : BERTH_EBACKEND;
 }
 
+enum berth_code
+berth_message_failure(int64_t result)
+{
+    return result >= -(int64_t)BERTH_EINTERNAL ? berth_message_code(-result) : BERTH_EBACKEND;
+}
+
 /* ---- load ---- */
 
 void

@@ -84,5 +84,7 @@ bool berth_message_get_event(struct berth_unpack *u, struct berth_arena *a,
 
 /* A code as an engine may give it, else BERTH_EBACKEND. */
 enum berth_code berth_message_code(int64_t code);
+/* Likewise of a result that is -code; whatever else it is. */
+enum berth_code berth_message_failure(int64_t result);
 
 #endif

@@ -264,7 +264,7 @@ run_there(struct berth_worker *w, struct berth_request *const reqs[], size_t n, 
         return r;
     const char *msg = berth_unpack_text(&u, BERTH_MESSAGE_BYTES_MAX);
     if (result != 0)
-        r = berth_err_set(e, berth_message_code(-result), "%s", msg);
+        r = berth_err_set(e, berth_message_failure(result), "%s", msg);
     else if (u.bad || take_results(&k, reqs, n, &u) < 0)
         r = malformed(w, e);
     size_t out_used = k.lane->out_used;
@@ -448,7 +448,7 @@ step_there(struct berth_worker *w, struct berth_queue *q, struct berth_err *e)
     }
     berth_region_trim(&w->region, BERTH_LANE_RUN, in_len, out_len);
     if (result < 0)
-        return -(int)berth_message_code(-result);
+        return -(int)berth_message_failure(result);
     return result == w->sequence_len ? (int)result : malformed(w, e);
 }
 
@@ -516,7 +516,7 @@ tokenize_there(struct berth_worker *w, const char *text, size_t len, bool specia
     if (r < 0)
         return r;
     if (result < 0)
-        return -(int64_t)berth_message_code(-result);
+        return -(int64_t)berth_message_failure(result);
     uint64_t got = (uint64_t)result < cap ? (uint64_t)result : cap;
     if (result > INT32_MAX || out_len > k.out.cap || got > out_len / sizeof *ret)
         return malformed(w, &e);

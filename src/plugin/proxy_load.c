@@ -76,6 +76,7 @@ worker_new(const struct berth_host *h, const struct berth_load *how,
     w->run_ns_max = iso->run_ns_max;
     w->keep_core = iso->keep_core;
     w->failed = iso->failed;
+    w->restarted = iso->restarted;
     w->failed_arg = iso->failed_arg;
     w->log_fd = w->pid_fd = w->control_fd = w->region.fd = -1;
     w->state = BERTH_WORKER_STARTING;

@@ -118,7 +118,7 @@ take_loaded(struct berth_worker *w, struct berth_err *e)
     const char *msg = berth_unpack_text(&u, BERTH_MESSAGE_BYTES_MAX);
     int r = 0;
     if (result != 0)
-        r = berth_err_set(e, berth_message_code(-result), "%s",
+        r = berth_err_set(e, berth_message_failure(result), "%s",
                           u.bad || msg[0] == '\0' ? "its worker gave no reason" : msg);
     struct berth_arena arena;
     berth_arena_init(&arena, DESCRIBE_BYTES_MAX);
@@ -169,6 +169,8 @@ loaded(struct berth_worker *w)
     bool adopted = w->adopted;
     berth_worker_move_locked(w, BERTH_WORKER_READY);
     (void)pthread_mutex_unlock(&w->mu);
+    if (again && w->restarted != NULL)
+        w->restarted(w->failed_arg);
     if (adopted || again)
         berth_info("model %s: its worker (process %d) %s", w->name, (int)pid,
                    adopted ? "was taken over from the server before this one" : "is back");

@@ -49,6 +49,7 @@ struct berth_isolation {
     bool keep_core;             /* a core file is left in the state folder's workers/cores/ */
     /* It was given up: too many crashes.  On the warden's thread, once. */
     void (*failed)(void *arg, const char *why);
+    void (*restarted)(void *arg); /* it is back after its end; with failed_arg, as above */
     void *failed_arg;
 };
 

@@ -90,7 +90,7 @@ bool
 berth_pb_number(struct berth_pb_field *f, enum berth_pb_type form, uint64_t *ret, bool *ret_bad)
 {
     const char *at = f->bytes.at, *end = at + f->bytes.len;
-    bool ok = true;
+    bool ok = false;
 
     if (f->type != BERTH_PB_BYTES) {
         *ret_bad |= f->type != form;

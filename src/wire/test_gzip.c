@@ -53,11 +53,43 @@ both_kinds_are_read(void **unused)
     }
 }
 
+/* Whatever the parts, also empty ones: what is written is read again. */
+static void
+what_is_written_is_read_again(void **unused)
+{
+    static char large[100000];
+    const struct berth_slice parts[] = {{"", 0}, {"hello", 5}, {large, sizeof large}, {"", 0}};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof large; i++)
+        large[i] = (char)(i * i >> 7);
+    for (size_t count = 1; count <= 4; count++) {
+        for (int zlib = 0; zlib < 2; zlib++) {
+            struct berth_arena a;
+            struct berth_err e;
+            const void *back;
+            char *at;
+            size_t len, n;
+            const size_t want = count < 2 ? 0 : count < 3 ? 5 : 5 + sizeof large;
+
+            berth_arena_init(&a, 1 << 20);
+            assert_int_equal(berth_gzip_write(&a, parts, count, zlib, 5, &at, &len, &e), 0);
+            assert_int_equal((unsigned char)at[5], zlib ? 0x78 : 0x1f);
+            assert_int_equal(berth_gzip_read(&a, at + 5, len - 5, 1 << 20, &back, &n, &e), 0);
+            assert_int_equal(n, want);
+            if (n > 5)
+                assert_memory_equal((const char *)back + 5, large, sizeof large);
+            berth_arena_fini(&a);
+        }
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_kinds_are_read),
+        cmocka_unit_test(what_is_written_is_read_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

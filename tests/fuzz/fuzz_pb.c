@@ -24,12 +24,14 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
             const size_t begun = berth_pb_begin(&b, f.number);
             berth_buf_put(&b, f.bytes.at, f.bytes.len);
             berth_pb_end(&b, begun);
-            for (enum berth_pb_type form = BERTH_PB_VARINT; form <= BERTH_PB_FIXED32; form++) {
+            static const enum berth_pb_type forms[] = {BERTH_PB_VARINT, BERTH_PB_FIXED32,
+                                                       BERTH_PB_FIXED64, BERTH_PB_BYTES};
+            for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
                 struct berth_pb_field numbers = f;
                 uint64_t n;
                 bool bad = false;
                 size_t count = 0;
-                while (berth_pb_number(&numbers, form, &n, &bad))
+                while (berth_pb_number(&numbers, forms[i], &n, &bad))
                     count++;
                 berth_assert(count <= f.bytes.len);
             }

@@ -168,7 +168,7 @@ case("a header that would be put into the answer", http("GET", "/health", header
 case("a traceparent of nonsense", http("GET", "/health", headers=("traceparent: 00-zz-zz-zz",)), {200})
 case("unknown path", http("GET", "/nope"), {404})
 case("wrong method", http("DELETE", "/health"), {405})
-case("patch a model", http("PATCH", "/v1/models/echo", b"{}"), {405})
+case("patch a model", http("PATCH", "/v1/models/echo", b"{}"), BAD)
 
 # ---- JSON, whatever the dialect ----
 CHAT, PREDICT, INFER = "/v1/chat/completions", "/v1/models/echo:predict", "/v2/models/echo/infer"

@@ -227,6 +227,24 @@ def test_triton_sees_the_policy(make_server):
         "allow_timeout_override": False, "max_queue_size": 0}
 
 
+def test_triton_sees_the_policy_over_grpc(make_server):
+    import tritonclient.grpc as triton_grpc
+    server = make_server()
+    server.register("echo", config={"batching": {
+        "max_wait_ms": 3, "preferred_batch_size": [4, 8], "priority_levels": 2,
+        "priority_queue_policy": {"2": {"timeout_action": "delay", "default_timeout_ms": 7}}}})
+    server.register("plain", config={"batching": {"queue_policy": {"max_queue_size": 9}}})
+    client = triton_grpc.InferenceServerClient(f"127.0.0.1:{server.port}")
+    d = client.get_model_config("echo").config.dynamic_batching
+    assert list(d.preferred_batch_size) == [4, 8] and d.max_queue_delay_microseconds == 3000
+    assert d.priority_levels == 2 and d.default_priority_level == 1
+    p = d.priority_queue_policy[2]
+    assert p.timeout_action == 1 and p.default_timeout_microseconds == 7000
+    d = client.get_model_config("plain").config.dynamic_batching
+    assert d.priority_levels == 0 and d.default_queue_policy.max_queue_size == 9
+    client.close()
+
+
 def decided(server, model, decision):
     """Clients ask until that is decided."""
     def ask(_):
@@ -304,3 +322,46 @@ def test_what_an_instance_fails_another_does(make_server):
             break
     assert retries() == 1
     assert value_of(server, "berth_inferences_total", model="two", result="error") == 0
+
+
+def test_grpc_has_priorities_and_timeouts_too(make_server):
+    import tritonclient.grpc as triton_grpc
+    server = make_server()
+    server.register("echo", config={"delay_ms": 700, "batching": {
+        "mode": "off", "priority_levels": 2, "default_priority_level": 2,
+        "queue_policy": {"allow_timeout_override": True}}})
+    client = triton_grpc.InferenceServerClient(f"127.0.0.1:{server.port}")
+    x = triton_grpc.InferInput("x", [1], "INT32")
+    x.set_data_from_numpy(np.array([1], dtype=np.int32))
+    with Busy(server, "echo") as busy:
+        low = busy.ask(1)
+        client.infer("echo", [x], priority=1)
+        high_end = time.monotonic()
+        assert low[0].result()[1] > high_end
+    with Busy(server, "echo"):
+        with pytest.raises(InferenceServerException, match="Request timeout expired"):
+            client.infer("echo", [x], timeout=50_000)
+    client.close()
+
+
+@pytest.mark.parametrize("body", [{"priority": 1}, {"parameters": {"priority": 1}},
+                                  {"options": {"priority": 1}}])
+def test_unimodel_has_priorities(make_server, body):
+    server = make_server()
+    server.register("echo", config={"delay_ms": 400, "batching": {
+        "mode": "off", "priority_levels": 2, "default_priority_level": 2}})
+    with Busy(server, "echo") as busy:
+        low = busy.ask(2)
+        a = server.post("/v1/models/echo:predict", {"input": [1], **body}, timeout=60)
+        high_end = time.monotonic()
+        assert a.status == 200, a
+        assert all(f.result()[1] > high_end for f in low)
+
+
+def test_a_bad_priority_is_named(make_server):
+    server = make_server()
+    server.register("echo")
+    a = server.post("/v1/models/echo:predict", {"input": [1], "priority": "high"})
+    assert a.status == 400 and "priority" in a.text
+    a = infer(server, "echo", 1, priority="high")
+    assert a.status == 400 and "priority" in a.text

@@ -205,6 +205,19 @@ def test_bench_says_the_same_in_every_way(server, tmp_path):
         assert r["server_cpu_us"] >= 0 and r["client_cpu_share"] > 0, (way, r)
 
 
+def test_bench_tells_where_the_servers_time_went(server):
+    r = json.loads(ok("bench", "echo", "--requests", "50", "--warmup", "0", "--json", "-", server=server))
+    assert set(r["stages_ms"]) == {"queue", "compute_input", "compute_infer", "compute_output"}, r
+    request = json.dumps({"inputs": [harness.v2_input("x", "FP32", [1], [1])]})
+    r = json.loads(ok("bench", "echo", "--requests", "50", "--warmup", "0", "--json", "-", "--input", request,
+                      "--path", "/v2/models/echo/infer?berth_timing=true", server=server))
+    assert {"total", "queue", "engine"} <= set(r["stages_ms"]), r
+    assert r["stages_ms"]["total"] <= r["latency_ms"]["mean"], r
+    r = json.loads(ok("bench", "echo", "--requests", "50", "--warmup", "0", "--json", "-", "--protocol", "grpc",
+                      "--input", request, "--concurrency", "2x4", server=server))
+    assert r["ok"] == 50 and "compute_infer" in r["stages_ms"], r
+
+
 def test_bench_sweeps_until_p99_is_too_long(server):
     r = json.loads(ok("bench", "echo", "--sweep", "100:300:100", "--arrivals", "poisson", "--warmup", "0",
                       "--duration", "0.4", "--json", "-", server=server))

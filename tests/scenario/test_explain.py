@@ -272,3 +272,13 @@ def test_where_a_tiny_model_ran_is_said(make_server):
         return explain(server, "tiny")["run"]["placement"] == "inline"
 
     harness.wait_until(ran_inline, 60, "a run on the loop")
+
+
+def test_a_wait_for_the_load_is_said(make_server):
+    server = make_server()
+    server.register("late", config={"load_ms": 300}, wait=False)
+    a = infer(server, "late", [1], rid="first", parameters={"berth_timing": True})
+    assert a.status == 200, a
+    assert a.json["parameters"]["berth_load_us"] >= 200_000
+    told = explain(server, "first")
+    assert stages(told)["load"] >= 200 and any("was loaded" in x for x in told["faster"]), told

@@ -235,6 +235,17 @@ def test_models_by_grpc(make_server):
         assert code_of(lambda: api.predict(model="m", input=[1])) == code.NOT_FOUND
 
 
+@pytest.mark.sanitize
+def test_a_prediction_waits_until_the_model_is_loaded(echo):
+    with grpc.insecure_channel(f"127.0.0.1:{echo.port}") as c:
+        api = Unimodel(c)
+        echo.register("late", config={"load_ms": 700}, wait=False)
+        assert api.predict(model="late", input=[1, 2])["output"] == [1, 2]
+        echo.register("later", config={"load_ms": 700}, wait=False)
+        said = list(api.predict("PredictStream", model="later", input=[3]))
+        assert [p["output"] for p in said] == [[3]]
+
+
 def test_broken_models_say_why(make_server, tmp_path):
     server = make_server()
     bad = tmp_path / "bad.onnx"

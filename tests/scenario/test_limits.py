@@ -382,6 +382,21 @@ def test_sigterm_takes_no_new_work(make_server):
     assert server.process.wait(20 * harness.SLOW) == 0
 
 
+def test_sigterm_answers_fifty_requests_under_way(make_server):
+    server = make_server()
+    server.register("slow", config={"delay_ms": 1500, "max_batch_size": 64})
+    with contextlib.ExitStack() as stack:
+        busy = [stack.enter_context(server.socket(60)) for _ in range(50)]
+        for s in busy:
+            s.sendall(infer_bytes("slow"))
+        harness.wait_until(lambda: server.metric("berth_connections") > 50, 10, "fifty connections")
+        for _ in range(3):  # what lay in their sockets by then has been read when others are answered
+            assert server.get("/health").status == 200
+        server.process.terminate()
+        assert [harness.Raw(*harness.read_answer(s)).statuses for s in busy] == [[200]] * 50
+    assert server.process.wait(20 * harness.SLOW) == 0
+
+
 def test_sigterm_cuts_streams_at_the_limit(make_server):
     server = make_server("--drain-timeout", "1")
     server.register("words", config={"token_ms": 20})

@@ -1,6 +1,7 @@
 """Requests that differ in length run together, and each gets what it would have got alone."""
 import concurrent.futures
 import random
+import signal
 
 import numpy as np
 import onnxruntime
@@ -85,6 +86,17 @@ def test_padded_equals_alone(make_server, encoder, buckets):
         assert all(lengths.values()) and sum(lengths.values()) == runs, lengths
 
 
+def test_padded_equals_alone_wherever_it_runs(make_server, encoder):
+    """Left to itself a model this small runs on the loops that read its requests."""
+    server = make_server()
+    server.register("m", "onnx", encoder, {"batching": {"pad": PAD, "max_batch_size": 16}})
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    items = texts(600, 40, seed)
+    check_alone(encoder, items, together(server, "m", items))
+    assert metric(server, "berth_inferences_total", model="m", result="ok") == len(items)
+
+
 def test_buckets_need_less_padding(make_server, encoder):
     """The same texts, sent at once, with and without buckets."""
     share = {}
@@ -144,3 +156,23 @@ def test_a_padded_echo_gives_back_what_came(make_server):
         for n, out in enumerate(pool.map(ask, range(1, 9)), 1):
             assert out["shape"] == [1, n] and out["data"] == list(range(n))
     assert metric(server, "berth_batch_size_count", model="echo") < 8
+
+
+def test_padding_can_be_turned_off_while_serving(make_server, encoder, tmp_path):
+    config = tmp_path / "berth.yaml"
+    text = "engine:\n  batch_config:\n    dynamic_padding: {}\n"
+    config.write_text(text.format("true"))
+    server = make_server("--config", config)
+    server.register("m", "onnx", encoder, {"batching": {
+        "mode": "dynamic", "max_batch_size": 4, "max_wait_ms": 100, "pad": PAD}})
+    items = [[1] * n for n in range(1, 5)]
+
+    def runs():
+        before = metric(server, "berth_batch_size_count", model="m")
+        check_alone(encoder, items, together(server, "m", items))
+        return metric(server, "berth_batch_size_count", model="m") - before
+
+    assert runs() < 4
+    config.write_text(text.format("false"))
+    server.process.send_signal(signal.SIGHUP)
+    harness.wait_until(lambda: runs() == 4, 20, "lengths kept apart")

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
 import harness
@@ -154,3 +155,25 @@ def test_plugins_are_listed_with_version_and_formats(make_server):
         assert plugin["status"] == "available" and plugin["version"] and plugin["reason"] is None
     assert ".gguf" in listed["llama"]["supported_formats"]
     assert ".onnx" in listed["onnx"]["supported_formats"]
+
+
+def test_grpc_tells_the_same_numbers(make_server):
+    server = make_server()
+    server.register("echo", config={"response_cache": True, "fail_on": "13"})
+    client = connect(server)
+    for value in (1, 1, 2):
+        client.infer("echo", [tensor([value])])
+    with pytest.raises(Exception):
+        client.infer("echo", [tensor([13])])
+    rest = stats_of(client, "echo", "1")
+    told = triton_grpc.InferenceServerClient(f"127.0.0.1:{server.port}").get_inference_statistics(
+        "echo", "1").model_stats[0]
+    assert rest["inference_stats"]["cache_hit"]["count"] == 1
+    for name in DURATIONS:
+        d = getattr(told.inference_stats, name)
+        assert {"count": d.count, "ns": d.ns} == rest["inference_stats"][name], name
+    assert told.last_inference == rest["last_inference"]
+    assert told.inference_count == rest["inference_count"] == 2
+    assert told.execution_count == rest["execution_count"] == 3
+    assert [b.batch_size for b in told.batch_stats] == [b["batch_size"] for b in rest["batch_stats"]]
+    assert told.batch_stats[0].compute_infer.ns == rest["batch_stats"][0]["compute_infer"]["ns"]

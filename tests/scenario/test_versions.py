@@ -158,6 +158,16 @@ def test_changes_of_a_config_take_effect(make_server, versions):
     assert infer(server, "1").status == 200
 
 
+def test_a_model_that_serves_on_demand_goes_on_serving(make_server, versions):
+    server = make_server()
+    server.register("m", "onnx", versions, {"load": "demand"}, wait=False)
+    assert infer(server).json["model_version"] == "3"
+    a = configure(server, {"versions": {"specific": [2]}})
+    assert "loads again" in a.json["message"]
+    harness.wait_until(lambda: loaded(server) == {"2"}, 10, "the other version serves")
+    assert infer(server).json["model_version"] == "2"
+
+
 @pytest.mark.parametrize("patch,words", [
     ({"versions": {"split": {"9x": 1}}}, ["9x", "label"]),
     ({"versions": {"split": {"1": 0}}}, ["all weights are 0"]),
