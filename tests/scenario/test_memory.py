@@ -167,16 +167,17 @@ def test_a_b_c_in_turn_with_room_for_two(make_server, ask):
 
 
 def test_the_one_used_longest_ago_goes_and_the_dear_one_stays(make_server):
-    server = make_server("--max-memory", "0.35")
-    sized(server, "dear", 100, load_ms=3000)
-    sized(server, "old", 100, load_ms=300)  # up to 512 ms is the same to the ledger
-    sized(server, "young", 100, load_ms=300)
+    server = make_server("--max-memory", "0.088")
+    sized(server, "dear", 25, load_ms=2700)
+    sized(server, "old", 25, load_ms=270)  # up to 512 ms is the same to the ledger
+    sized(server, "young", 25, load_ms=270)
     for name in ("dear", "old", "young"):
         assert infer(server, name).status == 200
     plan = server.get("/v1/plan?path=" + server.own_dir + "/old.echo&config="
-                      "%7B%22memory_mb%22:100%7D").json
-    assert plan["verdict"] == "evicts" and [v["model"] for v in plan["evicts"]] == ["old"], plan
-    sized(server, "new", 100, load_ms=300)
+                      "%7B%22memory_mb%22:25%7D").json
+    assert plan["verdict"] == "evicts" and [v["model"] for v in plan["evicts"]] == ["old"], (
+        plan, server.get("/v1/memory").json)
+    sized(server, "new", 25, load_ms=270)
     assert state(server, "new") == "UNLOADED"  # nobody goes for a registration
     assert infer(server, "new").status == 200
     assert held(server) == ["dear", "new", "young"]
