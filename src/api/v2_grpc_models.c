@@ -95,8 +95,7 @@ berth_v2_grpc_model_ready(struct berth_grpc *g, struct berth_slice message)
         0) {
         for (size_t i = 0; i < m.version_count; i++) {
             if (asked->version[0] == '\0' || strcmp(asked->version, m.versions[i].version) == 0)
-                answer.ready |=
-                    m.versions[i].state == BERTH_MODEL_READY || m.versions[i].on_demand;
+                answer.ready |= m.versions[i].state == BERTH_MODEL_READY || m.versions[i].on_demand;
         }
     }
     berth_grpc_reply_pb(g, &answer.base);
@@ -210,6 +209,51 @@ put_tensors(struct berth_arena *a, const struct berth_describe *d, bool batched,
     return true;
 }
 
+typedef Inference__ModelDynamicBatching__PriorityQueuePolicyEntry policy_entry;
+
+static void
+put_policy(Inference__ModelQueuePolicy *to, const struct berth_queue_policy *p)
+{
+    inference__model_queue_policy__init(to);
+    to->timeout_action = p->delay ? INFERENCE__MODEL_QUEUE_POLICY__TIMEOUT_ACTION__DELAY
+                                  : INFERENCE__MODEL_QUEUE_POLICY__TIMEOUT_ACTION__REJECT;
+    to->default_timeout_microseconds = p->timeout_ns / 1000;
+    to->allow_timeout_override = p->allow_override;
+    to->max_queue_size = p->queue_len_max;
+}
+
+/* How requests wait.  b stays until the answer is sent.  False: no memory. */
+static bool
+put_batching(struct berth_arena *a, const struct berth_batch_conf *b,
+             Inference__ModelDynamicBatching *to)
+{
+    const uint32_t n = b->priority_levels;
+    Inference__ModelQueuePolicy *policies = BERTH_NEW_N(a, Inference__ModelQueuePolicy, n + 1);
+    policy_entry *entries = BERTH_NEW_N(a, policy_entry, n + 1);
+    policy_entry **list = BERTH_NEW_N(a, policy_entry *, n + 1);
+
+    if (policies == NULL || entries == NULL || list == NULL)
+        return false;
+    to->max_queue_delay_microseconds = b->wait_ns_max / 1000;
+    to->preferred_batch_size = (int32_t *)(uintptr_t)b->preferred; /* small numbers */
+    to->n_preferred_batch_size = b->preferred_len;
+    to->priority_levels = n;
+    to->default_priority_level = b->priority_default;
+    put_policy(&policies[n], &b->policies[0]);
+    if (n == 0)
+        to->default_queue_policy = &policies[n];
+    for (uint32_t i = 0; i < n; i++) {
+        put_policy(&policies[i], &b->policies[i]);
+        inference__model_dynamic_batching__priority_queue_policy_entry__init(&entries[i]);
+        entries[i].key = i + 1;
+        entries[i].value = &policies[i];
+        list[i] = &entries[i];
+    }
+    to->priority_queue_policy = list;
+    to->n_priority_queue_policy = n;
+    return true;
+}
+
 void
 berth_v2_grpc_model_config(struct berth_grpc *g, struct berth_slice message)
 {
@@ -237,7 +281,6 @@ berth_v2_grpc_model_config(struct berth_grpc *g, struct berth_slice message)
     config.platform = berth_pb_text(v->describe->platform);
     config.backend = berth_pb_text(m.backend);
     config.max_batch_size = (int32_t)berth_v2_batch_max(&m, v);
-    batching.max_queue_delay_microseconds = m.batch.wait_ns_max / 1000;
     config.dynamic_batching = &batching;
     group.count = (int32_t)v->instances;
     group.kind = INFERENCE__MODEL_INSTANCE_GROUP__KIND__KIND_CPU;
@@ -246,7 +289,8 @@ berth_v2_grpc_model_config(struct berth_grpc *g, struct berth_slice message)
     policy.decoupled = (v->describe->tasks & BERTH_TASK_TENSOR) == 0;
     config.model_transaction_policy = &policy;
     answer.config = &config;
-    if (put_tensors(c->arena, v->describe, config.max_batch_size > 0, &config))
+    if (put_tensors(c->arena, v->describe, config.max_batch_size > 0, &config) &&
+        put_batching(c->arena, &m.batch, &batching))
         berth_grpc_reply_pb(g, &answer.base);
     else
         no_memory(g);

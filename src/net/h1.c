@@ -260,6 +260,7 @@ consume_body(struct berth_conn *c, const char *at, size_t n)
 {
     struct berth_h1 *h = &c->h1;
 
+    berth_assert(h->x != NULL);
     if (n > h->left)
         n = (size_t)h->left;
     h->left -= n;
@@ -282,6 +283,7 @@ consume_chunked(struct berth_conn *c, const char *at, size_t n)
     struct berth_slice data;
     size_t used = n;
 
+    berth_assert(h->x != NULL);
     c->read_deadline_ns = deadline(c, conf(c)->body_timeout_ns);
     int r = berth_http1_chunks_next(&h->chunks, at, n, &used, &data, &fault);
     if (h->x->pub.piece != NULL) {

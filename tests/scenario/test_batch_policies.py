@@ -227,6 +227,24 @@ def test_triton_sees_the_policy(make_server):
         "allow_timeout_override": False, "max_queue_size": 0}
 
 
+def test_triton_sees_the_policy_over_grpc(make_server):
+    import tritonclient.grpc as triton_grpc
+    server = make_server()
+    server.register("echo", config={"batching": {
+        "max_wait_ms": 3, "preferred_batch_size": [4, 8], "priority_levels": 2,
+        "priority_queue_policy": {"2": {"timeout_action": "delay", "default_timeout_ms": 7}}}})
+    server.register("plain", config={"batching": {"queue_policy": {"max_queue_size": 9}}})
+    client = triton_grpc.InferenceServerClient(f"127.0.0.1:{server.port}")
+    d = client.get_model_config("echo").config.dynamic_batching
+    assert list(d.preferred_batch_size) == [4, 8] and d.max_queue_delay_microseconds == 3000
+    assert d.priority_levels == 2 and d.default_priority_level == 1
+    p = d.priority_queue_policy[2]
+    assert p.timeout_action == 1 and p.default_timeout_microseconds == 7000
+    d = client.get_model_config("plain").config.dynamic_batching
+    assert d.priority_levels == 0 and d.default_queue_policy.max_queue_size == 9
+    client.close()
+
+
 def decided(server, model, decision):
     """Clients ask until that is decided."""
     def ask(_):
