@@ -232,7 +232,8 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     if (r == 0)
         berth_batcher_ran(&m->batcher, n, run_ns);
     if (m->may_run_here)
-        m->batcher.at_once = berth_placement_ran(&m->placement, run_ns);
+        m->batcher.at_once =
+            berth_placement_ran(&m->placement, run_ns) && berth_batcher_may_hurry(&m->batcher);
     (void)pthread_mutex_unlock(&m->mu);
     return r;
 }
