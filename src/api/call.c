@@ -43,7 +43,8 @@ berth_call_headers(struct berth_call *c)
         berth_exchange_add(c->x, "access-control-allow-origin", c->cors_origin.at);
         berth_exchange_add(c->x, "vary", "Origin");
         berth_exchange_add(c->x, "access-control-expose-headers",
-                           "X-Request-Id, Retry-After, Inference-Header-Content-Length");
+                           "X-Request-Id, Retry-After, X-Cache, Server-Timing, "
+                           "Inference-Header-Content-Length");
     }
     if (c->allow != NULL)
         berth_exchange_add(c->x, "allow", c->allow);

@@ -233,7 +233,7 @@ typedef void take(const struct berth_trace_note *n, void *arg);
 static void
 each(const struct berth_trace *t, take *fn, void *arg)
 {
-    struct berth_trace_note n;
+    struct berth_trace_note n = {.status = 0};
 
     for (uint32_t i = 0; i < t->writer_max; i++) {
         struct writer *w =
