@@ -110,7 +110,7 @@ go_wrong(const char *word)
     if (strcmp(word, "bomb") == 0)
         eat(SIZE_MAX);
     if (strncmp(word, "eat:", 4) == 0)
-        eat((size_t)atol(word + 4));
+        eat((size_t)strtoul(word + 4, NULL, 10));
     if (strcmp(word, "noise") == 0)
         noise();
     for (int fd = strcmp(word, "closeall") == 0 ? 0 : 3; strncmp(word, "close", 5) == 0 && fd < 256;
@@ -126,7 +126,7 @@ go_wrong(const char *word)
         abort();
     }
     if (strncmp(word, "slow:", 5) == 0)
-        pause_ms(atol(word + 5));
+        pause_ms(strtol(word + 5, NULL, 10));
 }
 
 static int

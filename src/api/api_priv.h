@@ -42,6 +42,8 @@ void berth_call_send(struct berth_call *c);
 bool berth_api_admitted(struct berth_call *c, enum berth_scope scope);
 /* Run c->job on the api's own thread. */
 void berth_api_job(struct berth_call *c);
+/* park.c: X-Load-Wait-Ms, for a call that waited until its model was loaded. */
+void berth_call_parked_header(const struct berth_call *c);
 /* The Grpc-Timeout header's; 0: none. */
 uint64_t berth_call_grpc_timeout_ns(const struct berth_exchange *x);
 void berth_api_count_error(struct berth_api *api, const struct berth_fault *f);

@@ -37,11 +37,14 @@ berth_call_headers(struct berth_call *c)
         berth_exchange_add(c->x, "x-cache", is_cached(c) ? "hit" : "miss");
     if (c->part_count > 0 && c->x->query.len > 0)
         berth_call_timing_header(c);
+    if (c->parked_ns > 0)
+        berth_call_parked_header(c);
     if (c->cors_origin.len > 0) {
         berth_exchange_add(c->x, "access-control-allow-origin", c->cors_origin.at);
         berth_exchange_add(c->x, "vary", "Origin");
         berth_exchange_add(c->x, "access-control-expose-headers",
-                           "X-Request-Id, Retry-After, Inference-Header-Content-Length");
+                           "X-Request-Id, Retry-After, X-Cache, Server-Timing, "
+                           "Inference-Header-Content-Length");
     }
     if (c->allow != NULL)
         berth_exchange_add(c->x, "allow", c->allow);

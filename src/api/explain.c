@@ -20,7 +20,9 @@ less(uint64_t a, uint64_t b)
 static double
 ms(uint64_t ns)
 {
-    return (double)(ns / 1000) / 1e3;
+    const uint64_t us = ns / 1000;
+
+    return (double)us / 1e3;
 }
 
 /* ---- stages ---- */
@@ -295,6 +297,9 @@ static void
 put_tokens(struct berth_jw *w, const struct berth_trace_note *n)
 {
     const uint64_t wrote_ns = n->first_ns != 0 ? less(n->done_ns, n->first_ns) : 0;
+    const uint64_t tenths = wrote_ns > 0 && n->tokens_out > 1
+                                ? (n->tokens_out - 1) * UINT64_C(10000000000) / wrote_ns
+                                : 0;
 
     berth_jw_key(w, "tokens");
     if (n->tokens_in == 0 && n->tokens_out == 0) {
@@ -306,9 +311,7 @@ put_tokens(struct berth_jw *w, const struct berth_trace_note *n)
     put_uint(w, "output", n->tokens_out);
     put_ms(w, "first_ms", n->first_ns);
     berth_jw_key(w, "per_second"); /* after the first one */
-    berth_jw_double(w, wrote_ns > 0 && n->tokens_out > 1
-                           ? (double)((n->tokens_out - 1) * UINT64_C(10000000000) / wrote_ns) / 10
-                           : 0);
+    berth_jw_double(w, (double)tenths / 10);
     berth_jw_object_end(w);
 }
 

@@ -1,4 +1,5 @@
 #include <stddef.h>
+#include <stdio.h>
 
 #include "api/api_priv.h"
 #include "api/routes.h"
@@ -72,6 +73,15 @@ ready(struct berth_model_wait *w)
             c->route->handle(c);
     }
     berth_exchange_unref(x);
+}
+
+void
+berth_call_parked_header(const struct berth_call *c)
+{
+    char text[32];
+
+    (void)snprintf(text, sizeof text, "%.1f", (double)c->parked_ns / 1e6);
+    berth_exchange_add(c->x, "x-load-wait-ms", text);
 }
 
 static void

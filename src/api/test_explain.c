@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -190,7 +191,7 @@ accounts_are_written_as_json(void **unused)
     assert_int_equal(berth_json_type(berth_json_get(v, "error")), BERTH_JSON_NULL);
     n.status = 503;
     n.code = "RESOURCE_ERROR";
-    strcpy(n.why, "full \"up\"");
+    (void)snprintf(n.why, sizeof n.why, "full \"up\"");
     b.len = 0;
     berth_jw_init(&w, &b);
     berth_account_put_short(&w, &n);

@@ -170,13 +170,20 @@ static void
 put_resources(struct berth_jw *w, const struct berth_model_info *m)
 {
     uint64_t engine = 0;
+    uint32_t threads = 0, given = 0;
 
-    for (size_t i = 0; i < m->version_count; i++)
-        engine += m->versions[i].engine_bytes;
+    for (size_t i = 0; i < m->version_count; i++) {
+        const struct berth_model_version_info *v = &m->versions[i];
+        engine += v->engine_bytes;
+        threads = v->threads > threads ? v->threads : threads;
+        given = v->cores_given > given ? v->cores_given : given;
+    }
     berth_jw_key(w, "resource_usage");
     berth_jw_object(w);
     put_uint(w, "memory_usage_bytes", memory_of(m));
     put_uint(w, "engine_memory_bytes", engine);
+    put_uint(w, "threads", threads);
+    put_uint(w, "cores_given", given);
     berth_jw_key(w, "gpu_usage");
     berth_jw_raw(w, "[]", 2);
     put_time(w, "timestamp", berth_wall_ns());

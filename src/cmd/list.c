@@ -62,6 +62,12 @@ put_running(struct berth_table *t, const struct berth_json *m)
     berth_table_put(t, "%s", status_of(m));
     berth_table_put(t, "%s",
                     berth_bytes_text(number(m, "resource_usage", "memory_usage_bytes"), room));
+    const uint64_t threads = number(m, "resource_usage", "threads");
+    const uint64_t given = number(m, "resource_usage", "cores_given");
+    if (given > 0 && given < threads)
+        berth_table_put(t, "%llu of %llu", (unsigned long long)given, (unsigned long long)threads);
+    else
+        berth_table_put(t, "%llu", (unsigned long long)threads);
     berth_table_put(t, "%llu",
                     (unsigned long long)number(m, "performance_stats", "total_requests"));
     berth_table_put(t, "%llu",
@@ -96,8 +102,8 @@ static int
 models(const struct berth_args *args, bool running)
 {
     static const char *const listed[] = {"NAME", "BACKEND", "TYPE", "STATUS", "PATH"};
-    static const char *const loaded[] = {"NAME",   "STATUS", "MEMORY", "REQUESTS",
-                                         "FAILED", "PER S",  "LATENCY"};
+    static const char *const loaded[] = {"NAME",     "STATUS", "MEMORY", "THREADS",
+                                         "REQUESTS", "FAILED", "PER S",  "LATENCY"};
     const struct berth_json *answer = NULL;
     struct berth_remote r;
     struct berth_table t;

@@ -27,12 +27,19 @@ berth_batcher_conf_set(struct berth_batcher *b, const struct berth_batch_conf *c
     berth_assert(conf->batch_requests_max >= 1 && conf->batch_requests_max <= BERTH_BATCH_MAX);
     berth_assert(conf->priority_levels <= BERTH_PRIORITIES_MAX);
     b->conf = *conf;
+    b->at_once = b->at_once && berth_batcher_may_hurry(b);
 }
 
 uint32_t
 berth_batcher_requests_max(const struct berth_batcher *b)
 {
     return b->rows_max <= 1 || b->conf.mode == BERTH_BATCHING_OFF ? 1 : b->conf.batch_requests_max;
+}
+
+bool
+berth_batcher_may_hurry(const struct berth_batcher *b)
+{
+    return b->conf.mode != BERTH_BATCHING_DYNAMIC || berth_batcher_requests_max(b) == 1;
 }
 
 uint64_t

@@ -50,7 +50,9 @@ struct berth_batch_group {
 struct berth_batcher {
     struct berth_batch_conf conf;
     uint32_t rows_max; /* as berth_describe.batch_rows_max */
-    bool at_once; /* runs are so short that company is what came in the same moment: no wait */
+    /* Set by the caller, where berth_batcher_may_hurry(): runs are so short that company is what
+     * came in the same moment.  No wait then. */
+    bool at_once;
     /* Tensor requests of one group run together, but those of the last group, where everything
      * goes that found all other groups taken: they run one by one. */
     struct berth_batch_group groups[BERTH_BATCH_GROUPS_ALL];
@@ -68,6 +70,8 @@ void berth_batcher_init(struct berth_batcher *b, const struct berth_batch_conf *
 void berth_batcher_conf_set(struct berth_batcher *b, const struct berth_batch_conf *conf);
 /* How many requests one run may carry, and how long the oldest waits for that. */
 uint32_t berth_batcher_requests_max(const struct berth_batcher *b);
+/* Did nobody ask for a wait? */
+bool berth_batcher_may_hurry(const struct berth_batcher *b);
 uint64_t berth_batcher_wait_ns(const struct berth_batcher *b);
 
 /* Queue r, by its task, priority and queue_timeout_ns, which counts from submit_ns.

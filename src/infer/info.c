@@ -208,7 +208,7 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->threads = m->threads;
     ret->isolated = m->isolation.workers != NULL;
     (void)pthread_mutex_lock(&m->mu);
-    ret->on_loop = m->placement.here;
+    ret->on_loop = m->batcher.at_once;
     (void)pthread_mutex_unlock(&m->mu);
     for (uint32_t i = 0; i < m->conf.instances; i++) {
         const uint32_t n = atomic_load(&m->instances[i].cores_given);

@@ -232,7 +232,8 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     if (r == 0)
         berth_batcher_ran(&m->batcher, n, run_ns);
     if (m->may_run_here)
-        m->batcher.at_once = berth_placement_ran(&m->placement, run_ns);
+        m->batcher.at_once =
+            berth_placement_ran(&m->placement, run_ns) && berth_batcher_may_hurry(&m->batcher);
     (void)pthread_mutex_unlock(&m->mu);
     return r;
 }
@@ -320,7 +321,8 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
             continue;
         }
         r->run_ns = now;
-        r->company_ns = now - (i->free_ns > r->submit_ns ? i->free_ns : r->submit_ns);
+        if (batch_max > 1) /* else nobody was waited for */
+            r->company_ns = now - (i->free_ns > r->submit_ns ? i->free_ns : r->submit_ns);
         r->batch_max = batch_max;
         r->instance_number = (uint32_t)(i - m->instances);
         r->on_loop = i->lent;

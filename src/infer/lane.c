@@ -47,7 +47,7 @@ run_round(struct berth_late *late)
     bool worked = true;
 
     (void)pthread_mutex_lock(&m->mu);
-    while (worked && m->batcher.len > 0 && !m->stopping && m->placement.here &&
+    while (worked && m->batcher.len > 0 && !m->stopping && m->batcher.at_once &&
            berth_now_ns() < end_ns && (i = free_instance_locked(m)) != NULL) {
         i->lent = true;
         worked = berth_instance_work_locked(i);

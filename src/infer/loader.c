@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "infer/host.h"
 #include "infer/registry_priv.h"
-#include "os/memory.h"
 #include "plugin/plugins.h"
 #include "wire/json.h"
 
@@ -190,39 +189,6 @@ berth_take_serving_locked(struct berth_registry *g, struct berth_entry *x, struc
 
 /* ---- loading ---- */
 
-/* Load m and measure what it takes.  Loads that overlap share the growth that they saw.  What
- * malloc() kept of earlier models is used again without growth of the process, hence both. */
-static int
-start_measured(struct berth_registry *g, struct berth_entry *x, struct berth_model *m,
-               uint32_t threads, struct berth_err *e)
-{
-    const bool first = x->known_bytes == 0; /* the page tables are walked once only */
-    const uint64_t pss = first ? berth_memory_self_pss() : 0, heap = berth_memory_heap();
-    unsigned begun = atomic_fetch_add(&g->loads_begun, 1);
-    unsigned sharers = atomic_fetch_add(&g->loads_now, 1) + 1;
-    int r = berth_model_start(m, threads, e);
-    const uint64_t pss_now = first ? berth_memory_self_pss() : 0, heap_now = berth_memory_heap();
-
-    sharers += atomic_load(&g->loads_begun) - begun - 1;
-    (void)atomic_fetch_sub(&g->loads_now, 1);
-    if (r < 0)
-        return r;
-    m->outside = m->isolation.workers != NULL;
-    uint64_t grown = pss_now > pss ? pss_now - pss : 0;
-    grown = heap_now > heap && heap_now - heap > grown ? heap_now - heap : grown;
-    grown /= sharers;
-    if (sharers > 1 && m->engine_bytes > 0)
-        grown = 0; /* whose it is, only the engine knows */
-    m->memory_bytes = m->outside || grown < m->engine_bytes ? m->engine_bytes : grown;
-    if (!first && m->memory_bytes < x->known_bytes && x->known_bytes / 2 < m->memory_bytes)
-        m->memory_bytes = x->known_bytes; /* measured with less luck this time */
-    if (m->memory_bytes == 0)
-        m->memory_bytes = x->known_bytes > 0 ? x->known_bytes : 1;
-    berth_series_add(m->series.memory, m->memory_bytes);
-    berth_series_observe(m->series.load_seconds, (double)m->load_ns / 1e9);
-    return 0;
-}
-
 /* Work in a process of its own, if that is wanted. */
 static int
 isolate(struct berth_registry *g, const struct berth_plan *p, struct berth_model_make *make,
@@ -258,20 +224,20 @@ make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_p
     batch = g->conf.batch;
     (void)pthread_rwlock_unlock(&g->lock);
     struct berth_model_make make = {.name = x->name,
-                                          .id = x->id,
-                                          .version = dir->label,
-                                          .path = path,
-                                          .ops = p->ops,
-                                          .host = berth_host_calls(),
-                                          .conf = &p->conf,
-                                          .batch = &batch,
-                                          .stats = x->stats,
-                                          .cache = g->cache,
-                                          .metrics = g->conf.metrics,
-                                          .watchdog = g->watchdog,
-                                          .cores = g->cores,
-                                          .failed = berth_registry_model_failed,
-                                          .failed_arg = g};
+                                    .id = x->id,
+                                    .version = dir->label,
+                                    .path = path,
+                                    .ops = p->ops,
+                                    .host = berth_host_calls(),
+                                    .conf = &p->conf,
+                                    .batch = &batch,
+                                    .stats = x->stats,
+                                    .cache = g->cache,
+                                    .metrics = g->conf.metrics,
+                                    .watchdog = g->watchdog,
+                                    .cores = g->cores,
+                                    .failed = berth_registry_model_failed,
+                                    .failed_arg = g};
     int r = isolate(g, p, &make, e);
     return r < 0 ? r : berth_model_new(&make, ret, e);
 }
@@ -345,7 +311,7 @@ load_admitted(struct berth_registry *g, struct berth_entry *x, const struct bert
         return r;
     }
     berth_info("model %s: loading version %s with %s", x->name, dir->label, p->ops->name);
-    r = start_measured(g, x, m, p->conf.threads != 0 ? p->conf.threads : g->conf.cores, &e);
+    r = berth_room_start(g, x, m, f, p->conf.threads != 0 ? p->conf.threads : g->conf.cores, &e);
     if (r < 0)
         berth_warn("model %s: version %s failed to load: %s", x->name, dir->label, e.msg);
     else

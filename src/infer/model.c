@@ -218,12 +218,10 @@ start_threads(struct berth_model *m, uint32_t threads, struct berth_err *e)
     return 0;
 }
 
-/* A wait that somebody asked for is for threads. */
 static bool
 may_run_here(const struct berth_model *m)
 {
-    bool may = BERTH_HAS(m->ops, any_thread) &&
-               (m->batcher.conf.mode != BERTH_BATCHING_DYNAMIC || m->batcher.rows_max <= 1);
+    bool may = BERTH_HAS(m->ops, any_thread);
 
     for (uint32_t i = 0; may && i < m->instance_len; i++)
         may = m->ops->any_thread(m->instances[i].engine);
@@ -492,7 +490,7 @@ berth_model_submit(struct berth_model *m, struct berth_request *r, struct berth_
         r->queue_ahead = m->batcher.len + m->batcher.seq_len - 1;
         berth_model_ref(m);
         berth_model_count_queue_locked(m);
-        if (m->placement.here && tensors)
+        if (m->batcher.at_once && tensors)
             berth_lane_note_locked(m, r->loop);
         else
             berth_model_wake_locked(m);

@@ -104,7 +104,7 @@ struct berth_model {
     bool accepting; /* submit() may queue */
     bool stopping;  /* instances end when their hands are empty */
     uint32_t sleepers;
-    bool may_run_here; /* engine and settings allow it; set before READY */
+    bool may_run_here; /* the engine allows it; set before READY */
     struct berth_placement placement;
     struct berth_lane *lanes; /* of loops that ran it */
     uint32_t visitors;        /* calls into the engine from other threads: tokenize */

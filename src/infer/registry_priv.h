@@ -22,6 +22,8 @@ enum berth_jobs { BERTH_JOBS_DEMAND, BERTH_JOBS_WISH, BERTH_JOBS_BLOCKED, BERTH_
 /* What a load needs, or needed. */
 struct berth_forecast {
     uint64_t bytes, load_ns;
+    uint64_t
+        least_bytes;  /* a guess may be lowered to this, so that it keeps nothing out for good */
     uint32_t evicted; /* models that had to go */
     bool known;       /* from an earlier load; else guessed by the files */
     uint64_t wall_ns; /* 0: there was none */
@@ -99,6 +101,7 @@ struct berth_lesson {
     uint64_t permille; /* memory by file size, of large files */
     uint64_t base;     /* memory of small files, less their size */
     uint64_t bytes_per_s;
+    bool begun; /* in this process: its engine's own start has been paid for */
 };
 enum { BERTH_LESSONS_MAX = 32 };
 
@@ -219,11 +222,16 @@ void berth_room_settle_locked(struct berth_registry *g, struct berth_entry *x);
 /* m no longer serves, and its memory is not back yet; then it is. */
 void berth_room_parting_locked(struct berth_registry *g, struct berth_model *m);
 void berth_room_parted(struct berth_registry *g, struct berth_model *m);
+/* Is it the first load with this backend in this process?  Then its growth is the engine's too. */
+bool berth_room_begins(struct berth_registry *g, const char *backend);
+/* room_measure.c: berth_model_start(), and m->memory_bytes is what it took. */
+int berth_room_start(struct berth_registry *g, const struct berth_entry *x, struct berth_model *m,
+                     const struct berth_forecast *f, uint32_t threads, struct berth_err *e);
 /* What a load of x from path took. */
 void berth_room_learn(struct berth_registry *g, struct berth_entry *x, const struct berth_model *m,
                       const char *path);
-/* Now and then: measure, unload what nobody used for long, make room that others took.  Returns when
- * to do it again, in ns. */
+/* Now and then: measure, unload what nobody used for long, make room that others took.  Returns
+ * when to do it again, in ns. */
 uint64_t berth_room_keep(struct berth_registry *g);
 /* Files below path, together. */
 uint64_t berth_room_file_bytes(const char *path);

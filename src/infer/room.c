@@ -293,7 +293,10 @@ try_locked(struct berth_registry *g, struct berth_entry *x, struct berth_forecas
             berth_series_add(g->room.braked, 1);
         break;
     case BERTH_LEDGER_NEVER:
-        break;
+        if (f->known || f->least_bytes >= f->bytes)
+            break;
+        f->bytes = f->least_bytes;
+        return 2;
     }
     (void)berth_room_tell(&sums, x->name, f, &c, e);
     (void)snprintf(x->room_why, sizeof x->room_why, "%s", e->msg);
@@ -393,6 +396,7 @@ guess_locked(struct berth_registry *g, const struct berth_plan *p, uint64_t file
 
     return (struct berth_forecast){
         .bytes = p->conf.memory_bytes > 0 ? p->conf.memory_bytes : each * p->conf.instances,
+        .least_bytes = p->conf.memory_bytes > 0 ? p->conf.memory_bytes : files * p->conf.instances,
         .load_ns = BERTH_MS + (uint64_t)((double)files / (double)l->bytes_per_s * 1e9),
     };
 }
@@ -417,6 +421,17 @@ berth_room_forecast(struct berth_registry *g, const struct berth_entry *x,
     f = guess_locked(g, p, files);
     (void)pthread_rwlock_unlock(&g->lock);
     return f;
+}
+
+bool
+berth_room_begins(struct berth_registry *g, const char *backend)
+{
+    (void)pthread_rwlock_wrlock(&g->lock);
+    struct berth_lesson *l = lesson_locked(&g->room, backend);
+    const bool begins = !l->begun;
+    l->begun = true;
+    (void)pthread_rwlock_unlock(&g->lock);
+    return begins;
 }
 
 static uint64_t

@@ -165,7 +165,7 @@ bench_open(struct bench *b, const struct berth_batch_conf *batch, uint32_t model
                                              .metrics = b->metrics,
                                              .models_max = models_max,
                                              .cores = 2,
-                                             .loaders = 2,
+                                             .loaders = b->loaders > 0 ? b->loaders : 2,
                                              .batch = *batch,
                                              .memory = b->memory,
                                              .cache_bytes_max = 1 << 20};

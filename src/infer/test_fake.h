@@ -71,6 +71,7 @@ struct bench {
     struct berth_registry *g;
     struct berth_loop *loop;
     struct berth_memory_conf memory; /* at the next open; without a limit at first */
+    uint32_t loaders;                /* likewise; 0: two */
     char dir[64];
 };
 void bench_init(struct bench *b, const struct berth_batch_conf *batch, uint32_t models_max,

@@ -76,10 +76,12 @@ conn_closed(uv_handle_t *h)
 static void
 drop_lents(struct berth_conn *c)
 {
-    struct berth_lent *lent = (void *)(c->lents.list.at + c->lents.list.sent);
+    const size_t n = berth_lents_count(&c->lents);
 
-    for (size_t i = 0; i < berth_lents_count(&c->lents); i++)
+    for (size_t i = 0; i < n; i++) { /* without any, there may be no memory to point to */
+        const struct berth_lent *lent = (void *)(c->lents.list.at + c->lents.list.sent);
         berth_xchg_unref(lent[i].x);
+    }
     berth_outbuf_drop(&c->lents.list, &c->nl->bufs);
     c->lents = (struct berth_lents){0};
 }

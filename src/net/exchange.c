@@ -287,17 +287,23 @@ berth_exchange_header(const struct berth_exchange *x, const char *name)
 static struct berth_added *
 added_new(struct berth_arena *arena, const char *name, const char *value)
 {
-    if (strpbrk(value, "\r\n") != NULL || name[0] == '\0' || strpbrk(name, "\r\n: ") != NULL)
+    const size_t name_len = strlen(name), value_len = strlen(value);
+
+    if (name_len == 0 || memchr(value, '\r', value_len) != NULL ||
+        memchr(value, '\n', value_len) != NULL)
         return NULL;
     struct berth_added *a = BERTH_NEW(arena, struct berth_added);
-    char *n = berth_arena_strdup(arena, name);
-    char *v = berth_arena_strdup(arena, value);
+    char *n = berth_arena_strndup(arena, name, name_len);
+    char *v = berth_arena_strndup(arena, value, value_len);
     if (a == NULL || n == NULL || v == NULL)
         return NULL;
-    for (char *p = n; *p != '\0'; p++)
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p + ('a' - 'A'));
-    *a = (struct berth_added){.name = berth_slice_of(n), .value = berth_slice_of(v)};
+    for (size_t i = 0; i < name_len; i++) {
+        if (n[i] <= ' ' || n[i] == ':')
+            return NULL;
+        if (n[i] >= 'A' && n[i] <= 'Z')
+            n[i] = (char)(n[i] + ('a' - 'A'));
+    }
+    *a = (struct berth_added){.name = {n, name_len}, .value = {v, value_len}};
     return a;
 }
 

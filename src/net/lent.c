@@ -33,6 +33,8 @@ berth_lents_next(const struct berth_lents *l, const struct berth_outbuf *own, bo
     *ret_lent = lent != NULL && lent->before == 0;
     if (*ret_lent)
         return lent->run;
+    if (own->at == NULL)
+        return (struct berth_slice){"", 0};
     return (struct berth_slice){own->at + own->sent,
                                 lent != NULL ? lent->before : berth_outbuf_left(own)};
 }

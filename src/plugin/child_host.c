@@ -15,8 +15,10 @@ host_log(enum berth_log_level level, const char *msg)
     if (n < 0)
         return;
     size_t len = (size_t)n < sizeof line - 1 ? (size_t)n : sizeof line - 2;
-    for (size_t i = 0; i < len; i++)
-        line[i] = line[i] == '\n' ? ' ' : line[i];
+    for (size_t i = 0; i < len; i++) {
+        if (line[i] == '\n')
+            line[i] = ' ';
+    }
     line[len] = '\n';
     (void)!write(STDERR_FILENO, line, len + 1); /* there is nobody to tell when it fails */
 }

@@ -57,6 +57,7 @@ struct berth_child {
     struct berth_plugins *plugins;
     const struct berth_backend_ops *ops;
     char *key;
+    uint64_t loaded_bytes; /* what this process took after the load */
     struct berth_area in, out;
     struct berth_pack answer;
     size_t out_used;

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "os/process.h"
 #include "plugin/child_priv.h"
 #include "plugin/plugins.h"
 
@@ -53,6 +54,7 @@ load(struct berth_child *c, const struct berth_worker_load *l, struct berth_err 
     if (c->key == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     atomic_store(&c->engine, engine);
+    c->loaded_bytes = berth_process_share(getpid());
     return 0;
 }
 
@@ -79,6 +81,7 @@ berth_child_load(struct berth_child *c, struct berth_unpack *u)
     berth_pack_text(&c->answer, r < 0 ? e.msg : "");
     if (r == 0)
         berth_message_put_describe(&c->answer, d);
+    berth_pack_u64(&c->answer, c->loaded_bytes);
     return r;
 }
 

@@ -22,7 +22,7 @@ struct berth_arena;
 #define BERTH_WORKER_PROTOCOL 1u
 
 enum berth_command {
-    BERTH_COMMAND_LOAD = 1, /* berth_worker_load -> status text, describe */
+    BERTH_COMMAND_LOAD = 1, /* berth_worker_load -> status text, describe, u64 bytes it takes */
     BERTH_COMMAND_RUN,      /* requests -> status text, results */
     BERTH_COMMAND_STEP,     /* new sequences -> events */
     BERTH_COMMAND_RESET,    /* nothing -> nothing */

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "os/process.h"
 #include "plugin/workers_priv.h"
 
 /*
@@ -156,6 +155,25 @@ copy_message(struct call *k, size_t len, struct berth_unpack *ret, struct berth_
 
 /* ---- run ---- */
 
+/* The host does not list what is wanted: ask for each output that there is. */
+static void
+put_wanted(const struct call *k, const struct berth_request *r, struct berth_pack *p)
+{
+    const struct berth_describe *d = k->w->describe;
+    const struct berth_host *h = k->w->host;
+    uint32_t wanted = 0;
+
+    for (size_t o = 0; o < d->output_count; o++)
+        wanted += h->wants(r, d->outputs[o].name);
+    if (wanted == d->output_count || wanted > BERTH_TENSORS_MAX)
+        wanted = 0; /* all */
+    berth_pack_u32(p, wanted);
+    for (size_t o = 0; wanted > 0 && o < d->output_count; o++) {
+        if (h->wants(r, d->outputs[o].name))
+            berth_pack_text(p, d->outputs[o].name);
+    }
+}
+
 /* Put the requests' tensors and names where the worker reads them.  -BERTH_ETOOBIG */
 static int
 put_requests(struct call *k, struct berth_request *const reqs[], size_t n, size_t *ret_len,
@@ -183,18 +201,7 @@ put_requests(struct call *k, struct berth_request *const reqs[], size_t n, size_
             berth_message_put_tensor(&p, in, at);
             at += in->size;
         }
-        /* The host does not list what is wanted: ask for each output that there is. */
-        const struct berth_describe *d = k->w->describe;
-        uint32_t wanted = 0;
-        for (size_t o = 0; o < d->output_count; o++)
-            wanted += h->wants(reqs[i], d->outputs[o].name);
-        if (wanted == d->output_count || wanted > BERTH_TENSORS_MAX)
-            wanted = 0; /* all */
-        berth_pack_u32(&p, wanted);
-        for (size_t o = 0; wanted > 0 && o < d->output_count; o++) {
-            if (h->wants(reqs[i], d->outputs[o].name))
-                berth_pack_text(&p, d->outputs[o].name);
-        }
+        put_wanted(k, reqs[i], &p);
     }
     if (p.full)
         return berth_err_set(e, BERTH_ETOOBIG, "the inputs are larger than a worker can take");
@@ -552,20 +559,6 @@ proxy_threads(struct berth_instance *m, uint32_t n)
     berth_worker_of(m)->threads_now = n; /* goes along with the next run or step */
 }
 
-uint64_t
-berth_isolated_cpu_ns(struct berth_instance *m)
-{
-    return berth_worker_of(m)->cpu_ns;
-}
-
-static uint64_t
-proxy_memory(const struct berth_instance *m)
-{
-    struct berth_isolated_state s = berth_isolated_state((struct berth_instance *)(void *)m);
-
-    return s.pid != 0 ? berth_process_share((pid_t)s.pid) : 0;
-}
-
 static const struct berth_describe *
 proxy_describe(const struct berth_instance *m)
 {
@@ -593,7 +586,7 @@ berth_proxy_fill(const struct berth_backend_ops *real, struct berth_backend_ops 
         ret->step = proxy_step;
     ret->reset = proxy_reset;
     ret->cancel = proxy_cancel;
-    ret->memory = proxy_memory;
+    ret->memory = berth_proxy_memory;
     ret->threads = BERTH_HAS(real, threads) ? proxy_threads : NULL;
     ret->tokenize = BERTH_HAS(real, tokenize) ? proxy_tokenize : NULL;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "os/process.h"
 #include "plugin/plugins.h"
 #include "plugin/workers_priv.h"
 
@@ -176,4 +177,27 @@ berth_isolated_state(struct berth_instance *m)
     struct berth_isolated_state s = {.pid = w->pid, .restarts = w->restarts, .adopted = w->adopted};
     (void)pthread_mutex_unlock(&w->mu);
     return s;
+}
+
+uint64_t
+berth_isolated_cpu_ns(struct berth_instance *m)
+{
+    return berth_worker_of(m)->cpu_ns;
+}
+
+/* To ask the kernel takes it milliseconds for each 100 MB; what the worker found out after its load
+ * does for the first time, so that one that is adopted need not be counted again. */
+uint64_t
+berth_proxy_memory(const struct berth_instance *m)
+{
+    struct berth_worker *w = berth_worker_of(m);
+
+    (void)pthread_mutex_lock(&w->mu);
+    const uint64_t said = w->loaded_bytes;
+    const pid_t pid = w->pid;
+    w->loaded_bytes = 0;
+    (void)pthread_mutex_unlock(&w->mu);
+    if (pid == 0)
+        return 0;
+    return said != 0 && said <= berth_process_resident(pid) ? said : berth_process_share(pid);
 }

@@ -69,6 +69,7 @@ answer(const struct berth_region *g, const char *how, uint32_t command, uint32_t
             berth_message_put_describe(&p, &fake_describe);
         else
             berth_pack_u64(&p, UINT64_MAX);
+        berth_pack_u64(&p, 1); /* bytes that it takes */
         if (strcmp(how, "load-code") == 0)
             l->result = INT64_MIN;
     } else if (strcmp(how, "offset") == 0) {

@@ -125,6 +125,9 @@ take_loaded(struct berth_worker *w, struct berth_err *e)
     const struct berth_describe *d = r == 0 ? berth_message_get_describe(&u, &arena) : NULL;
     if (r == 0 && d == NULL)
         r = berth_err_set(e, BERTH_EBACKEND, "its worker's description is malformed");
+    (void)pthread_mutex_lock(&w->mu);
+    w->loaded_bytes = berth_unpack_u64(&u);
+    (void)pthread_mutex_unlock(&w->mu);
     free(copy);
     if (r == 0 && w->describe != NULL &&
         (d->tasks != w->describe->tasks || d->input_count != w->describe->input_count ||
@@ -442,9 +445,8 @@ attend(struct berth_worker *w, const struct pollfd fds[FDS_EACH], uint64_t now)
     }
     if (end_asked)
         return;
-    if (state == BERTH_WORKER_DOWN && may_restart(w, now))
-        start(w, now);
-    else if (state == BERTH_WORKER_STARTING && !alive)
+    if ((state == BERTH_WORKER_DOWN && may_restart(w, now)) ||
+        (state == BERTH_WORKER_STARTING && !alive))
         start(w, now);
     else if (state == BERTH_WORKER_STARTING)
         check_start(w, now);

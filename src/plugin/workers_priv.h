@@ -73,6 +73,7 @@ struct berth_worker {
     int load_result;    /* of the last load: 0 or -BERTH_E... */
     uint32_t calls;     /* lane calls that use the region */
     uint64_t restarts;
+    uint64_t loaded_bytes; /* that it took after its load, as it says; 0: asked once already */
     struct berth_region region;
     struct berth_arena describe_arena;
     const struct berth_describe *describe; /* of the first load; constant then */
@@ -139,5 +140,6 @@ void berth_proxy_fill(const struct berth_backend_ops *real, struct berth_backend
 int berth_proxy_load(const struct berth_host *h, const struct berth_load *how,
                      struct berth_instance **ret, struct berth_err *e);
 void berth_proxy_unload(struct berth_instance *m);
+uint64_t berth_proxy_memory(const struct berth_instance *m);
 
 #endif

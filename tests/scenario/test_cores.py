@@ -46,30 +46,39 @@ def both(server):
     return watch.most
 
 
+def forced(server):
+    """Where a step lasts more than a second, on a machine in trouble, the next does not wait for it."""
+    return server.metric("berth_cores_forced_total")
+
+
 def test_two_generations_share_two_cores(make_server):
     server = make_server("--cores", 2)
     for name in ("one", "two"):
         server.register(name, "llama", harness.SMOLLM, config={"context_length": 512})
         assert instances(server, name)[0]["threads"] == 2
     assert server.metric("berth_cores") == 2
-    assert 1 <= both(server) <= 2
+    assert 1 <= both(server) <= 2 + forced(server)
     for name in ("one", "two"):  # their last steps were beside each other, or alone
         assert instances(server, name)[0]["cores_given"] in (1, 2)
     assert server.metric("berth_cores_in_use") == 0
-    assert server.metric("berth_cores_forced_total") == 0
 
 
 def test_on_one_core_they_take_turns(make_server):
     server = make_server("--cores", 1)
     for name in ("one", "two"):
         server.register(name, "llama", harness.SMOLLM, config={"context_length": 512})
-    assert both(server) == 1
+    assert 1 <= both(server) <= 1 + forced(server)
     for name in ("one", "two"):
         assert server.metric("berth_cores_wait_seconds_count", model=name) > 5
         assert instances(server, name)[0]["cores_given"] == 1
     text = subprocess.run([harness.BERTH, "show", "one", "--server", server.url],
                           capture_output=True, text=True, timeout=30).stdout
     assert ", 1 thread" in text, text
+    text = subprocess.run([harness.BERTH, "ps", "--server", server.url],
+                          capture_output=True, text=True, timeout=30).stdout
+    head, first = text.splitlines()[:2]
+    at = head.index("THREADS")
+    assert first[at:].split()[0] == "1", text
 
 
 def test_who_only_waits_takes_no_core(make_server):

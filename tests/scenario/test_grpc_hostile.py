@@ -19,6 +19,8 @@ from test_grpc import SERVICE, channel, raw_request, unary
 
 OK, INVALID, EXHAUSTED, UNIMPLEMENTED, INTERNAL = "0", "3", "8", "12", "13"
 
+pytestmark = pytest.mark.sanitize
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -68,6 +68,18 @@ def test_sleepers_asked_for_waits_and_generations_stay_on_threads(make_server):
     assert placement(server, "slow") == placement(server, "waits") == "threaded"
 
 
+def test_a_wait_that_is_asked_for_later_counts_at_once(make_server):
+    server = make_server()
+    server.register("echo")
+    settle(server, "echo")
+    a = server.request("PATCH", "/v1/models/echo", {"config": {"max_batch_wait_ms": 1}})
+    assert a.status == 200, a
+    harness.wait_until(lambda: placement(server, "echo") == "threaded", 20, "it has left the loop")
+    for i in range(60):
+        assert infer(server, "echo", [i]).json["outputs"][0]["data"] == [i]
+    assert placement(server, "echo") == "threaded"
+
+
 def test_a_generation_goes_on_beside_inline_runs(make_server):
     """One engine, tensors inline and text on its thread: each waits for the other, none for ever."""
     server = make_server()

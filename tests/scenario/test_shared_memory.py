@@ -11,6 +11,8 @@ from tritonclient.utils import InferenceServerException
 
 import harness
 
+pytestmark = pytest.mark.sanitize
+
 
 @pytest.fixture(scope="module")
 def server():
