@@ -242,9 +242,9 @@ berth_shm_list(struct berth_shm *t, struct berth_arena *a, struct berth_slice na
 
 /* ---- tensors ---- */
 
-static int
-take(struct berth_shm *t, const struct berth_shm_span *span, struct region **ret,
-     struct berth_err *e)
+/* The region that the span lies in, referenced; or NULL, and *ret says why. */
+static struct region *
+take(struct berth_shm *t, const struct berth_shm_span *span, int *ret, struct berth_err *e)
 {
     const struct berth_slice name = berth_slice_of(span->region);
     struct region *g = NULL;
@@ -258,8 +258,10 @@ take(struct berth_shm *t, const struct berth_shm_span *span, struct region **ret
         (void)atomic_fetch_add(&g->refs, 1);
     }
     (void)pthread_mutex_unlock(&t->mu);
-    if (g == NULL)
-        return unknown(name, e);
+    if (g == NULL) {
+        *ret = unknown(name, e);
+        return NULL;
+    }
     if (span->size > g->byte_size || span->offset > g->byte_size - span->size)
         r = berth_err_set(e, BERTH_EINVAL,
                           "shared memory region '%s': has %llu bytes, fewer than %llu at %llu",
@@ -267,11 +269,11 @@ take(struct berth_shm *t, const struct berth_shm_span *span, struct region **ret
                           (unsigned long long)span->offset);
     else
         r = check_size(g, g->offset + span->offset, span->size, e);
-    if (r < 0)
-        unref(g);
-    else
-        *ret = g;
-    return r;
+    *ret = r;
+    if (r == 0)
+        return g;
+    unref(g);
+    return NULL;
 }
 
 static int
@@ -285,11 +287,11 @@ int
 berth_shm_read(struct berth_shm *t, const struct berth_shm_span *from, void *to,
                struct berth_err *e)
 {
-    struct region *g;
     uint64_t done = 0;
-    int r = take(t, from, &g, e);
+    int r;
+    struct region *g = take(t, from, &r, e);
 
-    if (r < 0)
+    if (g == NULL)
         return r;
     while (r == 0 && done < from->size) {
         const ssize_t n = pread(g->fd, (char *)to + done, from->size - done,
@@ -309,11 +311,11 @@ int
 berth_shm_write(struct berth_shm *t, const struct berth_shm_span *to, const void *from,
                 struct berth_err *e)
 {
-    struct region *g;
     uint64_t done = 0;
-    int r = take(t, to, &g, e);
+    int r;
+    struct region *g = take(t, to, &r, e);
 
-    if (r < 0)
+    if (g == NULL)
         return r;
     while (r == 0 && done < to->size) {
         const ssize_t n = pwrite(g->fd, (const char *)from + done, to->size - done,

@@ -75,7 +75,6 @@ read_param(struct berth_slice entry, struct param *ret)
 {
     struct berth_pb p = berth_pb_of(entry), inner;
     struct berth_pb_field f;
-
     *ret = (struct param){.key = {"", 0}};
     while (berth_pb_next(&p, &f)) {
         if (f.type != BERTH_PB_BYTES)
@@ -146,9 +145,9 @@ request_param(struct reading *g, struct berth_slice entry)
 
     if (!read_param(entry, &p))
         return damaged(g->e, "parameters");
-    if (berth_slice_is(p.key, "timeout")) {
-        r = param_uint(&p, "", &g->ret->timeout_us, g->e);
-    } else if (berth_slice_is(p.key, "priority")) {
+    if (berth_slice_is(p.key, "timeout"))
+        return param_uint(&p, "", &g->ret->timeout_us, g->e);
+    if (berth_slice_is(p.key, "priority")) {
         r = param_uint(&p, "", &n, g->e);
         g->ret->priority = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
     } else if (berth_slice_is(p.key, "berth_timing")) {
@@ -193,11 +192,6 @@ put_choice(struct berth_jw *w, const struct berth_pb_field *f)
 int
 berth_v2_pb_parameters(struct berth_buf *b, struct berth_slice message, struct berth_err *e)
 {
-    static const enum berth_pb_type types[] = {[1] = BERTH_PB_VARINT,
-                                               [2] = BERTH_PB_VARINT,
-                                               [3] = BERTH_PB_BYTES,
-                                               [4] = BERTH_PB_FIXED64,
-                                               [5] = BERTH_PB_VARINT};
     struct berth_pb p = berth_pb_of(message);
     struct berth_pb_field f;
     struct berth_jw w;
@@ -210,12 +204,14 @@ berth_v2_pb_parameters(struct berth_buf *b, struct berth_slice message, struct b
             continue;
         if (!read_param(f.bytes, &param))
             return damaged(e, "parameters");
-        if (param.choice.number == 0 || param.choice.number > 5)
+        const uint32_t n = param.choice.number;
+        if (n == 0 || n > 5)
             continue;
-        if (param.choice.type != types[param.choice.number] ||
+        if (param.choice.type != (n == 3   ? BERTH_PB_BYTES
+                                  : n == 4 ? BERTH_PB_FIXED64
+                                           : BERTH_PB_VARINT) ||
             !berth_utf8_valid(param.key.at, param.key.len) ||
-            (param.choice.number == 3 &&
-             !berth_utf8_valid(param.choice.bytes.at, param.choice.bytes.len)))
+            (n == 3 && !berth_utf8_valid(param.choice.bytes.at, param.choice.bytes.len)))
             return damaged(e, "parameters");
         berth_jw_key_n(&w, param.key.at, param.key.len);
         put_choice(&w, &param.choice);
@@ -360,6 +356,35 @@ take_raw(struct reading *g, const char *path, struct berth_tensor *t)
     return 0;
 }
 
+/* Where the elements are: in shared memory, among the raw ones, or in contents (at NULL: none). */
+static int
+read_elements(struct reading *g, size_t i, const struct berth_shm_span *shm,
+              struct berth_slice contents)
+{
+    struct berth_tensor *t = &g->ret->inputs[i];
+    char path[PATH_BYTES];
+    int r;
+
+    put_path(path, "inputs", i);
+    if (shm->region != NULL) {
+        if (contents.len > 0)
+            return berth_err_set(g->e, BERTH_EINVAL,
+                                 "%scontents: give either contents or shared_memory_region", path);
+        return berth_v2_shm_input(g->arena, g->ret, i, g->input_room, shm, g->e);
+    }
+    if (g->raw_count == 0) {
+        g->ret->typed |= contents.at != NULL;
+        r = read_contents(g, path, contents.at != NULL ? contents : (struct berth_slice){"", 0}, t);
+    } else if (contents.len > 0) {
+        r = berth_err_set(g->e, BERTH_EINVAL,
+                          "%scontents: give either contents or raw_input_contents, not both", path);
+    } else {
+        r = take_raw(g, path, t);
+    }
+    path[strlen(path) - 1] = '\0';
+    return r < 0 ? r : berth_tensor_check_bytes(t, path, g->e);
+}
+
 static int
 read_input_fields(struct reading *g, struct berth_slice input, size_t i)
 {
@@ -398,31 +423,7 @@ read_input_fields(struct reading *g, struct berth_slice input, size_t i)
         if (strcmp(g->ret->inputs[k].name, t->name) == 0)
             return berth_err_set(g->e, BERTH_EINVAL, "%sname: '%s' is there twice", path, t->name);
     }
-    if (shm.region != NULL) {
-        if (contents.len > 0)
-            return berth_err_set(g->e, BERTH_EINVAL,
-                                 "%scontents: give either contents or shared_memory_region", path);
-        return berth_v2_shm_input(g->arena, g->ret, i, g->input_room, &shm, g->e);
-    }
-    if (g->raw_count == 0) {
-        g->ret->typed |= contents.at != NULL;
-        r = read_contents(g, path, contents.at != NULL ? contents : (struct berth_slice){"", 0}, t);
-    } else if (contents.len > 0) {
-        r = berth_err_set(g->e, BERTH_EINVAL,
-                          "%scontents: give either contents or raw_input_contents, not both", path);
-    } else {
-        r = take_raw(g, path, t);
-    }
-    path[strlen(path) - 1] = '\0';
-    return r < 0 ? r : berth_tensor_check_bytes(t, path, g->e);
-}
-
-static int
-read_input(struct reading *g, struct berth_slice input, size_t i)
-{
-    const int r = read_input_fields(g, input, i);
-
-    return berth_v2_name_in_error(r, g->ret->inputs[i].name, g->e);
+    return read_elements(g, i, &shm, contents);
 }
 
 /* ---- outputs ---- */
@@ -580,8 +581,11 @@ berth_v2_pb_read(struct berth_arena *a, struct berth_slice message, struct berth
     while (r == 0 && berth_pb_next(&p, &f)) {
         if (f.type != BERTH_PB_BYTES)
             continue;
-        if (f.number == REQ_INPUTS && (r = read_input(&g, f.bytes, ret->input_count)) == 0)
-            ret->input_count++;
+        if (f.number == REQ_INPUTS) {
+            r = read_input_fields(&g, f.bytes, ret->input_count);
+            r = berth_v2_name_in_error(r, ret->inputs[ret->input_count].name, e);
+            ret->input_count += r == 0;
+        }
         if (f.number == REQ_OUTPUTS && (r = read_output(&g, f.bytes, ret->output_count)) == 0)
             ret->output_count++;
     }

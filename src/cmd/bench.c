@@ -276,8 +276,8 @@ bench(struct bench *b)
         rc = try_once(b, &b->targets[i], &room);
     if (rc != 0)
         return rc;
-    /* A server that is asked a path of its own has no statistics of the model; a port for gRPC alone
-     * may not answer at all. */
+    /* A server that is asked a path of its own has no statistics of the model; a port for gRPC
+     * alone may not answer at all. */
     struct berth_bench_account now;
     b->has_stats = b->name_count == 1 && berth_arg(b->args, "path") == NULL &&
                    berth_remote_alive(&b->remote) && berth_bench_account_read(b, &now);

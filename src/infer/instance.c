@@ -321,7 +321,8 @@ take_locked(struct berth_instance_thread *i, uint64_t now, struct berth_request 
             continue;
         }
         r->run_ns = now;
-        r->company_ns = now - (i->free_ns > r->submit_ns ? i->free_ns : r->submit_ns);
+        if (batch_max > 1) /* else nobody was waited for */
+            r->company_ns = now - (i->free_ns > r->submit_ns ? i->free_ns : r->submit_ns);
         r->batch_max = batch_max;
         r->instance_number = (uint32_t)(i - m->instances);
         r->on_loop = i->lent;

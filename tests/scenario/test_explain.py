@@ -54,20 +54,20 @@ def test_stages_add_up_to_the_whole(make_server):
     assert told["dialect"] == "v2" and told["path"] == "/v2/models/{model}/infer"
     assert told["began"].endswith("Z") and told["error"] is None
     ms = stages(told)
-    assert ms["engine"] >= 20 and set(ms) <= {"receive", "read", "queue", "company", "batch",
-                                              "engine", "answer"}
+    assert ms["engine"] >= 20 and set(ms) <= {"receive", "read", "queue", "batch", "engine",
+                                              "answer"}
     assert abs(sum(ms.values()) - told["total_ms"]) < 0.02
     assert abs(sum(s["share"] for s in told["stages"]) - 1) < 0.02
     assert told["run"] == {"instance": 0, "placement": "threaded", "runs": 1, "batch_requests": 1, "batch_max": 1,
                            "queue_ahead": 0, "padding": 0}
-    assert told["faster"] == [] and not told["cached"]
+    assert not told["cached"] and not any("company" in x for x in told["faster"])
 
 
 def test_what_would_have_been_faster_is_said(make_server):
     """A wait for company, a wait for a busy engine, and a client that sends slowly."""
     server = make_server("--set", "engine.batch_config.max_wait_time_ms=300")
     server.register("alone", config={"batching": {"max_batch_size": 8, "max_wait_ms": 200}})
-    server.register("busy", config={"delay_ms": 60, "batching": "off"})
+    server.register("busy", config={"delay_ms": 200, "batching": "off"})
     infer(server, "alone", [1], rid="company")
     told = explain(server, "company")
     assert stages(told)["company"] >= 190
@@ -81,8 +81,8 @@ def test_what_would_have_been_faster_is_said(make_server):
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         assert {a.status for a in pool.map(ask, range(3))} == {200}
     last = max((explain(server, f"busy-{i}") for i in range(3)), key=lambda t: t["total_ms"])
-    assert stages(last)["queue"] >= 100
-    assert "for a free engine" in last["faster"][0] and stages(last).get("company", 0) < 20
+    assert stages(last)["queue"] >= 200 and "company" not in stages(last)
+    assert "for a free engine" in last["faster"][0]
 
     body = json.dumps({"inputs": [harness.v2_input("x", "INT32", [1], [1])]}).encode()
     with server.socket() as s:

@@ -587,7 +587,8 @@ def test_a_large_model_answers_at_once_after_a_restart(make_server, capsys):
     text = complete(server, "m", max_tokens=1).json["choices"][0]["text"]
     (worker,) = workers_of(server)
     took, reads = [], []
-    for _ in range(5):
+    # One restart shows that it can be done; on a busy machine it may take a few to be let do it.
+    for _ in range(20):
         server.kill()
         before = pathlib.Path(f"/proc/{worker}/io").read_text()
         at = restart(server)
@@ -602,6 +603,8 @@ def test_a_large_model_answers_at_once_after_a_restart(make_server, capsys):
         after = pathlib.Path(f"/proc/{worker}/io").read_text()
         assert re.search(r"rchar: (\d+)", before).group(1) == re.search(
             r"rchar: (\d+)", after).group(1), "the worker read nothing again"
+        if took[-1] < 0.1 * harness.SLOW:
+            break
     with capsys.disabled():
         print(f"\nanswer after the start of the process: "
               f"{', '.join(f'{1e3 * t:.0f}' for t in took)} ms; the server read "
