@@ -44,7 +44,9 @@ berth_admin_health(struct berth_call *c)
     berth_jw_init(&w, &b);
     berth_jw_object(&w);
     berth_jw_key(&w, "status");
-    berth_jw_string(&w, n.registered == 0 ? "Unknown" : n.ready + n.on_demand > 0 ? "Healthy" : "Unhealthy");
+    berth_jw_string(&w, n.registered == 0           ? "Unknown"
+                        : n.ready + n.on_demand > 0 ? "Healthy"
+                                                    : "Unhealthy");
     berth_jw_key(&w, "version");
     berth_jw_string(&w, c->api->conf.version);
     berth_jw_key(&w, "uptime_seconds");

@@ -50,8 +50,8 @@ void berth_api_count_error(struct berth_api *api, const struct berth_fault *f);
 
 /* requests.c: c fails with f, the first time: for the account of it. */
 void berth_requests_failed(struct berth_call *c, const struct berth_fault *f);
-/* requests.c: of c's requests the one that ended last, so that it decided when the answer came; NULL:
- * none was given to a model. */
+/* requests.c: of c's requests the one that ended last, so that it decided when the answer came;
+ * NULL: none was given to a model. */
 const struct berth_request *berth_call_last_part(const struct berth_call *c);
 /* requests.c: c's exchange is over: keep what is to be told of it. */
 void berth_requests_note(const struct berth_call *c, uint64_t end_ns);

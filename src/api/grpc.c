@@ -244,6 +244,18 @@ feed(struct berth_grpc *g, const char **at, size_t *n)
     }
 }
 
+/* The client may send more once all that it sent is taken: what is held stays within a window. */
+static void
+open_or_shut(struct berth_grpc *g)
+{
+    const bool shut = g->paused || g->held.len > 0;
+
+    if (g->over || shut == g->shut)
+        return;
+    g->shut = shut;
+    berth_exchange_pause(g->c->x, shut);
+}
+
 /* Go on with what came while the stream was paused. */
 static void
 feed_held(struct berth_grpc *g)
@@ -265,9 +277,9 @@ berth_grpc_pause(struct berth_grpc *g, bool paused)
     if (g->over || paused == g->paused)
         return;
     g->paused = paused;
-    berth_exchange_pause(g->c->x, paused);
     if (!paused && !g->feeding)
         feed_held(g);
+    open_or_shut(g);
 }
 
 /* A client may still send what the flow control's window allows. */
@@ -290,11 +302,11 @@ piece(struct berth_exchange *x, const char *at, size_t n)
         feed(g, &at, &n);
     if (n == 0 || g->over)
         return;
-    if (g->held_at > 0 && g->held_at == g->held.len)
-        g->held.len = g->held_at = 0;
     berth_buf_put(&g->held, at, n);
     if (g->held.failed)
         berth_grpc_end(g, -BERTH_ELIMIT, "more is sent than is taken");
+    else
+        open_or_shut(g);
 }
 
 /* ---- the beginning ---- */

@@ -25,6 +25,7 @@ struct berth_grpc {
     enum berth_grpc_encoding encoding; /* of both directions */
     bool message_seen, half_closed;
     bool paused, feeding, end_held;
+    bool shut;             /* the client is told to wait */
     struct berth_buf held; /* of a paused stream: what had been read already; malloc'd */
     size_t held_at;        /* taken off its front */
     bool started, over;

@@ -20,7 +20,8 @@ enum berth_body_class {
 
 struct berth_route {
     const char *method;
-    const char *pattern; /* {model} and {version} (or {request}) stand for one segment or the start of one */
+    const char *pattern; /* {model} and {version} (or {request}) stand for one segment or the start
+                            of one */
     enum berth_dialect dialect;
     enum berth_scope scope;
     enum berth_body_class body;

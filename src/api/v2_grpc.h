@@ -13,7 +13,7 @@ struct berth_grpc;
  * arena; c->state is what was read. */
 struct berth_v2_grpc_asked {
     struct berth_v2_infer infer; /* first: what is shared with REST knows c->state as this */
-    bool is_text; /* the model generates text */
+    bool is_text;                /* the model generates text */
     struct berth_v2_text text;
     struct berth_tensor output; /* text_output */
 };

@@ -37,9 +37,9 @@ put_uint(struct berth_jw *w, const char *key, uint64_t n)
 }
 
 const char *const berth_v2_extensions[] = {
-    "binary_tensor_data", "classification", "generate",   "model_configuration",
-    "model_repository",   "parameters",     "statistics", "system_shared_memory",
-    NULL};
+    "binary_tensor_data",  "classification",       "generate",
+    "model_configuration", "model_repository",     "parameters",
+    "statistics",          "system_shared_memory", NULL};
 
 void
 berth_v2_server(struct berth_call *c)

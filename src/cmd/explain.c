@@ -77,7 +77,7 @@ put_rest(struct berth_buf *out, const struct berth_json *v)
             "waited before it, run %llu time(s)\n",
             "run", number(run, "instance"),
             strcmp(berth_remote_text(run, "placement", ""), "inline") == 0 ? "the connection's loop"
-                                                                         : "its thread",
+                                                                           : "its thread",
             number(run, "batch_requests"), number(run, "batch_max"), real(run, "padding") * 100,
             number(run, "queue_ahead"), number(run, "runs"));
     if (berth_json_bool(berth_json_get(v, "cached"), &cached) && cached)

@@ -407,7 +407,7 @@ serve_down(struct serving *s)
      * not freed below it.  Nothing is lost then: what must last is in the store. */
     (void)signal(SIGALRM, give_up);
     (void)alarm(STOP_S_MAX);
-    berth_api_stop(s->api);           /* a change whose client went is still one of the registry */
+    berth_api_stop(s->api); /* a change whose client went is still one of the registry */
     if (s->conf->plugins.keep_workers && s->workers != NULL)
         berth_workers_keep(s->workers);
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */

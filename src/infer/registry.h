@@ -49,7 +49,7 @@ struct berth_registry_conf {
     uint32_t loaders;              /* loads at once: 2 */
     struct berth_batch_conf batch; /* defaults; a model's config may say otherwise */
     struct berth_memory_conf memory;
-    uint64_t cache_bytes_max;      /* of answers of models with response_cache; 0: none are kept */
+    uint64_t cache_bytes_max; /* of answers of models with response_cache; 0: none are kept */
 };
 
 int berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry **ret,

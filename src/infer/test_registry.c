@@ -46,7 +46,8 @@ what_is_wrong_is_named(void **unused)
         {"no such file", "m", "no.fake", NULL, -BERTH_ENOENT, "no.fake: No such file"},
         {"nobody takes it", "m", "m.txt", NULL, -BERTH_EINVAL, "fake: .fake"},
         {"an unknown setting", "m", "m.fake", "{\"gredy\": true}", -BERTH_EINVAL,
-         "config.gredy: unknown, did you mean 'greedy'?; allowed for backend fake: batch, broken, greedy"},
+         "config.gredy: unknown, did you mean 'greedy'?; allowed for backend fake: batch, broken, "
+         "greedy"},
         {"a misspelt key of ours", "m", "m.fake", "{\"max_bacth_size\": 3}", -BERTH_EINVAL,
          "did you mean 'max_batch_size'?"},
         {"a number out of range", "m", "m.fake", "{\"batch\": 1001}", -BERTH_EINVAL,

@@ -50,8 +50,8 @@ struct berth_trace_note {
     uint16_t status;
     uint8_t dialect; /* the api's enum */
     bool cached, streamed;
-    bool on_loop; /* it ran on a loop, not on an instance's thread */
-    bool retried; /* its first instance failed it */
+    bool on_loop;                             /* it ran on a loop, not on an instance's thread */
+    bool retried;                             /* its first instance failed it */
     _Alignas(8) char model[BERTH_TRACE_NAME]; /* records are copied in words */
     char version[BERTH_TRACE_VERSION];
     char why[BERTH_TRACE_WHY]; /* kept only when it failed */

@@ -264,6 +264,20 @@ def test_a_stream_outlives_many_requests(client):
     assert all(r.as_numpy("x").tolist() == [int(r.get_response().id)] for r, e in got.all)
 
 
+def test_a_client_faster_than_the_model_is_held_back(server, ch):
+    """More than a paused stream keeps, sent as fast as flow control allows: nothing is refused."""
+    server.register("steady", config={"delay_ms": 5, "max_batch_size": 8})
+    n, size = 6000, 4 << 10
+    r = pb.ModelInferRequest(model_name="steady")
+    r.inputs.add(name="x", datatype="UINT8", shape=[1, size])
+    r.raw_input_contents.append(b"\7" * size)
+    call = ch.stream_stream(SERVICE + "ModelStreamInfer", request_serializer=lambda m: m,
+                            response_deserializer=pb.ModelStreamInferResponse.FromString)
+    responses = call(iter([r.SerializeToString()] * n), timeout=120)
+    assert sum(not x.error_message for x in responses) == n
+    assert responses.code() == grpc.StatusCode.OK
+
+
 def test_large_answers_wait_for_a_slow_reader(ch):
     """More than the server keeps unsent, read late: nothing is lost."""
     big = pb.ModelInferRequest(model_name="echo")
