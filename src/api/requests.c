@@ -30,13 +30,15 @@ berth_call_last_part(const struct berth_call *c)
     return last;
 }
 
+/* Cut where a character begins. */
 static void
-copy(char *to, size_t size, const char *from)
+copy(char *to, size_t size, struct berth_slice from)
 {
-    size_t n = strlen(from);
+    size_t n = from.len < size ? from.len : size - 1;
 
-    n = n < size ? n : size - 1;
-    memcpy(to, from, n);
+    while (n > 0 && n < from.len && (from.at[n] & 0xc0) == 0x80)
+        n--;
+    memcpy(to, from.at, n);
     to[n] = '\0';
 }
 
@@ -121,14 +123,13 @@ berth_requests_note(const struct berth_call *c, uint64_t end_ns)
     if ((r = berth_call_last_part(c)) != NULL)
         note_part(&n, c, r);
     copy(n.model, sizeof n.model,
-         c->model != NULL  ? berth_model_name(c->model)
-         : c->name.len > 0 ? c->name.at
-                           : "");
-    copy(n.version, sizeof n.version, c->model != NULL ? berth_model_version(c->model) : "");
+         c->model != NULL ? berth_slice_of(berth_model_name(c->model)) : c->name);
+    copy(n.version, sizeof n.version,
+         berth_slice_of(c->model != NULL ? berth_model_version(c->model) : ""));
     n.why[0] = '\0';
     if (c->failed.status != 0) {
         n.code = c->failed.code;
-        copy(n.why, sizeof n.why, c->failed.why);
+        copy(n.why, sizeof n.why, berth_slice_of(c->failed.why));
     }
     berth_trace_add(c->api->trace, x->loop, c->model, &n);
 }
@@ -137,7 +138,7 @@ void
 berth_requests_failed(struct berth_call *c, const struct berth_fault *f)
 {
     const char *message = f->message != NULL ? f->message : "";
-    const size_t len = strnlen(message, BERTH_TRACE_WHY - 1);
+    const size_t len = strnlen(message, BERTH_TRACE_WHY); /* one more than is kept: see copy() */
     char *why = berth_arena_alloc_raw(c->arena, len + 1);
 
     if (c->failed.status != 0)

@@ -10,6 +10,7 @@
 #include "api/v2_pb.h"
 #include "api/v2_shm.h"
 #include "base/arena.h"
+#include "base/utf8.h"
 #include "infer/model.h"
 #include "infer/registry.h"
 #include "wire/pb.h"
@@ -39,6 +40,24 @@ read_text(struct berth_call *c, struct berth_v2_grpc_asked *asked, struct berth_
                               (struct berth_slice){parameters.at, parameters.len}, &asked->text, e);
 }
 
+/* The names go into messages and accounts. */
+static int
+read_names(struct berth_call *c, struct berth_slice message, struct berth_err *e)
+{
+    struct berth_slice name, version;
+    const int r = berth_v2_pb_model(message, &name, &version, e);
+
+    if (r < 0)
+        return r;
+    if (memchr(name.at, '\0', name.len) != NULL || !berth_utf8_valid(name.at, name.len))
+        return berth_err_set(e, BERTH_EINVAL, "model_name: must be text in UTF-8");
+    if (memchr(version.at, '\0', version.len) != NULL || !berth_utf8_valid(version.at, version.len))
+        return berth_err_set(e, BERTH_EINVAL, "model_version: must be text in UTF-8");
+    c->name = name;
+    c->version = version;
+    return 0;
+}
+
 /* The model first: whoever asks for an unknown one is told so before the tensors are looked at. */
 int
 berth_v2_grpc_read(struct berth_call *c, struct berth_slice message, struct berth_err *e)
@@ -49,7 +68,7 @@ berth_v2_grpc_read(struct berth_call *c, struct berth_slice message, struct bert
 
     if (asked == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "the request is larger than its memory limit");
-    if ((r = berth_v2_pb_model(message, &c->name, &c->version, e)) < 0 ||
+    if ((r = read_names(c, message, e)) < 0 ||
         (r = berth_call_find(c, c->name, c->version, e)) != 0 ||
         (r = berth_v2_pb_read(c->arena, message, &asked->infer, e)) < 0 ||
         (r = berth_v2_shm_fetch(c->api->shm, c->arena, &asked->infer, e)) < 0)

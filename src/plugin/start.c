@@ -252,7 +252,8 @@ spawn(struct berth_worker *w, struct berth_region *region, const int pipe_fds[2]
         (void)snprintf(name, sizeof name, "%016llx-%016llx-%08x.sock",
                        (unsigned long long)w->model_hash, (unsigned long long)w->key_hash,
                        (unsigned)berth_random_u64());
-    const char *const argv[] = {"berth", "worker", w->name, listens ? name : NULL, NULL};
+    /* A model may be called "--help": that is no option. */
+    const char *const argv[] = {"berth", "worker", "--", w->name, listens ? name : NULL, NULL};
     const struct berth_spawn how = {.file = w->all->program,
                                     .argv = argv,
                                     .out_fd = pipe_fds[1],

@@ -482,7 +482,7 @@ main(int argc, char **argv)
         cmocka_unit_test(a_crash_loop_is_given_up),
     };
 
-    if (argc > 2 && strcmp(argv[1], "worker") == 0)
-        return fake_worker(argv[2]);
+    if (argc > 3 && strcmp(argv[1], "worker") == 0) /* "--" is between them */
+        return fake_worker(argv[3]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

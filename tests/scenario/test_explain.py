@@ -6,6 +6,7 @@ import queue
 import subprocess
 import threading
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -212,6 +213,21 @@ def check_timings(told):
     assert told["berth_engine_us"] >= 5000 and told["berth_batch_requests"] == 1
     parts = sum(told[f"berth_{t}_us"] for t in TIMES - {"total"})
     assert parts <= told["berth_total_us"] <= parts + 1_000_000
+
+
+@pytest.mark.parametrize("name", [b"nope", b"caf\xc3\xa9", "\u20ac".encode() * 30, b"no\xffpe", b"no\0pe"])
+def test_an_unknown_model_of_a_grpc_call_is_told_as_it_was_sent(make_server, name):
+    """A name is a part of the message: nothing of what follows it there is told."""
+    server = make_server()
+    rest = b"\x1a\x06secret"  # the request's id
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as ch:
+        call = ch.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError) as e:
+            call(b"\x0a" + bytes([len(name)]) + name + rest, timeout=30)
+    known = b"\xff" not in name and b"\0" not in name
+    assert e.value.code() == (grpc.StatusCode.NOT_FOUND if known else grpc.StatusCode.INVALID_ARGUMENT)
+    told = harness.wait_until(lambda: server.get("/v1/requests?failed=true").json["requests"], 10, "its account")
+    assert [x["model"] for x in told] == [name[:63].decode() if known else None]
 
 
 def test_an_answer_says_where_time_went_when_asked(make_server):

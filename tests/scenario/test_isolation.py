@@ -32,7 +32,7 @@ def all_workers():
         try:
             argv = (p / "cmdline").read_bytes().split(b"\0")
             if argv[:2] == [b"berth", b"worker"]:
-                found[int(p.name)] = (argv[2].decode(), os.path.realpath(p / "fd" / "4"))
+                found[int(p.name)] = (argv[3].decode(), os.path.realpath(p / "fd" / "4"))
         except OSError:
             continue
     return found
@@ -301,6 +301,13 @@ def test_a_core_file_is_kept_on_request(server):
                        10, "a core file")
     assert cores[0].stat().st_size > 10_000
     assert cores[0].stat().st_size < 200 << 20
+
+
+@pytest.mark.parametrize("name", ["-v", "--help", "--"])
+def test_a_name_like_an_option_is_a_name(server, name):
+    fault(server, name)
+    assert did(server, name, "hello") == "hello"
+    assert name in workers_of(server).values()
 
 
 def test_nothing_is_left_behind(server):
