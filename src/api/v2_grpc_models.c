@@ -94,7 +94,8 @@ berth_v2_grpc_model_ready(struct berth_grpc *g, struct berth_slice message)
     if (berth_registry_info(c->api->conf.registry, c->arena, berth_slice_of(asked->name), &m, &e) ==
         0) {
         for (size_t i = 0; i < m.version_count; i++) {
-            if (asked->version[0] == '\0' || strcmp(asked->version, m.versions[i].version) == 0)
+            if (asked->version[0] == '\0' ||
+                berth_v2_is_version(&m.versions[i], berth_slice_of(asked->version)))
                 answer.ready |= m.versions[i].state == BERTH_MODEL_READY || m.versions[i].on_demand;
         }
     }

@@ -7,6 +7,7 @@
 #include "api/grpc.h"
 #include "api/grpc_pb.h"
 #include "api/v2_grpc.h"
+#include "api/v2_models.h"
 #include "base/arena.h"
 #include "base/clock.h"
 #include "infer/registry.h"
@@ -111,7 +112,7 @@ put_models(struct berth_arena *a, const struct berth_model_info *models, size_t 
         for (size_t k = 0; k < models[i].version_count; k++) {
             const struct berth_model_version_info *v = &models[i].versions[k];
 
-            if (version[0] != '\0' && strcmp(version, v->version) != 0)
+            if (version[0] != '\0' && !berth_v2_is_version(v, berth_slice_of(version)))
                 continue;
             if (!put_version(a, models[i].name, v, &all[to->n_model_stats]))
                 return false;

@@ -501,23 +501,6 @@ is_binary(const struct berth_v2_answer *from, const struct berth_v2_output *o)
     return o != NULL ? o->binary && o->shm.region == NULL : from->asked->binary;
 }
 
-/* An output that lies in shared memory. */
-static void
-put_shm(struct berth_jw *w, const struct berth_shm_span *shm)
-{
-    berth_jw_key(w, "parameters");
-    berth_jw_object(w);
-    berth_jw_key(w, "shared_memory_region");
-    berth_jw_string(w, shm->region);
-    if (shm->offset > 0) {
-        berth_jw_key(w, "shared_memory_offset");
-        berth_jw_uint(w, shm->offset);
-    }
-    berth_jw_key(w, "shared_memory_byte_size");
-    berth_jw_uint(w, shm->size);
-    berth_jw_object_end(w);
-}
-
 static int
 put_output(struct berth_jw *w, const struct berth_v2_answer *from, const struct berth_tensor *t,
            struct berth_err *e)
@@ -549,9 +532,9 @@ put_output(struct berth_jw *w, const struct berth_v2_answer *from, const struct 
             berth_jw_string(w, "base64");
         berth_jw_object_end(w);
     }
-    if (in_shm) {
-        put_shm(w, &o->shm);
-    } else if (!binary) {
+    /* Of one in shared memory nothing more is said: Triton's own client takes any parameters of an
+     * output for those of a binary one. */
+    if (!in_shm && !binary) {
         const struct berth_tensor_put how = {.allow_nan = from->asked->allow_nan, .base64 = base64};
         berth_jw_key(w, "data");
         r = berth_tensor_put_json(w, t, &how, e);

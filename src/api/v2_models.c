@@ -100,9 +100,8 @@ berth_v2_ready(struct berth_call *c)
 
 /* ---- one model ---- */
 
-/* By its number, or a label of it. */
-static bool
-is_named(const struct berth_model_version_info *v, struct berth_slice name)
+bool
+berth_v2_is_version(const struct berth_model_version_info *v, struct berth_slice name)
 {
     for (size_t i = 0; i < v->label_count; i++) {
         if (berth_slice_is(name, v->labels[i]))
@@ -124,7 +123,7 @@ berth_v2_find_version(struct berth_call *c, struct berth_model_info *m)
     }
     for (size_t i = 0; i < m->version_count; i++) {
         last = &m->versions[i];
-        if (c->version.len > 0 ? is_named(last, c->version)
+        if (c->version.len > 0 ? berth_v2_is_version(last, c->version)
                                : strcmp(m->version, last->version) == 0)
             return last;
     }

@@ -17,6 +17,8 @@ bool berth_v2_is_ready(const struct berth_call *c);
 /* The version that c->name and c->version mean, or the one that serves; NULL: answered. */
 const struct berth_model_version_info *berth_v2_find_version(struct berth_call *c,
                                                              struct berth_model_info *m);
+/* Is it the one that is meant: by its number, or a label of it? */
+bool berth_v2_is_version(const struct berth_model_version_info *v, struct berth_slice name);
 /* Answer that the version does not serve, and why. */
 void berth_v2_fail_not_ready(struct berth_call *c, const struct berth_model_info *m,
                              const struct berth_model_version_info *v);

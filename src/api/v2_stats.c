@@ -1,4 +1,5 @@
 #include "api/api_priv.h"
+#include "api/v2_models.h"
 #include "base/arena.h"
 #include "base/clock.h"
 #include "infer/registry.h"
@@ -95,7 +96,7 @@ put_model(struct berth_jw *w, const struct berth_model_info *m, struct berth_sli
     size_t n = 0;
 
     for (size_t i = 0; i < m->version_count; i++) {
-        if (version.len > 0 && !berth_slice_is(version, m->versions[i].version))
+        if (version.len > 0 && !berth_v2_is_version(&m->versions[i], version))
             continue;
         put_version(w, m->name, &m->versions[i]);
         n++;

@@ -189,6 +189,15 @@ is_wanted(struct berth_request *const reqs[], uint32_t n)
     return false;
 }
 
+/* They did not run: whoever cancels must not meet them here when they have ended. */
+static int
+not_run(struct berth_instance_thread *i, uint64_t *ret_end_ns, int r)
+{
+    publish_running(i, NULL, 0);
+    *ret_end_ns = 0;
+    return r;
+}
+
 /* One call of run().  The requests' results are in them afterwards, or r < 0 for all. */
 static int
 run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_t n,
@@ -197,16 +206,13 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     struct berth_model *m = i->model;
     int r = 0;
 
-    if (reqs[0]->pad != NULL && (r = berth_instance_pad(i, reqs, n, e)) < 0) {
-        *ret_end_ns = 0;
-        return r;
-    }
+    if (reqs[0]->pad != NULL && (r = berth_instance_pad(i, reqs, n, e)) < 0)
+        return not_run(i, ret_end_ns, r);
     await_worker(i, true);
     const uint64_t waited_ns = i->lent ? 0 : take_cores(i, WEIGHT_RUN); /* a loop never waits */
     if (waited_ns > 0 && !is_wanted(reqs, n)) {
         give_cores(i, 0, false);
-        *ret_end_ns = 0;
-        return -BERTH_ECANCELED;
+        return not_run(i, ret_end_ns, -BERTH_ECANCELED);
     }
     for (uint32_t k = 0; k < n; k++) {
         reqs[k]->cores_ns += waited_ns;

@@ -203,14 +203,19 @@ blocks_of(const struct berth_tensor *t, uint32_t dim)
     return b;
 }
 
-/* Bytes of t when its dimension is `to` long; false: too many. */
+/* Bytes of t when its dimension is `to` long; false: too many.  A tensor without elements may have
+ * any other dimensions, so that they are multiplied with care. */
 static bool
 padded_size(const struct berth_tensor *t, uint32_t dim, int64_t to, size_t *ret)
 {
-    const struct blocks b = blocks_of(t, dim);
+    size_t bytes = widths[t->dtype];
 
-    return berth_mul(b.count, (size_t)to, ret) && berth_mul(*ret, b.piece, ret) &&
-           *ret <= room_bytes_max;
+    for (uint32_t i = 0; i < t->rank; i++) {
+        if (!berth_mul(bytes, (size_t)(i == dim ? to : t->shape[i]), &bytes))
+            return false;
+    }
+    *ret = bytes;
+    return bytes <= room_bytes_max;
 }
 
 static void

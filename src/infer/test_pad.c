@@ -154,6 +154,27 @@ a_bucket_is_filled_whoever_is_in_it(void **unused)
     berth_pad_room_fini(&room);
 }
 
+/* Without elements any dimensions have bytes enough; filled up, these wrap round to 128 of them. */
+static void
+a_shape_that_is_too_large_filled_up_is_refused(void **unused)
+{
+    const struct berth_pad_conf p = {
+        .inputs = {{"x", 1, 0}}, .input_len = 1, .buckets = {8}, .bucket_len = 1};
+    struct berth_tensor t = {
+        .name = "x", .dtype = BERTH_FP32, .rank = 4, .shape = {1, 0, (INT64_C(1) << 60) + 1, 16}};
+    struct berth_request r = {.task = BERTH_TASK_TENSOR, .inputs = &t, .input_count = 1};
+    struct berth_request *batch[] = {&r};
+    struct berth_pad_room room = {NULL, 0};
+    struct berth_pad_seen seen;
+    struct berth_err e = {""};
+
+    (void)unused;
+    assert_int_equal(berth_check_request(&any, &p, &r, &e), 0);
+    assert_int_equal(berth_pad_begin(&room, batch, 1, &seen, &e), -BERTH_ENOMEM);
+    assert_null(r.run_inputs);
+    berth_pad_room_fini(&room);
+}
+
 static void
 values_fit_their_type(void **unused)
 {
@@ -316,6 +337,7 @@ main(void)
         cmocka_unit_test(lengths_meet_where_they_may),
         cmocka_unit_test(shorter_ones_are_filled),
         cmocka_unit_test(a_bucket_is_filled_whoever_is_in_it),
+        cmocka_unit_test(a_shape_that_is_too_large_filled_up_is_refused),
         cmocka_unit_test(values_fit_their_type),
         cmocka_unit_test(outputs_are_cut_back),
         cmocka_unit_test(texts_are_cut_back),

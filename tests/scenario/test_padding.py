@@ -176,3 +176,14 @@ def test_padding_can_be_turned_off_while_serving(make_server, encoder, tmp_path)
     config.write_text(text.format("false"))
     server.process.send_signal(signal.SIGHUP)
     harness.wait_until(lambda: runs() == 4, 20, "lengths kept apart")
+
+
+def test_a_batch_that_cannot_be_padded_leaves_nothing_behind(make_server):
+    """Filled up it would have 64 GiB: it is refused, and nobody counts it among what runs."""
+    server = make_server()
+    server.register("echo", config={"batching": {"pad": [{"input": "x"}], "length_buckets": [1024]}})
+    for _ in range(3):
+        a = server.post("/v2/models/echo/infer", {"inputs": [
+            {"name": "x", "datatype": "FP32", "shape": [1, 0, 1 << 24], "data": []}]})
+        assert a.status == 503 and "padded batch" in a.json["error"], a.json
+    assert server.get("/v1/models/echo/status").json["running"] == 0

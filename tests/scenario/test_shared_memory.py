@@ -63,8 +63,7 @@ def test_tensors_go_through_shared_memory(api, region):
     assert (got == x).all()
     o = r.get_output("x")
     if module is thttp:
-        assert o["parameters"] == {"shared_memory_region": "r", "shared_memory_byte_size": n,
-                                   "shared_memory_offset": 64 + n} and "data" not in o
+        assert set(o) == {"name", "datatype", "shape"}  # parameters make Triton's C++ client fail
     else:
         assert o.parameters["shared_memory_region"].string_param == "r"
         assert o.parameters["shared_memory_byte_size"].int64_param == n

@@ -5,6 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
 import harness
@@ -78,6 +79,8 @@ def test_a_label_is_a_version_wherever_one_is_named(make_server, versions):
         assert data[number] == infer(server, number).json["outputs"][1]["data"]
         assert server.get(f"/v2/models/m/versions/{name}/ready").status == 200
         assert server.get(f"/v2/models/m/versions/{name}").status == 200
+        stats = server.get(f"/v2/models/m/versions/{name}/stats").json["model_stats"]
+        assert [x["version"] for x in stats] == [number]
     assert data["1"] != data["2"] != data["3"]
     client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
     inputs = []
@@ -87,6 +90,12 @@ def test_a_label_is_a_version_wherever_one_is_named(make_server, versions):
         inputs.append(i)
     assert client.infer("m", inputs, model_version="canary").get_response()["model_version"] == "2"
     client.close()
+    with triton_grpc.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        for version in ("canary", "2"):
+            assert client.is_model_ready("m", version), version
+            assert client.get_model_metadata("m", version).name == "m"
+            assert [x.version for x in client.get_inference_statistics("m", version).model_stats] == ["2"]
+        assert not client.is_model_ready("m", "nightly")
     a = infer(server, "nightly")
     assert a.status == 404 and "nightly" in a.json["error"]
     shown = subprocess.run([harness.BERTH, "show", "m"], text=True, capture_output=True, check=True,
