@@ -410,6 +410,8 @@ serve_down(struct serving *s)
     berth_api_stop(s->api); /* a change whose client went is still one of the registry */
     if (s->conf->plugins.keep_workers && s->workers != NULL)
         berth_workers_keep(s->workers);
+    if (s->workers != NULL)
+        berth_workers_end_loads(s->workers);
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);
     berth_api_free(s->api);

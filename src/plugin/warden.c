@@ -398,13 +398,16 @@ check_hangup(struct berth_worker *w, uint64_t now)
 static void
 check_start(struct berth_worker *w, uint64_t now)
 {
-    char why[128];
+    char why[128] = "the server is stopping";
+    /* One that is taken over has its model: it is left to the next server. */
+    const bool unwanted = atomic_load(&w->all->closing) && !w->loaded_once && !w->adopting;
 
-    if (now < w->start_by_ns)
+    if (!unwanted && now < w->start_by_ns)
         return;
-    (void)snprintf(why, sizeof why,
-                   "it did not load within %llu s (plugins.plugin_timeout_secs) and was ended",
-                   (unsigned long long)(w->all->conf.load_ns_max / BERTH_S));
+    if (!unwanted)
+        (void)snprintf(why, sizeof why,
+                       "it did not load within %llu s (plugins.plugin_timeout_secs) and was ended",
+                       (unsigned long long)(w->all->conf.load_ns_max / BERTH_S));
     (void)pthread_mutex_lock(&w->mu);
     berth_worker_kill_locked(w, why);
     (void)pthread_mutex_unlock(&w->mu);

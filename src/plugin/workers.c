@@ -113,6 +113,13 @@ berth_workers_keep(struct berth_workers *all)
     atomic_store(&all->keep, true);
 }
 
+void
+berth_workers_end_loads(struct berth_workers *all)
+{
+    atomic_store(&all->closing, true);
+    berth_workers_wake(all);
+}
+
 const struct berth_backend_ops *
 berth_workers_ops(struct berth_workers *all, const struct berth_backend_ops *real)
 {

@@ -32,6 +32,8 @@ int berth_workers_new(const struct berth_workers_conf *conf, struct berth_worker
 void berth_workers_free(struct berth_workers *w);
 /* From now on unload() leaves a worker that is ready to the next server. */
 void berth_workers_keep(struct berth_workers *w);
+/* From now on a load fails at once, whatever the engine does, so that nobody waits for it. */
+void berth_workers_end_loads(struct berth_workers *w);
 
 /* The operations to use instead of `real` for models that are to be isolated: with its name,
  * version, suffixes and settings.  They live as long as w.  NULL: no memory. */

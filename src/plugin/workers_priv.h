@@ -104,7 +104,7 @@ struct berth_workers {
     char *core_dir; /* or NULL */
     int wake_fd;    /* an eventfd: the warden is to look around */
     pthread_t warden;
-    atomic_bool stop, keep;
+    atomic_bool stop, keep, closing;
     pthread_mutex_t mu;
     struct berth_worker *first; /* this and all below under mu */
     uint32_t len;

@@ -303,6 +303,14 @@ def test_a_core_file_is_kept_on_request(server):
     assert cores[0].stat().st_size < 200 << 20
 
 
+def test_stopping_does_not_wait_for_a_load(server):
+    fault(server, "l", config={"load_ms": 120000}, wait=False)
+    wait_until(lambda: "l" in workers_of(server).values(), 10, "the worker to load")
+    assert server.stop(seconds=60) == 0, server.log()
+    server.start()
+    server.wait_model("l", "Loading")  # it is still wanted
+
+
 @pytest.mark.parametrize("name", ["-v", "--help", "--"])
 def test_a_name_like_an_option_is_a_name(server, name):
     fault(server, name)
