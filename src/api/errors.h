@@ -19,13 +19,19 @@ enum berth_dialect {
 const char *berth_dialect_name(enum berth_dialect d);
 
 /* gRPC's status codes. */
-#define BERTH_GRPC_CODES(X)                                                            \
-    X(OK)                                                                              \
-    X(CANCELLED)                                                                       \
-    X(UNKNOWN) X(INVALID_ARGUMENT) X(DEADLINE_EXCEEDED) X(NOT_FOUND) X(ALREADY_EXISTS) \
-        X(PERMISSION_DENIED) X(RESOURCE_EXHAUSTED) X(FAILED_PRECONDITION) X(ABORTED)   \
-            X(OUT_OF_RANGE) X(UNIMPLEMENTED) X(INTERNAL) X(UNAVAILABLE) X(DATA_LOSS)   \
-                X(UNAUTHENTICATED)
+#define BERTH_GRPC_CODES(X) \
+    X(OK)                   \
+    X(CANCELLED)            \
+    X(UNKNOWN)              \
+    X(INVALID_ARGUMENT)     \
+    X(DEADLINE_EXCEEDED)    \
+    X(NOT_FOUND)            \
+    X(ALREADY_EXISTS)       \
+    X(PERMISSION_DENIED)    \
+    X(RESOURCE_EXHAUSTED)   \
+    X(FAILED_PRECONDITION)  \
+    X(ABORTED)              \
+    X(OUT_OF_RANGE) X(UNIMPLEMENTED) X(INTERNAL) X(UNAVAILABLE) X(DATA_LOSS) X(UNAUTHENTICATED)
 enum berth_grpc_code {
 #define X(name) BERTH_GRPC_##name,
     BERTH_GRPC_CODES(X)
