@@ -27,7 +27,7 @@
 const struct berth_conf_row berth_conf_rows[] = {
     TEXT(server.host, "127.0.0.1", MAIN, "host ADDRESS", "address to listen on; 0.0.0.0: every interface"),
     INT(server.port, "8000", 0, 65535, MAIN, "port PORT", "HTTP port, all APIs; 0: any free one"),
-    INT(server.grpc_port, "9000", 0, 65535, MAIN, "grpc-port PORT", "gRPC port; 0: any free one"),
+    INT(server.grpc_port, "9000", 0, 65535, MAIN, "grpc-port PORT", "a second port for every API, gRPC too; open when set (or as unimodel-server); 0: any free one"),
     INT(server.max_connections, "1000", 1, 1000000, 0, "max-connections N", "connections at once; beyond them 503"),
     INT(server.worker_threads, NULL, 1, 1024, NUL, "worker-threads N", "event loops; null: by the number of cores"),
     INT(server.request_timeout_secs, "300", 1, SECS_MAX, 0, "request-timeout SECONDS", "longest time a request may take; beyond it 504"),
@@ -76,8 +76,8 @@ const struct berth_conf_row berth_conf_rows[] = {
     INT(plugins.adopt_secs, "30", 0, SECS_MAX, 0, NULL, "how long isolated models wait for the next server when this one is gone; 0: they end"),
     BOOL(plugins.keep_workers, "false", LIVE, "keep-workers", "at SIGTERM leave isolated models to the next server, as for an upgrade"),
 
-    BOOL(monitoring.prometheus_enabled, "true", 0, NULL, "serve /metrics on a port of its own as well"),
-    INT(monitoring.prometheus_port, "9090", 0, 65535, 0, "metrics-port PORT", "that port; 0: any free one"),
+    BOOL(monitoring.prometheus_enabled, "true", 0, NULL, "serve /metrics on prometheus_port as well, once that is set"),
+    INT(monitoring.prometheus_port, "9090", 0, 65535, 0, "metrics-port PORT", "that port; open when set (or as unimodel-server); 0: any free one"),
     BOOL(monitoring.access_log, "false", 0, "access-log", "a log line for every request"),
     INT(monitoring.explain_requests, "4096", 0, 1000000, 0, NULL, "requests whose account `berth explain` remembers; 0: none"),
     BOOL(monitoring.jaeger_enabled, "false", INERT, NULL, "send traces"),
@@ -87,7 +87,7 @@ const struct berth_conf_row berth_conf_rows[] = {
 
     BOOL(security.auth_enabled, "false", 0, "auth", "ask for a key; on by itself with api_key_file"),
     ROW(STRING, security.jwt_secret, NULL, 8, 0, NULL, NUL | SECRET | INERT, NULL, "secret of HS256 tokens"),
-    LIST(security.api_keys, "", SECRET, NULL, "keys: KEY, or 'KEY ROLE' with admin, operator, user or viewer"),
+    LIST(security.api_keys, "", SECRET, NULL, "keys: KEY, or 'KEY ROLE' with admin (all), operator (read, manage), user (read, infer), viewer (read)"),
     TEXT(security.api_key_file, NULL, NUL | MAIN, "api-key-file FILE", "keys, one a line as in api_keys; turns auth on"),
     BOOL(security.cors_enabled, "true", 0, NULL, "answer browsers of other origins"),
     LIST(security.cors_allowed_origins, "*", 0, NULL, "those origins; *: any"),
