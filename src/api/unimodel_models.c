@@ -230,6 +230,7 @@ put_model(struct berth_jw *w, const struct berth_api *api, const struct berth_mo
     } else {
         berth_jw_string(w, status_name(m));
     }
+    put_string(w, "reason", m->why[0] != '\0' ? m->why : NULL);
     put_string(w, "health_status", health_name(m));
     put_config(w, api, m);
     put_metadata(w, m);
@@ -418,6 +419,7 @@ berth_unimodel_status(struct berth_call *c)
     put_string(&w, "id", m.id);
     put_string(&w, "status", status_name(&m));
     put_string(&w, "error", m.state == BERTH_MODEL_FAILED ? m.why : NULL);
+    put_string(&w, "reason", m.why[0] != '\0' ? m.why : NULL);
     put_string(&w, "health_status", health_name(&m));
     berth_jw_key(&w, "is_warm");
     berth_jw_bool(&w, m.state == BERTH_MODEL_READY);

@@ -132,6 +132,7 @@ put_text(struct berth_buf *out, const struct shown *s)
     const struct berth_json *config = berth_json_get(s->model, "config");
     const struct berth_json *custom = berth_json_get(config, "custom_params");
     const struct berth_json *status = berth_json_get(s->model, "status");
+    const char *why = berth_remote_text(s->model, "reason", "");
 
     put_line(out, "name", berth_remote_text(s->model, "name", ""));
     put_line(out, "id", berth_remote_text(s->model, "id", ""));
@@ -142,7 +143,8 @@ put_text(struct berth_buf *out, const struct shown *s)
     if (berth_json_type(status) == BERTH_JSON_OBJECT)
         put_line(out, "status", berth_remote_text(status, "Error", "Error"));
     else
-        put_line(out, "status", berth_remote_text(s->model, "status", ""));
+        berth_buf_printf(out, "%-10s %s%s%s\n", "status", berth_remote_text(s->model, "status", ""),
+                         why[0] != '\0' ? ": " : "", why);
     put_tensors(out, "inputs", berth_json_get(s->meta, "inputs"));
     put_tensors(out, "outputs", berth_json_get(s->meta, "outputs"));
     if (berth_json_len(custom) > 0) {
