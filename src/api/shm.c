@@ -13,8 +13,8 @@
 
 #include "base/arena.h"
 
-struct region {
-    struct region *next;
+struct berth_shm_region {
+    struct berth_shm_region *next;
     atomic_uint refs; /* the table's, and one for each use */
     int fd;
     uint64_t offset, byte_size;
@@ -23,7 +23,7 @@ struct region {
 
 struct berth_shm {
     pthread_mutex_t mu;
-    struct region *first; /* by name */
+    struct berth_shm_region *first; /* by name */
     size_t count;
 };
 
@@ -38,7 +38,7 @@ berth_shm_new(void)
 }
 
 static void
-unref(struct region *g)
+unref(struct berth_shm_region *g)
 {
     if (atomic_fetch_sub(&g->refs, 1) > 1)
         return;
@@ -51,7 +51,7 @@ berth_shm_free(struct berth_shm *t)
 {
     if (t == NULL)
         return;
-    for (struct region *g = t->first, *next; g != NULL; g = next) {
+    for (struct berth_shm_region *g = t->first, *next; g != NULL; g = next) {
         next = g->next;
         unref(g);
     }
@@ -78,7 +78,7 @@ read_key(const char *key, char to[BERTH_SHM_NAME_MAX + 2], struct berth_err *e)
 
 /* Is [offset, offset + size) within what the file has now? */
 static int
-check_size(const struct region *g, uint64_t offset, uint64_t size, struct berth_err *e)
+check_size(const struct berth_shm_region *g, uint64_t offset, uint64_t size, struct berth_err *e)
 {
     struct stat st;
 
@@ -93,7 +93,7 @@ check_size(const struct region *g, uint64_t offset, uint64_t size, struct berth_
 }
 
 static int
-open_region(struct region *g, struct berth_err *e)
+open_region(struct berth_shm_region *g, struct berth_err *e)
 {
     g->fd = shm_open(g->key, O_RDWR | O_CLOEXEC, 0);
     if (g->fd >= 0)
@@ -106,10 +106,10 @@ open_region(struct region *g, struct berth_err *e)
 }
 
 /* Where the name is, or should be. */
-static struct region **
+static struct berth_shm_region **
 find_locked(struct berth_shm *t, struct berth_slice name, bool *ret_there)
 {
-    struct region **at = &t->first;
+    struct berth_shm_region **at = &t->first;
 
     for (; *at != NULL; at = &(*at)->next) {
         const size_t len = strlen((*at)->name);
@@ -124,13 +124,13 @@ find_locked(struct berth_shm *t, struct berth_slice name, bool *ret_there)
 }
 
 static int
-insert(struct berth_shm *t, struct region *g, struct berth_err *e)
+insert(struct berth_shm *t, struct berth_shm_region *g, struct berth_err *e)
 {
     bool there;
     int r = 0;
 
     (void)pthread_mutex_lock(&t->mu);
-    struct region **at = find_locked(t, berth_slice_of(g->name), &there);
+    struct berth_shm_region **at = find_locked(t, berth_slice_of(g->name), &there);
     if (there) {
         r = berth_err_set(e, BERTH_EEXIST, "shared memory region '%s' already in manager", g->name);
     } else if (t->count == BERTH_SHM_REGIONS_MAX) {
@@ -149,7 +149,7 @@ int
 berth_shm_register(struct berth_shm *t, const struct berth_shm_info *region, struct berth_err *e)
 {
     const size_t len = strlen(region->name);
-    struct region *g = calloc(1, sizeof *g);
+    struct berth_shm_region *g = calloc(1, sizeof *g);
     int r;
 
     if (g == NULL)
@@ -185,7 +185,7 @@ unknown(struct berth_slice name, struct berth_err *e)
 int
 berth_shm_unregister(struct berth_shm *t, struct berth_slice name, struct berth_err *e)
 {
-    struct region *gone = NULL, *next;
+    struct berth_shm_region *gone = NULL, *next;
     bool there = true;
 
     (void)pthread_mutex_lock(&t->mu);
@@ -194,7 +194,7 @@ berth_shm_unregister(struct berth_shm *t, struct berth_slice name, struct berth_
         t->first = NULL;
         t->count = 0;
     } else {
-        struct region **at = find_locked(t, name, &there);
+        struct berth_shm_region **at = find_locked(t, name, &there);
         if (there) {
             gone = *at;
             *at = gone->next;
@@ -220,7 +220,7 @@ berth_shm_list(struct berth_shm *t, struct berth_arena *a, struct berth_slice na
 
     (void)pthread_mutex_lock(&t->mu);
     list = BERTH_NEW_N(a, struct berth_shm_info, t->count + 1);
-    for (const struct region *g = t->first; g != NULL && list != NULL; g = g->next) {
+    for (const struct berth_shm_region *g = t->first; g != NULL && list != NULL; g = g->next) {
         if (name.len > 0 && !berth_slice_is(name, g->name))
             continue;
         list[n] = (struct berth_shm_info){.name = berth_arena_strdup(a, g->name),
@@ -243,20 +243,21 @@ berth_shm_list(struct berth_shm *t, struct berth_arena *a, struct berth_slice na
 /* ---- tensors ---- */
 
 /* The region that the span lies in, referenced; or NULL, and *ret says why. */
-static struct region *
+static struct berth_shm_region *
 take(struct berth_shm *t, const struct berth_shm_span *span, int *ret, struct berth_err *e)
 {
     const struct berth_slice name = berth_slice_of(span->region);
-    struct region *g = NULL;
+    struct berth_shm_region *g = span->held;
     bool there;
     int r;
 
     (void)pthread_mutex_lock(&t->mu);
-    struct region **at = find_locked(t, name, &there);
-    if (there) {
-        g = *at;
-        (void)atomic_fetch_add(&g->refs, 1);
+    if (g == NULL) {
+        struct berth_shm_region **at = find_locked(t, name, &there);
+        g = there ? *at : NULL;
     }
+    if (g != NULL)
+        (void)atomic_fetch_add(&g->refs, 1);
     (void)pthread_mutex_unlock(&t->mu);
     if (g == NULL) {
         *ret = unknown(name, e);
@@ -276,8 +277,33 @@ take(struct berth_shm *t, const struct berth_shm_span *span, int *ret, struct be
     return NULL;
 }
 
+static void
+let_go(void *region)
+{
+    unref(region);
+}
+
+int
+berth_shm_hold(struct berth_shm *t, struct berth_arena *a, struct berth_shm_span *span,
+               struct berth_err *e)
+{
+    int r;
+
+    if (span->held != NULL)
+        return 0;
+    struct berth_shm_region *g = take(t, span, &r, e);
+    if (g == NULL)
+        return r;
+    if (berth_arena_defer(a, let_go, g) < 0) {
+        unref(g);
+        return berth_err_set(e, BERTH_ENOMEM, "the request is larger than its memory limit");
+    }
+    span->held = g;
+    return 0;
+}
+
 static int
-cut_short(const struct region *g, struct berth_err *e)
+cut_short(const struct berth_shm_region *g, struct berth_err *e)
 {
     return berth_err_set(e, BERTH_EINVAL, "shared memory region '%s': %s was cut short meanwhile",
                          g->name, g->key);
@@ -289,7 +315,7 @@ berth_shm_read(struct berth_shm *t, const struct berth_shm_span *from, void *to,
 {
     uint64_t done = 0;
     int r;
-    struct region *g = take(t, from, &r, e);
+    struct berth_shm_region *g = take(t, from, &r, e);
 
     if (g == NULL)
         return r;
@@ -313,7 +339,7 @@ berth_shm_write(struct berth_shm *t, const struct berth_shm_span *to, const void
 {
     uint64_t done = 0;
     int r;
-    struct region *g = take(t, to, &r, e);
+    struct berth_shm_region *g = take(t, to, &r, e);
 
     if (g == NULL)
         return r;

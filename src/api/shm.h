@@ -49,7 +49,12 @@ int berth_shm_list(struct berth_shm *t, struct berth_arena *a, struct berth_slic
 struct berth_shm_span {
     const char *region;
     uint64_t offset, size;
+    struct berth_shm_region *held; /* by berth_shm_hold(), or NULL: looked up by its name */
 };
+/* From here on the span means the region that has the name now, until the arena goes: what another
+ * request makes of that name does not lead results elsewhere.  Errors as below; -BERTH_ENOMEM. */
+int berth_shm_hold(struct berth_shm *t, struct berth_arena *a, struct berth_shm_span *span,
+                   struct berth_err *e);
 /* -BERTH_ENOENT: no such region.  -BERTH_EINVAL: beyond its end, or it was cut short. */
 int berth_shm_read(struct berth_shm *t, const struct berth_shm_span *from, void *to,
                    struct berth_err *e);

@@ -36,6 +36,13 @@ berth_v2_shm_fetch(struct berth_shm *t, struct berth_arena *a, struct berth_v2_i
         if ((r = berth_tensor_check_bytes(to, path, e)) < 0)
             return berth_v2_name_in_error(r, to->name, e);
     }
+    for (size_t i = 0; i < asked->output_count; i++) {
+        struct berth_shm_span *to = &asked->outputs[i].shm;
+        const int r = to->region != NULL ? berth_shm_hold(t, a, to, e) : 0;
+
+        if (r < 0)
+            return berth_err_wrap(e, r, "outputs[%zu]", i);
+    }
     return 0;
 }
 

@@ -1,4 +1,5 @@
 """Tensors in system shared memory, as Triton's clients use them over HTTP and gRPC."""
+import concurrent.futures
 import os
 import uuid
 
@@ -168,6 +169,29 @@ def test_a_region_that_is_cut_short_is_an_error(api, region, server):
     with pytest.raises(InferenceServerException, match="has 4096 bytes"):
         client.infer("echo", [small], outputs=[o])
     assert os.stat(f"/dev/shm{key}").st_size == 4096 and server.alive
+
+
+def test_results_go_to_the_region_that_was_named(api, region, server):
+    module, client = api
+    server.register("later", config={"delay_ms": 400})
+    (mine, key), (others, other_key) = region(64), region(64)
+    given = np.arange(8, dtype=np.int32)
+    shm.set_shared_memory_region(others, [np.zeros(16, np.int32)])
+    client.register_system_shared_memory("r", key, 64)
+    x, y = module.InferInput("x", [8], "INT32"), module.InferRequestedOutput("x")
+    x.set_data_from_numpy(given)
+    y.set_shared_memory("r", 32)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asking = module.InferenceServerClient(f"127.0.0.1:{server.port}")
+        answer = pool.submit(asking.infer, "later", [x], outputs=[y])
+        harness.wait_until(lambda: server.status("later")["running"] > 0, 10, "the run")
+        client.unregister_system_shared_memory("r")
+        client.register_system_shared_memory("r", other_key, 64)
+        answer.result()
+        asking.close()
+    server.delete("/v1/models/later")
+    assert (shm.get_contents_as_numpy(mine, np.int32, [8]) == given).all()
+    assert not shm.get_contents_as_numpy(others, np.int32, [16]).any()
 
 
 def test_descriptors_are_given_back(api, region, server):
