@@ -114,7 +114,7 @@ struct berth_room {
     size_t lesson_len;
     bool dirty; /* something to be kept in the store */
     uint64_t saved_ns;
-    struct berth_series *sums[6], *evictions[3], *braked, *refused, *demand_loads, *waiting,
+    struct berth_series *sums[6], *evictions[6], *braked, *refused, *demand_loads, *waiting,
         *wait_seconds;
 };
 
@@ -219,6 +219,22 @@ int berth_room_admit(struct berth_registry *g, struct berth_entry *x, struct ber
                      const struct berth_why_load *why, struct berth_err *e);
 /* Bring the account to what x serves now; promises are over. */
 void berth_room_settle_locked(struct berth_registry *g, struct berth_entry *x);
+/* The same, as if m (NULL: none) served this version. */
+void berth_room_settle_with_locked(struct berth_registry *g, struct berth_entry *x,
+                                   const char *label, const struct berth_model *m);
+/* m, loaded and not serving yet, was measured: is there room for it, if it took more than f?  Idle
+ * others go for it as in berth_room_admit().  Returns 0: there is; 1: not before something in use
+ * has ended, and what it needs is known now; or -BERTH_ENOMEM.  When not 0, x->room_why has the
+ * sums, and the caller stops m.  Not under a lock; a loader's. */
+int berth_room_confirm(struct berth_registry *g, struct berth_entry *x, const char *label,
+                       struct berth_model *m, struct berth_forecast *f,
+                       const struct berth_why_load *why);
+/* room_measure.c: x->room_why says that m took more than is left. */
+void berth_room_tell_excess(struct berth_entry *x, const struct berth_model *m,
+                            const struct berth_forecast *f, const struct berth_ledger_sums *s,
+                            uint64_t max_bytes, uint64_t excess);
+/* "560.0 MiB"; returns room. */
+const char *berth_room_size_text(uint64_t bytes, char room[24]);
 /* m no longer serves, and its memory is not back yet; then it is. */
 void berth_room_parting_locked(struct berth_registry *g, struct berth_model *m);
 void berth_room_parted(struct berth_registry *g, struct berth_model *m);

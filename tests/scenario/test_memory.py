@@ -235,6 +235,26 @@ def test_the_commands_tell_why_a_model_is_not_loaded(make_server):
     assert server.status("pinned")["reason"] is None
 
 
+def test_what_took_more_than_expected_makes_room_or_is_unloaded_again(make_server):
+    server = make_server("--max-memory", "0.25")
+    # memory_mb is what one instance takes, and what the whole model is expected to take.
+    sized(server, "small", 60, instances=1)
+    sized(server, "huge", 100, instances=4)
+    why = server.status("huge")["instances"][0]
+    assert why["state"] == "UNLOADED" and "'huge' took 400." in str(why), why
+    assert "more than engine.memory.max_memory_gb leaves" in str(why), why
+    assert "took more than expected" in server.log()
+    assert held(server) == ["small"] and memory(server)["held_bytes"] <= 0.25 * 1024 * MB
+    a = infer(server, "huge")  # what it takes is known: it is not loaded in vain again
+    assert a.status == 503 and "needs 400." in a.text and "(measured)" in a.text, a
+    sized(server, "two", 105, instances=2, load="demand")  # 210: fits, when the other goes
+    assert infer(server, "two").status == 200
+    assert held(server) == ["two"], memory(server)
+    why = str(server.status("small")["instances"][0])
+    assert "its memory was needed for another model (two)" in why, why
+    assert server.log().count("took more than expected") == 1
+
+
 def test_what_nobody_uses_is_unloaded_and_comes_back(make_server):
     server = make_server("--keep-alive", "1")
     sized(server, "a", 10)
