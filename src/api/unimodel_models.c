@@ -363,6 +363,10 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
         put_uint(w, "count", v->instances);
         put_string(w, "placement", v->on_loop ? "inline" : "threaded");
         put_string(w, "isolation", v->isolated ? "process" : "none");
+        if (v->isolated) {
+            put_uint(w, "worker_pid", (uint64_t)v->worker_pid);
+            put_uint(w, "worker_restarts", v->worker_restarts);
+        }
         put_uint(w, "threads", v->threads);
         put_uint(w, "cores_given", v->cores_given);
         put_uint(w, "memory_bytes", v->memory_bytes);
