@@ -187,7 +187,7 @@ static void
 copy_workers_locked(struct berth_model *m, struct berth_model_version_info *ret)
 {
     for (uint32_t i = 0; ret->isolated && i < m->instance_len; i++) {
-        if (!m->instances[i].started || m->instances[i].ended)
+        if (m->instances[i].ended || !m->instances[i].started)
             continue;
         const struct berth_isolated_state s = berth_isolated_state(m->instances[i].engine);
         ret->worker_pid = ret->worker_pid != 0 ? ret->worker_pid : s.pid;

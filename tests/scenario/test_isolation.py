@@ -129,6 +129,9 @@ def test_a_fault_costs_its_own_request(server, word, says):
     told = server.status("f")["instances"][0]
     assert (told["isolation"], told["worker_pid"], told["worker_restarts"]) == (
         "process", int(again), 1)
+    last = server.status("f")["life"][-1]
+    assert last["state"] == "READY" and "its worker was started again" in last["reason"], last
+    assert re.search(says, last["reason"]), last
     shown = subprocess.run([str(harness.BERTH), "show", "f"], capture_output=True, text=True,
                            timeout=60 * harness.SLOW,
                            env={**os.environ, "BERTH_SERVER": server.url}).stdout
