@@ -312,6 +312,19 @@ berth_unimodel_get(struct berth_call *c)
     berth_call_json(c, 200, &b);
 }
 
+/* Sequences that the version that serves runs at once; 0: it has none, or was never loaded. */
+static uint64_t
+sequences_of(const struct berth_model_info *m)
+{
+    for (size_t i = 0; i < m->version_count; i++) {
+        const struct berth_model_version_info *v = &m->versions[i];
+
+        if (v->describe != NULL && strcmp(v->version, m->version) == 0)
+            return (uint64_t)v->describe->sequence_max * v->instances;
+    }
+    return 0;
+}
+
 /* What is done about batches, and why. */
 static void
 put_batching(struct berth_jw *w, const struct berth_model_info *m)
@@ -333,6 +346,7 @@ put_batching(struct berth_jw *w, const struct berth_model_info *m)
     put_real(w, "batched_ms", (double)v->shared_ns / 1e6);
     put_real(w, "wait_ms", (double)v->wait_ns / 1e6);
     put_uint(w, "max_requests", v->requests_max);
+    put_uint(w, "max_sequences", sequences_of(m));
     put_uint(w, "expected_requests", v->expected);
     berth_jw_object_end(w);
 }

@@ -98,14 +98,21 @@ put_batching(struct berth_buf *out, const struct berth_json *batching)
 {
     const char *decision = berth_remote_text(batching, "decision", NULL);
     double wait = 0;
-    uint64_t max = 0, expected = 0;
+    uint64_t max = 0, expected = 0, sequences = 0;
 
     if (decision == NULL)
         return;
+    (void)berth_json_uint(berth_json_get(batching, "max_sequences"), &sequences);
     (void)berth_json_real(berth_json_get(batching, "wait_ms"), &wait);
     (void)berth_json_uint(berth_json_get(batching, "max_requests"), &max);
     (void)berth_json_uint(berth_json_get(batching, "expected_requests"), &expected);
-    berth_buf_printf(out, "%-10s %s, %s: %s; up to %llu at once", "batching",
+    if (sequences > 0)
+        berth_buf_printf(out,
+                         "%-10s up to %llu sequences at once; they come and go between steps\n",
+                         "batching", (unsigned long long)sequences);
+    if (sequences > 0 && max <= 1) /* it has no runs that might be shared */
+        return;
+    berth_buf_printf(out, "%-10s %s, %s: %s; up to %llu at once", sequences > 0 ? "" : "batching",
                      berth_remote_text(batching, "mode", ""), decision,
                      berth_remote_text(batching, "reason", ""), (unsigned long long)max);
     if (expected > 0)

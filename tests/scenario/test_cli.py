@@ -101,6 +101,14 @@ def test_list_and_ps_and_show(server):
     assert json.loads(ok("show", "digits", "--json", server=server))["name"] == "digits"
 
 
+def test_show_tells_how_many_sequences_run_at_once(models_server):
+    n = models_server.status("smollm2")["batching"]["max_sequences"]
+    out = ok("show", "smollm2", server=models_server)
+    assert n > 1 and f"up to {n} sequences at once" in out and "batch dimension" not in out, out
+    out = ok("show", "digits", server=models_server)
+    assert "sequences" not in out and re.search(r"^batching +auto", out, re.M), out
+
+
 def test_errors_of_the_server_are_shown_and_exit_1(server):
     for args in (["show", "nope"], ["rm", "nope"], ["predict", "nope", "x"], ["stop", "nope"]):
         r = berth(*args, server=server)
