@@ -230,6 +230,7 @@ put_model(struct berth_jw *w, const struct berth_api *api, const struct berth_mo
     } else {
         berth_jw_string(w, status_name(m));
     }
+    put_string(w, "reason", m->why[0] != '\0' ? m->why : NULL);
     put_string(w, "health_status", health_name(m));
     put_config(w, api, m);
     put_metadata(w, m);
@@ -362,6 +363,10 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
         put_uint(w, "count", v->instances);
         put_string(w, "placement", v->on_loop ? "inline" : "threaded");
         put_string(w, "isolation", v->isolated ? "process" : "none");
+        if (v->isolated) {
+            put_uint(w, "worker_pid", (uint64_t)v->worker_pid);
+            put_uint(w, "worker_restarts", v->worker_restarts);
+        }
         put_uint(w, "threads", v->threads);
         put_uint(w, "cores_given", v->cores_given);
         put_uint(w, "memory_bytes", v->memory_bytes);
@@ -418,6 +423,7 @@ berth_unimodel_status(struct berth_call *c)
     put_string(&w, "id", m.id);
     put_string(&w, "status", status_name(&m));
     put_string(&w, "error", m.state == BERTH_MODEL_FAILED ? m.why : NULL);
+    put_string(&w, "reason", m.why[0] != '\0' ? m.why : NULL);
     put_string(&w, "health_status", health_name(&m));
     berth_jw_key(&w, "is_warm");
     berth_jw_bool(&w, m.state == BERTH_MODEL_READY);

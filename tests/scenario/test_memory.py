@@ -215,6 +215,27 @@ def test_pinned_and_used_models_stay_and_the_refusal_has_the_sums(make_server):
     assert a.status == 503 and "needs 200.0 MiB" in a.json["error"]["message"], a
 
 
+def test_the_commands_tell_why_a_model_is_not_loaded(make_server):
+    server = make_server("--max-memory", "0.25")
+    sized(server, "pinned", 100, pin=True)
+    sized(server, "large", 200)
+
+    def berth(*args):
+        return subprocess.run([str(harness.BERTH), *args], capture_output=True, text=True,
+                              timeout=60 * harness.SLOW,
+                              env={**os.environ, "BERTH_SERVER": server.url})
+
+    r = berth("run", "large", "hello")  # ends at once: nothing else makes room
+    assert r.returncode == 1 and "large is not loaded" in r.stderr, r
+    assert "needs 200.0 MiB" in r.stderr and "more than is free" in r.stderr, r
+    for command in (["list"], ["show", "large"]):
+        r = berth(*command)
+        assert r.returncode == 0 and "needs 200.0 MiB" in r.stdout, r
+    assert "large: model 'large' needs" in berth("list").stdout
+    assert "needs 200.0 MiB" in server.status("large")["reason"]
+    assert server.status("pinned")["reason"] is None
+
+
 def test_what_took_more_than_expected_makes_room_or_is_unloaded_again(make_server):
     server = make_server("--max-memory", "0.25")
     # memory_mb is what one instance takes, and what the whole model is expected to take.
