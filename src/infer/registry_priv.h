@@ -94,6 +94,7 @@ struct berth_entry {
 };
 
 struct berth_watch;
+struct berth_jw;
 
 /* What the loads of a backend taught about its files. */
 struct berth_lesson {
@@ -103,7 +104,12 @@ struct berth_lesson {
     uint64_t bytes_per_s;
     bool begun; /* in this process: its engine's own start has been paid for */
 };
-enum { BERTH_LESSONS_MAX = 32 };
+enum { BERTH_LESSONS_MAX = 32, BERTH_SEEN_MAX = 128 };
+
+/* What the files at a path took with certain settings; place 0: nothing. */
+struct berth_seen {
+    uint64_t place, bytes, load_ns;
+};
 
 /* The registry's account of memory: room.c.  Under the registry's lock. */
 struct berth_room {
@@ -112,6 +118,8 @@ struct berth_room {
     uint64_t untrimmed_bytes; /* unloaded since malloc's memory was given back */
     struct berth_lesson lessons[BERTH_LESSONS_MAX];
     size_t lesson_len;
+    struct berth_seen seen[BERTH_SEEN_MAX]; /* a ring: the oldest goes first */
+    size_t seen_next;
     bool dirty; /* something to be kept in the store */
     uint64_t saved_ns;
     struct berth_series *sums[6], *evictions[6], *braked, *refused, *demand_loads, *waiting,
@@ -258,6 +266,18 @@ void berth_room_look_locked(struct berth_registry *g, uint64_t now_ns);
 int berth_room_tell(const struct berth_ledger_sums *s, const char *name,
                     const struct berth_forecast *f, const struct berth_ledger_choice *c,
                     struct berth_err *e);
+
+/* room_seen.c.  The files at path (so many bytes) with these settings, as a number that is not 0.
+ */
+uint64_t berth_room_place(const char *path, uint64_t files, const char *backend,
+                          const struct berth_model_conf *c);
+/* What is known of it; NULL: nothing. */
+const struct berth_seen *berth_room_seen_locked(const struct berth_room *room, uint64_t place);
+void berth_room_see_locked(struct berth_room *room, uint64_t place, uint64_t bytes,
+                           uint64_t load_ns);
+/* All of it as the member "files" of a record; and back. */
+void berth_room_put_seen(struct berth_jw *w, const struct berth_room *room);
+void berth_room_read_seen_locked(struct berth_room *room, const struct berth_json *record);
 
 /* room_store.c: what is known of models' memory, kept in the store */
 void berth_room_save(struct berth_registry *g, bool now);

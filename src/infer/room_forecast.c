@@ -90,8 +90,13 @@ berth_room_forecast(struct berth_registry *g, const struct berth_entry *x,
     if (f.known)
         return f;
     const uint64_t files = berth_room_file_bytes(path);
+    const uint64_t place = berth_room_place(path, files, p->ops->name, &p->conf);
     (void)pthread_rwlock_wrlock(&g->lock);
-    f = guess_locked(g, p, files);
+    const struct berth_seen *s = berth_room_seen_locked(&g->room, place);
+    if (s != NULL) /* measured, under this name or another */
+        f = (struct berth_forecast){.bytes = s->bytes, .load_ns = s->load_ns, .known = true};
+    else
+        f = guess_locked(g, p, files);
     (void)pthread_rwlock_unlock(&g->lock);
     return f;
 }
@@ -118,6 +123,7 @@ berth_room_learn(struct berth_registry *g, struct berth_entry *x, const struct b
                  const char *path)
 {
     const uint64_t files = berth_room_file_bytes(path);
+    const uint64_t place = berth_room_place(path, files, m->ops->name, &m->conf);
     const uint64_t each = m->memory_bytes / (m->conf.instances > 0 ? m->conf.instances : 1);
 
     (void)pthread_rwlock_wrlock(&g->lock);
@@ -134,6 +140,7 @@ berth_room_learn(struct berth_registry *g, struct berth_entry *x, const struct b
     x->known_load_ns = m->load_ns;
     x->item.load_ns = m->load_ns;
     x->item.loaded_ns = berth_now_ns();
+    berth_room_see_locked(&g->room, place, x->known_bytes, m->load_ns);
     g->room.dirty = true;
     (void)pthread_rwlock_unlock(&g->lock);
 }
