@@ -281,6 +281,7 @@ client_gone(struct berth_exchange *x)
 
     if (c->ended)
         return;
+    c->left = true;
     berth_call_leave(c);
     berth_exchange_abort(x);
 }
@@ -462,7 +463,7 @@ berth_sse_send(struct berth_call *c)
     r = c->scratch.failed ? -BERTH_ENOMEM
                           : berth_exchange_write(c->x, c->scratch.at, c->scratch.len);
     if (r < 0) { /* whoever reads so slowly gets no half of an answer */
-        c->ended = true;
+        c->ended = c->left = true;
         berth_exchange_abort(c->x);
         cancel_parts(c);
     }

@@ -103,10 +103,10 @@ struct berth_call {
     /* A handler on the api's own thread leaves its answer here. */
     void (*job)(struct berth_call *c);
     bool off_loop;
-    /* prepare.c: what a thread does, and then the loop; the client left meanwhile. */
+    /* prepare.c: what a thread does, and then the loop. */
     void (*work)(struct berth_call *c);
     void (*then)(struct berth_call *c);
-    bool left;
+    bool left; /* the client went, or read too slowly, before the answer had ended */
     struct berth_msg msg;
     struct berth_call *next_job;
     struct {

@@ -70,7 +70,9 @@ stages(const struct berth_trace_note *n, struct berth_account *a)
     }
     stage(a, "read", "reading and checking the request", less(n->submit_ns, begun));
     if (n->done_ns == 0) {
-        stage(a, "unfinished", "the answer went out before the model was done",
+        stage(a, "unfinished",
+              n->status == 499 ? "the client left before the model was done"
+                               : "the answer went out before the model was done",
               less(n->end_ns, n->submit_ns));
         return;
     }
@@ -107,8 +109,9 @@ advise_on_waiting(const struct berth_trace_note *n, struct berth_account *a)
 
     if (matters(n, n->company_ns))
         advise(a,
-               "waited %.1f ms for company in a batch of %u of %u: a shorter max_batch_wait_ms (or "
-               "batching: auto, which waits only where it pays) would have spared that",
+               "waited %.1f ms for company in a batch of %u of %u: a shorter wait "
+               "(config.batching.max_wait_ms; without it the smaller of engine.max_batch_wait_ms "
+               "and engine.batch_config.max_wait_time_ms) would have spared that",
                ms(n->company_ns), n->batch_requests, n->batch_max);
     if (n->submit_ns != 0 && !n->cached && matters(n, waited))
         advise(a,
@@ -170,7 +173,8 @@ advise_on_runs(const struct berth_trace_note *n, struct berth_account *a)
                "or one that begins like the last, starts sooner",
                n->tokens_in, ms(less(n->first_ns, n->run_ns)));
     if (n->status == 499)
-        advise(a, "its client left before the answer was there");
+        advise(a, n->streamed ? "its client left before the answer had ended"
+                              : "its client left before the answer was there");
 }
 
 void
@@ -231,8 +235,9 @@ put_failure(struct berth_jw *w, const struct berth_trace_note *n)
         return;
     }
     berth_jw_object(w);
-    put_string(w, "code", n->code);
-    put_string(w, "message", n->status == 499 && n->why[0] == '\0' ? "the client left" : n->why);
+    put_string(w, "code", n->code == NULL && n->status == 499 ? "CANCELED" : n->code);
+    put_string(w, "message",
+               n->status == 499 && n->why[0] == '\0' ? "canceled: the client left" : n->why);
     berth_jw_object_end(w);
 }
 

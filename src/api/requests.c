@@ -68,8 +68,8 @@ status_of(const struct berth_call *c)
         return c->failed.status;
     if (c->released != NULL) /* of a stream that goes on */
         return c->ended ? 200 : 499;
-    if (c->grpc != NULL && berth_grpc_code(c->grpc) != 0)
-        return 499;
+    if (c->left || (c->grpc != NULL && berth_grpc_code(c->grpc) != 0))
+        return 499; /* also when 200 went out before, at the head of a stream */
     return c->x->status != 0 ? c->x->status : 499; /* the client left first */
 }
 

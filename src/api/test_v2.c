@@ -425,6 +425,8 @@ bad_requests_are_refused_by_path(void **unused)
          "inputs[0].shape[1]: must not be negative (input 'x')"},
         {"a dimension of text", IN("\"shape\":[\"1\"],\"data\":[1]"), 0, -1,
          "inputs[0].shape[0]: must be a whole number, not a string (input 'x')"},
+        {"a dimension of 2^63", IN("\"shape\":[9223372036854775808],\"data\":[1]"), 0, -1,
+         "inputs[0].shape[0]: must be a whole number below 2^63 (input 'x')"},
         {"no shape", IN("\"data\":[1]"), 0, -1,
          "inputs[0].shape: must be an array of at most 16 whole numbers (input 'x')"},
         {"neither data nor blob", IN("\"shape\":[1]"), 0, -1,

@@ -230,6 +230,7 @@ put_model(struct berth_jw *w, const struct berth_api *api, const struct berth_mo
     } else {
         berth_jw_string(w, status_name(m));
     }
+    put_string(w, "reason", m->why[0] != '\0' ? m->why : NULL);
     put_string(w, "health_status", health_name(m));
     put_config(w, api, m);
     put_metadata(w, m);
@@ -311,6 +312,19 @@ berth_unimodel_get(struct berth_call *c)
     berth_call_json(c, 200, &b);
 }
 
+/* Sequences that the version that serves runs at once; 0: it has none, or was never loaded. */
+static uint64_t
+sequences_of(const struct berth_model_info *m)
+{
+    for (size_t i = 0; i < m->version_count; i++) {
+        const struct berth_model_version_info *v = &m->versions[i];
+
+        if (v->describe != NULL && strcmp(v->version, m->version) == 0)
+            return (uint64_t)v->describe->sequence_max * v->instances;
+    }
+    return 0;
+}
+
 /* What is done about batches, and why. */
 static void
 put_batching(struct berth_jw *w, const struct berth_model_info *m)
@@ -332,6 +346,7 @@ put_batching(struct berth_jw *w, const struct berth_model_info *m)
     put_real(w, "batched_ms", (double)v->shared_ns / 1e6);
     put_real(w, "wait_ms", (double)v->wait_ns / 1e6);
     put_uint(w, "max_requests", v->requests_max);
+    put_uint(w, "max_sequences", sequences_of(m));
     put_uint(w, "expected_requests", v->expected);
     berth_jw_object_end(w);
 }
@@ -362,6 +377,10 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
         put_uint(w, "count", v->instances);
         put_string(w, "placement", v->on_loop ? "inline" : "threaded");
         put_string(w, "isolation", v->isolated ? "process" : "none");
+        if (v->isolated) {
+            put_uint(w, "worker_pid", (uint64_t)v->worker_pid);
+            put_uint(w, "worker_restarts", v->worker_restarts);
+        }
         put_uint(w, "threads", v->threads);
         put_uint(w, "cores_given", v->cores_given);
         put_uint(w, "memory_bytes", v->memory_bytes);
@@ -418,6 +437,7 @@ berth_unimodel_status(struct berth_call *c)
     put_string(&w, "id", m.id);
     put_string(&w, "status", status_name(&m));
     put_string(&w, "error", m.state == BERTH_MODEL_FAILED ? m.why : NULL);
+    put_string(&w, "reason", m.why[0] != '\0' ? m.why : NULL);
     put_string(&w, "health_status", health_name(&m));
     berth_jw_key(&w, "is_warm");
     berth_jw_bool(&w, m.state == BERTH_MODEL_READY);

@@ -183,9 +183,13 @@ read_shape(const struct berth_json *v, const char *path, struct berth_tensor *t,
                              "%sshape: must be an array of at most %u whole numbers", path,
                              BERTH_RANK_MAX);
     for (struct berth_json_iter it = berth_json_iter(shape); berth_json_next(&it);) {
-        if (!berth_json_int(it.value, &t->shape[it.index]))
-            return berth_err_set(e, BERTH_EINVAL, "%sshape[%zu]: must be a whole number, not %s",
-                                 path, it.index, berth_json_type_name(it.value));
+        if (!berth_json_int(it.value, &t->shape[it.index])) {
+            uint64_t huge;
+            const bool whole = berth_json_uint(it.value, &huge);
+            return berth_err_set(e, BERTH_EINVAL, "%sshape[%zu]: must be a whole number%s %s", path,
+                                 it.index, whole ? " below" : ", not",
+                                 whole ? "2^63" : berth_json_type_name(it.value));
+        }
         if (t->shape[it.index] < 0)
             return berth_err_set(e, BERTH_EINVAL, "%sshape[%zu]: must not be negative", path,
                                  it.index);

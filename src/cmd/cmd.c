@@ -317,7 +317,7 @@ unknown(const char *program, const char *word)
 
     while ((cmd = berth_cmd_at(count)) != NULL)
         names[count++] = cmd->name;
-    const char *near = berth_near_miss(word, names, count);
+    const char *near = strcmp(word, "unload") == 0 ? "stop" : berth_near_miss(word, names, count);
     if (near != NULL)
         (void)fprintf(stderr, "%s: no command '%s'; did you mean `%s %s`?\n", program, word,
                       program, near);

@@ -98,6 +98,18 @@ put_memory(struct berth_remote *r, struct berth_buf *out)
         berth_memory_put_sums(out, berth_json_get(v, "memory"));
 }
 
+/* Below the models: why those that are not loaded are not. */
+static void
+put_reasons(struct berth_buf *out, const struct berth_json *all)
+{
+    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        const char *why = berth_remote_text(it.value, "reason", "");
+
+        if (!is_loaded(it.value) && why[0] != '\0')
+            berth_buf_printf(out, "%s: %s\n", berth_remote_text(it.value, "name", "?"), why);
+    }
+}
+
 static int
 models(const struct berth_args *args, bool running)
 {
@@ -135,6 +147,8 @@ models(const struct berth_args *args, bool running)
             berth_buf_putc(&out, '\n');
         } else if (count > 0) {
             berth_table_print(&t, &out);
+            if (!running)
+                put_reasons(&out, all);
         } else {
             berth_buf_puts(&out, running ? "No model is loaded.\n"
                                          : "No models yet: `berth pull SOURCE --register`, or "

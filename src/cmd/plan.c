@@ -61,7 +61,7 @@ berth_memory_put_outcome(struct berth_buf *out, const struct berth_json *m)
     (void)berth_json_bool(berth_json_get(m, "pinned"), &pinned);
     berth_buf_printf(out, "%-10s load: %s%s", "memory", berth_remote_text(m, "load", "start"),
                      pinned ? ", pinned" : "");
-    if (berth_json_real(berth_json_get(m, "keep_alive_secs"), &keep))
+    if (!pinned && berth_json_real(berth_json_get(m, "keep_alive_secs"), &keep))
         berth_buf_printf(out, ", unloaded after %g s without use", keep);
     berth_buf_putc(out, '\n');
     if (was == NULL)

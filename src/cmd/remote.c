@@ -127,6 +127,8 @@ next_step(uint16_t status, struct berth_slice why)
     case 403:
         return "Another key may be needed: --api-key KEY, or BERTH_API_KEY.";
     case 404:
+        if (memmem(why.at, why.len, "no request ", 11) != NULL)
+            return "`berth explain` lists those that are remembered.";
         return "`berth list` shows the models there are.";
     case 503:
         if (memmem(why.at, why.len, " UNLOADED", 9) != NULL)

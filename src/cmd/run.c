@@ -124,7 +124,11 @@ look(struct session *s, bool *woken, bool *ret_done)
     if (strcmp(status, "Error") == 0)
         return berth_failed(s->args, "%s cannot be loaded: %s", s->model,
                             berth_remote_text(v, "error", "no reason given"));
-    if (strcmp(status, "Unloaded") == 0 && !*woken) { /* wake it, once */
+    /* It was told to load, and is not loading: there is no room, or somebody unloaded it again. */
+    if (strcmp(status, "Unloaded") == 0 && *woken)
+        return berth_failed(s->args, "%s is not loaded: %s", s->model,
+                            berth_remote_text(v, "reason", "it was unloaded again"));
+    if (strcmp(status, "Unloaded") == 0) { /* wake it, once */
         struct berth_buf body;
         berth_buf_init(&body, &s->remote.arena);
         berth_buf_puts(&body, "{}");

@@ -35,6 +35,24 @@ put_tensors(struct berth_buf *out, const char *title, const struct berth_json *t
     }
 }
 
+/* ", isolation: process, pid 12, 1 restart": nothing about a model of the server's own process. */
+static void
+put_isolation(struct berth_buf *out, const struct berth_json *instance)
+{
+    uint64_t pid = 0, restarts = 0;
+
+    if (strcmp(berth_remote_text(instance, "isolation", ""), "process") != 0)
+        return;
+    (void)berth_json_uint(berth_json_get(instance, "worker_pid"), &pid);
+    (void)berth_json_uint(berth_json_get(instance, "worker_restarts"), &restarts);
+    berth_buf_puts(out, ", isolation: process");
+    if (pid > 0)
+        berth_buf_printf(out, ", pid %llu", (unsigned long long)pid);
+    if (restarts > 0)
+        berth_buf_printf(out, ", started again %llu time%s", (unsigned long long)restarts,
+                         restarts == 1 ? "" : "s");
+}
+
 static void
 put_instances(struct berth_buf *out, const struct berth_json *instances)
 {
@@ -68,6 +86,7 @@ put_instances(struct berth_buf *out, const struct berth_json *instances)
             berth_buf_printf(out, " (%llu in its last run)", (unsigned long long)given);
         if (strcmp(berth_remote_text(it.value, "placement", ""), "inline") == 0)
             berth_buf_puts(out, ", runs inline");
+        put_isolation(out, it.value);
         const char *why = berth_remote_text(it.value, "reason", "");
         berth_buf_printf(out, "%s%s\n", why[0] != '\0' ? ": " : "", why);
     }
@@ -79,14 +98,21 @@ put_batching(struct berth_buf *out, const struct berth_json *batching)
 {
     const char *decision = berth_remote_text(batching, "decision", NULL);
     double wait = 0;
-    uint64_t max = 0, expected = 0;
+    uint64_t max = 0, expected = 0, sequences = 0;
 
     if (decision == NULL)
         return;
+    (void)berth_json_uint(berth_json_get(batching, "max_sequences"), &sequences);
     (void)berth_json_real(berth_json_get(batching, "wait_ms"), &wait);
     (void)berth_json_uint(berth_json_get(batching, "max_requests"), &max);
     (void)berth_json_uint(berth_json_get(batching, "expected_requests"), &expected);
-    berth_buf_printf(out, "%-10s %s, %s: %s; up to %llu at once", "batching",
+    if (sequences > 0)
+        berth_buf_printf(out,
+                         "%-10s up to %llu sequences at once; they come and go between steps\n",
+                         "batching", (unsigned long long)sequences);
+    if (sequences > 0 && max <= 1) /* it has no runs that might be shared */
+        return;
+    berth_buf_printf(out, "%-10s %s, %s: %s; up to %llu at once", sequences > 0 ? "" : "batching",
                      berth_remote_text(batching, "mode", ""), decision,
                      berth_remote_text(batching, "reason", ""), (unsigned long long)max);
     if (expected > 0)
@@ -132,6 +158,7 @@ put_text(struct berth_buf *out, const struct shown *s)
     const struct berth_json *config = berth_json_get(s->model, "config");
     const struct berth_json *custom = berth_json_get(config, "custom_params");
     const struct berth_json *status = berth_json_get(s->model, "status");
+    const char *why = berth_remote_text(s->model, "reason", "");
 
     put_line(out, "name", berth_remote_text(s->model, "name", ""));
     put_line(out, "id", berth_remote_text(s->model, "id", ""));
@@ -142,7 +169,8 @@ put_text(struct berth_buf *out, const struct shown *s)
     if (berth_json_type(status) == BERTH_JSON_OBJECT)
         put_line(out, "status", berth_remote_text(status, "Error", "Error"));
     else
-        put_line(out, "status", berth_remote_text(s->model, "status", ""));
+        berth_buf_printf(out, "%-10s %s%s%s\n", "status", berth_remote_text(s->model, "status", ""),
+                         why[0] != '\0' ? ": " : "", why);
     put_tensors(out, "inputs", berth_json_get(s->meta, "inputs"));
     put_tensors(out, "outputs", berth_json_get(s->meta, "outputs"));
     if (berth_json_len(custom) > 0) {

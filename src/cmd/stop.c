@@ -36,7 +36,7 @@ int
 berth_run_load(const struct berth_args *args)
 {
     return one_call(args, "POST", "/v2/repository/models/{}/load", true,
-                    "is being loaded; `berth list` tells when it is ready.");
+                    "is being loaded; `berth list` tells when it is ready, or why not.");
 }
 
 int

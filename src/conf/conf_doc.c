@@ -63,6 +63,20 @@ berth_conf_print(const struct berth_conf *c, bool origins, struct berth_buf *out
 
 /* ---- help and documentation ---- */
 
+/* How much of a text fits beside its flag: all of it, or up to a comma or semicolon. */
+static int
+short_len(const char *text)
+{
+    enum { ROOM = 52 };
+    int n = (int)strnlen(text, ROOM + 1);
+
+    if (n <= ROOM)
+        return n;
+    while (n > 0 && strchr(",;", text[n - 1]) == NULL)
+        n--;
+    return n > 0 ? n - 1 : ROOM;
+}
+
 void
 berth_conf_help(struct berth_buf *out)
 {
@@ -71,7 +85,7 @@ berth_conf_help(struct berth_buf *out)
         const struct berth_conf_row *row = &berth_conf_rows[i];
         if (row->flag == NULL || (row->bits & BERTH_CONF_MAIN) == 0)
             continue;
-        berth_buf_printf(out, "      --%-19s %.52s\n", row->flag, row->help);
+        berth_buf_printf(out, "      --%-19s %.*s\n", row->flag, short_len(row->help), row->help);
     }
     berth_buf_puts(out,
                    "      --set KEY=VALUE       any setting (berth config --docs lists them)\n");

@@ -34,10 +34,26 @@ range_check(const struct berth_conf_row *row, double v, struct berth_err *e)
                          row->max);
 }
 
+/* "a|b|c" as a person says it: "a, b or c". */
+static void
+choices_text(const char *choices, char *room, size_t size)
+{
+    size_t n = 0;
+
+    for (const char *at = choices; *at != '\0' && n + 1 < size; at++) {
+        const char *put = *at != '|'                    ? (const char[2]){*at, '\0'}
+                          : strchr(at + 1, '|') != NULL ? ", "
+                                                        : " or ";
+        const int wrote = snprintf(room + n, size - n, "%s", put);
+        n += wrote > 0 ? (size_t)wrote : 0;
+    }
+}
+
 static int
 choice_check(const struct berth_conf_row *row, const char *text, struct berth_err *e)
 {
     const size_t len = strlen(text);
+    char names[128] = "";
 
     if (row->choices == NULL)
         return 0;
@@ -46,7 +62,8 @@ choice_check(const struct berth_conf_row *row, const char *text, struct berth_er
         if (strncmp(at, text, len) == 0 && (at[len] == '|' || at[len] == '\0') && len > 0)
             return 0;
     }
-    return berth_err_set(e, BERTH_ECONFIG, "'%s' is none of %s", text, row->choices);
+    choices_text(row->choices, names, sizeof names);
+    return berth_err_set(e, BERTH_ECONFIG, "expected %s, got '%s'", names, text);
 }
 
 static int
@@ -422,6 +439,20 @@ set_yaml_text(struct berth_conf_full *c, const struct berth_conf_row *row, const
     return rc == 0 ? berth_conf_set_json(c, row, v, e) : rc == -BERTH_EINVAL ? -BERTH_ECONFIG : rc;
 }
 
+/* A size with a unit at its end is the usual reason: say the one that is meant, as in
+ * max_memory_gb.
+ */
+static int
+not_a_number(const struct berth_conf_row *row, const char *text, struct berth_err *e)
+{
+    const size_t len = strlen(row->key);
+
+    if (len > 3 && strcmp(row->key + len - 3, "_gb") == 0)
+        return berth_err_set(e, BERTH_ECONFIG,
+                             "'%s' is not a number; it is in GiB, without a unit, as in 1.5", text);
+    return berth_err_set(e, BERTH_ECONFIG, "'%s' is not a number", text);
+}
+
 int
 berth_conf_set_text(struct berth_conf_full *c, const struct berth_conf_row *row, const char *text,
                     bool add, struct berth_err *e)
@@ -439,9 +470,8 @@ berth_conf_set_text(struct berth_conf_full *c, const struct berth_conf_row *row,
                    ? set_int(c, row, i, e)
                    : berth_err_set(e, BERTH_ECONFIG, "'%s' is not a whole number", text);
     case BERTH_CONF_FLOAT:
-        return berth_float_parse(text, s.len, &d)
-                   ? set_float(c, row, d, e)
-                   : berth_err_set(e, BERTH_ECONFIG, "'%s' is not a number", text);
+        return berth_float_parse(text, s.len, &d) ? set_float(c, row, d, e)
+                                                  : not_a_number(row, text, e);
     case BERTH_CONF_BOOL:
         if (!bool_parse(s, &t))
             return berth_err_set(e, BERTH_ECONFIG, "'%s' is neither true nor false", text);

@@ -380,7 +380,7 @@ from_path(struct job *j)
     j->file = realpath(j->source.at, NULL);
     if (j->file == NULL)
         return berth_err_set(j->e, errno == ENOENT || errno == ENOTDIR ? BERTH_ENOENT : BERTH_EIO,
-                             "%s: %m", j->source.at);
+                             "%s: %m; a model of a hub is hf://ORG/REPO/FILE", j->source.at);
     if (access(j->file, R_OK) < 0)
         return berth_err_set(j->e, BERTH_EIO, "%s: %m", j->source.at);
     if (j->sha256[0] != '\0')

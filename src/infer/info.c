@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "infer/registry_priv.h"
+#include "plugin/workers.h"
 #include "wire/json.h"
 
 const char *
@@ -181,6 +182,19 @@ copy_routes(struct berth_arena *a, const struct berth_entry *x, const struct ber
     ret->split = r->share_len > 0;
 }
 
+/* Whose thread runs is not unloaded yet, so that its worker may be asked. */
+static void
+copy_workers_locked(struct berth_model *m, struct berth_model_version_info *ret)
+{
+    for (uint32_t i = 0; ret->isolated && i < m->instance_len; i++) {
+        if (m->instances[i].ended || !m->instances[i].started)
+            continue;
+        const struct berth_isolated_state s = berth_isolated_state(m->instances[i].engine);
+        ret->worker_pid = ret->worker_pid != 0 ? ret->worker_pid : s.pid;
+        ret->worker_restarts += s.restarts;
+    }
+}
+
 static void
 copy_version(struct berth_arena *a, const struct berth_entry *x, const struct berth_slot *s,
              struct berth_model_version_info *ret)
@@ -208,6 +222,7 @@ copy_version(struct berth_arena *a, const struct berth_entry *x, const struct be
     ret->threads = m->threads;
     ret->isolated = m->isolation.workers != NULL;
     (void)pthread_mutex_lock(&m->mu);
+    copy_workers_locked(m, ret);
     ret->on_loop = m->batcher.at_once;
     (void)pthread_mutex_unlock(&m->mu);
     for (uint32_t i = 0; i < m->conf.instances; i++) {

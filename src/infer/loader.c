@@ -294,10 +294,10 @@ keep_outcome(struct berth_registry *g, struct berth_entry *x, const struct berth
     (void)pthread_rwlock_unlock(&g->lock);
 }
 
-static int
+static enum loaded
 load_admitted(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
-              const struct berth_version_dir *dir, const char *path, const struct berth_forecast *f,
-              uint64_t generation)
+              const struct berth_version_dir *dir, const char *path, struct berth_forecast *f,
+              uint64_t generation, const struct berth_why_load *why)
 {
     struct berth_err e = {""};
     struct berth_model *m;
@@ -308,7 +308,7 @@ load_admitted(struct berth_registry *g, struct berth_entry *x, const struct bert
         (void)pthread_rwlock_wrlock(&g->lock);
         berth_room_settle_locked(g, x);
         (void)pthread_rwlock_unlock(&g->lock);
-        return r;
+        return BROKEN;
     }
     berth_info("model %s: loading version %s with %s", x->name, dir->label, p->ops->name);
     r = berth_room_start(g, x, m, f, p->conf.threads != 0 ? p->conf.threads : g->conf.cores, &e);
@@ -319,10 +319,17 @@ load_admitted(struct berth_registry *g, struct berth_entry *x, const struct bert
                    (unsigned long long)(m->load_ns / BERTH_MS),
                    (unsigned long long)(m->memory_bytes >> 20));
     keep_outcome(g, x, f, m, r);
-    if (r == 0)
+    if (r == 0) {
         berth_room_learn(g, x, m, path);
+        const int room = berth_room_confirm(g, x, dir->label, m, f, why);
+        if (room != 0) {
+            berth_model_leave(m, "took more memory than is left");
+            berth_stop_model(g, m);
+            return room > 0 ? BLOCKED : REFUSED;
+        }
+    }
     publish(g, x, dir->label, generation, m, r == 0);
-    return r;
+    return r == 0 ? LOADED : BROKEN;
 }
 
 /* Load a version anew. */
@@ -351,7 +358,7 @@ load_version(struct berth_registry *g, struct berth_entry *x, const struct berth
     }
     if (why->demand)
         berth_series_add(g->room.demand_loads, 1);
-    return load_admitted(g, x, p, dir, path, &f, generation) == 0 ? LOADED : BROKEN;
+    return load_admitted(g, x, p, dir, path, &f, generation, why);
 }
 
 void

@@ -1,5 +1,6 @@
 #include "infer/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,10 +64,13 @@ move_locked(struct berth_model *m, enum berth_model_state next)
 }
 
 static void
-isolated_restarted(void *arg)
+isolated_restarted(void *arg, const char *why)
 {
     struct berth_model *m = arg;
+    char text[160]; /* what an account of states has */
 
+    (void)snprintf(text, sizeof text, "its worker was started again: %s", why);
+    berth_stats_state(m->stats, m->stats_version, BERTH_MODEL_READY, text);
     berth_series_add(m->series.worker_restarts, 1);
 }
 

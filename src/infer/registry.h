@@ -126,10 +126,12 @@ struct berth_model_version_info {
     uint64_t engine_bytes; /* what the engine says; 0: nothing */
     uint64_t load_ns;      /* what the last load took */
     uint64_t loaded_wall_ns;
-    bool isolated;        /* each instance has a process of its own */
-    bool on_loop;         /* its runs are so short that loops do them */
-    uint32_t threads;     /* of an instance, at most */
-    uint32_t cores_given; /* to the last run or step, of one that runs; 0: none asked yet */
+    bool isolated;            /* each instance has a process of its own */
+    int64_t worker_pid;       /* of the first instance; 0: none now */
+    uint64_t worker_restarts; /* of all instances, since it was loaded */
+    bool on_loop;             /* its runs are so short that loops do them */
+    uint32_t threads;         /* of an instance, at most */
+    uint32_t cores_given;     /* to the last run or step, of one that runs; 0: none asked yet */
     const struct berth_describe *describe; /* copied; NULL until it was ready once */
     struct berth_version_stats stats;
 };

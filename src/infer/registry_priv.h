@@ -94,6 +94,7 @@ struct berth_entry {
 };
 
 struct berth_watch;
+struct berth_jw;
 
 /* What the loads of a backend taught about its files. */
 struct berth_lesson {
@@ -103,7 +104,12 @@ struct berth_lesson {
     uint64_t bytes_per_s;
     bool begun; /* in this process: its engine's own start has been paid for */
 };
-enum { BERTH_LESSONS_MAX = 32 };
+enum { BERTH_LESSONS_MAX = 32, BERTH_SEEN_MAX = 128 };
+
+/* What the files at a path took with certain settings; place 0: nothing. */
+struct berth_seen {
+    uint64_t place, bytes, load_ns;
+};
 
 /* The registry's account of memory: room.c.  Under the registry's lock. */
 struct berth_room {
@@ -112,9 +118,11 @@ struct berth_room {
     uint64_t untrimmed_bytes; /* unloaded since malloc's memory was given back */
     struct berth_lesson lessons[BERTH_LESSONS_MAX];
     size_t lesson_len;
+    struct berth_seen seen[BERTH_SEEN_MAX]; /* a ring: the oldest goes first */
+    size_t seen_next;
     bool dirty; /* something to be kept in the store */
     uint64_t saved_ns;
-    struct berth_series *sums[6], *evictions[3], *braked, *refused, *demand_loads, *waiting,
+    struct berth_series *sums[6], *evictions[6], *braked, *refused, *demand_loads, *waiting,
         *wait_seconds;
 };
 
@@ -219,6 +227,22 @@ int berth_room_admit(struct berth_registry *g, struct berth_entry *x, struct ber
                      const struct berth_why_load *why, struct berth_err *e);
 /* Bring the account to what x serves now; promises are over. */
 void berth_room_settle_locked(struct berth_registry *g, struct berth_entry *x);
+/* The same, as if m (NULL: none) served this version. */
+void berth_room_settle_with_locked(struct berth_registry *g, struct berth_entry *x,
+                                   const char *label, const struct berth_model *m);
+/* m, loaded and not serving yet, was measured: is there room for it, if it took more than f?  Idle
+ * others go for it as in berth_room_admit().  Returns 0: there is; 1: not before something in use
+ * has ended, and what it needs is known now; or -BERTH_ENOMEM.  When not 0, x->room_why has the
+ * sums, and the caller stops m.  Not under a lock; a loader's. */
+int berth_room_confirm(struct berth_registry *g, struct berth_entry *x, const char *label,
+                       struct berth_model *m, struct berth_forecast *f,
+                       const struct berth_why_load *why);
+/* room_measure.c: x->room_why says that m took more than is left. */
+void berth_room_tell_excess(struct berth_entry *x, const struct berth_model *m,
+                            const struct berth_forecast *f, const struct berth_ledger_sums *s,
+                            uint64_t max_bytes, uint64_t excess);
+/* "560.0 MiB"; returns room. */
+const char *berth_room_size_text(uint64_t bytes, char room[24]);
 /* m no longer serves, and its memory is not back yet; then it is. */
 void berth_room_parting_locked(struct berth_registry *g, struct berth_model *m);
 void berth_room_parted(struct berth_registry *g, struct berth_model *m);
@@ -242,6 +266,18 @@ void berth_room_look_locked(struct berth_registry *g, uint64_t now_ns);
 int berth_room_tell(const struct berth_ledger_sums *s, const char *name,
                     const struct berth_forecast *f, const struct berth_ledger_choice *c,
                     struct berth_err *e);
+
+/* room_seen.c.  The files at path (so many bytes) with these settings, as a number that is not 0.
+ */
+uint64_t berth_room_place(const char *path, uint64_t files, const char *backend,
+                          const struct berth_model_conf *c);
+/* What is known of it; NULL: nothing. */
+const struct berth_seen *berth_room_seen_locked(const struct berth_room *room, uint64_t place);
+void berth_room_see_locked(struct berth_room *room, uint64_t place, uint64_t bytes,
+                           uint64_t load_ns);
+/* All of it as the member "files" of a record; and back. */
+void berth_room_put_seen(struct berth_jw *w, const struct berth_room *room);
+void berth_room_read_seen_locked(struct berth_room *room, const struct berth_json *record);
 
 /* room_store.c: what is known of models' memory, kept in the store */
 void berth_room_save(struct berth_registry *g, bool now);

@@ -1,10 +1,8 @@
 #include "infer/room.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <utlist.h>
 
 #include "base/assert.h"
@@ -13,15 +11,21 @@
 #include "infer/registry_priv.h"
 #include "os/memory.h"
 
-enum { MIB = 1 << 20, ROUNDS_MAX = 16, FILES_MAX = 4096, DEPTH_MAX = 8, SMALL_FILE = MIB };
+enum { MIB = 1 << 20, ROUNDS_MAX = 16 };
 static const uint64_t fresh_ns = 5 * BERTH_MS, trim_bytes = (uint64_t)32 * MIB;
 static const uint64_t reserve_min = (uint64_t)16 * MIB, reserve_max = (uint64_t)2048 * MIB;
 
-enum reason { FOR_ROOM, FOR_IDLE, FOR_PRESSURE };
-static const char *const reasons[] = {"room", "keep_alive", "pressure"};
-static const char *const farewells[] = {"evicted: its memory was needed for another model",
-                                        "unused for as long as its keep_alive says",
-                                        "evicted: other programs took the memory"};
+enum reason { FOR_ROOM, FOR_IDLE, FOR_PRESSURE, FOR_BUDGET, FOR_LOAD, FOR_SELF };
+/* As the metric has it: what Berth's own models took is "room". */
+static const char *const reasons[] = {"room", "keep_alive", "pressure", "room", "room", "pressure"};
+static const char *const farewells[] = {
+    "evicted: its memory was needed for another model",
+    "unused for as long as its keep_alive says",
+    "evicted: other programs took the memory",
+    "evicted: models together took more than engine.memory.max_memory_gb",
+    "evicted: memory ran short while another model was being loaded",
+    "evicted: the server itself took the memory",
+};
 static const char *const kinds[] = {"budget", "held", "promised", "others", "free", "pinned"};
 
 void
@@ -148,19 +152,27 @@ berth_registry_memory(struct berth_registry *g)
 /* ---- the account ---- */
 
 void
-berth_room_settle_locked(struct berth_registry *g, struct berth_entry *x)
+berth_room_settle_with_locked(struct berth_registry *g, struct berth_entry *x, const char *label,
+                              const struct berth_model *instead)
 {
     struct berth_ledger_bytes held = {{0}};
     uint64_t outside = 0;
 
     for (size_t i = 0; i < x->slot_len; i++) {
-        const struct berth_model *m = x->slots[i].serving;
+        const bool other = instead == NULL || strcmp(x->slots[i].dir.label, label) != 0;
+        const struct berth_model *m = other ? x->slots[i].serving : instead;
         held.on[0] += m != NULL ? m->memory_bytes : 0;
         outside += m != NULL && m->outside ? m->memory_bytes : 0;
     }
     x->item.owner = x;
     berth_ledger_settle(&g->room.ledger, &x->item, &held, outside);
     berth_room_gauges_locked(g);
+}
+
+void
+berth_room_settle_locked(struct berth_registry *g, struct berth_entry *x)
+{
+    berth_room_settle_with_locked(g, x, "", NULL);
 }
 
 void
@@ -231,8 +243,8 @@ stop_all(struct berth_registry *g, struct going *those)
 
 /* ---- admitting ---- */
 
-static const char *
-size_text(uint64_t bytes, char room[24])
+const char *
+berth_room_size_text(uint64_t bytes, char room[24])
 {
     if (bytes >= (uint64_t)10240 * MIB)
         (void)snprintf(room, 24, "%.1f GiB", (double)bytes / 1073741824.0);
@@ -253,11 +265,12 @@ berth_room_tell(const struct berth_ledger_sums *s, const char *name, const struc
         "%s, "
         "in use %s), loads going on were promised %s, other programs and the server use %s; unload "
         "or unpin a model, or give more (engine.memory.max_memory_gb)",
-        name, size_text(f->bytes, need), f->known ? "measured" : "guessed by its files",
-        size_text(c->short_bytes, more), size_text(s->held_bytes, held),
-        size_text(s->budget_bytes, budget), size_text(s->pinned_bytes, pinned),
-        size_text(s->in_use_bytes, used), size_text(s->promised_bytes, promised),
-        size_text(s->others_bytes, others));
+        name, berth_room_size_text(f->bytes, need), f->known ? "measured" : "guessed by its files",
+        berth_room_size_text(c->short_bytes, more), berth_room_size_text(s->held_bytes, held),
+        berth_room_size_text(s->budget_bytes, budget),
+        berth_room_size_text(s->pinned_bytes, pinned), berth_room_size_text(s->in_use_bytes, used),
+        berth_room_size_text(s->promised_bytes, promised),
+        berth_room_size_text(s->others_bytes, others));
 }
 
 /* One look at the account: 0 promised, 1 wait, 2 look again when those in *going are gone. */
@@ -336,133 +349,71 @@ berth_room_admit(struct berth_registry *g, struct berth_entry *x, struct berth_f
     return r == 2 ? 1 : r;
 }
 
-/* ---- forecasting ---- */
-
+/* How far the account is above what models may have. */
 static uint64_t
-walk(const char *path, int depth, unsigned *files)
+excess_locked(const struct berth_registry *g)
 {
-    struct stat st;
-    uint64_t sum = 0;
+    const struct berth_ledger_sums s = berth_ledger_sums(&g->room.ledger, 0);
+    const uint64_t taken = s.held_bytes + s.promised_bytes;
 
-    if (*files >= FILES_MAX || stat(path, &st) < 0)
+    return taken > s.budget_bytes ? taken - s.budget_bytes : 0;
+}
+
+/* One look with m in the account: 0 it fits, 2 look again, 1 not while others are in use, or
+ * -BERTH_ENOMEM. */
+static int
+fit_locked(struct berth_registry *g, struct berth_entry *x, const struct berth_why_load *why,
+           struct berth_forecast *f, struct going *going)
+{
+    const uint64_t now = berth_now_ns();
+    const struct berth_ledger_ask ask = {.need = {{1}}, /* besides what it holds already */
+                                         .self = &x->item,
+                                         .since_ns = why->since_ns,
+                                         .now_ns = now,
+                                         .evict = why->demand || why->asked};
+
+    berth_room_look_locked(g, now);
+    if (excess_locked(g) == 0)
         return 0;
-    (*files)++;
-    if (S_ISREG(st.st_mode))
-        return (uint64_t)st.st_size;
-    DIR *d = S_ISDIR(st.st_mode) && depth < DEPTH_MAX ? opendir(path) : NULL;
-    for (struct dirent *f; d != NULL && (f = readdir(d)) != NULL;) {
-        char full[4096];
-        int n = snprintf(full, sizeof full, "%s/%s", path, f->d_name);
-        if (f->d_name[0] != '.' && n > 0 && (size_t)n < sizeof full)
-            sum += walk(full, depth + 1, files);
+    const struct berth_ledger_choice c = berth_ledger_choose(&g->room.ledger, &ask);
+    for (uint32_t i = 0; c.verdict == BERTH_LEDGER_EVICT && i < c.victim_count; i++) {
+        if (going->len + BERTH_VERSION_DIRS_MAX > BERTH_COUNT(going->models) && i > 0)
+            break; /* the rest in the next round */
+        evict_locked(g, c.victims[i]->owner, FOR_ROOM, x->name, going);
+        f->evicted++;
     }
-    if (d != NULL)
-        (void)closedir(d);
-    return sum;
+    if (c.verdict == BERTH_LEDGER_WAIT && ask.evict)
+        return 1;
+    return c.verdict == BERTH_LEDGER_FITS ? 0 : c.verdict == BERTH_LEDGER_EVICT ? 2 : -BERTH_ENOMEM;
 }
 
-uint64_t
-berth_room_file_bytes(const char *path)
+int
+berth_room_confirm(struct berth_registry *g, struct berth_entry *x, const char *label,
+                   struct berth_model *m, struct berth_forecast *f,
+                   const struct berth_why_load *why)
 {
-    unsigned files = 0;
+    struct going going = {.len = 0};
+    int r = m->memory_bytes > f->bytes ? 2 : 0;
 
-    return walk(path, 0, &files);
-}
-
-static struct berth_lesson *
-lesson_locked(struct berth_room *room, const char *backend)
-{
-    static const struct berth_lesson first = {
-        .permille = 1250, .base = 2 * MIB, .bytes_per_s = (uint64_t)500 * MIB};
-    size_t i = 0;
-
-    while (i < room->lesson_len && strcmp(room->lessons[i].backend, backend) != 0)
-        i++;
-    if (i == BERTH_LESSONS_MAX)
-        return &room->lessons[BERTH_LESSONS_MAX - 1];
-    if (i == room->lesson_len) {
-        room->lessons[i] = first;
-        (void)snprintf(room->lessons[i].backend, sizeof room->lessons[i].backend, "%s", backend);
-        room->lesson_len++;
+    for (int round = 0; round < ROUNDS_MAX && r == 2; round++) {
+        measure(g, true);
+        (void)pthread_rwlock_wrlock(&g->lock);
+        berth_room_settle_with_locked(g, x, label, m);
+        r = fit_locked(g, x, why, f, &going);
+        if (r != 0 && (r != 2 || round + 1 == ROUNDS_MAX)) {
+            const struct berth_ledger_sums s = berth_ledger_sums(&g->room.ledger, 0);
+            berth_room_tell_excess(x, m, f, &s, g->conf.memory.max_bytes, excess_locked(g));
+            berth_room_settle_locked(g, x);
+            berth_room_parting_locked(g, m);
+        }
+        (void)pthread_rwlock_unlock(&g->lock);
+        stop_all(g, &going);
     }
-    return &room->lessons[i];
-}
-
-static struct berth_forecast
-guess_locked(struct berth_registry *g, const struct berth_plan *p, uint64_t files)
-{
-    const struct berth_lesson *l = lesson_locked(&g->room, p->ops->name);
-    const uint64_t each = (files > SMALL_FILE ? files / 1000 * l->permille : files) + l->base;
-
-    return (struct berth_forecast){
-        .bytes = p->conf.memory_bytes > 0 ? p->conf.memory_bytes : each * p->conf.instances,
-        .least_bytes = p->conf.memory_bytes > 0 ? p->conf.memory_bytes : files * p->conf.instances,
-        .load_ns = BERTH_MS + (uint64_t)((double)files / (double)l->bytes_per_s * 1e9),
-    };
-}
-
-struct berth_forecast
-berth_room_forecast(struct berth_registry *g, const struct berth_entry *x,
-                    const struct berth_plan *p, const char *path)
-{
-    struct berth_forecast f;
-
-    (void)pthread_rwlock_rdlock(&g->lock);
-    f = (struct berth_forecast){.known = x != NULL && x->known_bytes > 0};
-    if (f.known) {
-        f.bytes = x->known_bytes;
-        f.load_ns = x->known_load_ns;
-    }
-    (void)pthread_rwlock_unlock(&g->lock);
-    if (f.known)
-        return f;
-    const uint64_t files = berth_room_file_bytes(path);
-    (void)pthread_rwlock_wrlock(&g->lock);
-    f = guess_locked(g, p, files);
-    (void)pthread_rwlock_unlock(&g->lock);
-    return f;
-}
-
-bool
-berth_room_begins(struct berth_registry *g, const char *backend)
-{
-    (void)pthread_rwlock_wrlock(&g->lock);
-    struct berth_lesson *l = lesson_locked(&g->room, backend);
-    const bool begins = !l->begun;
-    l->begun = true;
-    (void)pthread_rwlock_unlock(&g->lock);
-    return begins;
-}
-
-static uint64_t
-drift(uint64_t old, uint64_t now)
-{
-    return old - old / 4 + now / 4;
-}
-
-void
-berth_room_learn(struct berth_registry *g, struct berth_entry *x, const struct berth_model *m,
-                 const char *path)
-{
-    const uint64_t files = berth_room_file_bytes(path);
-    const uint64_t each = m->memory_bytes / (m->conf.instances > 0 ? m->conf.instances : 1);
-
-    (void)pthread_rwlock_wrlock(&g->lock);
-    struct berth_lesson *l = lesson_locked(&g->room, m->ops->name);
-    if (files > SMALL_FILE) {
-        l->permille = drift(l->permille, (each - (each > l->base ? l->base : 0)) / (files / 1000));
-        if (m->load_ns > 0)
-            l->bytes_per_s =
-                drift(l->bytes_per_s, (uint64_t)((double)files / ((double)m->load_ns / 1e9))) + 1;
-    } else if (m->conf.memory_bytes == 0) {
-        l->base = drift(l->base, each > files ? each - files : 0) + 1024;
-    }
-    x->known_bytes = m->memory_bytes > 0 ? m->memory_bytes : 1;
-    x->known_load_ns = m->load_ns;
-    x->item.load_ns = m->load_ns;
-    x->item.loaded_ns = berth_now_ns();
-    g->room.dirty = true;
-    (void)pthread_rwlock_unlock(&g->lock);
+    if (r == 0)
+        return 0;
+    berth_series_add(g->room.refused, 1);
+    /* What it takes is known from now on, so that to wait for room is not to load it in vain. */
+    return r > 0 && !f->known ? 1 : -BERTH_ENOMEM;
 }
 
 /* ---- now and then ---- */
@@ -486,7 +437,28 @@ stale_locked(struct berth_registry *g, uint64_t now_ns)
     return NULL;
 }
 
-/* One that must go, since others took its memory; NULL: none. */
+/* Who took the memory that is short; whom: the model, or "". */
+static enum reason
+taker_locked(const struct berth_registry *g, const char **ret_whom)
+{
+    const struct berth_ledger_device *d = &g->room.ledger.devices[0];
+    const struct berth_ledger_sums s = berth_ledger_sums(&g->room.ledger, 0);
+    const struct berth_ledger_item *i;
+
+    *ret_whom = "";
+    if (s.held_bytes + s.promised_bytes >= d->budget_bytes)
+        return FOR_BUDGET;
+    DL_FOREACH(g->room.ledger.items, i)
+    {
+        if (i->promised.on[0] == 0 || i->owner == NULL)
+            continue;
+        *ret_whom = ((const struct berth_entry *)i->owner)->name;
+        return FOR_LOAD;
+    }
+    return s.held_bytes < s.budget_bytes ? FOR_SELF : FOR_PRESSURE;
+}
+
+/* One that must go, since the memory is short; NULL: none. */
 static struct berth_entry *
 squeezed_locked(struct berth_registry *g, uint64_t now_ns)
 {
@@ -523,10 +495,11 @@ berth_room_keep(struct berth_registry *g)
         berth_room_look_locked(g, now);
         struct berth_entry *stale = stale_locked(g, now);
         struct berth_entry *squeezed = stale == NULL ? squeezed_locked(g, now) : NULL;
+        const char *whom = "";
+        const enum reason reason = stale != NULL ? FOR_IDLE : taker_locked(g, &whom);
         more = stale != NULL || squeezed != NULL;
         if (more)
-            evict_locked(g, stale != NULL ? stale : squeezed,
-                         stale != NULL ? FOR_IDLE : FOR_PRESSURE, "", &going);
+            evict_locked(g, stale != NULL ? stale : squeezed, reason, whom, &going);
         const bool trim = !more && g->room.untrimmed_bytes > 0;
         if (trim)
             g->room.untrimmed_bytes = 0;

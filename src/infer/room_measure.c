@@ -1,3 +1,6 @@
+#include <stdio.h>
+
+#include "base/log.h"
 #include "infer/registry_priv.h"
 #include "os/memory.h"
 
@@ -48,4 +51,25 @@ berth_room_start(struct berth_registry *g, const struct berth_entry *x, struct b
     berth_series_add(m->series.memory, m->memory_bytes);
     berth_series_observe(m->series.load_seconds, (double)m->load_ns / 1e9);
     return 0;
+}
+
+void
+berth_room_tell_excess(struct berth_entry *x, const struct berth_model *m,
+                       const struct berth_forecast *f, const struct berth_ledger_sums *s,
+                       uint64_t max_bytes, uint64_t excess)
+{
+    char took[24], expected[24], over[24], held[24], budget[24];
+    const bool set = max_bytes > 0 && max_bytes <= s->budget_bytes;
+
+    (void)snprintf(
+        x->room_why, sizeof x->room_why,
+        "model '%s' took %s, %s more than %s leaves (expected %s, %s; models hold %s of "
+        "%s with it); lower context_length, parallel or instances, or %s",
+        x->name, berth_room_size_text(m->memory_bytes, took), berth_room_size_text(excess, over),
+        set ? "engine.memory.max_memory_gb" : "the machine",
+        berth_room_size_text(f->bytes, expected), f->known ? "measured" : "guessed by its files",
+        berth_room_size_text(s->held_bytes, held), berth_room_size_text(s->budget_bytes, budget),
+        set ? "raise it" : "unload another model");
+    berth_warn("model %s: took more than expected, and is unloaded again: %s", x->name,
+               x->room_why);
 }

@@ -74,6 +74,8 @@ put_record_locked(const struct berth_registry *g, struct berth_buf *b, const str
     berth_jw_init(&w, b);
     berth_jw_object(&w);
     put_lessons(&w, &g->room);
+    if (x == g->by_name) /* the first record only */
+        berth_room_put_seen(&w, &g->room);
     berth_jw_key(&w, "models");
     berth_jw_object(&w);
     for (int n = 0; x != NULL && n < MODELS_EACH; x = x->by_name.next) {
@@ -154,6 +156,7 @@ read_record_locked(struct berth_registry *g, const struct berth_json *v)
         x->predicted = read_forecast(berth_json_get(it.value, "predicted"));
         x->measured = read_forecast(berth_json_get(it.value, "measured"));
     }
+    berth_room_read_seen_locked(&g->room, v);
     for (struct berth_json_iter it = berth_json_iter(berth_json_get(v, "backends"));
          berth_json_next(&it) && g->room.lesson_len < BERTH_LESSONS_MAX;) {
         struct berth_lesson *l = &g->room.lessons[0];

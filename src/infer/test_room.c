@@ -472,6 +472,80 @@ everybody_gets_a_turn(void **unused)
     bench_fini(&b);
 }
 
+/* The forecast says a MiB, and it takes a TiB. */
+static void
+what_took_more_than_expected_makes_room_or_goes_again(void **unused)
+{
+    static const char small[] = "{\"memory_mb\": 1}";
+    struct asker using, late;
+    char why[480];
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 1, NULL);
+    add(&b, "a", small);
+    bench_wait_state(&b, "a", BERTH_MODEL_READY);
+    add(&b, "b", small); /* nobody goes for what nobody asked for */
+    bench_wait_state(&b, "b", BERTH_MODEL_UNLOADED);
+    (void)state_of(&b, "b", why);
+    static const char *const says[] = {"'b' took 1024.0 GiB",
+                                       "512.0 GiB more than engine.memory.max_memory_gb leaves",
+                                       "expected 1.0 MiB", "or raise it"};
+    for (size_t i = 0; i < sizeof says / sizeof says[0]; i++) {
+        if (strstr(why, says[i]) == NULL)
+            fail_msg("'%s' is not in: %s", says[i], why);
+    }
+    assert_int_equal(state_of(&b, "a", NULL), BERTH_MODEL_READY);
+    assert_int_equal(berth_registry_memory(b.g).held_bytes, TIB);
+    /* The first asked for that was guessed wrongly: the idle one goes for it. */
+    add(&b, "c", "{\"memory_mb\": 1, \"load\": \"demand\"}");
+    bench_wait_state(&b, "c", BERTH_MODEL_UNLOADED);
+    use(&b, "c");
+    assert_int_equal(state_of(&b, "a", why), BERTH_MODEL_UNLOADED);
+    assert_non_null(strstr(why, "its memory was needed for another model (c)"));
+    assert_int_equal(berth_registry_memory(b.g).held_bytes, TIB);
+    /* While the other is in use it waits, not loaded; and it is not loaded in vain again. */
+    add(&b, "d", "{\"memory_mb\": 1, \"load\": \"demand\"}");
+    bench_wait_state(&b, "d", BERTH_MODEL_UNLOADED);
+    ask(&b, &using, "c");
+    until_ready(&using);
+    const unsigned loads = fake_seen().loads;
+    ask(&b, &late, "d");
+    fake_wait_loads(loads + 1);
+    (void)usleep(50000);
+    assert_false(atomic_load(&late.ready));
+    assert_int_equal(fake_seen().loads, loads + 1);
+    berth_model_unref(using.model);
+    until_ready(&late);
+    assert_int_equal(late.result, 0);
+    berth_model_unref(late.model);
+    assert_int_equal(fake_seen().loads, loads + 2);
+    bench_fini(&b);
+}
+
+static void
+what_never_fits_is_refused_before_it_is_loaded_again(void **unused)
+{
+    struct asker a;
+    char why[480];
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 0, NULL);
+    add(&b, "huge", "{\"memory_mb\": 1, \"pin\": true}");
+    bench_wait_state(&b, "huge", BERTH_MODEL_UNLOADED);
+    (void)state_of(&b, "huge", why);
+    assert_non_null(strstr(why, "'huge' took 1024.0 GiB, 512.0 GiB more than"));
+    assert_int_equal(berth_registry_memory(b.g).held_bytes, 0);
+    const unsigned loads = fake_seen().loads;
+    ask(&b, &a, "huge");
+    until_ready(&a);
+    assert_int_equal(a.result, -BERTH_ENOMEM);
+    assert_non_null(strstr(a.err.msg, "needs 1024.0 GiB of memory (measured)"));
+    assert_int_equal(fake_seen().loads, loads);
+    bench_fini(&b);
+}
+
 int
 main(void)
 {
@@ -484,6 +558,8 @@ main(void)
         cmocka_unit_test(what_nobody_uses_is_unloaded),
         cmocka_unit_test(the_last_used_come_back_first),
         cmocka_unit_test(a_plan_says_what_a_load_would_mean),
+        cmocka_unit_test(what_took_more_than_expected_makes_room_or_goes_again),
+        cmocka_unit_test(what_never_fits_is_refused_before_it_is_loaded_again),
         cmocka_unit_test(everybody_gets_a_turn),
     };
 

@@ -148,6 +148,7 @@ loaded(struct berth_worker *w)
 {
     struct berth_err e = {""};
     int r = take_loaded(w, &e);
+    char why[sizeof w->why];
 
     (void)pthread_mutex_lock(&w->mu);
     if (w->state != BERTH_WORKER_STARTING) {
@@ -170,10 +171,11 @@ loaded(struct berth_worker *w)
     w->loaded_once = true;
     pid_t pid = w->pid;
     bool adopted = w->adopted;
+    (void)snprintf(why, sizeof why, "%s", w->why);
     berth_worker_move_locked(w, BERTH_WORKER_READY);
     (void)pthread_mutex_unlock(&w->mu);
     if (again && w->restarted != NULL)
-        w->restarted(w->failed_arg);
+        w->restarted(w->failed_arg, why);
     if (adopted || again)
         berth_info("model %s: its worker (process %d) %s", w->name, (int)pid,
                    adopted ? "was taken over from the server before this one" : "is back");

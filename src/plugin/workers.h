@@ -51,7 +51,8 @@ struct berth_isolation {
     bool keep_core;             /* a core file is left in the state folder's workers/cores/ */
     /* It was given up: too many crashes.  On the warden's thread, once. */
     void (*failed)(void *arg, const char *why);
-    void (*restarted)(void *arg); /* it is back after its end; with failed_arg, as above */
+    /* It is back after its end, for the reason why; with failed_arg, as above. */
+    void (*restarted)(void *arg, const char *why);
     void *failed_arg;
 };
 

@@ -48,7 +48,7 @@ struct berth_worker {
     uint64_t memory_bytes_max, run_ns_max;
     bool keep_core;
     void (*failed)(void *arg, const char *why);
-    void (*restarted)(void *arg);
+    void (*restarted)(void *arg, const char *why);
     void *failed_arg;
 
     /* The warden's. */

@@ -83,6 +83,7 @@ def test_unknown_things_are_named_and_exit_2():
 
 def test_a_typo_gets_a_hint():
     assert "serve" in berth("serv").stderr
+    assert "`berth stop`" in berth("unload", "x").stderr
 
 
 # ---- with a server ----
@@ -98,6 +99,14 @@ def test_list_and_ps_and_show(server):
     listed = data if isinstance(data, list) else data.get("models")
     assert {m["name"] for m in listed} >= {"echo", "digits"}
     assert json.loads(ok("show", "digits", "--json", server=server))["name"] == "digits"
+
+
+def test_show_tells_how_many_sequences_run_at_once(models_server):
+    n = models_server.status("smollm2")["batching"]["max_sequences"]
+    out = ok("show", "smollm2", server=models_server)
+    assert n > 1 and f"up to {n} sequences at once" in out and "batch dimension" not in out, out
+    out = ok("show", "digits", server=models_server)
+    assert "sequences" not in out and re.search(r"^batching +auto", out, re.M), out
 
 
 def test_errors_of_the_server_are_shown_and_exit_1(server):
@@ -137,7 +146,8 @@ def test_an_unloaded_model_says_how_to_load_it(server):
 
 
 def test_usual_mistakes_get_a_next_step(server):
-    for args, words in ((["run", "./nope.gguf", "hi"], ("'./nope.gguf'", "nor a file")),
+    for args, words in ((["explain", "nope"], ("'nope'", "`berth explain` lists")),
+                        (["run", "./nope.gguf", "hi"], ("'./nope.gguf'", "nor a file")),
                         (["run", "digits", "hi"], ("chat", "tensor inference", "berth predict")),
                         (["predict", "digits", "sevn.png"], ("no file sevn.png",))):
         r = berth(*args, server=server)
@@ -604,6 +614,9 @@ def test_pull_of_what_is_not_there(files, tmp_path):
     assert r.returncode == 1 and "404" in r.stderr and "nope.onnx" in r.stderr
     r = pull(files, tmp_path, f"http://127.0.0.1:{harness.free_port()}/x.onnx")
     assert r.returncode == 1 and r.stderr
+    for name in ("llama3", "smollm2:135m"):  # as other programs name them
+        r = pull(files, tmp_path, name)
+        assert r.returncode == 1 and name in r.stderr and "hf://ORG/REPO/FILE" in r.stderr, r
 
 
 # ---- config, doctor, completion ----

@@ -3,6 +3,7 @@ import concurrent.futures
 import json
 import os
 import queue
+import socket
 import subprocess
 import threading
 
@@ -110,6 +111,31 @@ def test_a_generation_has_its_tokens_and_pace(models_server):
     assert told["tokens"]["output"] == usage["completion_tokens"]
     assert 0 < told["tokens"]["first_ms"] < told["total_ms"] and told["tokens"]["per_second"] > 0
     assert told["dialect"] == "openai" and stages(told)["engine"] > 0
+
+
+def test_a_stream_whose_client_left_is_no_success(models_server):
+    """Its 200 went out with the head; that it was broken off must be said all the same."""
+    body = json.dumps({"model": "smollm2", "max_tokens": 2000, "temperature": 0, "stream": True,
+                       "messages": [{"role": "user", "content": "Count to one thousand."}]})
+    with socket.create_connection(("127.0.0.1", models_server.port), 30) as s:
+        s.sendall((f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Request-Id: leaver\r\n"
+                   f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+                  .encode())
+        got = b""
+        while b"data: " not in got:
+            more = s.recv(4096)
+            assert more, got
+            got += more
+    assert got.startswith(b"HTTP/1.1 200"), got
+    told = explain(models_server, "leaver")
+    assert told["status"] == 499 and told["error"]["code"] == "CANCELED", told
+    assert "the client left" in told["error"]["message"] and "client left" in told["faster"][-1]
+    listed = models_server.get("/v1/requests?failed=true").json["requests"]
+    assert "leaver" in [x["id"] for x in listed]
+    text = berth(models_server, "explain", "leaver")
+    assert "status    499" in text and "canceled: the client left" in text, text
+    assert "nothing stood in its way" not in text
+    assert "leaver" in berth(models_server, "explain", "--failed")
 
 
 def test_failed_ones_say_why_and_outlive_many_others(make_server):

@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import stat
+import subprocess
 import threading
 import time
 
@@ -125,7 +126,16 @@ def test_a_fault_costs_its_own_request(server, word, says):
     assert "try again" in a.text, a
     assert int(again) != before
     assert server.metric("berth_worker_restarts_total", model="f") == 1
-    assert server.status("f")["instances"][0]["isolation"] == "process"
+    told = server.status("f")["instances"][0]
+    assert (told["isolation"], told["worker_pid"], told["worker_restarts"]) == (
+        "process", int(again), 1)
+    last = server.status("f")["life"][-1]
+    assert last["state"] == "READY" and "its worker was started again" in last["reason"], last
+    assert re.search(says, last["reason"]), last
+    shown = subprocess.run([str(harness.BERTH), "show", "f"], capture_output=True, text=True,
+                           timeout=60 * harness.SLOW,
+                           env={**os.environ, "BERTH_SERVER": server.url}).stdout
+    assert f"isolation: process, pid {again}, started again 1 time" in shown, shown
     assert server.status("echo")["instances"][0]["isolation"] == "none"
     assert not missed
     assert not is_alive(before)
