@@ -106,18 +106,19 @@ put_batching(struct berth_buf *out, const struct berth_json *batching)
     (void)berth_json_real(berth_json_get(batching, "wait_ms"), &wait);
     (void)berth_json_uint(berth_json_get(batching, "max_requests"), &max);
     (void)berth_json_uint(berth_json_get(batching, "expected_requests"), &expected);
+    const bool runs = max > 1 || sequences == 0; /* it has runs that might be shared */
+    if (runs) {
+        berth_buf_printf(out, "%-10s %s, %s: %s; up to %llu at once", "batching",
+                         berth_remote_text(batching, "mode", ""), decision,
+                         berth_remote_text(batching, "reason", ""), (unsigned long long)max);
+        if (expected > 0)
+            berth_buf_printf(out, ", %llu come together", (unsigned long long)expected);
+        berth_buf_printf(out, ", waits %.3g ms\n", wait);
+    }
     if (sequences > 0)
         berth_buf_printf(out,
                          "%-10s up to %llu sequences at once; they come and go between steps\n",
-                         "batching", (unsigned long long)sequences);
-    if (sequences > 0 && max <= 1) /* it has no runs that might be shared */
-        return;
-    berth_buf_printf(out, "%-10s %s, %s: %s; up to %llu at once", sequences > 0 ? "" : "batching",
-                     berth_remote_text(batching, "mode", ""), decision,
-                     berth_remote_text(batching, "reason", ""), (unsigned long long)max);
-    if (expected > 0)
-        berth_buf_printf(out, ", %llu come together", (unsigned long long)expected);
-    berth_buf_printf(out, ", waits %.3g ms\n", wait);
+                         runs ? "" : "batching", (unsigned long long)sequences);
 }
 
 /* The last changes of state; all that are kept are in --json. */
