@@ -217,7 +217,9 @@ more_models_than_room_take_turns(void **unused)
     assert_int_equal(state_of(&b, "c", NULL), BERTH_MODEL_READY);
     if (state_of(&b, "a", why) == BERTH_MODEL_READY)
         assert_int_equal(state_of(&b, "b", why), BERTH_MODEL_UNLOADED);
-    assert_non_null(strstr(why, "evicted: its memory was needed for another model (c)"));
+    /* For the last, or while it was being loaded: whoever was quicker. */
+    assert_non_null(strstr(why, "evicted: "));
+    assert_non_null(strstr(why, "another model"));
     bench_fini(&b);
 }
 
@@ -519,7 +521,8 @@ what_took_more_than_expected_makes_room_or_goes_again(void **unused)
     until_ready(&late);
     assert_int_equal(late.result, 0);
     berth_model_unref(late.model);
-    assert_int_equal(fake_seen().loads, loads + 2);
+    /* Loaded again, unless its first load was only measured when the other one had gone. */
+    assert_in_range(fake_seen().loads, loads + 1, loads + 2);
     bench_fini(&b);
 }
 
