@@ -212,12 +212,12 @@ berth_memory_self_pss(void)
     return berth_memory_pss((int)getpid());
 }
 
-uint64_t
+struct berth_heap
 berth_memory_heap(void)
 {
     const struct mallinfo2 m = mallinfo2();
 
-    return m.uordblks + m.hblkhd;
+    return (struct berth_heap){.used_bytes = m.uordblks + m.hblkhd, .kept_bytes = m.fordblks};
 }
 
 void
