@@ -166,6 +166,7 @@ berth_cache_space_free(struct berth_cache_space *s)
     if (s == NULL)
         return;
     berth_cache_space_drop(s);
+    berth_metrics_release(s->cache->metrics, (struct berth_series *const[]){s->hits, s->misses}, 2);
     berth_cache_unref(s->cache);
     free(s);
 }
