@@ -374,13 +374,12 @@ void
 berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
 {
     const enum berth_task task = c->part_count > 0 ? c->parts[0].r.task : BERTH_TASK_CHAT;
-    uint64_t now, until;
+    uint64_t until;
 
     if (c->off_loop) { /* prepare.c calls again on the loop */
         c->ops = ops;
         return;
     }
-    now = berth_loop_now_ns(c->x->loop);
     if (task == BERTH_TASK_TENSOR || task == BERTH_TASK_EMBEDDING)
         limit_time(c, c->api->conf.run_timeout_ns, "engine.batch_config.timeout_ms");
     until = c->begin_ns + c->timeout_ns;
@@ -394,7 +393,7 @@ berth_call_run(struct berth_call *c, const struct berth_call_ops *ops)
     berth_exchange_ref(c->x);
     if (c->grpc == NULL) /* else its own handler comes here by berth_call_leave() */
         c->x->gone = client_gone;
-    if (berth_timer_start(&c->timer, c->x->loop, until > now ? until - now : 0, too_late) < 0) {
+    if (berth_timer_arm(&c->timer, c->x->loop, until, too_late) < 0) {
         const struct berth_fault f = {.code = -BERTH_ENOMEM, .message = "out of memory"};
         berth_call_cut(c, &f);
     }

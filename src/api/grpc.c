@@ -366,7 +366,6 @@ limit_time(struct berth_grpc *g)
 {
     const struct berth_slice *h = berth_exchange_header(g->c->x, "grpc-timeout");
     const uint64_t ns = h != NULL ? berth_grpc_timeout_ns(*h) : 0;
-    const uint64_t now = berth_now_ns();
 
     if (ns == 0 || ns > UINT64_MAX - g->c->x->begin_ns)
         return;
@@ -374,8 +373,7 @@ limit_time(struct berth_grpc *g)
     if (!g->method->client_streams && !g->method->server_streams)
         return; /* berth_call_run() sees to it */
     /* Without memory for a timer there is none: the model's own limits remain. */
-    (void)berth_timer_start(&g->timer, g->c->x->loop,
-                            g->deadline_ns > now ? g->deadline_ns - now : 0, too_late);
+    (void)berth_timer_arm(&g->timer, g->c->x->loop, g->deadline_ns, too_late);
 }
 
 static void

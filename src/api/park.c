@@ -111,9 +111,9 @@ client_gone(struct berth_exchange *x)
     berth_exchange_abort(x);
 }
 
-/* How long c may wait, and what it is called when that has passed. */
+/* Until when c may wait, and what it is called when that has passed. */
 static uint64_t
-patience(const struct berth_call *c, enum berth_code *ret_late)
+patience_ns(const struct berth_call *c, enum berth_code *ret_late)
 {
     const struct berth_api_conf *conf = &c->api->conf;
     const uint64_t now = berth_loop_now_ns(c->x->loop);
@@ -123,12 +123,10 @@ patience(const struct berth_call *c, enum berth_code *ret_late)
     *ret_late = BERTH_ENOTREADY;
     if (asked > 0 && asked < limit)
         limit = asked;
-    const uint64_t spent = now > c->begin_ns ? now - c->begin_ns : 0;
-    limit = limit > spent ? limit - spent : 0;
-    if (limit > conf->load_wait_ns)
-        return conf->load_wait_ns;
+    if (c->begin_ns + limit > now + conf->load_wait_ns)
+        return now + conf->load_wait_ns;
     *ret_late = BERTH_EDEADLINE;
-    return limit;
+    return c->begin_ns + limit;
 }
 
 static struct berth_park *
@@ -169,7 +167,7 @@ find_or_park(struct berth_call *c, struct berth_slice name, struct berth_slice v
     if (c->again == NULL)
         c->x->gone = client_gone;
     /* Without a timer the wait could last for ever: then it ends right away. */
-    if (berth_timer_start(&park->timer, c->x->loop, patience(c, &park->late), too_late) < 0)
+    if (berth_timer_arm(&park->timer, c->x->loop, patience_ns(c, &park->late), too_late) < 0)
         berth_registry_wait_end(c->api->conf.registry, &park->wait, BERTH_ENOMEM);
     return BERTH_CALL_PARKED;
 }

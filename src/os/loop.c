@@ -24,7 +24,7 @@ struct berth_loop {
     uint64_t late_ns;
     bool posted; /* messages of its own */
     bool closing;
-    uv_timer_t *spare[SPARE_TIMERS_MAX]; /* stopped, for the next berth_timer_start() */
+    uv_timer_t *spare[SPARE_TIMERS_MAX]; /* stopped, for the next berth_timer_arm() */
     uint32_t spare_len;
 };
 
@@ -294,9 +294,12 @@ timer_new(struct berth_loop *l)
 }
 
 int
-berth_timer_start(struct berth_timer *t, struct berth_loop *l, uint64_t delay_ns,
-                  void (*fire)(struct berth_timer *))
+berth_timer_arm(struct berth_timer *t, struct berth_loop *l, uint64_t at_ns,
+                void (*fire)(struct berth_timer *))
 {
+    /* libuv counts whole milliseconds, rounded down: from the next one on at_ns has been. */
+    const uint64_t at_ms = at_ns / BERTH_MS + (at_ns % BERTH_MS != 0), now_ms = uv_now(&l->uv);
+
     berth_assert(berth_loop_is_mine(l));
     if (t->impl == NULL) {
         uv_timer_t *uv = timer_new(l);
@@ -307,7 +310,7 @@ berth_timer_start(struct berth_timer *t, struct berth_loop *l, uint64_t delay_ns
         t->loop = l;
     }
     t->fire = fire;
-    return uv_timer_start(t->impl, timer_fire, (delay_ns + BERTH_MS - 1) / BERTH_MS, 0) == 0
+    return uv_timer_start(t->impl, timer_fire, at_ms > now_ms ? at_ms - now_ms : 0, 0) == 0
                ? 0
                : -BERTH_EINVAL;
 }
