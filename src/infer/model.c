@@ -93,7 +93,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     atomic_init(&m->refs, 1);
     init_locks(m);
     berth_placement_init(&m->placement);
-    m->metrics = make->metrics;
+    m->metrics = berth_metrics_ref(make->metrics);
     m->name = berth_arena_strdup(&m->arena, make->name);
     m->id = berth_arena_strdup(&m->arena, make->id);
     m->version = berth_arena_strdup(&m->arena, make->version);

@@ -47,4 +47,5 @@ berth_model_series_release(struct berth_model *m)
     _Static_assert(sizeof held == sizeof m->series, "pointers alone");
     memcpy(held, &m->series, sizeof held);
     berth_metrics_release(m->metrics, held, sizeof held / sizeof held[0]);
+    berth_metrics_free(m->metrics);
 }

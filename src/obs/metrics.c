@@ -53,6 +53,7 @@ struct family {
 };
 
 struct berth_metrics {
+    atomic_uint refs;
     pthread_mutex_t mu;
     struct family families[BERTH_FAMILY_COUNT];
     struct {
@@ -165,6 +166,7 @@ berth_metrics_new(void)
 
     if (m == NULL)
         return NULL;
+    atomic_init(&m->refs, 1);
     (void)pthread_mutex_init(&m->mu, NULL);
     for (size_t f = 0; f < BERTH_FAMILY_COUNT; f++) {
         struct berth_buf b;
@@ -182,10 +184,17 @@ berth_metrics_new(void)
     return m;
 }
 
+struct berth_metrics *
+berth_metrics_ref(struct berth_metrics *m)
+{
+    (void)atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
 void
 berth_metrics_free(struct berth_metrics *m)
 {
-    if (m == NULL)
+    if (m == NULL || atomic_fetch_sub(&m->refs, 1) != 1)
         return;
     for (size_t f = 0; f < BERTH_FAMILY_COUNT; f++) {
         struct berth_series *s, *next;

@@ -29,6 +29,9 @@ enum berth_family {
 enum { BERTH_SERIES_MAX = 4096, BERTH_LABELS_MAX = 4 };
 
 struct berth_metrics *berth_metrics_new(void); /* NULL: out of memory */
+/* For who releases series later than the owner may end. */
+struct berth_metrics *berth_metrics_ref(struct berth_metrics *m);
+/* Give a reference back; the last one frees it.  NULL is fine. */
 void berth_metrics_free(struct berth_metrics *m);
 /* Label values in the table's order, NULL-ended; copied.  Never NULL. Takes a lock: not per request
  * where the pointer can be kept.  The pointer is held from then on: of a family whose first label

@@ -219,7 +219,11 @@ a_held_series_outlives_its_name(void **unused)
     berth_metrics_release(m, &after, 1); /* unloaded, but not gone: its numbers stay */
     assert_non_null(strstr(rendered(m, &b), "berth_queue_length{model=\"m\"} 1\n"));
     berth_buf_fini(&b);
+    struct berth_metrics *late = berth_metrics_ref(m); /* a model may outlive the server's end */
+    after = berth_metrics_series(m, BERTH_METRIC_QUEUE_LEN, name);
     berth_metrics_free(m);
+    berth_metrics_release(late, &after, 1);
+    berth_metrics_free(late);
 }
 
 static void *
