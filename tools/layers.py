@@ -21,7 +21,7 @@ LAYERS = [
     {"cmd"},
 ]
 LEVEL = {folder: level for level, folders in enumerate(LAYERS) for folder in folders}
-SIBLINGS = {("infer", "plugin"), ("infer", "store")}
+SIBLINGS = {("infer", "plugin"), ("infer", "store"), ("api", "deploy")}
 TOP = "main.c"  # beside the folders: wiring, like cmd
 
 # Headers of a library, as a pattern on what stands between the brackets -> the folder of src/ that

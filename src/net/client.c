@@ -1,17 +1,15 @@
 #include "net/client.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include <curl/curl.h>
 
-#include "base/assert.h"
 #include "base/clock.h"
 #include "base/num.h"
+#include "net/curl_priv.h"
 
 enum {
     REDIRECTS_MAX = 8,
@@ -47,20 +45,12 @@ struct hop {
     bool body, trusted; /* trusted: the host that the caller named, so that credentials go along */
 };
 
-static void
-global_init(void)
-{
-    berth_assert(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-}
-
 int
 berth_client_new(struct berth_client **ret, struct berth_err *e)
 {
-    /* libcurl wants this once in a program; the only state that is not in an object of ours. */
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct berth_client *c = calloc(1, sizeof *c);
 
-    (void)pthread_once(&once, global_init);
+    berth_curl_once();
     if (c != NULL) {
         c->multi = curl_multi_init();
         c->easy = curl_easy_init();
@@ -234,26 +224,6 @@ on_body(char *at, size_t one, size_t len, void *arg)
 
 /* ---- what we tell curl ---- */
 
-/* Distributions keep the certificates in one of these; libcurl knows its builder's place alone. */
-static const char *
-certificates(void)
-{
-    static const char *const places[] = {
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    };
-    const char *named = getenv("SSL_CERT_FILE");
-
-    if (named != NULL && named[0] != '\0')
-        return named;
-    for (size_t i = 0; i < BERTH_COUNT(places); i++)
-        if (access(places[i], R_OK) == 0)
-            return places[i];
-    return NULL;
-}
-
 static bool
 one_line(const char *text)
 {
@@ -350,8 +320,8 @@ set_up(struct berth_client *c, struct exchange *x, const struct hop *hop,
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, x);
     set_method(easy, call, hop);
     if (curl_url_get(hop->url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-        strcmp(scheme, "https") == 0 && certificates() != NULL)
-        (void)curl_easy_setopt(easy, CURLOPT_CAINFO, certificates());
+        strcmp(scheme, "https") == 0 && berth_curl_certificates() != NULL)
+        (void)curl_easy_setopt(easy, CURLOPT_CAINFO, berth_curl_certificates());
     curl_free(scheme);
 }
 
