@@ -4,7 +4,8 @@
 usage: layers.py [ROOT]      (default: the repository that this script is in)
 
 A folder of src/ includes itself and lower layers, a sibling only where SIBLINGS says so.  A
-library's headers appear in one folder.  include/berth/ needs the C standard's headers alone, and a
+library's headers appear in one folder.  shimlets/ and pipelines/ that are compiled in see what is
+below src/deploy, and src/cmd sees them.  include/berth/ needs the C standard's headers alone, and a
 backend needs include/berth/, its engine and libc.  Prints FILE:LINE: what is wrong, and exits 1.
 """
 import pathlib
@@ -22,6 +23,9 @@ LAYERS = [
 ]
 LEVEL = {folder: level for level, folders in enumerate(LAYERS) for folder in folders}
 SIBLINGS = {("infer", "plugin"), ("infer", "store"), ("api", "deploy")}
+# What is compiled in beside src/: the layer of src/ that a folder may see, and its siblings there.
+COMPILED_IN = {"shimlets": {"kube"}, "pipelines": set()}
+COMPILED_IN_LEVEL = LEVEL["deploy"]  # sees what is below; src/cmd puts it together
 TOP = "main.c"  # beside the folders: wiring, like cmd
 
 # Headers of a library, as a pattern on what stands between the brackets -> the folder of src/ that
@@ -104,6 +108,8 @@ def wrong_quote_in_src(path, folder, name):
     first = name.split("/")[0]
     if "/" not in name:
         return None if folder == "" or (path.parent / name).exists() else f'"{name}" is not in this folder'
+    if first in COMPILED_IN and folder in ("", "cmd"):
+        return None
     if first not in LEVEL:
         return f'"{name}": src/{first} is in no layer'
     if folder in ("", first) or LEVEL[first] < LEVEL[folder] or (folder, first) in SIBLINGS:
@@ -157,10 +163,33 @@ def wrong_in_backend(root, path, backend, bracket, name):
     return f"<{name}>: a backend sees include/berth, its engine and libc"
 
 
+def wrong_in_compiled_in(top, path, bracket, name):
+    """What is wrong with an include in shimlets/NAME/ or pipelines/NAME/, or None."""
+    if name.startswith("berth/"):
+        return None
+    if not bracket:
+        first = name.split("/")[0]
+        if "/" not in name:
+            return None if (path.parent / name).exists() else f'"{name}" is not in this folder'
+        if first == top:
+            return None
+        if first in LEVEL and (LEVEL[first] < COMPILED_IN_LEVEL or first in COMPILED_IN[top]):
+            return None
+        return f'"{name}": {top} may not see {first}'
+    if name in TESTS:
+        return None if is_test(path) else f"<{name}> belongs in test_*.c"
+    library = owners(LIBRARIES, name)
+    if library:
+        return only(name, "src", library)
+    if is_system(name) or name in EVERYWHERE:
+        return None
+    return f"<{name}> is not known to tools/layers.py"
+
+
 def check(root):
     """Every violation under root, as "FILE:LINE: what"."""
     found = []
-    for top in ("src", "include/berth", "backends"):
+    for top in ("src", "include/berth", "backends", *COMPILED_IN):
         for path in sorted((root / top).rglob("*")):
             if path.suffix not in SOURCES or not path.is_file():
                 continue
@@ -172,6 +201,8 @@ def check(root):
             for number, bracket, name in includes(path):
                 if top == "src":
                     wrong = wrong_in_src(path, folder, bracket, name)
+                elif top in COMPILED_IN:
+                    wrong = wrong_in_compiled_in(top, path, bracket, name)
                 elif top == "backends":
                     wrong = wrong_in_backend(root, path, folder, bracket, name)
                 else:

@@ -23,6 +23,9 @@ ALLOWED = [
     ("backends/llama/a.c", "#include <berth/backend.h>\n#include <llama.h>\n#include <pthread.h>"),
     ("backends/llama/b.cpp", '#include <string>\n#include "common/chat.h"\n#include "log.h"'),
     ("backends/onnx/a.c", "#include <onnxruntime_c_api.h>"),
+    ("shimlets/docker/a.c", '#include <berth/shimlet.h>\n#include "net/client.h"\n#include "shimlets/rollout.h"'),
+    ("shimlets/kubernetes/a.c", '#include "kube/client.h"'),
+    ("src/cmd/b.c", '#include "shimlets/shimlets.h"\n#include "pipelines/pipelines.h"'),
 ]
 
 FORBIDDEN = [
@@ -50,6 +53,11 @@ FORBIDDEN = [
     ("HTTP/2's library is in net alone", "src/wire/a.c", "#include <nghttp2/nghttp2.h>"),
     ("llama.cpp's general names too", "backends/onnx/a.c", '#include "log.h"'),
     ("a backend sees no other library", "backends/onnx/a.c", "#include <uv.h>"),
+    ("a shimlet does not see the engine that calls it", "shimlets/docker/a.c", '#include "deploy/engine.h"'),
+    ("nor the operators", "shimlets/docker/a.c", '#include "operator/x.h"'),
+    ("nor a library of src's", "shimlets/docker/a.c", "#include <curl/curl.h>"),
+    ("a pipeline does not reach Kubernetes by itself", "pipelines/quant/a.c", '#include "kube/client.h"'),
+    ("what is compiled in is put together in cmd alone", "src/deploy/a.c", '#include "shimlets/shimlets.h"'),
 ]
 
 

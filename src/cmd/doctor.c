@@ -2,8 +2,8 @@
 
 #include <errno.h>
 #include <glob.h>
+#include <inttypes.h>
 #include <netdb.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +16,7 @@
 #include "cmd/table.h"
 #include "conf/conf.h"
 #include "infer/host.h"
+#include "os/cores.h"
 #include "plugin/plugins.h"
 
 /* doctor: what there is, what is wrong, what to do. */
@@ -92,14 +93,12 @@ static void
 machine(struct report *r)
 {
     struct utsname u;
-    cpu_set_t cpus;
     char total[24], available[24], limit[24];
 
     if (uname(&u) == 0)
         say(r, "system", "%s %s, %s", u.sysname, u.release, u.machine);
-    CPU_ZERO(&cpus);
-    if (sched_getaffinity(0, sizeof cpus, &cpus) == 0)
-        say(r, "cores", "%d usable of %ld", CPU_COUNT(&cpus), sysconf(_SC_NPROCESSORS_ONLN));
+    say(r, "cores", "%" PRIu32 " usable of %ld", berth_cores_usable(NULL),
+        sysconf(_SC_NPROCESSORS_ONLN));
     say(r, "memory", "%s, %s available%s%s", berth_bytes_text(meminfo("MemTotal"), total),
         berth_bytes_text(meminfo("MemAvailable"), available),
         memory_limit() > 0 ? ", limited to " : "",

@@ -24,6 +24,7 @@
 #include "infer/registry.h"
 #include "net/server.h"
 #include "obs/metrics.h"
+#include "os/cores.h"
 #include "os/loop.h"
 #include "plugin/plugins.h"
 #include "plugin/workers.h"
@@ -159,7 +160,6 @@ registry_up(struct serving *s, struct berth_err *e)
     };
     if ((r = berth_workers_new(&isolated, &s->workers, e)) < 0)
         return r;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct berth_registry_conf conf = {
         .store = s->store,
         .plugins = s->plugins,
@@ -168,9 +168,7 @@ registry_up(struct serving *s, struct berth_err *e)
         .isolate = strcmp(c->plugins.isolation, "process") == 0,
         .run_ns_max = (uint64_t)c->plugins.run_timeout_secs * BERTH_S,
         .models_max = (uint32_t)c->engine.max_models,
-        .cores = c->engine.cores > 0 ? (uint32_t)c->engine.cores
-                 : cores > 0         ? (uint32_t)cores
-                                     : 1,
+        .cores = c->engine.cores > 0 ? (uint32_t)c->engine.cores : berth_cores_usable(NULL),
         .ungoverned = !c->engine.governor,
         .loaders = (uint32_t)c->engine.loaders,
         .batch = batch_conf(c),
@@ -300,11 +298,10 @@ api_up(struct serving *s, struct berth_err *e)
 static int
 loops_up(struct serving *s, struct berth_err *e)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     int64_t want = s->conf->server.worker_threads;
 
     if (want == 0)
-        want = cores > 0 ? cores : 1;
+        want = berth_cores_usable(NULL);
     if (want > LOOPS_MAX)
         want = LOOPS_MAX;
     while (s->loop_count < (size_t)want) {

@@ -29,7 +29,7 @@ const struct berth_conf_row berth_conf_rows[] = {
     INT(server.port, "8000", 0, 65535, MAIN, "port PORT", "HTTP port, all APIs; 0: any free one"),
     INT(server.grpc_port, "9000", 0, 65535, MAIN, "grpc-port PORT", "a second port for every API, gRPC too; open when set (or as unimodel-server); 0: any free one"),
     INT(server.max_connections, "1000", 1, 1000000, 0, "max-connections N", "connections at once; beyond them 503"),
-    INT(server.worker_threads, NULL, 1, 1024, NUL, "worker-threads N", "event loops; null: by the number of cores"),
+    INT(server.worker_threads, NULL, 1, 1024, NUL, "worker-threads N", "event loops; null: one for each core that may be used"),
     INT(server.request_timeout_secs, "300", 1, SECS_MAX, 0, "request-timeout SECONDS", "longest time a request may take; beyond it 504"),
     INT(server.head_timeout_secs, "10", 1, SECS_MAX, 0, NULL, "from a request's first byte to the end of its head"),
     INT(server.body_timeout_secs, "30", 1, SECS_MAX, 0, NULL, "longest wait for the next bytes of a body"),
@@ -46,7 +46,7 @@ const struct berth_conf_row berth_conf_rows[] = {
     TEXT(server.tls_client_ca_path, NULL, NUL, "tls-client-ca FILE", "clients must show a certificate of this authority, PEM"),
 
     INT(engine.max_models, "10", 1, 1000000, MAIN, "max-models N", "models that may be registered"),
-    INT(engine.cores, NULL, 1, 4096, NUL, "cores N", "cores that engines may use together; null: all"),
+    INT(engine.cores, NULL, 1, 4096, NUL, "cores N", "cores that engines may use together; null: all that this process may use"),
     BOOL(engine.governor, "true", 0, NULL, "hand these cores out run by run; false: leave it to the system, as where each model is pinned to cores of its own"),
     INT(engine.loaders, "2", 1, 64, 0, NULL, "models loaded at the same time"),
     INT(engine.queue_len, "256", 1, 65536, LIVE, "queue-len N", "requests waiting for one model; beyond it 429"),

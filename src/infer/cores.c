@@ -117,6 +117,9 @@ start(struct berth_cores_book *b, struct berth_cores_turn *t, uint32_t cores, ui
     t->state = BERTH_CORES_RUNS;
     t->given = cores;
     t->given_ns = now_ns;
+    t->overdue = false;
+    t->next = b->running;
+    b->running = t;
     b->used += cores;
     if (t->account->spent_ns > b->floor_ns)
         b->floor_ns = t->account->spent_ns;
@@ -140,9 +143,28 @@ berth_cores_book_next(struct berth_cores_book *b, uint64_t now_ns)
     return best;
 }
 
+/* What t had is free, and paid for by its account. */
+static void
+settle_up(struct berth_cores_book *b, const struct berth_cores_turn *t, uint64_t now_ns)
+{
+    struct berth_cores_account *a = t->account;
+
+    berth_assert(b->used >= t->given && a->turns > 0);
+    b->used -= t->given;
+    a->spent_ns += (now_ns - t->given_ns) * t->given / t->weight;
+    a->turns--;
+    a->idle_ns = now_ns;
+}
+
 void
 berth_cores_book_force(struct berth_cores_book *b, struct berth_cores_turn *t, uint64_t now_ns)
 {
+    for (struct berth_cores_turn *r = b->running; r != NULL; r = r->next) {
+        if (r->overdue || now_ns - r->given_ns <= BERTH_CORES_WAIT_NS)
+            continue;
+        settle_up(b, r, now_ns);
+        r->overdue = true;
+    }
     start(b, t, least(b, t), now_ns);
 }
 
@@ -172,13 +194,15 @@ void
 berth_cores_book_end(struct berth_cores_book *b, struct berth_cores_turn *t, uint64_t cpu_ns,
                      uint64_t now_ns)
 {
-    struct berth_cores_account *a = t->account;
+    struct berth_cores_turn **at = &b->running;
 
-    berth_assert(t->state == BERTH_CORES_RUNS && b->used >= t->given && a->turns > 0);
-    b->used -= t->given;
-    a->spent_ns += (now_ns - t->given_ns) * t->given / t->weight;
-    a->turns--;
-    a->idle_ns = now_ns;
+    berth_assert(t->state == BERTH_CORES_RUNS);
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    t->next = NULL;
+    if (!t->overdue)
+        settle_up(b, t, now_ns);
     t->state = BERTH_CORES_IDLE;
     if (cpu_ns != UINT64_MAX)
         note_lost(t, cpu_ns, now_ns);
@@ -225,7 +249,7 @@ berth_cores_new(uint32_t cores, struct berth_metrics *metrics)
 void
 berth_cores_free(struct berth_cores *c)
 {
-    if (c == NULL || c->book.used > 0 || c->book.first != NULL)
+    if (c == NULL || c->book.running != NULL || c->book.first != NULL)
         return;
     (void)pthread_mutex_destroy(&c->mu);
     free(c);

@@ -16,7 +16,8 @@ struct berth_metrics;
  * An engine that can do with fewer threads than it was loaded with gets its share of what is left
  * by the active ones; one that cannot waits until all its threads fit, and nobody overtakes it
  * meanwhile.  So no wait is longer than the runs that go on plus one round of the others'; and if
- * a run does not end at all, those that wait longer than BERTH_CORES_WAIT_NS run beside it.
+ * a run does not end at all, who has waited for BERTH_CORES_WAIT_NS runs beside it, and from then
+ * on its cores are counted as free: the others wait for it once and not each time.
  *
  * The book below is pure: no lock, no clock, no memory of its own.  Times are CLOCK_MONOTONIC, ns.
  */
@@ -45,8 +46,9 @@ struct berth_cores_turn {
     /* The book's. */
     enum berth_cores_state state;
     uint32_t given;
+    bool overdue; /* runs, but its cores are counted as free */
     uint64_t asked_ns, given_ns;
-    struct berth_cores_turn *next; /* while it waits */
+    struct berth_cores_turn *next; /* of those that wait, or of those that run */
     /* Others than us use the cores too (seen by time lost while running): fewer for a while. */
     uint32_t lost_permille, cap;
     uint64_t cap_until_ns, cap_ns;
@@ -58,10 +60,11 @@ struct berth_cores_turn {
 };
 
 struct berth_cores_book {
-    uint32_t cores, used;
+    uint32_t cores, used; /* used may pass cores by what was forced */
     uint64_t floor_ns; /* spent_ns of the account that had the last turn: where newcomers begin */
     struct berth_cores_account *active;
     struct berth_cores_turn *first, **last; /* that wait, oldest first */
+    struct berth_cores_turn *running;       /* latest first */
 };
 
 void berth_cores_book_init(struct berth_cores_book *b, uint32_t cores);
@@ -75,7 +78,8 @@ struct berth_cores_turn *berth_cores_book_next(struct berth_cores_book *b, uint6
 /* WAITS to IDLE. */
 void berth_cores_book_unask(struct berth_cores_book *b, struct berth_cores_turn *t,
                             uint64_t now_ns);
-/* WAITS to RUNS although no core is free. */
+/* WAITS to RUNS although no core is free, and count as free what those have that began their runs
+ * longer than BERTH_CORES_WAIT_NS ago: next() may have turns to give. */
 void berth_cores_book_force(struct berth_cores_book *b, struct berth_cores_turn *t,
                             uint64_t now_ns);
 /* RUNS to IDLE.  cpu_ns: what the asking thread itself ran of that time; it spins or computes as

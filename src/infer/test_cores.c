@@ -233,15 +233,63 @@ a_run_without_end_does_not_stop_the_others(void **unused)
     (void)unused;
     machine_init(&m, 2);
     struct engine *stuck = add(&m, 2, false, 1, BERTH_S), *b = add(&m, 2, true, 2, BERTH_MS);
+    struct engine *c = add(&m, 2, false, 1, BERTH_MS);
+    const uint64_t late = BERTH_CORES_WAIT_NS + 1;
     berth_cores_book_ask(&m.book, &stuck->turn, 0);
     berth_cores_book_ask(&m.book, &b->turn, 0);
     assert_ptr_equal(berth_cores_book_next(&m.book, 0), &stuck->turn);
     assert_null(berth_cores_book_next(&m.book, 0));
-    berth_cores_book_force(&m.book, &b->turn, BERTH_CORES_WAIT_NS);
+    berth_cores_book_force(&m.book, &b->turn, late);
     assert_int_equal(b->turn.given, 1);
+    assert_int_equal(m.book.used, 1);
+    berth_cores_book_end(&m.book, &b->turn, UINT64_MAX, late + 1);
+    /* From then on nobody waits for it, with all the cores that there are. */
+    berth_cores_book_ask(&m.book, &c->turn, late + 1);
+    assert_ptr_equal(berth_cores_book_next(&m.book, late + 1), &c->turn);
+    assert_int_equal(c->turn.given, 2);
+    berth_cores_book_end(&m.book, &c->turn, UINT64_MAX, late + 2);
+    berth_cores_book_ask(&m.book, &b->turn, late + 2);
+    assert_ptr_equal(berth_cores_book_next(&m.book, late + 2), &b->turn);
+    assert_int_equal(b->turn.given, 2);
+    /* What it had is not given back twice when it ends after all, and then it is one like others.
+     */
+    berth_cores_book_end(&m.book, &stuck->turn, UINT64_MAX, late + 3);
+    assert_int_equal(m.book.used, 2);
+    berth_cores_book_ask(&m.book, &stuck->turn, late + 3);
+    assert_null(berth_cores_book_next(&m.book, late + 3));
+    berth_cores_book_end(&m.book, &b->turn, UINT64_MAX, late + 4);
+    assert_ptr_equal(berth_cores_book_next(&m.book, late + 4), &stuck->turn);
+    assert_int_equal(m.book.used, 2);
+    berth_cores_book_end(&m.book, &stuck->turn, UINT64_MAX, late + 5);
+    assert_int_equal(m.book.used, 0);
+    for (size_t i = 0; i < m.n; i++)
+        berth_cores_book_leave(&m.book, &m.e[i].account);
+    assert_null(m.book.active);
+}
+
+/* Many short runs make a wait as long as one that is stuck: these go on, and count. */
+static void
+who_holds_cores_shortly_keeps_them(void **unused)
+{
+    struct machine m;
+
+    (void)unused;
+    machine_init(&m, 2);
+    struct engine *a = add(&m, 1, false, 1, BERTH_MS), *stuck = add(&m, 1, false, 1, BERTH_S);
+    struct engine *b = add(&m, 2, false, 1, BERTH_MS);
+    berth_cores_book_ask(&m.book, &stuck->turn, 0);
+    assert_ptr_equal(berth_cores_book_next(&m.book, 0), &stuck->turn);
+    berth_cores_book_ask(&m.book, &a->turn, BERTH_CORES_WAIT_NS);
+    assert_ptr_equal(berth_cores_book_next(&m.book, BERTH_CORES_WAIT_NS), &a->turn);
+    berth_cores_book_ask(&m.book, &b->turn, BERTH_CORES_WAIT_NS);
+    berth_cores_book_force(&m.book, &b->turn, BERTH_CORES_WAIT_NS * 2);
+    assert_int_equal(m.book.used, 3); /* of a, and of b beside it */
+    berth_cores_book_end(&m.book, &stuck->turn, UINT64_MAX, BERTH_CORES_WAIT_NS * 2);
     assert_int_equal(m.book.used, 3);
-    berth_cores_book_end(&m.book, &b->turn, UINT64_MAX, BERTH_CORES_WAIT_NS + 1);
-    assert_null(berth_cores_book_next(&m.book, BERTH_CORES_WAIT_NS + 1));
+    berth_cores_book_end(&m.book, &a->turn, UINT64_MAX, BERTH_CORES_WAIT_NS * 2);
+    berth_cores_book_end(&m.book, &b->turn, UINT64_MAX, BERTH_CORES_WAIT_NS * 2);
+    assert_int_equal(m.book.used, 0);
+    assert_null(m.book.running);
 }
 
 static void
@@ -376,6 +424,7 @@ main(void)
         cmocka_unit_test(core_seconds_go_by_weight),
         cmocka_unit_test(nobody_starves),
         cmocka_unit_test(a_run_without_end_does_not_stop_the_others),
+        cmocka_unit_test(who_holds_cores_shortly_keeps_them),
         cmocka_unit_test(time_lost_to_others_costs_threads),
         cmocka_unit_test(threads_never_pass_the_cores),
         cmocka_unit_test(tiny_runs_do_not_ask),

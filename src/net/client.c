@@ -1,26 +1,33 @@
 #include "net/client.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/num.h"
+#include "net/client_priv.h"
 #include "net/curl_priv.h"
 
 enum {
     REDIRECTS_MAX = 8,
-    HOST_TEXT = 160,
-    POLL_MS = 100, /* how often go_on() and the clocks are looked at while nothing comes */
+    POLL_MS = 100,       /* how often go_on() is asked while nothing comes */
+    POLL_MS_MAX = 60000, /* how long one wait may be when nobody is to be asked */
+    KEEPALIVE_S = 30, /* a peer that went away without a word is noticed by the kernel's probes */
     RECEIVE_BYTES = 256 * 1024,
 };
 
 struct berth_client {
     CURLM *multi;
     CURL *easy;
+    struct curl_slist *connect_to; /* of the transfer that runs */
+    atomic_bool stopped;
     char curl_text[CURL_ERROR_SIZE];
 };
 
@@ -34,15 +41,7 @@ struct exchange {
     uint64_t activity_ns;
     bool headed, redirected; /* redirected: it has a Location that will be followed */
     int stop;                /* a code of ours, why the transfer was stopped from a callback */
-    char host[HOST_TEXT];
-};
-
-/* Where a request goes, and what it takes along. */
-struct hop {
-    CURLU *url;
-    char *text;
-    const char *method; /* NULL: GET, or POST with a body */
-    bool body, trusted; /* trusted: the host that the caller named, so that credentials go along */
+    char host[BERTH_CLIENT_HOST_TEXT];
 };
 
 int
@@ -61,6 +60,13 @@ berth_client_new(struct berth_client **ret, struct berth_err *e)
     }
     *ret = c;
     return 0;
+}
+
+void
+berth_client_stop(struct berth_client *c)
+{
+    atomic_store(&c->stopped, true);
+    (void)curl_multi_wakeup(c->multi);
 }
 
 void
@@ -180,9 +186,12 @@ head_end(struct exchange *x, bool body_follows)
 {
     const struct berth_client_call *call = x->call;
     struct berth_client_answer *a = x->answer;
+    curl_off_t wait_s = 0;
 
     x->headed = true;
     a->partial = a->status == 206;
+    (void)curl_easy_getinfo(x->easy, CURLINFO_RETRY_AFTER, &wait_s);
+    a->retry_after_s = wait_s < 0 ? 0 : wait_s < UINT32_MAX ? (uint32_t)wait_s : UINT32_MAX;
     if (a->partial && x->range_begin != call->resume_at)
         return -BERTH_EINVAL;
     if (body_follows && a->content_length != UINT64_MAX && a->content_length > x->body_bytes_max)
@@ -257,7 +266,8 @@ add_headerf(struct curl_slist **list, const char *before, const char *value)
 
 /* The caller's own headers may be credentials (X-API-Key, Cookie): they stay with its host. */
 static bool
-make_headers(const struct berth_client_call *call, const struct hop *hop, struct curl_slist **list)
+make_headers(const struct berth_client_call *call, const struct berth_client_hop *hop,
+             struct curl_slist **list)
 {
     bool ok = add_header(list, "Expect:"); /* no round trip before a large body */
 
@@ -277,7 +287,7 @@ make_headers(const struct berth_client_call *call, const struct hop *hop, struct
 }
 
 static void
-set_method(CURL *easy, const struct berth_client_call *call, const struct hop *hop)
+set_method(CURL *easy, const struct berth_client_call *call, const struct berth_client_hop *hop)
 {
     if (hop->body) {
         (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
@@ -295,12 +305,11 @@ set_method(CURL *easy, const struct berth_client_call *call, const struct hop *h
 }
 
 static void
-set_up(struct berth_client *c, struct exchange *x, const struct hop *hop,
+set_up(struct berth_client *c, struct exchange *x, const struct berth_client_hop *hop,
        const struct curl_slist *headers)
 {
     const struct berth_client_call *call = x->call;
     const uint64_t connect_ns = call->connect_ns_max > 0 ? call->connect_ns_max : 10 * BERTH_S;
-    char *scheme = NULL;
     CURL *easy = c->easy;
 
     curl_easy_reset(easy);
@@ -319,23 +328,32 @@ set_up(struct berth_client *c, struct exchange *x, const struct hop *hop,
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, x);
     set_method(easy, call, hop);
-    if (curl_url_get(hop->url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-        strcmp(scheme, "https") == 0 && berth_curl_certificates() != NULL)
-        (void)curl_easy_setopt(easy, CURLOPT_CAINFO, berth_curl_certificates());
-    curl_free(scheme);
+    (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_S);
+    (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_S / 2);
+    berth_client_set_peer(easy, call, hop, &c->connect_to);
 }
 
 /* ---- running it ---- */
 
+static uint64_t
+silence_max(const struct berth_client_call *call)
+{
+    return call->silent_ns_max > 0 ? call->silent_ns_max : 60 * BERTH_S;
+}
+
 /* Look at the clocks and ask the caller.  0, or the failure that stops the call. */
 static int
-look(struct exchange *x, uint64_t begin_ns, uint64_t *asked_ns, struct berth_err *e)
+look(struct berth_client *c, struct exchange *x, uint64_t begin_ns, uint64_t *asked_ns,
+     struct berth_err *e)
 {
     const struct berth_client_call *call = x->call;
-    const uint64_t silent_ns = call->silent_ns_max > 0 ? call->silent_ns_max : 60 * BERTH_S;
+    const uint64_t silent_ns = silence_max(call);
     const uint64_t now_ns = berth_now_ns();
     const uint64_t total = x->answer->content_length;
 
+    if (atomic_load(&c->stopped))
+        return berth_err_set(e, BERTH_ECANCELED, "%s: stopped", x->host);
     if (call->total_ns_max > 0 && now_ns - begin_ns > call->total_ns_max)
         return berth_err_set(e, BERTH_EDEADLINE, "%s: no complete answer within %llu ms", x->host,
                              (unsigned long long)(call->total_ns_max / BERTH_MS));
@@ -348,6 +366,24 @@ look(struct exchange *x, uint64_t begin_ns, uint64_t *asked_ns, struct berth_err
     if (!call->go_on(call->arg, x->got, total == UINT64_MAX ? 0 : total))
         return berth_err_set(e, BERTH_ECANCELED, "%s: stopped", x->host);
     return 0;
+}
+
+/* How long to sleep when nothing comes: until somebody is to be asked or a clock has run out. */
+static int
+sleep_ms(const struct exchange *x, uint64_t begin_ns)
+{
+    const struct berth_client_call *call = x->call;
+    const uint64_t now_ns = berth_now_ns();
+    uint64_t until_ns = x->activity_ns + silence_max(call);
+
+    if (call->go_on != NULL)
+        return POLL_MS;
+    if (call->total_ns_max > 0 && begin_ns + call->total_ns_max < until_ns)
+        until_ns = begin_ns + call->total_ns_max;
+    if (until_ns <= now_ns)
+        return 1;
+    const uint64_t ms = (until_ns - now_ns) / BERTH_MS + 1;
+    return ms < POLL_MS_MAX ? (int)ms : POLL_MS_MAX;
 }
 
 static CURLcode
@@ -377,6 +413,8 @@ failure_of(struct berth_client *c, const struct exchange *x, CURLcode code, stru
     if (x->stop == -BERTH_ETOOBIG)
         return berth_err_set(e, BERTH_ETOOBIG, "%s: the answer is longer than %llu bytes", x->host,
                              (unsigned long long)x->body_bytes_max);
+    if (code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_CACERT_BADFILE)
+        return berth_err_set(e, BERTH_ECONFIG, "%s: %s", x->host, why);
     if (code == CURLE_OPERATION_TIMEDOUT)
         return berth_err_set(e, BERTH_EDEADLINE, "%s: %s", x->host, why);
     return berth_err_set(e, BERTH_ENETWORK, "%s: %s", x->host, why);
@@ -400,9 +438,9 @@ drive(struct berth_client *c, struct exchange *x, uint64_t begin_ns, struct bert
         if (sent != sent_before)
             x->activity_ns = berth_now_ns();
         sent_before = sent;
-        r = look(x, begin_ns, &asked_ns, e);
+        r = look(c, x, begin_ns, &asked_ns, e);
         if (r == 0)
-            (void)curl_multi_poll(c->multi, NULL, 0, POLL_MS, NULL);
+            (void)curl_multi_poll(c->multi, NULL, 0, sleep_ms(x, begin_ns), NULL);
     }
     const CURLcode code = r == 0 ? result_of(c->multi) : CURLE_OK;
     (void)curl_multi_remove_handle(c->multi, c->easy);
@@ -413,102 +451,16 @@ drive(struct berth_client *c, struct exchange *x, uint64_t begin_ns, struct bert
     return code == CURLE_OK && x->stop == 0 ? 0 : failure_of(c, x, code, e);
 }
 
-/* ---- hops ---- */
-
-static void
-hop_fini(struct hop *h)
-{
-    curl_url_cleanup(h->url);
-    curl_free(h->text);
-}
-
-static bool
-hop_to(struct hop *h, const char *url)
-{
-    CURLU *u = curl_url();
-    char *text = NULL;
-
-    if (u == NULL || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
-        curl_url_get(u, CURLUPART_URL, &text, 0) != CURLUE_OK) {
-        curl_url_cleanup(u);
-        return false;
-    }
-    hop_fini(h);
-    h->url = u;
-    h->text = text;
-    return true;
-}
-
-static bool
-same_part(CURLU *a, CURLU *b, CURLUPart part)
-{
-    char *x = NULL, *y = NULL;
-
-    (void)curl_url_get(a, part, &x, CURLU_DEFAULT_PORT);
-    (void)curl_url_get(b, part, &y, CURLU_DEFAULT_PORT);
-    const bool same = x != NULL && y != NULL && strcasecmp(x, y) == 0;
-    curl_free(x);
-    curl_free(y);
-    return same;
-}
-
-/* Go where the answer says.  0, or -BERTH_ENETWORK. */
 static int
-follow(struct hop *hop, struct exchange *x, struct berth_err *e)
-{
-    struct hop before = {.url = hop->url, .text = hop->text};
-    const uint16_t status = x->answer->status;
-    char *to = NULL, *scheme = NULL;
-    bool ok, secure;
-
-    (void)curl_easy_getinfo(x->easy, CURLINFO_REDIRECT_URL, &to);
-    hop->url = NULL;
-    hop->text = NULL;
-    ok = to != NULL && hop_to(hop, to);
-    if (!ok) {
-        *hop = before;
-        return berth_err_set(e, BERTH_ENETWORK, "%s: redirects to what is no URL", x->host);
-    }
-    (void)curl_url_get(hop->url, CURLUPART_SCHEME, &scheme, 0);
-    secure = scheme != NULL && strcasecmp(scheme, "https") == 0;
-    curl_free(scheme);
-    if (strncasecmp(before.text, "https:", 6) == 0 && !secure)
-        ok = false;
-    hop->trusted = hop->trusted && same_part(before.url, hop->url, CURLUPART_SCHEME) &&
-                   same_part(before.url, hop->url, CURLUPART_HOST) &&
-                   same_part(before.url, hop->url, CURLUPART_PORT);
-    if (status == 303 || ((status == 301 || status == 302) && hop->body)) {
-        const bool head = hop->method != NULL && strcmp(hop->method, "HEAD") == 0;
-        hop->method = head ? "HEAD" : NULL;
-        hop->body = false;
-    }
-    hop_fini(&before);
-    return ok ? 0
-              : berth_err_set(e, BERTH_ENETWORK, "%s: redirects from https to plain http", x->host);
-}
-
-static void
-host_of(const struct hop *hop, char out[HOST_TEXT])
-{
-    char *host = NULL, *port = NULL;
-
-    (void)curl_url_get(hop->url, CURLUPART_HOST, &host, 0);
-    (void)curl_url_get(hop->url, CURLUPART_PORT, &port, 0);
-    (void)snprintf(out, HOST_TEXT, "%.128s%s%.8s", host != NULL ? host : "", port ? ":" : "",
-                   port != NULL ? port : "");
-    curl_free(host);
-    curl_free(port);
-}
-
-static int
-call_hops(struct berth_client *c, struct exchange *x, struct hop *hop, struct berth_err *e)
+call_hops(struct berth_client *c, struct exchange *x, struct berth_client_hop *hop,
+          struct berth_err *e)
 {
     const uint64_t begin_ns = berth_now_ns();
 
     x->activity_ns = begin_ns;
     for (int hops = 0; hops <= REDIRECTS_MAX; hops++) {
         struct curl_slist *headers = NULL;
-        host_of(hop, x->host);
+        berth_client_hop_host(hop, x->host);
         int r = make_headers(x->call, hop, &headers)
                     ? 0
                     : berth_err_set(e, BERTH_EINVAL, "%s: a header holds a line end", x->host);
@@ -517,8 +469,10 @@ call_hops(struct berth_client *c, struct exchange *x, struct hop *hop, struct be
             r = drive(c, x, begin_ns, e);
         }
         if (r == 0 && x->redirected)
-            r = follow(hop, x, e); /* before the headers go: it asks the handle */
+            r = berth_client_hop_follow(hop, c->easy, x->answer->status, x->host,
+                                        e); /* before the headers go: it asks the handle */
         curl_slist_free_all(headers);
+        curl_slist_free_all(BERTH_TAKE(c->connect_to));
         if (r < 0 || !x->redirected)
             return r;
     }
@@ -537,14 +491,15 @@ berth_client_call(struct berth_client *c, const struct berth_client_call *call,
         .body_bytes_max =
             call->body_bytes_max > 0 ? call->body_bytes_max : UINT64_C(64) * 1024 * 1024,
     };
-    struct hop hop = {.method = call->method, .body = call->body != NULL, .trusted = true};
+    struct berth_client_hop hop = {
+        .method = call->method, .body = call->body != NULL, .trusted = true};
 
-    if (!hop_to(&hop, call->url))
+    if (!berth_client_hop_to(&hop, call->url))
         return berth_err_set(e, BERTH_EINVAL, "%.200s: not a URL", call->url);
     berth_buf_init(&answer.body, NULL);
     answer.body.max = x.body_bytes_max < SIZE_MAX - 1 ? (size_t)x.body_bytes_max + 1 : SIZE_MAX;
     int r = call_hops(c, &x, &hop, e);
-    hop_fini(&hop);
+    berth_client_hop_fini(&hop);
     if (r == 0 && berth_buf_text(&answer.body) == NULL)
         r = berth_err_set(e, BERTH_ENOMEM, "%s: out of memory for the answer", x.host);
     if (r < 0)

@@ -329,8 +329,9 @@ set_request(struct berth_forward *w)
     set_method(w);
     if (strncmp(to->origin, "https:", 6) == 0) {
         const char *ca = to->ca_path != NULL ? to->ca_path : berth_curl_certificates();
-        if (ca != NULL && curl_easy_setopt(easy, CURLOPT_CAINFO, ca) != CURLE_OK)
-            return -BERTH_ENOMEM;
+        if (ca != NULL && (curl_easy_setopt(easy, CURLOPT_CAINFO, ca) != CURLE_OK ||
+                           curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) != CURLE_OK))
+            return -BERTH_ENOMEM; /* no path: nobody else is believed */
     }
     (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
     (void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)to->once);

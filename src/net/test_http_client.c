@@ -3,7 +3,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -304,6 +306,8 @@ methods_and_bodies_arrive(void **unused)
         {{.body = "{}", .body_len = 2}, "POST /a HTTP/1.1\r\n", "\r\n\r\n{}"},
         {{.method = "POST"}, "POST /a HTTP/1.1\r\n", "\r\n\r\n"},
         {{.method = "PUT", .body = "{}", .body_len = 2}, "PUT /a HTTP/1.1\r\n", "\r\n\r\n{}"},
+        {{.method = "PATCH", .body = "{}", .body_len = 2}, "PATCH /a HTTP/1.1\r\n", "\r\n\r\n{}"},
+        {{.method = "DELETE", .body = "{}", .body_len = 2}, "DELETE /a HTTP/1.1\r\n", "\r\n\r\n{}"},
         {{.method = "DELETE"}, "DELETE /a HTTP/1.1\r\n", "\r\n\r\n"},
         {{.method = "HEAD"}, "HEAD /a HTTP/1.1\r\n", "\r\n\r\n"},
     };
@@ -332,6 +336,103 @@ methods_and_bodies_arrive(void **unused)
     }
 }
 
+static void
+a_socket_stands_in_for_host_and_port(void **unused)
+{
+    struct script s = {.texts = {FIVE "hello"}};
+    char path[64];
+    struct berth_client_answer a;
+    struct berth_client *c;
+    struct berth_err e;
+
+    (void)unused;
+    (void)snprintf(path, sizeof path, "/tmp/berth-peer-%d.sock", (int)getpid());
+    struct test_peer peer = {.answer = answer, .arg = &s, .unix_path = path};
+    const struct berth_client_call call = {.url = "http://docker/v1/x", .unix_path = path};
+    assert_int_equal(setenv("http_proxy", "http://127.0.0.1:1", 1), 0); /* not for a socket */
+    assert_int_equal(berth_client_new(&c, &e), 0);
+    test_peer_start(&peer);
+    assert_int_equal(berth_client_call(c, &call, &a, &e), 0);
+    test_peer_stop(&peer);
+    assert_string_equal(a.body.at, "hello");
+    assert_ptr_equal(strstr(peer.log[0], "GET /v1/x HTTP/1.1\r\nHost: docker\r\n"), peer.log[0]);
+    berth_buf_fini(&a.body);
+    assert_int_equal(berth_client_call(c, &call, &a, &e), -BERTH_ENETWORK); /* nobody there */
+    berth_client_free(c);
+    assert_int_equal(unsetenv("http_proxy"), 0);
+}
+
+static void
+a_peer_says_how_long_to_wait(void **unused)
+{
+    static const struct {
+        const char *text;
+        uint32_t want;
+    } cases[] = {
+        {"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", 7},
+        {"HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\n\r\n", 0},
+        {"HTTP/1.1 503 No\r\nRetry-After: soon\r\nContent-Length: 0\r\n\r\n", 0},
+        {"HTTP/1.1 503 No\r\nRetry-After: 9\r\nContent-Length: 2\r\n\r\nno", 9},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        struct script s = {.texts = {cases[i].text}};
+        struct berth_client_answer a;
+        struct berth_err e;
+        assert_int_equal(ask(&s, (struct berth_client_call){0}, &a, &e), 0);
+        assert_int_equal(a.retry_after_s, cases[i].want);
+        berth_buf_fini(&a.body);
+    }
+}
+
+struct stopper {
+    struct berth_client *client;
+    pthread_t *thread;
+};
+
+static void *
+stop(void *c)
+{
+    berth_client_stop(c);
+    return NULL;
+}
+
+/* Once there is a piece, the call is known to wait for the rest. */
+static bool
+stop_elsewhere(void *arg, uint16_t status, const char *bytes, size_t len)
+{
+    struct stopper *s = arg;
+
+    assert_int_equal(pthread_create(s->thread, NULL, stop, s->client), 0);
+    return true;
+}
+
+static void
+a_call_that_waits_is_stopped_from_elsewhere(void **unused)
+{
+    struct script s = {.texts = {FIVE "hel"}, .hold = true};
+    struct test_peer peer = {.answer = answer, .arg = &s};
+    struct berth_client_answer a;
+    struct berth_client *c;
+    struct berth_err e;
+    pthread_t thread;
+    char url[64];
+
+    (void)unused;
+    test_peer_start(&peer);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/a", peer.port);
+    assert_int_equal(berth_client_new(&c, &e), 0);
+    struct stopper stopper = {.client = c, .thread = &thread};
+    const struct berth_client_call call = {
+        .url = url, .body_part = stop_elsewhere, .arg = &stopper};
+    assert_int_equal(berth_client_call(c, &call, &a, &e), -BERTH_ECANCELED);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(berth_client_call(c, &call, &a, &e), -BERTH_ECANCELED); /* and for good */
+    berth_client_free(c);
+    test_peer_stop(&peer);
+}
+
 int
 main(void)
 {
@@ -342,6 +443,9 @@ main(void)
         cmocka_unit_test(a_rest_begins_where_it_was_asked_for),
         cmocka_unit_test(redirects_keep_credentials_at_home),
         cmocka_unit_test(methods_and_bodies_arrive),
+        cmocka_unit_test(a_socket_stands_in_for_host_and_port),
+        cmocka_unit_test(a_peer_says_how_long_to_wait),
+        cmocka_unit_test(a_call_that_waits_is_stopped_from_elsewhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

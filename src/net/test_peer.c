@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -51,7 +52,9 @@ run(void *arg)
         const int fd = accept(p->listener, NULL, NULL);
         if (fd < 0)
             break;
-        if (text != NULL && read_request(fd, text) > 0) {
+        if (text != NULL)
+            text[0] = '\0';
+        if (text != NULL && (p->silent || read_request(fd, text) > 0)) {
             const unsigned n = atomic_fetch_add(&p->requests, 1);
             if (n < TEST_PEER_LOG_MAX) {
                 memcpy(p->log[n], text, sizeof p->log[n] - 1);
@@ -66,20 +69,40 @@ run(void *arg)
     return NULL;
 }
 
-void
-test_peer_start(struct test_peer *p)
+static int
+listen_inet(uint16_t *ret_port)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof sa;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+    *ret_port = ntohs(sa.sin_port);
+    return fd;
+}
+
+static int
+listen_unix(const char *path)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_true(strlen(path) < sizeof sa.sun_path);
+    memcpy(sa.sun_path, path, strlen(path) + 1);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&sa, sizeof sa), 0);
+    return fd;
+}
+
+void
+test_peer_start(struct test_peer *p)
+{
     memset(p->log, 0, sizeof p->log);
     atomic_init(&p->requests, 0);
-    p->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(p->listener >= 0);
-    assert_int_equal(bind(p->listener, (const struct sockaddr *)&sa, sizeof sa), 0);
+    p->listener = p->unix_path != NULL ? listen_unix(p->unix_path) : listen_inet(&p->port);
     assert_int_equal(listen(p->listener, 16), 0);
-    assert_int_equal(getsockname(p->listener, (struct sockaddr *)&sa, &len), 0);
-    p->port = ntohs(sa.sin_port);
     assert_int_equal(pthread_create(&p->thread, NULL, run, p), 0);
 }
 
@@ -89,6 +112,8 @@ test_peer_stop(struct test_peer *p)
     (void)shutdown(p->listener, SHUT_RDWR); /* accept() fails from now on */
     (void)pthread_join(p->thread, NULL);
     (void)close(p->listener);
+    if (p->unix_path != NULL)
+        (void)unlink(p->unix_path);
 }
 
 void

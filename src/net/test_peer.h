@@ -2,6 +2,7 @@
 #define BERTH_NET_TEST_PEER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,8 @@ struct test_peer {
      * the body, NUL-ended.  On the peer's thread. */
     void (*answer)(void *arg, int fd, unsigned n, const char *request);
     void *arg;
+    bool silent;           /* nothing is read first: the request is "" */
+    const char *unix_path; /* listen there, not at a port; removed at the end */
     uint16_t port;
     int listener;
     pthread_t thread;
@@ -25,7 +28,7 @@ struct test_peer {
     char log[TEST_PEER_LOG_MAX][1024]; /* the first requests' beginnings; read after stop */
 };
 
-/* answer and arg are set. */
+/* answer and arg are set, and silent and unix_path where wanted. */
 void test_peer_start(struct test_peer *p);
 void test_peer_stop(struct test_peer *p);
 /* Write the whole text, or n bytes; a client that has gone is no failure. */

@@ -46,7 +46,8 @@
     X(MODEL_BYTES, BERTH_GAUGE, "berth_model_memory_bytes", "Measured memory of a loaded model.", \
       "model")                                                                                    \
     X(CORES, BERTH_GAUGE, "berth_cores", "Cores that engines may use together.", "")              \
-    X(CORES_USED, BERTH_GAUGE, "berth_cores_in_use", "Of these, given to a run or step now.", "") \
+    X(CORES_USED, BERTH_GAUGE, "berth_cores_in_use",                                              \
+      "Of these, given to a run or step now, without those that nobody waits for any more.", "")  \
     X(CORES_GIVEN, BERTH_GAUGE, "berth_cores_given", "Cores of the last run or step that asked.", \
       "model")                                                                                    \
     X(CORES_WAIT, BERTH_HISTOGRAM, "berth_cores_wait_seconds",                                    \

@@ -65,9 +65,9 @@ struct berth_timer {
 };
 /*
  * (Re)arm: fire in the first round that begins at at_ns (CLOCK_MONOTONIC) or later, never before;
- * in the next one when that has passed.  A time and not a delay, because there are two nows to count
- * from, and the one of the round is behind by what the round did so far.
- * -BERTH_ENOMEM: not armed.  t must stay until it fired or berth_timer_stop().
+ * in the next one when that has passed.  A time and not a delay, because there are two nows to
+ * count from, and the one of the round is behind by what the round did so far. -BERTH_ENOMEM: not
+ * armed.  t must stay until it fired or berth_timer_stop().
  */
 int berth_timer_arm(struct berth_timer *t, struct berth_loop *l, uint64_t at_ns,
                     void (*fire)(struct berth_timer *t));

@@ -420,28 +420,22 @@ check_expected_locked(struct berth_store *s, const char *key, uint64_t expected,
     return 0;
 }
 
+/* One change as part of the open transaction, which has the revision. */
 static int
-put_locked(struct berth_store *s, const char *key, struct berth_slice value, uint64_t expected,
-           struct berth_err *e)
+apply_locked(struct berth_store *s, const struct berth_store_op *op, int64_t revision,
+             struct berth_err *e)
 {
-    int64_t revision;
-    int r = check_expected_locked(s, key, expected, e);
+    int r = check_expected_locked(s, op->key, op->expected, e);
 
-    if (r < 0 || (r = next_revision_locked(s, &revision, e)) < 0)
+    if (r < 0)
         return r;
-    sqlite3_stmt *q = bound_locked(s, PUT, key);
-    (void)sqlite3_bind_blob64(q, 2, value.len > 0 ? value.at : "", value.len, SQLITE_STATIC);
-    (void)sqlite3_bind_int64(q, 3, revision);
+    sqlite3_stmt *q = bound_locked(s, op->kind == BERTH_STORE_PUT ? PUT : DELETE, op->key);
+    if (op->kind == BERTH_STORE_PUT) {
+        (void)sqlite3_bind_blob64(q, 2, op->value.len > 0 ? op->value.at : "", op->value.len,
+                                  SQLITE_STATIC);
+        (void)sqlite3_bind_int64(q, 3, revision);
+    }
     return change_locked(s, q, e);
-}
-
-static int
-delete_locked(struct berth_store *s, const char *key, struct berth_err *e)
-{
-    int64_t revision;
-    int r = next_revision_locked(s, &revision, e);
-
-    return r < 0 ? r : change_locked(s, bound_locked(s, DELETE, key), e);
 }
 
 /* End the transaction: commit when r is 0; otherwise, or when that fails, leave no trace. */
@@ -455,33 +449,61 @@ end_locked(struct berth_store *s, int r, struct berth_err *e)
     return r;
 }
 
-int
-berth_store_put(struct berth_store *s, const char *key, struct berth_slice value, uint64_t expected,
-                struct berth_err *e)
+static int
+check_op(const struct berth_store_op *op, struct berth_err *e)
 {
-    size_t key_len = strnlen(key, BERTH_STORE_KEY_MAX + 1);
+    size_t key_len = strnlen(op->key, BERTH_STORE_KEY_MAX + 1);
 
     if (key_len == 0 || key_len > BERTH_STORE_KEY_MAX)
         return berth_err_set(e, BERTH_EINVAL, "a record's key has 1 to %d bytes",
                              BERTH_STORE_KEY_MAX);
-    if (value.len > BERTH_STORE_VALUE_MAX)
-        return berth_err_set(e, BERTH_ETOOBIG, "%s: %zu bytes, at most %d", key, value.len,
+    if (op->kind == BERTH_STORE_PUT && op->value.len > BERTH_STORE_VALUE_MAX)
+        return berth_err_set(e, BERTH_ETOOBIG, "%s: %zu bytes, at most %d", op->key, op->value.len,
                              BERTH_STORE_VALUE_MAX);
+    return 0;
+}
+
+int
+berth_store_txn(struct berth_store *s, const struct berth_store_op *ops, size_t count,
+                uint64_t *ret_revision, struct berth_err *e)
+{
+    int64_t revision = 0;
+    int r = 0;
+
+    if (count == 0 || count > BERTH_STORE_OPS_MAX)
+        return berth_err_set(e, BERTH_EINVAL, "a transaction makes 1 to %d changes",
+                             BERTH_STORE_OPS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if ((r = check_op(&ops[i], e)) < 0)
+            return r;
+    }
     (void)pthread_mutex_lock(&s->mu);
-    int r = exec(s, "BEGIN IMMEDIATE", "begin", e);
-    if (r == 0)
-        r = end_locked(s, put_locked(s, key, value, expected, e), e);
+    if ((r = exec(s, "BEGIN IMMEDIATE", "begin", e)) == 0) {
+        r = next_revision_locked(s, &revision, e);
+        for (size_t i = 0; r == 0 && i < count; i++)
+            r = apply_locked(s, &ops[i], revision, e);
+        r = end_locked(s, r, e);
+    }
     (void)pthread_mutex_unlock(&s->mu);
+    if (r == 0 && ret_revision != NULL)
+        *ret_revision = (uint64_t)revision;
     return r;
+}
+
+int
+berth_store_put(struct berth_store *s, const char *key, struct berth_slice value, uint64_t expected,
+                struct berth_err *e)
+{
+    const struct berth_store_op op = {
+        .kind = BERTH_STORE_PUT, .key = key, .value = value, .expected = expected};
+
+    return berth_store_txn(s, &op, 1, NULL, e);
 }
 
 int
 berth_store_delete(struct berth_store *s, const char *key, struct berth_err *e)
 {
-    (void)pthread_mutex_lock(&s->mu);
-    int r = exec(s, "BEGIN IMMEDIATE", "begin", e);
-    if (r == 0)
-        r = end_locked(s, delete_locked(s, key, e), e);
-    (void)pthread_mutex_unlock(&s->mu);
-    return r;
+    const struct berth_store_op op = {.kind = BERTH_STORE_DELETE, .key = key};
+
+    return berth_store_txn(s, &op, 1, NULL, e);
 }

@@ -45,4 +45,21 @@ int berth_store_put(struct berth_store *s, const char *key, struct berth_slice v
 /* Deleting what is not there is fine. */
 int berth_store_delete(struct berth_store *s, const char *key, struct berth_err *e);
 
+/* One change among several that are made together. */
+struct berth_store_op {
+    enum { BERTH_STORE_PUT, BERTH_STORE_DELETE } kind;
+    const char *key;
+    struct berth_slice value; /* of a put */
+    uint64_t expected;        /* as for berth_store_put(), of a delete too */
+};
+enum { BERTH_STORE_OPS_MAX = 256 };
+/*
+ * All of the changes or none, durable when it returns 0; in order, so that a later one sees an
+ * earlier one's.  Each record that was put has the one revision *ret_revision (NULL: not wanted).
+ *   -BERTH_EEXIST  a record is not at its expected revision; the message names it
+ *   -BERTH_EINVAL  no change or more than BERTH_STORE_OPS_MAX, or a key; -BERTH_ETOOBIG a value
+ */
+int berth_store_txn(struct berth_store *s, const struct berth_store_op *ops, size_t count,
+                    uint64_t *ret_revision, struct berth_err *e);
+
 #endif

@@ -125,6 +125,94 @@ revisions_guard_changes(void **unused)
     berth_arena_fini(&a);
 }
 
+static struct berth_store_op
+put_op(const char *key, const char *value, uint64_t expected)
+{
+    return (struct berth_store_op){
+        .kind = BERTH_STORE_PUT, .key = key, .value = berth_slice_of(value), .expected = expected};
+}
+
+/* The value of key as text in the arena, or "" when there is none; its revision in *ret. */
+static const char *
+value_of(struct berth_store *s, struct berth_arena *a, const char *key, uint64_t *ret)
+{
+    struct berth_record one;
+    struct berth_err e;
+
+    if (berth_store_get(s, a, key, &one, &e) != 0)
+        return "";
+    *ret = one.revision;
+    return berth_arena_strndup(a, one.value.at, one.value.len);
+}
+
+static void
+a_transaction_is_all_or_nothing(void **unused)
+{
+    static char big[BERTH_STORE_VALUE_MAX + 1];
+    static const struct {
+        const char *why;
+        struct berth_store_op second;
+        size_t count;
+        int want;
+    } cases[] = {
+        {"a record is not where it should be", {.key = "b", .expected = 99}, 2, -BERTH_EEXIST},
+        {"one that should be new is there",
+         {.key = "b", .expected = BERTH_STORE_NEW},
+         2,
+         -BERTH_EEXIST},
+        {"a delete of another revision",
+         {.kind = BERTH_STORE_DELETE, .key = "b", .expected = 99},
+         2,
+         -BERTH_EEXIST},
+        {"a value too long", {.key = "b", .value = {big, sizeof big}}, 2, -BERTH_ETOOBIG},
+        {"a key of no length", {.key = ""}, 2, -BERTH_EINVAL},
+        {"a delete without a key", {.kind = BERTH_STORE_DELETE, .key = ""}, 2, -BERTH_EINVAL},
+        {"nothing at all", {.key = "b"}, 0, -BERTH_EINVAL},
+        {"the first one's record is seen by the second",
+         {.key = "a", .expected = BERTH_STORE_NEW},
+         2,
+         -BERTH_EEXIST},
+    };
+    uint64_t before = 0, after = 0, revision = 77;
+    struct berth_store *s = open_it();
+    struct berth_arena a;
+    struct berth_err e = {""};
+
+    (void)unused;
+    berth_arena_init(&a, 1 << 20);
+    struct berth_store_op ops[BERTH_STORE_OPS_MAX + 1] = {put_op("a", "1", BERTH_STORE_NEW),
+                                                          put_op("b", "1", BERTH_STORE_NEW)};
+    assert_int_equal(berth_store_txn(s, ops, 2, &revision, &e), 0);
+    assert_string_equal(value_of(s, &a, "a", &before), "1");
+    assert_int_equal(before, revision);
+    assert_string_equal(value_of(s, &a, "b", &before), "1");
+    assert_int_equal(before, revision);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        print_message("  %s\n", cases[i].why);
+        ops[0] = put_op("a", "2", revision);
+        ops[1] = cases[i].second;
+        uint64_t untouched = 4711;
+        assert_int_equal(berth_store_txn(s, ops, cases[i].count, &untouched, &e), cases[i].want);
+        assert_int_equal(untouched, 4711);
+        assert_string_equal(value_of(s, &a, "a", &after), "1");
+        assert_int_equal(after, revision);
+    }
+    for (size_t i = 0; i <= BERTH_STORE_OPS_MAX; i++)
+        ops[i] = put_op("many", "x", 0);
+    assert_int_equal(berth_store_txn(s, ops, BERTH_STORE_OPS_MAX + 1, NULL, &e), -BERTH_EINVAL);
+    assert_int_equal(berth_store_txn(s, ops, BERTH_STORE_OPS_MAX, NULL, &e), 0);
+    ops[0] = put_op("a", "3", revision);
+    ops[1] = (struct berth_store_op){.kind = BERTH_STORE_DELETE, .key = "b", .expected = revision};
+    assert_int_equal(berth_store_txn(s, ops, 2, &revision, &e), 0);
+    berth_store_close(s);
+    s = open_it();
+    assert_string_equal(value_of(s, &a, "a", &after), "3");
+    assert_int_equal(after, revision);
+    assert_string_equal(value_of(s, &a, "b", &after), "");
+    berth_store_close(s);
+    berth_arena_fini(&a);
+}
+
 static void
 limits_are_named(void **unused)
 {
@@ -266,6 +354,84 @@ kill_9_loses_nothing_acknowledged(void **unused)
     print_message("  %d records over 30 kills\n", next);
 }
 
+/* Move a token from one record to another for ever, counting the moves in a third. */
+__attribute__((noreturn)) static void
+move_forever(int fd, int first)
+{
+    struct berth_store *s;
+    struct berth_err e;
+    char from[32], to[32], count[32];
+
+    if (berth_store_open_sqlite(path, &s, &e) < 0)
+        _exit(2);
+    for (int i = first;; i++) {
+        (void)snprintf(from, sizeof from, "token/%d", i);
+        (void)snprintf(to, sizeof to, "token/%d", i + 1);
+        (void)snprintf(count, sizeof count, "%d", i + 1);
+        const struct berth_store_op ops[] = {
+            {.kind = BERTH_STORE_DELETE, .key = from},
+            put_op(to, count, BERTH_STORE_NEW),
+            put_op("count", count, 0),
+        };
+        if (berth_store_txn(s, ops, 3, NULL, &e) < 0)
+            _exit(3);
+        if (write(fd, &i, sizeof i) != sizeof i)
+            _exit(4);
+    }
+}
+
+static void
+kill_9_halves_no_transaction(void **unused)
+{
+    unsigned seed = 815;
+    int next = 0;
+
+    (void)unused;
+    for (int round = 0; round < 30; round++) {
+        int fds[2], said, acked = next - 1, status;
+        assert_int_equal(pipe(fds), 0);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            (void)close(fds[0]);
+            move_forever(fds[1], next);
+        }
+        (void)close(fds[1]);
+        int until = next + rand_r(&seed) % 20;
+        while (acked < until && read(fds[0], &said, sizeof said) == sizeof said)
+            acked = said;
+        assert_int_equal(acked, until);
+        for (int spin = rand_r(&seed) % 200000; spin > 0; spin--)
+            __asm__ volatile("" ::: "memory");
+        (void)kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status));
+        while (read(fds[0], &said, sizeof said) == sizeof said)
+            acked = said;
+        (void)close(fds[0]);
+
+        struct berth_store *s = open_it();
+        struct berth_record *list;
+        struct berth_arena a;
+        struct berth_err e;
+        uint64_t revision;
+        char key[32];
+        size_t n;
+        berth_arena_init(&a, 1 << 20);
+        int count = atoi(value_of(s, &a, "count", &revision));
+        assert_true(count == acked + 1 || count == acked + 2); /* one may be unsaid */
+        assert_int_equal(berth_store_list(s, &a, "token/", &list, &n, &e), 0);
+        assert_int_equal(n, 1); /* neither lost nor doubled */
+        (void)snprintf(key, sizeof key, "token/%d", count);
+        assert_string_equal(list[0].key, key);
+        assert_int_equal(list[0].revision, revision);
+        next = count;
+        berth_arena_fini(&a);
+        berth_store_close(s);
+    }
+    print_message("  %d transactions over 30 kills\n", next);
+}
+
 static void
 a_full_disk_changes_nothing(void **unused)
 {
@@ -309,10 +475,12 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(records_are_kept_in_order, clean),
         cmocka_unit_test_teardown(revisions_guard_changes, clean),
+        cmocka_unit_test_teardown(a_transaction_is_all_or_nothing, clean),
         cmocka_unit_test_teardown(limits_are_named, clean),
         cmocka_unit_test_teardown(a_second_process_is_told_who_has_it, clean),
         cmocka_unit_test_teardown(strange_files_are_refused, clean),
         cmocka_unit_test_teardown(kill_9_loses_nothing_acknowledged, clean),
+        cmocka_unit_test_teardown(kill_9_halves_no_transaction, clean),
         cmocka_unit_test_teardown(a_full_disk_changes_nothing, clean),
     };
 

@@ -1,0 +1,6 @@
+#include "pipelines/pipelines.h"
+
+/* A row for each folder here that is compiled in. */
+berth_pipeline_entry_fn *const berth_pipelines_builtin[] = {
+    NULL,
+};

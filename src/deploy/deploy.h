@@ -1,0 +1,206 @@
+#ifndef BERTH_DEPLOY_H
+#define BERTH_DEPLOY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <berth/err.h>
+#include <berth/pipeline.h>
+#include <berth/shimlet.h>
+
+#include "base/buf.h"
+#include "deploy/spec.h"
+
+struct berth_arena;
+struct berth_metrics;
+struct berth_routes;
+struct berth_store;
+
+/*
+ * The control plane: services as desired records in the store, brought about and kept by one
+ * reconcile engine.  Whatever changes a service is in the store before it is answered, so that a
+ * process that is killed at any point goes on where it was and makes nothing twice.
+ *
+ * Threads: every function from any thread but a loop's, unless said; they may wait for the disk.
+ * Answers are JSON, appended to `out` (the value of "data"); on failure out is as it was.
+ *
+ * Store keys: "service/ID" the record (desired revision, phase, how far its pipeline got),
+ * "revision/ID/NNNNNNNN" a spec, "event/NNNNNNNNNNNNNNNN" an event.
+ */
+struct berth_deploy;
+
+/* Time, for tests that own the clock.  Any thread. */
+struct berth_deploy_clock {
+    uint64_t (*now_ns)(void *arg);  /* monotonic */
+    uint64_t (*wall_ns)(void *arg); /* since 1970 */
+    uint64_t (*random)(void *arg);
+    void *arg;
+};
+
+struct berth_deploy_conf {
+    struct berth_store *store;
+    struct berth_metrics *metrics;          /* NULL: none */
+    struct berth_routes *routes;            /* told of replicas; NULL: none */
+    const struct berth_deploy_clock *clock; /* NULL: the system's */
+    const char *state_dir;                  /* shimlets keep theirs in it; NULL: none is kept */
+    const char *program;                    /* path of berth itself */
+    const char *default_shimlet, *default_pipeline, *model_root;
+    const struct berth_accelerator *accelerators; /* NULL: the built-in */
+    uint32_t workers;       /* 0: none; the caller drives berth_deploy_turn() */
+    uint64_t resync_ns;     /* 300 s */
+    uint64_t poll_ns;       /* of environments that do not tell of changes: 2 s */
+    uint64_t forget_ns;     /* how long a deleted service is shown as terminated: 10 min */
+    uint32_t services_max;  /* 10,000 */
+    uint32_t events_max;    /* kept: 10,000 */
+    uint32_t revisions_max; /* kept for a service: 20 */
+};
+
+/* Everything in conf is copied but store, metrics, routes and clock, which must outlive it. */
+int berth_deploy_new(const struct berth_deploy_conf *conf, struct berth_deploy **ret,
+                     struct berth_err *e);
+
+/* ---- environments and workflows; before start() and while running ---- */
+
+/* ops: static storage.  settings_json: an object; NULL: "{}".  Opened at first use.  replace: a
+ * newer one takes over for what begins from now on; what is under way ends with the old one, which
+ * is then closed (its workloads stay, and the new one finds them).
+ *   -BERTH_EABI, -BERTH_EEXIST (and not replace) */
+int berth_deploy_add_shimlet(struct berth_deploy *d, const struct berth_shimlet_ops *ops,
+                             const char *file, const char *settings_json, bool replace,
+                             struct berth_err *e);
+int berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry,
+                              const char *file, bool replace, struct berth_err *e);
+/* No new use; waits until what is under way has ended, for limit_ns at most.
+ *   -BERTH_ENOENT, -BERTH_EPERM services use it (named in the message), -BERTH_EDEADLINE */
+int berth_deploy_retire_shimlet(struct berth_deploy *d, const char *name, uint64_t limit_ns,
+                                struct berth_err *e);
+int berth_deploy_retire_pipeline(struct berth_deploy *d, const char *name, uint64_t limit_ns,
+                                 struct berth_err *e);
+/* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..]} */
+int berth_deploy_plugins(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
+                         struct berth_err *e);
+/* Are these known?  -BERTH_ENOENT: the message lists those there are. */
+int berth_deploy_check_names(struct berth_deploy *d, const char *shimlet, const char *pipeline,
+                             struct berth_err *e);
+
+/* Take up every service of the store again, adopt what runs, and begin.  Workers start here. */
+int berth_deploy_start(struct berth_deploy *d, struct berth_err *e);
+/* Begin nothing new, cut what is under way short (it goes on after the next start), wait for it,
+ * limit_ns at most.  Workloads stay.  Idempotent. */
+void berth_deploy_stop(struct berth_deploy *d, uint64_t limit_ns);
+void berth_deploy_free(struct berth_deploy *d); /* stopped first; NULL is fine */
+/* With workers 0: reconcile one service that is due; false: none is.  *ret_next_ns: when the next
+ * one is (UINT64_MAX: never, unless something changes). */
+bool berth_deploy_turn(struct berth_deploy *d, uint64_t *ret_next_ns);
+
+/* ---- what people ask for ---- */
+
+/* Who asks, for the audit; borrowed. */
+struct berth_actor {
+    const char *name; /* the key's name, X-Operator, or the peer's address */
+    const char *peer;
+    const char *request_id; /* or NULL */
+};
+
+enum { BERTH_SERVICE_ID_MAX = 112 };
+
+/* The defaults that a spec is parsed with. */
+const struct berth_spec_defaults *berth_deploy_defaults(const struct berth_deploy *d);
+
+/* Durable, then begun.  id: the new service's.
+ *   -BERTH_ENOENT no such shimlet or pipeline; -BERTH_ELIMIT services_max */
+int berth_deploy_create(struct berth_deploy *d, const struct berth_spec *spec,
+                        const struct berth_actor *who, char id[BERTH_SERVICE_ID_MAX],
+                        struct berth_err *e);
+/* A new revision, unless nothing differs.  With strategy canary: it runs beside the present one
+ * until promoted or aborted.  expected: the revision that was read, or 0.
+ *   -BERTH_ENOENT, -BERTH_EEXIST another revision came first, -BERTH_ENOTREADY being deleted */
+int berth_deploy_update(struct berth_deploy *d, const char *id, const struct berth_spec *spec,
+                        uint64_t expected, const struct berth_actor *who, uint64_t *ret_revision,
+                        struct berth_err *e);
+int berth_deploy_scale(struct berth_deploy *d, const char *id, uint32_t replicas,
+                       const struct berth_actor *who, uint64_t *ret_revision, struct berth_err *e);
+/* Back to a revision, as a new one; 0: the one before, or the end of a canary. */
+int berth_deploy_rollback(struct berth_deploy *d, const char *id, uint64_t revision,
+                          const struct berth_actor *who, uint64_t *ret_revision,
+                          struct berth_err *e);
+/* A canary: all traffic to it, and the service becomes it; or another weight in percent. */
+int berth_deploy_promote(struct berth_deploy *d, const char *id, const struct berth_actor *who,
+                         uint64_t *ret_revision, struct berth_err *e);
+int berth_deploy_weight(struct berth_deploy *d, const char *id, uint32_t percent,
+                        const struct berth_actor *who, struct berth_err *e);
+/* Begin the deletion; of an unknown one: 0. */
+int berth_deploy_delete(struct berth_deploy *d, const char *id, const struct berth_actor *who,
+                        struct berth_err *e);
+/* A failed service is tried again from its first step. */
+int berth_deploy_retry(struct berth_deploy *d, const char *id, const struct berth_actor *who,
+                       struct berth_err *e);
+int berth_deploy_drain_node(struct berth_deploy *d, const char *shimlet, const char *node,
+                            bool drain, const struct berth_actor *who, struct berth_err *e);
+
+/* ---- what people look at ---- */
+
+/* The whole id of a service that is named by it, by an unambiguous beginning of it, or by its model
+ * name.  -BERTH_ENOENT; -BERTH_EINVAL: several, listed. */
+int berth_deploy_find(struct berth_deploy *d, const char *name, char id[BERTH_SERVICE_ID_MAX],
+                      struct berth_err *e);
+/* {"serviceId","status","phase","endpoint","updateTime","modelName","pipeline","shimlet",
+ *  "revision","currentStep","totalSteps","spec","resources":{"requested","observed"},"replicas":[..],
+ *  "canary","conditions","message","createdAt","updatedAt"} */
+int berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena *a,
+                          struct berth_buf *out, struct berth_err *e);
+/* An array of the above without spec, replicas and conditions. */
+int berth_deploy_list(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
+                      struct berth_err *e);
+/* {"serviceId","pipeline","shimlet","state","currentStep","totalSteps":[..],"steps":[{"name",
+ *  "state","attempts","maxRetries","timeoutMs","startedAt","finishedAt","durationMs","error"}]} */
+int berth_deploy_pipeline(struct berth_deploy *d, const char *id, struct berth_arena *a,
+                          struct berth_buf *out, struct berth_err *e);
+/* [{"revision","createdAt","operator","hash","current","spec"}], newest first. */
+int berth_deploy_revisions(struct berth_deploy *d, const char *id, struct berth_arena *a,
+                           struct berth_buf *out, struct berth_err *e);
+/* What create (id NULL) or update would do: {"action":"create"|"update"|"none","changes":[..],
+ *  "rolls":bool,"objects":[..] as the shimlet renders them,"fits":bool,"why"}.  Changes nothing. */
+int berth_deploy_plan(struct berth_deploy *d, const char *id, const struct berth_spec *spec,
+                      struct berth_arena *a, struct berth_buf *out, struct berth_err *e);
+/* What replicas printed; as berth_shimlet_ops.logs.  cancelled() is asked while following. */
+struct berth_deploy_logs {
+    const char *track; /* NULL: stable */
+    struct berth_log_query query;
+    bool (*line)(void *arg, const char *replica, const char *text, size_t len);
+    bool (*cancelled)(void *arg);
+    void *arg;
+};
+int berth_deploy_logs(struct berth_deploy *d, const char *id, const struct berth_deploy_logs *how,
+                      struct berth_err *e);
+
+/* ---- events ----
+ *
+ * {"seq","time","type","serviceId",...}: type "service.created", "service.updated",
+ * "service.deleted" (audit: "operator", "peer", "parameters"), "service.status" ("from", "to",
+ * "status", "endpoint", "reason"), "service.step" ("step", "event", "state", "attempt",
+ * "durationMs", "operator", "parameters", "message", "level"), "service.note".
+ * Durable in the same transaction as the change that they tell of; numbered without gaps.
+ */
+struct berth_event_query {
+    uint64_t after;         /* seq; 0: from the oldest that is kept */
+    const char *service_id; /* NULL: all */
+    const char *type;       /* a beginning of it: "service.step"; NULL: all */
+    uint64_t since_wall_ns; /* 0: all */
+    size_t limit;           /* 0: 1,000 */
+};
+/* Calls each() with one event's JSON after the other.  *ret_last: where to go on (after). */
+int berth_deploy_events(struct berth_deploy *d, const struct berth_event_query *q,
+                        bool (*each)(void *arg, uint64_t seq, struct berth_slice json), void *arg,
+                        uint64_t *ret_last, struct berth_err *e);
+/* Told after each change that has events, on any thread, with no lock held: post to a loop. */
+struct berth_event_watch {
+    void (*changed)(struct berth_event_watch *w);
+    struct berth_event_watch *next, **link; /* the engine's */
+};
+void berth_deploy_watch(struct berth_deploy *d, struct berth_event_watch *w);
+/* changed() is not running and will not be called any more when this returns. */
+void berth_deploy_unwatch(struct berth_deploy *d, struct berth_event_watch *w);
+
+#endif
