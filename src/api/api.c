@@ -9,6 +9,7 @@
 #include "api/grpc.h"
 #include "api/routes.h"
 #include "api/shm.h"
+#include "api/v2_infer.h"
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
@@ -365,6 +366,17 @@ call_route(struct berth_call *c)
         c->route->handle(c);
 }
 
+/* Tensors behind a head in JSON are to be read where they lie. */
+static void
+split_body(struct berth_call *c)
+{
+    struct berth_err e;
+
+    c->head_len = berth_exchange_header(c->x, "inference-header-content-length");
+    if (c->head_len != NULL) /* one that is no number is refused when the request is read */
+        (void)berth_v2_header_len(*c->head_len, &c->x->body_split, &e);
+}
+
 static void
 api_begin(void *arg, struct berth_exchange *x)
 {
@@ -399,6 +411,8 @@ api_begin(void *arg, struct berth_exchange *x)
     c->route = m.route;
     c->job = m.route->handle;
     x->body_max = body_max(api, m.route->body);
+    if (m.route->dialect == BERTH_DIALECT_V2 && m.route->body == BERTH_BODY_LARGE)
+        split_body(c);
     if (decode_names(c, &m) && berth_api_admitted(c, m.route->scope))
         (void)is_encoding_known(c);
 }

@@ -76,6 +76,8 @@ struct berth_call {
     uint64_t begin_ns;              /* CLOCK_MONOTONIC, where its time limits begin */
     uint64_t body_ns;               /* when the body had come, if much later; 0: with the head */
     uint64_t who;                   /* a hash of the key that it came with; 0: none */
+    /* Inference-Header-Content-Length of a request for v2's inference, or NULL */
+    const struct berth_slice *head_len;
 
     const struct berth_json *body; /* berth_call_body() */
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */

@@ -71,7 +71,7 @@ static const struct berth_call_ops infer_ops = {.answer = infer_answer, .all_or_
 static int
 infer_read(struct berth_call *c, struct berth_v2_infer *asked, struct berth_err *e)
 {
-    const struct berth_slice *h = berth_exchange_header(c->x, "inference-header-content-length");
+    const struct berth_slice *h = c->head_len;
     struct berth_v2_body from = {.body = c->x->body, .has_header_len = h != NULL};
     int r;
 

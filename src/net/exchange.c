@@ -6,6 +6,8 @@
 #include "base/num.h"
 #include "net/server_priv.h"
 
+enum { BODY_ALIGN = 64 };
+
 static struct berth_xchg *
 of(struct berth_exchange *x)
 {
@@ -220,6 +222,18 @@ berth_exchange_alloc(struct berth_exchange *pub, size_t len)
     return block;
 }
 
+/* Room for a body whose byte at body_split is aligned. */
+static char *
+body_alloc(struct berth_xchg *x, size_t len)
+{
+    const size_t before = -x->pub.body_split % BODY_ALIGN;
+
+    if (len > SIZE_MAX - before)
+        return NULL;
+    char *block = berth_exchange_alloc(&x->pub, len + before);
+    return block != NULL ? block + before : NULL;
+}
+
 int
 berth_xchg_body_start(struct berth_xchg *x, bool known, uint64_t len)
 {
@@ -231,7 +245,7 @@ berth_xchg_body_start(struct berth_xchg *x, bool known, uint64_t len)
     if (len > x->pub.body_max)
         return -BERTH_ETOOBIG;
     x->body_len = (size_t)len;
-    if (len > 0 && (x->body_at = berth_exchange_alloc(&x->pub, (size_t)len)) == NULL)
+    if (len > 0 && (x->body_at = body_alloc(x, (size_t)len)) == NULL)
         return -BERTH_ETOOBIG;
     x->pub.body = (struct berth_slice){x->body_at != NULL ? x->body_at : "", 0};
     return 0;
@@ -260,7 +274,7 @@ berth_xchg_body_end(struct berth_xchg *x)
 {
     if (x->body_known || x->grow.len == 0)
         return 0;
-    char *at = berth_exchange_alloc(&x->pub, x->grow.len);
+    char *at = body_alloc(x, x->grow.len);
     if (at == NULL)
         return -BERTH_ETOOBIG;
     memcpy(at, x->grow.at, x->grow.len);

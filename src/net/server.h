@@ -32,7 +32,7 @@ struct berth_exchange {
     struct berth_slice authority;           /* Host or :authority */
     const struct berth_header *headers;
     size_t header_count;
-    struct berth_slice body; /* complete once handle() is called; aligned to 64 */
+    struct berth_slice body; /* complete once handle() is called; aligned to 64, see body_split */
     uint64_t begin_ns;       /* CLOCK_MONOTONIC, first byte of the request */
     uint32_t listener_tag;   /* as given to berth_server_listen() */
     bool tls, peer_is_loopback;
@@ -40,6 +40,9 @@ struct berth_exchange {
 
     /* The application's: set in begin() or handle(). */
     size_t body_max; /* set in begin(); a longer body is answered with 413 before it is read */
+    /* Set in begin(): this byte of the body is aligned instead of its first, so that data behind a
+     * head can be used where it lies. */
+    size_t body_split;
     void *user;
     /* Set in begin() to take the body as it comes instead of whole: handle() is then called right
      * after begin(), and the body follows in pieces, in order, and piece(x, NULL, 0) at its end.

@@ -203,6 +203,7 @@ static const struct {
     {"no body after HEAD", "HEAD", "/big", 0, 200, 0},
     {"a large answer", "GET", "/big", 0, 200, 1024 * 1024},
     {"a large body", "POST", "/echo", 614400, 200, 614400},
+    {"a body behind a head", "POST", "/split", 614400, 200, 614400},
     {"pieces", "GET", "/stream", 0, 200, 11},
     {"204", "GET", "/empty", 0, 204, 0},
     {"answered before the body", "POST", "/begin", 3, 403, 3},

@@ -51,6 +51,7 @@ begin(void *arg, struct berth_exchange *x)
 
     x->user = t;
     x->body_max = path_is(x, "/small") ? 10 : 1024 * 1024;
+    x->body_split = path_is(x, "/split") ? 13 : 0;
     test_paths_begin(t, x);
     if (path_is(x, "/begin"))
         berth_exchange_reply(x, 403, "text/plain", "no\n", 3);
@@ -105,7 +106,7 @@ handle(void *arg, struct berth_exchange *x)
     if (t->seen.handled < TEST_HELD_MAX)
         t->handled_on[t->seen.handled] = x->loop;
     (void)pthread_mutex_unlock(&t->mu);
-    berth_assert(x->body.len == 0 || ((uintptr_t)x->body.at & 63) == 0);
+    berth_assert(x->body.len == 0 || (((uintptr_t)x->body.at + x->body_split) & 63) == 0);
     if (test_paths_handle(t, x)) {
         test_count(t, &t->seen.handled);
         return;
@@ -113,7 +114,7 @@ handle(void *arg, struct berth_exchange *x)
     if (path_is(x, "/hello")) {
         berth_exchange_add(x, "X-Seen", "yes");
         berth_exchange_reply(x, 200, "text/plain", "hello", 5);
-    } else if (path_is(x, "/echo") || path_is(x, "/small")) {
+    } else if (path_is(x, "/echo") || path_is(x, "/small") || path_is(x, "/split")) {
         berth_exchange_reply(x, 200, "application/octet-stream", x->body.at, x->body.len);
     } else if (x->path.len > 6 && memcmp(x->path.at, "/hold/", 6) == 0) {
         hold(t, x);
