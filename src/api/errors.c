@@ -47,6 +47,7 @@ static const char *const dialect_names[BERTH_DIALECT_COUNT] = {
     [BERTH_DIALECT_OPENAI] = "openai",
     [BERTH_DIALECT_V2] = "v2",
     [BERTH_DIALECT_ADMIN] = "admin",
+    [BERTH_DIALECT_MODSERV] = "modserv",
     [BERTH_DIALECT_GRPC] = "grpc",
 };
 
@@ -86,12 +87,37 @@ berth_fault_status(const struct berth_fault *f)
     return f->status != 0 ? f->status : berth_error_look(f->code)->status;
 }
 
+static void
+put_modserv(struct berth_buf *b, const struct berth_fault *f)
+{
+    struct berth_jw w;
+
+    berth_jw_init(&w, b);
+    berth_jw_object(&w);
+    berth_jw_key(&w, "code");
+    berth_jw_uint(&w, berth_fault_status(f));
+    berth_jw_key(&w, "message");
+    berth_jw_string(&w, f->message);
+    berth_jw_key(&w, "data");
+    berth_jw_object(&w);
+    berth_jw_key(&w, "code");
+    berth_jw_string(&w, f->kind != NULL ? f->kind : berth_error_look(f->code)->unimodel);
+    berth_jw_key(&w, "field");
+    berth_jw_string(&w, f->param);
+    berth_jw_object_end(&w);
+    berth_jw_object_end(&w);
+}
+
 void
 berth_fault_put(struct berth_buf *b, enum berth_dialect d, const struct berth_fault *f)
 {
     const struct berth_error_look *look = berth_error_look(f->code);
     struct berth_jw w;
 
+    if (d == BERTH_DIALECT_MODSERV) {
+        put_modserv(b, f);
+        return;
+    }
     berth_jw_init(&w, b);
     berth_jw_object(&w);
     berth_jw_key(&w, "error");
@@ -115,6 +141,7 @@ berth_fault_put(struct berth_buf *b, enum berth_dialect d, const struct berth_fa
     case BERTH_DIALECT_UNIMODEL:
     case BERTH_DIALECT_ADMIN:
     case BERTH_DIALECT_GRPC:
+    case BERTH_DIALECT_MODSERV:
     case BERTH_DIALECT_COUNT:
         berth_jw_string(&w, f->kind != NULL ? f->kind : look->unimodel);
         berth_jw_key(&w, "message");
@@ -141,6 +168,7 @@ berth_fault_of_status(uint16_t status, const char *message)
         {429, BERTH_EAGAIN, NULL},
         {431, BERTH_ETOOBIG, "HTTP_ERROR"},
         {503, BERTH_ENOTREADY, "RESOURCE_ERROR"},
+        {505, BERTH_EUNSUPPORTED, "HTTP_ERROR"},
     };
     struct berth_fault f = {
         .code = -BERTH_EINTERNAL, .status = status, .kind = "HTTP_ERROR", .message = message};

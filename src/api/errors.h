@@ -13,6 +13,7 @@ enum berth_dialect {
     BERTH_DIALECT_OPENAI,   /* {"error":{"message","type","param","code"}} */
     BERTH_DIALECT_V2,       /* {"error":text} */
     BERTH_DIALECT_ADMIN,    /* as UniModel */
+    BERTH_DIALECT_MODSERV,  /* {"code":HTTP,"message":text,"data":{"code":CODE,"field":path}} */
     BERTH_DIALECT_GRPC,     /* trailers; as UniModel where HTTP itself refuses */
     BERTH_DIALECT_COUNT
 };

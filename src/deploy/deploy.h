@@ -77,6 +77,31 @@ int berth_deploy_retire_shimlet(struct berth_deploy *d, const char *name, uint64
                                 struct berth_err *e);
 int berth_deploy_retire_pipeline(struct berth_deploy *d, const char *name, uint64_t limit_ns,
                                  struct berth_err *e);
+
+/* A shared object.  Opened and asked in a child process first, so that one that crashes harms
+ * nothing; then here. */
+struct berth_deploy_file {
+    const char *type;        /* "shimlet", "pipeline" */
+    const char *path;        /* within conf.plugin_dir, unless conf.plugin_any_path */
+    const char *name;        /* that it must have; NULL: any */
+    const char *config_json; /* a shimlet's settings; NULL: none */
+    const char *sha256;      /* hex, that the file must have; NULL: any, or conf.plugin_sums */
+    bool replace;
+};
+/* {"type","name","version","path","loadedAt"}.
+ *   -BERTH_EINVAL no plugin, another type or name, wrong checksum; -BERTH_EABI; -BERTH_ENOENT;
+ *   -BERTH_EPERM outside the plugin folder; -BERTH_EEXIST and not replace */
+int berth_deploy_load(struct berth_deploy *d, const struct berth_deploy_file *f,
+                      struct berth_arena *a, struct berth_buf *out, struct berth_err *e);
+/* The same file again (replace), or none of that name any more; built-in ones stay: -BERTH_EPERM */
+int berth_deploy_reload(struct berth_deploy *d, const char *type, const char *name,
+                        struct berth_arena *a, struct berth_buf *out, struct berth_err *e);
+int berth_deploy_unload(struct berth_deploy *d, const char *type, const char *name,
+                        struct berth_err *e);
+/* Every berth-shimlet-*.so and berth-pipeline-*.so of conf.plugin_dir.  What cannot be loaded is
+ * told in the log and left out; strict: -BERTH_EABI instead. */
+int berth_deploy_load_folder(struct berth_deploy *d, bool strict, struct berth_err *e);
+
 /* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..]} */
 int berth_deploy_plugins(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
                          struct berth_err *e);

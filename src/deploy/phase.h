@@ -4,41 +4,40 @@
 #include <stdint.h>
 
 /*
- * Where a service stands.  A move that the table does not have is refused.  The second column is
- * the word that ModelServeShim's clients know ("status"); the first, in lower case with dashes, is
- * "phase".
+ * Where a service stands.  A move that the table does not have is refused.  The third column is the
+ * word that ModelServeShim's clients know ("status").
  */
 #define BERTH_PHASE_TO(s) (1u << BERTH_PHASE_##s)
-/*      phase                  status         may move to */
+/*  phase, its name, status, what it may move to */
 #define BERTH_PHASES(X)                                                                          \
-    X(INITIALIZING, "pending",                                                                   \
+    X(INITIALIZING, "initializing", "pending",                                                   \
       BERTH_PHASE_TO(PIPELINE_EXECUTING) | BERTH_PHASE_TO(FAILED) | BERTH_PHASE_TO(TERMINATING)) \
-    X(PIPELINE_EXECUTING, "creating",                                                            \
+    X(PIPELINE_EXECUTING, "pipeline-executing", "creating",                                      \
       BERTH_PHASE_TO(ENVIRONMENT_DEPLOYING) | BERTH_PHASE_TO(HEALTH_CHECKING) |                  \
           BERTH_PHASE_TO(RUNNING) | BERTH_PHASE_TO(FAILED) | BERTH_PHASE_TO(UPDATING) |          \
           BERTH_PHASE_TO(TERMINATING))                                                           \
-    X(ENVIRONMENT_DEPLOYING, "creating",                                                         \
+    X(ENVIRONMENT_DEPLOYING, "environment-deploying", "creating",                                \
       BERTH_PHASE_TO(HEALTH_CHECKING) | BERTH_PHASE_TO(RUNNING) | BERTH_PHASE_TO(FAILED) |       \
           BERTH_PHASE_TO(UPDATING) | BERTH_PHASE_TO(TERMINATING))                                \
-    X(HEALTH_CHECKING, "creating",                                                               \
+    X(HEALTH_CHECKING, "health-checking", "creating",                                            \
       BERTH_PHASE_TO(RUNNING) | BERTH_PHASE_TO(FAILED) | BERTH_PHASE_TO(UPDATING) |              \
           BERTH_PHASE_TO(TERMINATING))                                                           \
-    X(RUNNING, "running",                                                                        \
+    X(RUNNING, "running", "running",                                                             \
       BERTH_PHASE_TO(UPDATING) | BERTH_PHASE_TO(DEGRADED) | BERTH_PHASE_TO(TERMINATING))         \
-    X(UPDATING, "creating",                                                                      \
+    X(UPDATING, "updating", "creating",                                                          \
       BERTH_PHASE_TO(PIPELINE_EXECUTING) | BERTH_PHASE_TO(ENVIRONMENT_DEPLOYING) |               \
           BERTH_PHASE_TO(FAILED) | BERTH_PHASE_TO(TERMINATING))                                  \
-    X(DEGRADED, "failed",                                                                        \
+    X(DEGRADED, "degraded", "failed",                                                            \
       BERTH_PHASE_TO(RUNNING) | BERTH_PHASE_TO(FAILED) | BERTH_PHASE_TO(UPDATING) |              \
           BERTH_PHASE_TO(TERMINATING))                                                           \
-    X(FAILED, "failed",                                                                          \
+    X(FAILED, "failed", "failed",                                                                \
       BERTH_PHASE_TO(PIPELINE_EXECUTING) | BERTH_PHASE_TO(UPDATING) | BERTH_PHASE_TO(RUNNING) |  \
           BERTH_PHASE_TO(TERMINATING))                                                           \
-    X(TERMINATING, "terminating", BERTH_PHASE_TO(TERMINATED))                                    \
-    X(TERMINATED, "terminated", 0)
+    X(TERMINATING, "terminating", "terminating", BERTH_PHASE_TO(TERMINATED))                     \
+    X(TERMINATED, "terminated", "terminated", 0)
 
 enum berth_phase {
-#define X(name, status, to) BERTH_PHASE_##name,
+#define X(id, name, status, to) BERTH_PHASE_##id,
     BERTH_PHASES(X)
 #undef X
         BERTH_PHASE_COUNT

@@ -72,8 +72,9 @@ struct berth_spec {
     size_t env_count, label_count;
     const struct berth_spec_step *steps;
     size_t step_count;
-    const char *shimlet_json; /* shimletConfig, an object */
-    const char *json;         /* all of it in one form: sorted keys, defaults filled in */
+    const char *shimlet_json;                 /* shimletConfig, an object */
+    const char *quant_json, *parameters_json; /* objects; NULL: none */
+    const char *json; /* all of it in one form: members in one order, defaults filled in */
     size_t json_len;
     /* Hex.  hash: everything but replicas, strategy and steps; replicas that run another are out of
      * date.  Equal hashes: nothing to roll. */

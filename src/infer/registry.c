@@ -31,6 +31,7 @@ berth_registry_new(const struct berth_registry_conf *conf, struct berth_registry
         g->conf.cores = 1;
     (void)pthread_mutex_init(&g->change_mu, NULL);
     (void)pthread_mutex_init(&g->states_mu, NULL);
+    (void)pthread_mutex_init(&g->count_mu, NULL);
     (void)pthread_rwlock_init(&g->lock, NULL);
     (void)pthread_mutex_init(&g->jobs_mu, NULL);
     (void)pthread_condattr_init(&attr);
@@ -106,6 +107,7 @@ berth_registry_free(struct berth_registry *g)
     (void)pthread_rwlock_destroy(&g->lock);
     (void)pthread_mutex_destroy(&g->change_mu);
     (void)pthread_mutex_destroy(&g->states_mu);
+    (void)pthread_mutex_destroy(&g->count_mu);
     free(g);
 }
 
@@ -155,12 +157,14 @@ berth_registry_count_states(struct berth_registry *g)
     berth_states_tell(g);
     if (!is_time_to_count(g))
         return;
+    (void)pthread_mutex_lock(&g->count_mu);
     (void)pthread_rwlock_rdlock(&g->lock);
     for (const struct berth_entry *x = g->by_name; x != NULL; x = x->by_name.next)
         counts[berth_entry_state(x, NULL)]++;
     for (size_t i = 0; i < BERTH_MODEL_STATE_COUNT; i++)
         berth_series_set(g->states[i], counts[i]);
     (void)pthread_rwlock_unlock(&g->lock);
+    (void)pthread_mutex_unlock(&g->count_mu);
 }
 
 /* ---- registering ---- */

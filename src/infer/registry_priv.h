@@ -151,6 +151,7 @@ struct berth_registry {
     uint64_t counted_ns; /* states, under jobs_mu */
     bool count_due;
     pthread_mutex_t states_mu; /* held for no other lock */
+    pthread_mutex_t count_mu;  /* before lock: of two counts, the later one is the one that stays */
     struct berth_state_watch *state_watches;
 };
 

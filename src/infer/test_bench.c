@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "infer/host.h"
 #include "infer/model.h"
@@ -30,7 +31,7 @@ on_done(struct berth_request *r)
 {
     struct client *c = r->user;
 
-    assert_true(berth_loop_is_mine(r->loop));
+    berth_assert(berth_loop_is_mine(r->loop));
     (void)pthread_mutex_lock(&clients_mu);
     c->done = true;
     (void)pthread_cond_broadcast(&clients_changed);
@@ -42,7 +43,7 @@ on_delta(struct berth_request *r, const struct berth_delta *d)
 {
     struct client *c = r->user;
 
-    assert_false(c->done);
+    berth_assert(!c->done);
     if (c->text_len + d->text_len < sizeof c->text) {
         memcpy(c->text + c->text_len, d->text, d->text_len);
         c->text_len += d->text_len;
@@ -120,15 +121,13 @@ client_wait(struct client *c)
 {
     struct timespec until;
 
-    assert_int_equal(c->submitted, 0);
+    berth_assert(c->submitted == 0);
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 20;
     (void)pthread_mutex_lock(&clients_mu);
     while (!c->done) {
-        if (pthread_cond_timedwait(&clients_changed, &clients_mu, &until) == ETIMEDOUT) {
-            (void)pthread_mutex_unlock(&clients_mu);
-            fail_msg("no done() within 20 s");
-        }
+        if (pthread_cond_timedwait(&clients_changed, &clients_mu, &until) == ETIMEDOUT)
+            berth_assert(!"no done() within 20 s");
     }
     (void)pthread_mutex_unlock(&clients_mu);
 }

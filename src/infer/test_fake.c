@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/assert.h"
+
 enum { SEQUENCES = 8 };
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
@@ -128,7 +130,7 @@ fake_load(const struct berth_host *h, const struct berth_load *how, struct berth
     char path[600], text[4] = "";
     struct stat st;
 
-    assert_non_null(m);
+    berth_assert(m != NULL);
     (void)pthread_mutex_lock(&mu);
     seen.loads++;
     const char *broken = strstr(how->settings_json, "\"broken\":");

@@ -18,6 +18,9 @@
  * FP32 [-1,2], output y = 2 x.  A request with a 13 fails its whole batch, one with a 14 itself
  * alone.  Sequences: each step says one character of each prompt; a prompt with '!' fails the step
  * that comes to it.
+ *
+ * What runs on other threads than the test's (engines, done(), threads of a test) states what must
+ * be by berth_assert(): there cmocka's assertions end the process with 255 and without a word.
  */
 extern const struct berth_backend_ops fake_ops;
 
@@ -59,7 +62,7 @@ void client_tensor(struct client *c, struct berth_loop *l, float value, int64_t 
 void client_prompt(struct client *c, struct berth_loop *l, const char *prompt);
 void client_submit(struct client *c, struct berth_model *m); /* on its loop; asserts nothing */
 void client_cancel(struct client *c);
-void client_wait(struct client *c);
+void client_wait(struct client *c); /* any thread; aborts after 20 s, or if it was not submitted */
 bool client_is_done(struct client *c);
 void client_fini(struct client *c);
 

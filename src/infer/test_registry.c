@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "infer/model.h"
 #include "infer/test_fake.h"
@@ -190,12 +191,13 @@ ask(void *arg)
     struct asker *k = arg;
 
     while (!atomic_load(&k->stop)) {
-        struct berth_model *m = bench_find(k->b, "m");
+        struct berth_model *m;
         struct client c;
+        berth_assert(berth_registry_find(k->b->g, BERTH_SLICE("m"), no_version, &m, NULL) == 0);
         client_tensor(&c, k->b->loop, 5, 1);
         client_submit(&c, m);
         client_wait(&c);
-        assert_int_equal(c.r.result, 0);
+        berth_assert(c.r.result == 0);
         client_fini(&c);
         berth_model_unref(m);
         (void)atomic_fetch_add(&k->answers, 1);
@@ -477,6 +479,29 @@ any_order_of_changes_is_survived(void **unused)
     }
 }
 
+static bool
+is_shown(struct bench *b, const char *line)
+{
+    struct berth_buf text;
+
+    berth_buf_init(&text, NULL);
+    berth_metrics_render(b->metrics, &text);
+    const bool yes = strstr(berth_buf_text(&text), line) != NULL;
+    berth_buf_fini(&text);
+    return yes;
+}
+
+static void
+until_shown(struct bench *b, const char *line)
+{
+    const uint64_t end = berth_now_ns() + 20 * BERTH_S;
+
+    while (!is_shown(b, line)) {
+        assert_true(berth_now_ns() < end);
+        (void)usleep(500);
+    }
+}
+
 static void
 numbers_are_kept(void **unused)
 {
@@ -517,6 +542,8 @@ numbers_are_kept(void **unused)
     assert_string_equal(info.model_type, "LLM");
     assert_int_equal(berth_registry_list(b.g, &a, &list, &n, &e), 0);
     assert_int_equal(n, 1);
+    /* A loader counts states after it has handed the model out. */
+    until_shown(&b, "berth_models{state=\"READY\"} 1\n");
     struct berth_buf text;
     berth_buf_init(&text, NULL);
     berth_metrics_render(b.metrics, &text);

@@ -162,6 +162,23 @@ use(struct bench *b, const char *name)
     (void)usleep(2000); /* so that uses have an order */
 }
 
+/* Until the load of this model has been worth its cost for the ledger (four times the time that it
+ * took): from then on only uses change who goes first. */
+static void
+until_worth(struct bench *b, const char *name)
+{
+    struct berth_model_info info;
+    struct berth_arena a;
+    struct berth_err e;
+
+    berth_arena_init(&a, 1 << 20);
+    assert_int_equal(berth_registry_info(b->g, &a, berth_slice_of(name), &info, &e), 0);
+    const uint64_t end = berth_now_ns() + 4 * info.versions[0].load_ns;
+    berth_arena_fini(&a);
+    while (berth_now_ns() < end)
+        (void)usleep(500);
+}
+
 /* ---- the tests ---- */
 
 static void
@@ -406,6 +423,8 @@ a_plan_says_what_a_load_would_mean(void **unused)
     add(&b, "b", "{" SIZE "}");
     use(&b, "a");
     use(&b, "b");
+    until_worth(&b, "a");
+    until_worth(&b, "b");
     const char *path = bench_file(&b, "new.fake", "good");
     const struct berth_slice none = {"", 0};
     assert_int_equal(berth_registry_plan(b.g, &a, BERTH_SLICE("a"), NULL, NULL, NULL, &p, &e), 0);

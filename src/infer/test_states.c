@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "infer/model.h"
 #include "infer/test_fake.h"
@@ -33,8 +34,8 @@ on_changed(struct berth_state_watch *w)
     struct berth_err e;
     const int r = berth_registry_find(i->g, BERTH_SLICE("m"), BERTH_SLICE(""), &m, &e);
 
-    assert_true(berth_loop_is_mine(w->loop));
-    assert_int_equal(atomic_load(&i->ends), 0);
+    berth_assert(berth_loop_is_mine(w->loop));
+    berth_assert(atomic_load(&i->ends) == 0);
     if (r == 0)
         berth_model_unref(m);
     atomic_store(&i->last, r);
@@ -46,7 +47,7 @@ on_ended(struct berth_state_watch *w)
 {
     struct watcher *i = w->user;
 
-    assert_true(berth_loop_is_mine(w->loop));
+    berth_assert(berth_loop_is_mine(w->loop));
     (void)atomic_fetch_add(&i->ends, 1);
 }
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <sched.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "infer/model.h"
 #include "infer/test_fake.h"
@@ -35,7 +36,7 @@ on_ready(struct berth_model_wait *w)
 {
     struct waiter *i = w->user;
 
-    assert_true(berth_loop_is_mine(w->loop));
+    berth_assert(berth_loop_is_mine(w->loop));
     (void)atomic_fetch_add(&i->readies, 1);
 }
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,16 +133,35 @@ berth_memory_self_pss(void)
     return berth_memory_pss((int)getpid());
 }
 
-uint64_t
+static void
+first_ask(void)
+{
+    (void)mallinfo2();
+}
+
+/* The C library's heap is made ready by the first call that it gets, not expecting another beside
+ * it.  That is main()'s first malloc(), unless another allocator is in its place: then it is ours.
+ * The one variable at file scope is so because that heap is the process's as well. */
+static void
+begin_heap(void)
+{
+    static pthread_once_t begun = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&begun, first_ask);
+}
+
+struct berth_heap
 berth_memory_heap(void)
 {
+    begin_heap();
     const struct mallinfo2 m = mallinfo2();
 
-    return m.uordblks + m.hblkhd;
+    return (struct berth_heap){.used_bytes = m.uordblks + m.hblkhd, .kept_bytes = m.fordblks};
 }
 
 void
 berth_memory_trim(void)
 {
+    begin_heap();
     (void)malloc_trim(0);
 }

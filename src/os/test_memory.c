@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "os/memory.h"
@@ -169,10 +171,48 @@ this_machine_is_understood(void **unused)
     berth_memory_trim();
 }
 
+static void *
+ask(void *start)
+{
+    (void)pthread_barrier_wait(start);
+    (void)berth_memory_heap();
+    berth_memory_trim();
+    return NULL;
+}
+
+/* Where another allocator serves malloc() (a preloaded one, a sanitizer's), these are the first
+ * that the C library's own hears of, and it does not expect several at once.  One process sees that
+ * once. */
+static void
+the_first_to_ask_for_the_heap_may_be_several(void **unused)
+{
+    enum { TIMES = 100, ASKERS = 4 };
+
+    (void)unused;
+    for (int i = 0; i < TIMES; i++) {
+        const pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            pthread_barrier_t start;
+            pthread_t t[ASKERS];
+            (void)pthread_barrier_init(&start, NULL, ASKERS);
+            for (int k = 0; k < ASKERS; k++)
+                (void)pthread_create(&t[k], NULL, ask, &start);
+            for (int k = 0; k < ASKERS; k++)
+                (void)pthread_join(t[k], NULL);
+            _exit(0);
+        }
+        int status = -1;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_to_ask_for_the_heap_may_be_several), /* nobody asked before */
         cmocka_unit_test(the_tightest_bound_counts),
         cmocka_unit_test(what_cannot_be_read_is_named),
         cmocka_unit_test(this_machine_is_understood),

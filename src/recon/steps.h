@@ -64,18 +64,19 @@ struct berth_step_policy {
     (~((UINT64_C(1) << BERTH_EINVAL) | (UINT64_C(1) << BERTH_EPERM) |         \
        (UINT64_C(1) << BERTH_EAUTH) | (UINT64_C(1) << BERTH_ECONFIG) |        \
        (UINT64_C(1) << BERTH_EUNSUPPORTED) | (UINT64_C(1) << BERTH_ETOOBIG) | \
-       (UINT64_C(1) << BERTH_EABI) | (UINT64_C(1) << BERTH_ECANCELED)))
+       (UINT64_C(1) << BERTH_EABI)))
 #define BERTH_STEP_POLICY_DEFAULT ((struct berth_step_policy){.max_retries = 3})
 
 /*
  * One goal.  The functions get the env's arg and the step, and must be idempotent: each may be
- * called again after it succeeded, after a crash, or when its answer was lost.
+ * called again after it succeeded, after a crash, or when its answer was lost.  -BERTH_ECANCELED
+ * says that the call was cut short: no failure, it is gone on with at the next look.
  */
 struct berth_step {
     const char *name; /* borrowed; unique in the list */
-    /* 1 reached, 0 not (yet), < 0 it cannot be seen. */
+    /* 1 reached, 0 not (yet), < 0 it cannot be seen.  NULL: reached once ensure has succeeded. */
     int (*is_achieved)(void *arg, const struct berth_step *s, struct berth_err *e);
-    /* Bring it about, or get it under way.  Optional: then it is only waited for. */
+    /* Bring it about, or get it under way.  NULL: it is only waited for. */
     int (*ensure)(void *arg, const struct berth_step *s, struct berth_err *e);
     /* Take back what ensure did.  Optional. */
     int (*rollback)(void *arg, const struct berth_step *s, struct berth_err *e);
@@ -90,7 +91,7 @@ struct berth_step {
 struct berth_step_run {
     enum berth_step_state state;
     enum berth_code code; /* of the last error */
-    uint32_t attempts;    /* times that ensure was called; 0: it was so already */
+    uint32_t attempts;    /* times that it was to be brought about; 0: it was so already */
     uint32_t failures;    /* errors in a row */
     uint64_t started_wall_ns, finished_wall_ns; /* since 1970; 0: not yet */
     uint64_t spent_ns; /* of its time, while somebody advanced it: a stop is not counted */
@@ -142,7 +143,7 @@ enum berth_advance {
 int berth_steps_advance(const struct berth_step *steps, uint32_t step_count, struct berth_run *run,
                         const struct berth_steps_env *env, uint64_t *ret_wait_ns);
 /* 0, or -BERTH_EINVAL with what is wrong with the list: too long, a name twice, a policy out of its
- * range, a function that must be there. */
+ * range, neither is_achieved nor ensure. */
 int berth_steps_check(const struct berth_step *steps, uint32_t step_count, struct berth_err *e);
 
 #endif

@@ -11,8 +11,8 @@
  * A queue of keys to be reconciled: each key once, first due first served, never handed out twice
  * at a time, with a growing wait after failures.
  *
- * Pure: no clock, no lock, no randomness of its own.  One caller at a time (recon/workers.h holds
- * the lock).  Time is any clock that does not go back, in nanoseconds.
+ * Pure: no clock, no lock, no randomness of its own.  One caller at a time (recon/reconciler.h
+ * holds the lock).  Time is any clock that does not go back, in nanoseconds.
  */
 struct berth_workq;
 
@@ -60,11 +60,11 @@ int berth_workq_add_after(struct berth_workq *q, const char *key, uint64_t after
 /*
  * Take the key that has been due for longest; keys due since the same time come in the order they
  * were added.  It is the caller's to work on until berth_workq_done(); *ret_key is borrowed until
- * then.  False: none is due (or closed), and *ret_next_ns says when the next will be (UINT64_MAX:
- * never, unless one is added).
+ * then, and *ret_at_ns is since when it was due.  False: none is due (or closed), and *ret_at_ns is
+ * when the next will be (UINT64_MAX: never, unless one is added).
  */
 bool berth_workq_take(struct berth_workq *q, uint64_t now_ns, const char **ret_key,
-                      uint64_t *ret_next_ns);
+                      uint64_t *ret_at_ns);
 /* The end of a key that was taken; it is gone from the caller's hands, and so is its text. */
 void berth_workq_done(struct berth_workq *q, const char *key, struct berth_outcome outcome,
                       uint64_t now_ns);

@@ -1,5 +1,5 @@
-#ifndef BERTH_WORKERS_H
-#define BERTH_WORKERS_H
+#ifndef BERTH_RECONCILER_H
+#define BERTH_RECONCILER_H
 
 #include <stdint.h>
 
@@ -9,37 +9,37 @@
  * A few threads that reconcile the keys of a work queue.  One key is never in two of them.  The
  * calls below are for any thread and wait for nothing but a short lock, except where said.
  */
-struct berth_workers;
+struct berth_reconciler;
 
-enum { BERTH_WORKERS_MAX = 64 };
+enum { BERTH_RECONCILER_THREADS_MAX = 64 };
 
-struct berth_workers_conf {
+struct berth_reconciler_conf {
     const char *name;              /* of the threads, at most 15 bytes; NULL: "reconcile" */
-    uint32_t thread_count;         /* 1..BERTH_WORKERS_MAX; 0: 5 */
+    uint32_t thread_count;         /* 1..BERTH_RECONCILER_THREADS_MAX; 0: 5 */
     struct berth_workq_conf queue; /* random may be NULL: the kernel's is used */
     /*
      * Bring one key about; on a worker's thread, with no lock held.  It may block; a stop waits for
      * it.  0 and *ret set (it comes in as OK and never again), or < 0, which is FAILED.
      */
     int (*reconcile)(void *arg, const char *key, struct berth_outcome *ret);
-    void *arg; /* stays the caller's until berth_workers_free() */
+    void *arg; /* stays the caller's until berth_reconciler_free() */
 };
 
 /* Create them, running.  -BERTH_EINVAL, -BERTH_ENOMEM, -BERTH_ELIMIT (no more threads to be had) */
-int berth_workers_new(const struct berth_workers_conf *conf, struct berth_workers **ret,
-                      struct berth_err *e);
-/* As the queue's; -BERTH_ECANCELED after berth_workers_stop(). */
-int berth_workers_add(struct berth_workers *w, const char *key);
-int berth_workers_add_after(struct berth_workers *w, const char *key, uint64_t after_ns);
-void berth_workers_forget(struct berth_workers *w, const char *key);
+int berth_reconciler_new(const struct berth_reconciler_conf *conf, struct berth_reconciler **ret,
+                         struct berth_err *e);
+/* As the queue's; -BERTH_ECANCELED after berth_reconciler_stop(). */
+int berth_reconciler_add(struct berth_reconciler *w, const char *key);
+int berth_reconciler_add_after(struct berth_reconciler *w, const char *key, uint64_t after_ns);
+void berth_reconciler_forget(struct berth_reconciler *w, const char *key);
 
 /* Take nothing new and wait up to limit_ns for what is in work.  0, or -BERTH_EDEADLINE when some
  * of it goes on.  May be called again. */
-int berth_workers_stop(struct berth_workers *w, uint64_t limit_ns);
+int berth_reconciler_stop(struct berth_reconciler *w, uint64_t limit_ns);
 /* Stops, waits for what is in work however long it takes, and frees.  NULL is fine. */
-void berth_workers_free(struct berth_workers *w);
+void berth_reconciler_free(struct berth_reconciler *w);
 
-struct berth_workers_stats {
+struct berth_reconciler_stats {
     struct berth_workq_stats queue;
     uint32_t threads, busy;
     uint64_t done, failed; /* reconciles that ended; of these, failed */
@@ -48,6 +48,6 @@ struct berth_workers_stats {
     uint64_t longest_ns;   /* the one in work for longest now; 0: none */
     char longest_key[BERTH_WORKQ_KEY_MAX + 1];
 };
-void berth_workers_stats(struct berth_workers *w, struct berth_workers_stats *ret);
+void berth_reconciler_stats(struct berth_reconciler *w, struct berth_reconciler_stats *ret);
 
 #endif
