@@ -23,12 +23,23 @@ import harness
 BIN = harness.CACHE / "tools" / "docker" / "bin"
 LIB = harness.CACHE / "tools" / "docker" / "lib"
 
-# What a bare chroot lacks: control groups, where this kernel's are, and a /dev/shm.
-MOUNTS = r"""
+# The first process of the namespaces.  $1 is an empty folder.  A bare chroot lacks control groups, and
+# its root is no mount, which a container's own root has to be put over: then the root is mounted upon
+# a folder, and that folder is the root.
+HOLD = r"""
 set -e
-mount --make-rprivate /
+root=/
+if ! mount --make-rprivate / 2>/dev/null; then
+    root=$1
+    mount --rbind / "$root"
+    mount --make-rprivate "$root"
+fi
+exec chroot "$root" bash -c "$2"
+"""
+LIVE = r"""
+set -e
+mount -t proc proc /proc
 mountpoint -q /sys || mount -t sysfs sysfs /sys
-# Of a container engine's own cgroups those that are seen from here are the ones to use.
 if ! mountpoint -q /sys/fs/cgroup; then
     if awk '$2 != 0 { old = 1 } END { exit !old }' FS='\t' /proc/cgroups; then
         mount -t tmpfs cgroup /sys/fs/cgroup
@@ -40,8 +51,7 @@ if ! mountpoint -q /sys/fs/cgroup; then
         mount -t cgroup2 cgroup2 /sys/fs/cgroup
     fi
 fi
-mkdir -p /dev/shm
-# The first process of the namespace takes care of whatever lost its parent.
+# The first process of a namespace takes care of whatever lost its parent.
 trap 'exit 0' TERM
 echo ready
 while :; do sleep 3600 & wait $!; done
@@ -70,7 +80,7 @@ class Dockerd:
         self.host = f"unix://{self.socket}"
         self.log_path = os.path.join(self.dir, "log")
         self.cgroup = f"berth-test-{os.getpid()}"
-        self.holder = self.process = None
+        self.holder = self.process = self.first = None
         self.driver = None
         self.networks = []
 
@@ -97,14 +107,19 @@ class Dockerd:
             raise CannotRun("a Docker daemon needs root: run the tests as root")
         if not (BIN / "dockerd").exists():
             raise CannotRun(f"{BIN}/dockerd is missing: tools/setup test")
+        os.mkdir(os.path.join(self.dir, "root"))
         self.holder = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-             "bash", "-c", MOUNTS],
+            ["unshare", "--mount", "--propagation", "unchanged", "--pid", "--fork", "--kill-child",
+             "bash", "-c", HOLD, "hold", os.path.join(self.dir, "root"), LIVE],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if self.holder.stdout.readline() != b"ready\n":
             raise CannotRun("no namespaces: " + self.holder.stderr.read().decode()[-2000:])
         children = pathlib.Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children")
         self.first = int(children.read_text().split()[0])
+
+    def enter(self):
+        """What runs a command where the daemon and its containers are."""
+        return ["nsenter", "-t", str(self.first), "-m", "-p", "-r", "-w", "--"]
 
     def up(self, seconds=30):
         """Start the daemon; its containers of before come back as their policy says."""
@@ -112,8 +127,7 @@ class Dockerd:
                "HOME": self.dir, "TMPDIR": self.dir}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                ["nsenter", "-t", str(self.first), "-m", "-p", "--",
-                 "dockerd", "-H", self.host, "--data-root", f"{self.dir}/data",
+                [*self.enter(), "dockerd", "-H", self.host, "--data-root", f"{self.dir}/data",
                  "--exec-root", f"{self.dir}/run", "--pidfile", f"{self.dir}/pid",
                  "--storage-driver", self.driver, "--cgroup-parent", f"/{self.cgroup}",
                  "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
@@ -163,14 +177,15 @@ class Dockerd:
                 for name in self.networks:
                     self.ask("DELETE", f"/networks/{name}")
             self.down()
+        if self.first is not None:  # control groups stay when nobody takes them away
+            subprocess.run([*self.enter(), "sh", "-c",
+                            'rmdir /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1" 2>/dev/null', "sh",
+                            self.cgroup])
         if self.holder is not None:
             self.holder.kill()  # and with it the whole namespace
             self.holder.wait()
             self.holder.stdout.close()
             self.holder.stderr.close()
-        for kind in [""] + [p.name for p in pathlib.Path("/sys/fs/cgroup").glob("*") if p.is_dir()]:
-            with contextlib.suppress(OSError):
-                os.rmdir(pathlib.Path("/sys/fs/cgroup") / kind / self.cgroup)
         end = time.monotonic() + 20
         while os.path.exists(self.dir):  # the kernel takes the mounts down in its own time
             shutil.rmtree(self.dir, ignore_errors=True)

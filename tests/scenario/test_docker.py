@@ -41,7 +41,7 @@ def operations(docker, only=None, network="host"):
     """shimlets/docker/test_daemon.c, which calls each operation as the control plane does."""
     env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=IMAGE,
                BERTH_TEST_NETWORK=network,
-               BERTH_TEST_ENTER=f"nsenter -t {docker.first} -m -p --")
+               BERTH_TEST_ENTER=" ".join(docker.enter()))
     r = subprocess.run([PROGRAM, *([only] if only else [])], env=env, capture_output=True,
                        text=True, timeout=150 * harness.SLOW)
     text = r.stdout + r.stderr
