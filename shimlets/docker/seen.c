@@ -175,8 +175,8 @@ judge_running(const struct look *k, struct berth_docker_seen *c, const struct be
     if (r < 0)
         return r;
     c->running = true;
-    measure(k, c, &v);
-    if (v.ready) {
+    if (v.ready) { /* what it takes while it starts says nothing of what it will take */
+        measure(k, c, &v);
         c->state = BERTH_REPLICA_READY;
         return 0;
     }
