@@ -1,6 +1,5 @@
 #include "net/client.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,11 +9,11 @@
 
 #include <curl/curl.h>
 
-#include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/num.h"
 #include "net/client_priv.h"
+#include "net/curl_priv.h"
 
 enum {
     REDIRECTS_MAX = 8,
@@ -45,20 +44,12 @@ struct exchange {
     char host[BERTH_CLIENT_HOST_TEXT];
 };
 
-static void
-global_init(void)
-{
-    berth_assert(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-}
-
 int
 berth_client_new(struct berth_client **ret, struct berth_err *e)
 {
-    /* libcurl wants this once in a program; the only state that is not in an object of ours. */
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct berth_client *c = calloc(1, sizeof *c);
 
-    (void)pthread_once(&once, global_init);
+    berth_curl_once();
     if (c != NULL) {
         c->multi = curl_multi_init();
         c->easy = curl_easy_init();

@@ -5,27 +5,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "base/assert.h"
-
-/* Distributions keep the certificates in one of these; libcurl knows its builder's place alone. */
-static const char *
-certificates(void)
-{
-    static const char *const places[] = {
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    };
-    const char *named = getenv("SSL_CERT_FILE");
-
-    if (named != NULL && named[0] != '\0')
-        return named;
-    for (size_t i = 0; i < BERTH_COUNT(places); i++)
-        if (access(places[i], R_OK) == 0)
-            return places[i];
-    return NULL;
-}
+#include "net/curl_priv.h"
 
 static bool
 is_https(const struct berth_client_hop *hop)
@@ -62,8 +42,8 @@ set_tls(CURL *easy, const struct berth_client_tls *tls)
         set_blob(easy, CURLOPT_CAINFO_BLOB, tls->ca_pem);
     else if (tls != NULL && tls->ca_file != NULL)
         (void)curl_easy_setopt(easy, CURLOPT_CAINFO, tls->ca_file);
-    else if (certificates() != NULL)
-        (void)curl_easy_setopt(easy, CURLOPT_CAINFO, certificates());
+    else if (berth_curl_certificates() != NULL)
+        (void)curl_easy_setopt(easy, CURLOPT_CAINFO, berth_curl_certificates());
     if (tls == NULL)
         return;
     if (tls->ca_pem.len > 0 || tls->ca_file != NULL) /* nobody else is believed */

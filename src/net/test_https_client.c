@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "net/client.h"
+#include "net/test_front.h"
 #include "net/test_peer.h"
 
 /* The client over TLS: whom it believes, and that it never leaves TLS. */
@@ -124,6 +125,35 @@ certificates_must_be_known_and_fit(void **state)
     berth_buf_fini(&a.body);
     (void)snprintf(url, sizeof url, "https://127.0.0.1:%u/hello", s->server.port);
     assert_int_equal(ask(url, &a, &e), -BERTH_ENETWORK); /* a certificate of another name */
+}
+
+/* What is passed on goes by the same rules, or by the file of the service that it goes to. */
+static void
+forwarding_believes_no_other(void **state)
+{
+    const struct site *s = *state;
+    const struct {
+        const char *origin, *ca, *gets;
+    } cases[] = {
+        {"https://localhost", NULL, "unreached"}, /* the system does not know it */
+        {"https://localhost", s->cert, "hello"},
+        {"https://127.0.0.1", s->cert, "unreached"}, /* a certificate of another name */
+        {"https://localhost", "/nowhere.pem", "unreached"},
+    };
+
+    (void)unsetenv("SSL_CERT_FILE");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct front f = {.to = {.ca_path = cases[i].ca}};
+
+        front_start(&f, cases[i].origin, s->server.port, NULL);
+        for (int twice = 0; twice < 2; twice++) {
+            char *got = front_ask(&f, FRONT_GET("/hello"));
+            if (strstr(got, cases[i].gets) == NULL)
+                fail_msg("%zu: %s (%s)", i, got, f.whys[0]);
+            free(got);
+        }
+        front_stop(&f);
+    }
 }
 
 static void
@@ -289,6 +319,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(certificates_must_be_known_and_fit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(forwarding_believes_no_other, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_redirect_may_lead_into_tls, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_caller_says_whom_to_believe, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_identity_is_shown_to_who_asks, set_up, tear_down),
