@@ -301,36 +301,6 @@ berth_services_update(struct berth_call *c)
         update(c, d, id, &spec, expected);
 }
 
-/* RFC 7386: members of patch replace those of v; null takes them away. */
-static void
-put_merged(struct berth_jw *w, const struct berth_json *v, const struct berth_json *patch,
-           unsigned depth)
-{
-    if (berth_json_type(patch) != BERTH_JSON_OBJECT || depth >= BERTH_JSON_DEPTH_MAX / 2) {
-        berth_jw_value(w, patch);
-        return;
-    }
-    berth_jw_object(w);
-    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
-        const struct berth_json *p = berth_json_get(patch, it.key.at);
-
-        if (p != NULL && berth_json_type(p) == BERTH_JSON_NULL)
-            continue;
-        berth_jw_key_n(w, it.key.at, it.key.len);
-        if (p != NULL)
-            put_merged(w, it.value, p, depth + 1);
-        else
-            berth_jw_value(w, it.value);
-    }
-    for (struct berth_json_iter it = berth_json_iter(patch); berth_json_next(&it);) {
-        if (berth_json_get(v, it.key.at) != NULL || berth_json_type(it.value) == BERTH_JSON_NULL)
-            continue;
-        berth_jw_key_n(w, it.key.at, it.key.len);
-        put_merged(w, NULL, it.value, depth + 1);
-    }
-    berth_jw_object_end(w);
-}
-
 void
 berth_services_patch(struct berth_call *c)
 {
@@ -359,7 +329,7 @@ berth_services_patch(struct berth_call *c)
             expected = revision; /* what is merged into must still be there */
         berth_buf_init(&merged, c->arena);
         berth_jw_init(&w, &merged);
-        put_merged(&w, berth_json_get(seen, "spec"), c->body, 0);
+        berth_jw_merged(&w, berth_json_get(seen, "spec"), c->body);
         r = berth_buf_text(&merged) != NULL
                 ? berth_spec_parse_text((struct berth_slice){merged.at, merged.len},
                                         berth_deploy_defaults(d), c->arena, &spec, &lenient, &f, &e)
