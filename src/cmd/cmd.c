@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "cmd/cmd_priv.h"
 #include "cmd/commit.h" /* made by the build */
+#include "cmd/shim.h"
 #include "conf/conf.h"
 #include "conf/near.h"
 
@@ -361,6 +362,8 @@ berth_cmd_main(int argc, char **argv)
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *called = argc > 0 ? (slash != NULL ? slash + 1 : argv[0]) : "berth";
 
+    if (strcmp(called, "model-serve-shim") == 0)
+        return berth_shim_main(argc - 1, argv + 1);
     if (argc > 1 && is_any(argv[1], versions, BERTH_COUNT(versions)))
         return puts(berth_version_line()) >= 0 ? BERTH_EXIT_OK : BERTH_EXIT_FAILED;
     if (strcmp(called, "unimodel-server") == 0)

@@ -63,11 +63,16 @@ load_files(struct berth_deploy *d, const struct berth_conf *c, struct berth_aren
            struct berth_err *e)
 {
     for (size_t i = 0; i < c->deploy.preload.count; i++) {
-        const char *path = c->deploy.preload.at[i];
-        const struct berth_deploy_file file = {
-            .type = strstr(path, "berth-pipeline-") != NULL ? "pipeline" : "shimlet", .path = path};
+        struct berth_deploy_file file = {.path = c->deploy.preload.at[i], .type = "shimlet"};
         struct berth_buf out;
 
+        /* "pipeline:PATH", "shimlet:PATH", or by the file's name. */
+        if (strncmp(file.path, "pipeline:", 9) == 0 || strstr(file.path, "berth-pipeline-") != NULL)
+            file.type = "pipeline";
+        if (strncmp(file.path, "pipeline:", 9) == 0)
+            file.path += 9;
+        else if (strncmp(file.path, "shimlet:", 8) == 0)
+            file.path += 8;
         berth_buf_init(&out, a);
         const int r = berth_deploy_load(d, &file, a, &out, e);
         if (r < 0 && c->deploy.load_strict)

@@ -151,6 +151,7 @@ struct berth_conf_from {
     char *const *argv;
     char *const *envp;
     bool file_first; /* argv[0] may be the path of the file, as unimodel-server takes it */
+    const char *text, *text_name; /* not NULL: what the file says, instead of one; and its name */
 };
 
 struct berth_conf {

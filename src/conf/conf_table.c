@@ -80,7 +80,7 @@ const struct berth_conf_row berth_conf_rows[] = {
     TEXT(deploy.shimlet, "process", 0, "shimlet NAME", "where services run that do not say it: process, docker, kubernetes, ..."),
     TEXT(deploy.pipeline, "opensourcellm", 0, "pipeline NAME", "how services are brought about that do not say it"),
     TEXT(deploy.model_root, "/models", 0, "model-root DIR", "a service's model without a path is DIR/NAME"),
-    LIST(deploy.preload, "", 0, NULL, "shimlets and pipelines to load at start: paths of shared objects"),
+    LIST(deploy.preload, "", 0, NULL, "shimlets and pipelines to load at start: paths of shared objects, or shimlet:PATH, pipeline:PATH"),
     BOOL(deploy.load_folder, "true", 0, NULL, "load berth-shimlet-*.so and berth-pipeline-*.so of plugins.plugin_dir at start"),
     BOOL(deploy.load_strict, "false", 0, NULL, "a shimlet or pipeline that cannot be loaded stops the start"),
     BOOL(deploy.load_any_path, "false", 0, NULL, "POST /api/v1/plugins/load may name files outside of plugins.plugin_dir"),
