@@ -77,7 +77,7 @@ berth_memory_put_model(struct berth_jw *w, const struct berth_model_memory *m)
         berth_jw_double(w, (double)(m->keep_alive_ns / BERTH_MS) / 1e3);
     if (m->measured_bytes > 0) {
         put_forecast(w, "predicted", m->predicted_bytes, m->predicted_load_ns);
-        put_text(w, "predicted_by", m->predicted_known ? "an earlier load" : "its files");
+        put_text(w, "predicted_by", berth_forecast_by_text(m->predicted_by));
         put_forecast(w, "measured", m->measured_bytes, m->measured_load_ns);
         put_uint(w, "evicted", m->evicted);
     }
@@ -153,7 +153,7 @@ put_plan(struct berth_jw *w, const struct berth_load_plan *p)
     put_text(w, "backend", p->backend);
     put_text(w, "verdict", verdict_text(p));
     put_forecast(w, "predicted", p->bytes, p->load_ns);
-    put_text(w, "predicted_by", p->known ? "an earlier load" : "its files");
+    put_text(w, "predicted_by", berth_forecast_by_text(p->by));
     berth_jw_key(w, "evicts");
     berth_jw_array(w);
     for (size_t i = 0; !p->loaded && i < p->victim_count; i++) {

@@ -429,11 +429,11 @@ a_plan_says_what_a_load_would_mean(void **unused)
     const struct berth_slice none = {"", 0};
     assert_int_equal(berth_registry_plan(b.g, &a, BERTH_SLICE("a"), NULL, NULL, NULL, &p, &e), 0);
     assert_true(p.loaded);
-    assert_true(p.known);
+    assert_int_equal(p.by, BERTH_BY_LOAD);
     assert_int_equal(p.bytes, TIB);
     assert_int_equal(berth_registry_plan(b.g, &a, none, path, NULL, NULL, &p, &e), 0);
     assert_false(p.loaded);
-    assert_false(p.known);
+    assert_int_equal(p.by, BERTH_BY_FILES);
     assert_string_equal(p.backend, "fake");
     assert_int_equal(berth_registry_plan(b.g, &a, none, "/no/such", NULL, NULL, &p, &e),
                      -BERTH_ENOENT);
