@@ -11,8 +11,8 @@
 /*
  * An engine for the tests of the process shimlet: answers every request with 200, and misbehaves as
  * its words say.
- * usage: process-engine PORT [sick | deaf | exit N | child | daemon | big MB | lines N | say
- * TEXT]...
+ * usage: process-engine PORT [sick | share | deaf | exit N | child | daemon | big MB | lines N |
+ * say TEXT]...
  */
 
 static int
@@ -48,7 +48,7 @@ take_memory(size_t mb)
 }
 
 static void
-serve(int port, const char *status)
+serve(int port, const char *status, int option)
 {
     struct sockaddr_in at = {.sin_family = AF_INET,
                              .sin_port = htons((unsigned short)port),
@@ -56,7 +56,7 @@ serve(int port, const char *status)
     const int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
     char text[512];
 
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, option, &on, sizeof on);
     if (bind(fd, (struct sockaddr *)&at, sizeof at) < 0 || listen(fd, 64) < 0) {
         perror("bind");
         exit(2);
@@ -78,6 +78,7 @@ int
 main(int argc, char **argv)
 {
     const char *status = "200 OK";
+    int option = SO_REUSEADDR;
 
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 2; i < argc; i++) {
@@ -85,6 +86,8 @@ main(int argc, char **argv)
 
         if (strcmp(word, "sick") == 0)
             status = "503 Service Unavailable";
+        else if (strcmp(word, "share") == 0)
+            option = SO_REUSEPORT; /* a second one at that port does not end by itself */
         else if (strcmp(word, "deaf") == 0)
             (void)signal(SIGTERM, SIG_IGN);
         else if (strcmp(word, "child") == 0)
@@ -103,5 +106,5 @@ main(int argc, char **argv)
             for (int n = 0; n < number(next); n++)
                 (void)printf("line %d of what the engine prints while it works\n", n);
     }
-    serve(number(argv[1]), status);
+    serve(number(argv[1]), status, option);
 }

@@ -51,7 +51,7 @@ open_in(const char *dir)
 static struct berth_unit
 unit(unsigned revision)
 {
-    static const char *const command[] = {engine, "$(PORT)", NULL};
+    static const char *const command[] = {engine, "$(PORT)", "share", NULL};
     static const char *const hashes[] = {"a", "b", "c"};
 
     return (struct berth_unit){.struct_size = sizeof(struct berth_unit),
