@@ -266,6 +266,8 @@ fill_conf(struct berth_deploy *d, const struct berth_deploy_conf *conf)
     (void)copy_text(&d->conf.default_shimlet, &failed);
     (void)copy_text(&d->conf.default_pipeline, &failed);
     (void)copy_text(&d->conf.model_root, &failed);
+    (void)copy_text(&d->conf.plugin_dir, &failed);
+    (void)copy_text(&d->conf.plugin_sums, &failed);
     d->defaults = (struct berth_spec_defaults){.pipeline = d->conf.default_pipeline,
                                                .shimlet = d->conf.default_shimlet,
                                                .model_root = d->conf.model_root,
@@ -406,6 +408,8 @@ berth_deploy_free(struct berth_deploy *d)
     free((char *)d->conf.default_shimlet);
     free((char *)d->conf.default_pipeline);
     free((char *)d->conf.model_root);
+    free((char *)d->conf.plugin_dir);
+    free((char *)d->conf.plugin_sums);
     (void)pthread_cond_destroy(&d->released);
     (void)pthread_mutex_destroy(&d->mu);
     (void)pthread_mutex_destroy(&d->queue_mu);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "deploy/deploy_priv.h"
+#include "deploy/engines.h"
 #include "wire/json.h"
 
 /* What a pipeline may call, and the goals that the host brings along. */
@@ -189,10 +190,43 @@ validate_ensure(struct berth_deployment *x, struct berth_err *e)
     return 0;
 }
 
+/* Keep a value that the spec does not say itself. */
+static int
+set_unless(struct berth_deployment *x, bool said, const char *key, const char *value,
+           struct berth_err *e)
+{
+    return said || value == NULL ? 0 : host_set(x, key, value, e);
+}
+
 static int
 render_ensure(struct berth_deployment *x, struct berth_err *e)
 {
-    return host_check(x, e);
+    const struct berth_spec *spec = &x->revision->spec;
+    const char *path = berth_values_get(&x->s->tracks[x->which], "modelPath");
+    struct berth_rendered done;
+    char key[300];
+    int r =
+        berth_engine_render(spec, path != NULL ? path : spec->model_file, &x->scratch, &done, e);
+
+    if (r < 0)
+        return r;
+    if (done.command != NULL) {
+        const char *json = berth_engine_command_json(done.command, &x->scratch);
+        if (json == NULL)
+            return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+        r = host_set(x, "command", json, e);
+    }
+    if (r == 0)
+        r = set_unless(x, spec->image != NULL, "image", done.image, e);
+    if (r == 0)
+        r = set_unless(x, spec->health_path != NULL, "healthPath", done.health_path, e);
+    if (r == 0)
+        r = set_unless(x, false, "modelPath", done.model_path, e);
+    for (size_t i = 0; r == 0 && i < done.env_count; i++) {
+        (void)snprintf(key, sizeof key, "env.%s", done.env[i].key);
+        r = host_set(x, key, done.env[i].value, e);
+    }
+    return r < 0 ? r : host_check(x, e);
 }
 
 static int
