@@ -198,6 +198,11 @@ berth_plan_get(struct berth_call *c)
     if ((model == NULL) == (path == NULL))
         r = berth_err_set(&e, BERTH_EINVAL,
                           "give ?model=NAME of a registered model, or ?path=PATH of one to be");
+    if (r == 0 && model != NULL && (config != NULL || backend != NULL))
+        r = berth_err_set(&e, BERTH_EINVAL,
+                          "config and backend are for a path; model '%s' is registered with its "
+                          "own, which PATCH /v1/models/%s changes",
+                          model, model);
     if (r == 0 && config != NULL &&
         (r = berth_json_parse(c->arena, config, strlen(config), NULL, &v, &e)) == 0 &&
         berth_json_type(v) != BERTH_JSON_OBJECT)

@@ -143,6 +143,7 @@ retire_main(void *arg)
     free(t);
     berth_registry_count_states(g);
     (void)pthread_mutex_lock(&g->jobs_mu);
+    berth_loader_hurry_locked(g);
     g->retiring--;
     (void)pthread_cond_broadcast(&g->jobs_cond);
     (void)pthread_mutex_unlock(&g->jobs_mu);

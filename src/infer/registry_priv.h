@@ -86,6 +86,7 @@ struct berth_entry {
 
     /* Under the registry's jobs_mu. */
     bool queued, busy;
+    bool retried;         /* it is tried again after a wait for room */
     enum berth_jobs list; /* while queued and not busy */
     struct berth_entry *job_next, *job_prev;
     uint64_t blocked_ns;            /* since when it waits for room; 0: it does not */
@@ -148,6 +149,7 @@ struct berth_registry {
     pthread_cond_t jobs_cond;
     struct berth_entry *jobs[BERTH_JOBS_COUNT]; /* under jobs_mu */
     uint64_t retry_ns, house_ns;                /* when those without room are tried, and */
+    uint64_t retry_pause_ns;                    /* how long after, and */
     bool failed_seen, stop;                     /* when the house is kept; under jobs_mu */
     uint32_t retiring;                          /* threads that stop a model */
     pthread_t loaders[BERTH_LOADERS_MAX];
@@ -191,6 +193,8 @@ int berth_loaders_start(struct berth_registry *g, struct berth_err *e);
 void berth_loaders_stop(struct berth_registry *g);
 void berth_loader_queue(struct berth_registry *g, struct berth_entry *x);
 /* Somebody waits for x.  Under jobs_mu. */
+/* Somebody waits for room from now on, or there may be more of it: look soon.  Under jobs_mu. */
+void berth_loader_hurry_locked(struct berth_registry *g);
 void berth_loader_demand_locked(struct berth_registry *g, struct berth_entry *x);
 void berth_registry_model_failed(void *registry);
 
