@@ -63,6 +63,7 @@ struct berth_forward_end {
     enum berth_forward_result result;
     uint16_t status;   /* of the upstream's answer, 0: none came */
     uint64_t first_ns; /* CLOCK_MONOTONIC, when its head had come; 0: never */
+    bool out_of_time;  /* until_ns has passed: not a matter of the upstream's silence */
     const char *why;   /* for people; valid during done() */
 };
 

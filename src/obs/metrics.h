@@ -37,6 +37,8 @@ struct berth_series *berth_metrics_series(struct berth_metrics *m, enum berth_fa
 /* Drop the series whose first label (the model) has this value: it is gone for good. Pointers to
  * them stay valid until berth_metrics_free(), but are no longer rendered. */
 void berth_metrics_forget(struct berth_metrics *m, const char *first_label);
+/* Likewise of the families whose first label is `label` ("service"), and not "model". */
+void berth_metrics_forget_of(struct berth_metrics *m, const char *label, const char *first_label);
 
 void berth_series_add(struct berth_series *s, uint64_t n);   /* counter, gauge */
 void berth_series_sub(struct berth_series *s, uint64_t n);   /* gauge */
