@@ -91,6 +91,23 @@ add_shared_locked(struct berth_route_record *rec, const char *id)
     return s;
 }
 
+/* What was counted for it is another one's from now on, or nobody's. */
+static void
+release_series_locked(const struct berth_route_record *rec, struct berth_route_shared *s)
+{
+    struct berth_metrics *m = rec->routes->conf.metrics;
+
+    if (m == NULL || s->in_flight == NULL)
+        return;
+    berth_series_set(s->in_flight, 0);
+    berth_series_set(s->breaker, BERTH_BREAKER_CLOSED);
+    berth_metrics_release(m, &s->in_flight, 1);
+    berth_metrics_release(m, &s->breaker, 1);
+    berth_metrics_release(m, s->answered, BERTH_ROUTE_STATUSES_MAX);
+    s->in_flight = s->breaker = NULL;
+    memset(s->answered, 0, sizeof s->answered);
+}
+
 /* Those that no snapshot names. */
 static void
 sweep_locked(struct berth_route_record *rec)
@@ -103,7 +120,8 @@ sweep_locked(struct berth_route_record *rec)
             continue;
         berth_assert(s->b.in_flight == 0);
         HASH_DEL(rec->replicas, s);
-        if (s->in_flight != NULL)
+        release_series_locked(rec, s);
+        if (rec->routes->conf.metrics != NULL)
             berth_metrics_forget_of(rec->routes->conf.metrics, "replica", s->id);
         free(s->id);
         free(s);
@@ -115,6 +133,8 @@ sweep_locked(struct berth_route_record *rec)
 static void
 record_free(struct berth_route_record *rec)
 {
+    if (rec->routes->conf.metrics != NULL)
+        berth_metrics_release(rec->routes->conf.metrics, rec->seconds, BERTH_TRACK_COUNT);
     berth_assert(rec->replicas == NULL);
     (void)pthread_cond_destroy(&rec->idle);
     (void)pthread_mutex_destroy(&rec->mu);
@@ -353,7 +373,7 @@ show_locked(struct berth_route_record *rec, struct berth_route_shared *sh)
     struct berth_metrics *m = rec->routes->conf.metrics;
     const char *const labels[] = {sh->id, rec->id, berth_track_name(sh->b.track), NULL};
 
-    if (m == NULL)
+    if (m == NULL || sh->in_flight != NULL)
         return;
     sh->in_flight = berth_metrics_series(m, BERTH_METRIC_FORWARD_IN_FLIGHT, labels);
     sh->breaker = berth_metrics_series(m, BERTH_METRIC_FORWARD_BREAKER, labels);
@@ -375,6 +395,8 @@ apply_locked(struct berth_route_record *rec, struct berth_route_snapshot *s,
         sh = s->shared[i];
         sh->refs++;
         sh->b.ready = from->replicas[i].ready && from->replicas[i].endpoint != NULL;
+        if (sh->b.track != from->replicas[i].track)
+            release_series_locked(rec, sh); /* a canary that was promoted */
         sh->b.track = from->replicas[i].track;
         s->balanced[i] = &sh->b;
         show_locked(rec, sh);

@@ -24,10 +24,9 @@ struct berth_route_shared {
     bool named;                     /* by the publication under way */
     uint64_t requests;
     struct berth_series *in_flight, *breaker;
-    struct {
-        uint16_t status;
-        struct berth_series *series;
-    } answered[BERTH_ROUTE_STATUSES_MAX]; /* at hand; the rest is looked up */
+    /* By status, at hand; what does not fit is looked up. */
+    uint16_t statuses[BERTH_ROUTE_STATUSES_MAX];
+    struct berth_series *answered[BERTH_ROUTE_STATUSES_MAX];
     char *id;
 };
 
@@ -42,8 +41,8 @@ struct berth_route_record {
     pthread_mutex_t mu;
     pthread_cond_t idle; /* a draining replica has nothing in flight */
     struct berth_balance balance;
-    struct berth_route_shared *replicas; /* by id */
-    struct berth_series *retries, *refused, *seconds[BERTH_TRACK_COUNT];
+    struct berth_route_shared *replicas;             /* by id */
+    struct berth_series *seconds[BERTH_TRACK_COUNT]; /* NULL: not made yet */
 };
 
 struct berth_route_snapshot {

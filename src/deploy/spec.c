@@ -205,6 +205,8 @@ fill_defaults(struct berth_spec_reader *r, const struct berth_spec_defaults *dfl
     if (s->strategy != BERTH_STRATEGY_RECREATE && s->surge_max == 0 && s->unavailable_max == 0)
         return berth_spec_bad(r, "strategy.maxSurge",
                               "and maxUnavailable cannot both be 0: nothing could be replaced");
+    if (s->strategy != BERTH_STRATEGY_CANARY) /* they say nothing then */
+        s->canary_percent = s->canary_replicas = 0;
     if (s->engine != NULL && strcmp(s->engine, "command") == 0 && s->command == NULL)
         return berth_spec_bad(r, "command", "is missing: engine \"command\" runs it");
     return fill_accelerator(r, dflt);

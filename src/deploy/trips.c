@@ -65,17 +65,18 @@ none_to_ask(const struct berth_trip *t, const struct berth_balance_ask *ask, str
                          again_ns > ask->now_ns ? (double)(again_ns - ask->now_ns) / 1e9 : 0.0);
 }
 
-static struct berth_series *
-count_retry(struct berth_trip *t, bool refused)
+static void
+count_retry(const struct berth_trip *t, bool refused)
 {
     struct berth_metrics *m = t->routes->conf.metrics;
     const char *const labels[] = {t->service->id, NULL};
 
-    return m == NULL
-               ? NULL
-               : berth_metrics_series(
-                     m, refused ? BERTH_METRIC_FORWARD_UNRETRIED : BERTH_METRIC_FORWARD_RETRIES,
-                     labels);
+    if (m == NULL)
+        return;
+    struct berth_series *s = berth_metrics_series(
+        m, refused ? BERTH_METRIC_FORWARD_UNRETRIED : BERTH_METRIC_FORWARD_RETRIES, labels);
+    berth_series_add(s, 1);
+    berth_metrics_release(m, &s, 1);
 }
 
 static struct berth_route_shared *
@@ -111,11 +112,8 @@ berth_trip_next(struct berth_trip *t, uint64_t now_ns, struct berth_err *e)
         berth_route_show_locked(shared_of(chosen));
     }
     (void)pthread_mutex_unlock(&rec->mu);
-    if (t->tries > 0 && (broke || chosen != NULL)) {
-        struct berth_series *s = count_retry(t, broke);
-        if (s != NULL)
-            berth_series_add(s, 1);
-    }
+    if (t->tries > 0 && (broke || chosen != NULL))
+        count_retry(t, broke);
     if (broke)
         return berth_err_set(e, BERTH_EAGAIN,
                              "service %s: too many of its requests were tried again already",
@@ -149,38 +147,46 @@ berth_trip_answered(struct berth_trip *t, uint64_t now_ns)
 
 /* ---- counting ---- */
 
-static struct berth_series *
-find_answered_locked(const struct berth_route_shared *sh, uint16_t status)
+/* One more with that status, when its series is at hand. */
+static bool
+count_locked(const struct berth_route_shared *sh, uint16_t status)
 {
-    for (size_t i = 0; i < BERTH_ROUTE_STATUSES_MAX && sh->answered[i].series != NULL; i++)
-        if (sh->answered[i].status == status)
-            return sh->answered[i].series;
-    return NULL;
-}
-
-static void
-keep_answered_locked(struct berth_route_shared *sh, uint16_t status, struct berth_series *series)
-{
-    for (size_t i = 0; i < BERTH_ROUTE_STATUSES_MAX; i++) {
-        if (sh->answered[i].series == NULL) {
-            sh->answered[i].status = status;
-            sh->answered[i].series = series;
-            return;
+    for (size_t i = 0; i < BERTH_ROUTE_STATUSES_MAX && sh->answered[i] != NULL; i++) {
+        if (sh->statuses[i] == status) {
+            berth_series_add(sh->answered[i], 1);
+            return true;
         }
     }
+    return false;
 }
 
-/* Made outside the lock, which requests of other loops wait for. */
-static struct berth_series *
-make_answered(const struct berth_trip *t, uint16_t status)
+/* The first with that status.  The series is made outside the lock, which others wait for. */
+static void
+count_first(const struct berth_trip *t, struct berth_route_shared *sh, uint16_t status)
 {
+    struct berth_metrics *m = t->routes->conf.metrics;
+    pthread_mutex_t *mu = &t->snapshot->of->mu;
     char text[8] = "none";
     const char *const labels[] = {t->replica->id, t->service->id,
                                   berth_track_name(t->replica->track), text, NULL};
+    size_t i = 0;
 
     if (status != 0)
         (void)snprintf(text, sizeof text, "%u", status);
-    return berth_metrics_series(t->routes->conf.metrics, BERTH_METRIC_FORWARDED, labels);
+    struct berth_series *series = berth_metrics_series(m, BERTH_METRIC_FORWARDED, labels);
+    berth_series_add(series, 1);
+    (void)pthread_mutex_lock(mu);
+    while (i < BERTH_ROUTE_STATUSES_MAX && sh->answered[i] != NULL && sh->statuses[i] != status)
+        i++;
+    const bool kept =
+        i < BERTH_ROUTE_STATUSES_MAX && sh->answered[i] == NULL && sh->b.track == t->replica->track;
+    if (kept) {
+        sh->statuses[i] = status;
+        sh->answered[i] = series;
+    }
+    (void)pthread_mutex_unlock(mu);
+    if (!kept)
+        berth_metrics_release(m, &series, 1);
 }
 
 void
@@ -198,19 +204,38 @@ berth_trip_done(struct berth_trip *t, const struct berth_forward_end *end, uint6
     if (b->draining && b->in_flight == 0)
         (void)pthread_cond_broadcast(&rec->idle);
     berth_route_show_locked(sh);
-    struct berth_series *series = find_answered_locked(sh, status);
+    const bool counted = count_locked(sh, status);
     (void)pthread_mutex_unlock(&rec->mu);
     t->probe = false;
-    if (t->routes->conf.metrics == NULL)
+    if (!counted && t->routes->conf.metrics != NULL)
+        count_first(t, sh, status);
+}
+
+static void
+count_seconds(const struct berth_trip *t, uint64_t now_ns)
+{
+    struct berth_route_record *rec = t->snapshot->of;
+    struct berth_metrics *m = t->routes->conf.metrics;
+    const enum berth_track track = t->replica->track;
+    const char *const labels[] = {t->service->id, berth_track_name(track), NULL};
+    const double seconds = (double)(now_ns - t->begin_ns) / 1e9;
+
+    (void)pthread_mutex_lock(&rec->mu);
+    struct berth_series *series = rec->seconds[track];
+    (void)pthread_mutex_unlock(&rec->mu);
+    if (series != NULL) {
+        berth_series_observe(series, seconds);
         return;
-    if (series == NULL) {
-        series = make_answered(t, status);
-        (void)pthread_mutex_lock(&rec->mu);
-        if (find_answered_locked(sh, status) == NULL)
-            keep_answered_locked(sh, status, series);
-        (void)pthread_mutex_unlock(&rec->mu);
     }
-    berth_series_add(series, 1);
+    series = berth_metrics_series(m, BERTH_METRIC_FORWARD_SECONDS, labels);
+    berth_series_observe(series, seconds);
+    (void)pthread_mutex_lock(&rec->mu);
+    const bool kept = rec->seconds[track] == NULL;
+    if (kept)
+        rec->seconds[track] = series;
+    (void)pthread_mutex_unlock(&rec->mu);
+    if (!kept)
+        berth_metrics_release(m, &series, 1);
 }
 
 void
@@ -221,23 +246,8 @@ berth_trip_end(struct berth_trip *t, uint64_t now_ns)
     if (s == NULL)
         return;
     berth_assert(!t->in_flight);
-    if (t->routes->conf.metrics != NULL && t->replica != NULL) {
-        struct berth_route_record *rec = s->of;
-        const enum berth_track track = t->replica->track;
-        const char *const labels[] = {t->service->id, berth_track_name(track), NULL};
-
-        (void)pthread_mutex_lock(&rec->mu);
-        struct berth_series *seconds = rec->seconds[track];
-        (void)pthread_mutex_unlock(&rec->mu);
-        if (seconds == NULL) {
-            seconds =
-                berth_metrics_series(t->routes->conf.metrics, BERTH_METRIC_FORWARD_SECONDS, labels);
-            (void)pthread_mutex_lock(&rec->mu);
-            rec->seconds[track] = seconds;
-            (void)pthread_mutex_unlock(&rec->mu);
-        }
-        berth_series_observe(seconds, (double)(now_ns - t->begin_ns) / 1e9);
-    }
+    if (t->routes->conf.metrics != NULL && t->replica != NULL)
+        count_seconds(t, now_ns);
     *t = (struct berth_trip){.service = NULL};
     berth_route_snapshot_unref(s);
 }
