@@ -20,6 +20,7 @@
 #include "cmd/keys.h"
 #include "cmd/place.h"
 #include "conf/conf.h"
+#include "deploy/routes.h"
 #include "infer/host.h"
 #include "infer/registry.h"
 #include "net/server.h"
@@ -48,6 +49,7 @@ struct serving {
     struct berth_plugins *plugins;
     struct berth_workers *workers;
     struct berth_registry *registry;
+    struct berth_routes *routes; /* of deployed services */
     struct berth_loop *loops[LOOPS_MAX];
     size_t loop_count;
     struct berth_keys keys;
@@ -262,18 +264,33 @@ say_hints(struct serving *s)
                    "DIR, or fetch and register one while this runs: berth pull SOURCE --register");
 }
 
+static bool
+is_registered(void *registry, const char *name)
+{
+    struct berth_arena arena;
+    struct berth_model_info info;
+
+    berth_arena_init(&arena, 16 << 20);
+    const bool is = berth_registry_info(registry, &arena, berth_slice_of(name), &info, NULL) == 0;
+    berth_arena_fini(&arena);
+    return is;
+}
+
 static int
 api_up(struct serving *s, struct berth_err *e)
 {
     const struct berth_conf *c = s->conf;
+    const struct berth_routes_conf routes = {
+        .metrics = s->metrics, .is_local = is_registered, .arg = s->registry};
     int r = berth_keys_init(&s->keys, c, e);
 
-    if (r < 0)
+    if (r < 0 || (r = berth_routes_new(&routes, &s->routes, e)) < 0)
         return r;
     struct berth_api_conf conf = {
         .registry = s->registry,
         .plugins = s->plugins,
         .metrics = s->metrics,
+        .routes = s->routes,
         .keys = s->keys.at,
         .key_count = s->keys.count,
         .cors_origins = c->security.cors_allowed_origins.at,
@@ -412,6 +429,7 @@ serve_down(struct serving *s)
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);
     berth_api_free(s->api);
+    berth_routes_free(s->routes);
     berth_keys_fini(&s->keys);
     while (s->loop_count > 0)
         berth_loop_free(s->loops[--s->loop_count]);

@@ -158,6 +158,22 @@ was_tried(const struct berth_balance_ask *ask, const struct berth_balance_replic
 }
 
 static bool
+may_get_it(const struct berth_balance_ask *ask, const struct berth_balance_replica *r)
+{
+    return r->ready && !r->draining && ask->weights[r->track] > 0 &&
+           lets_through(&r->breaker, ask->now_ns) && !was_tried(ask, r);
+}
+
+bool
+berth_balance_has(const struct berth_balance_ask *ask)
+{
+    for (size_t i = 0; i < ask->count; i++)
+        if (may_get_it(ask, ask->replicas[i]))
+            return true;
+    return false;
+}
+
+static bool
 is_better(const struct berth_balance_replica *a, const struct berth_balance_replica *b)
 {
     return b == NULL || a->in_flight < b->in_flight ||
@@ -194,9 +210,7 @@ berth_balance_pick(struct berth_balance *b, const struct berth_balance_ask *ask,
     for (size_t i = 0; i < ask->count; i++) {
         struct berth_balance_replica *r = ask->replicas[i];
 
-        if (r->ready && !r->draining && ask->weights[r->track] > 0 &&
-            lets_through(&r->breaker, ask->now_ns) && !was_tried(ask, r) &&
-            is_better(r, best[r->track]))
+        if (may_get_it(ask, r) && is_better(r, best[r->track]))
             best[r->track] = r;
     }
     if (ask->tried_count > 0) { /* in its track if it can be, and without a share of its own */

@@ -85,6 +85,8 @@ struct berth_balance_ask {
  * *ret_probe: it decides over its breaker, and is to be said to done(). */
 struct berth_balance_replica *
 berth_balance_pick(struct berth_balance *b, const struct berth_balance_ask *ask, bool *ret_probe);
+/* Would there be one? */
+bool berth_balance_has(const struct berth_balance_ask *ask);
 void berth_balance_done(struct berth_balance_replica *r, const struct berth_balance_conf *conf,
                         enum berth_verdict verdict, bool probe, uint64_t now_ns);
 /* The probe's answer has begun, and is no failure: that is enough, it may go on for long.  It is no

@@ -128,6 +128,8 @@ int berth_trip_find(struct berth_trip *t, struct berth_routes *r, struct berth_s
  *   -BERTH_ENOTREADY  none is ready, or all failed lately; the message says which
  *   -BERTH_EAGAIN     the budget is spent, or it was tried BERTH_TRIES_MAX times */
 int berth_trip_next(struct berth_trip *t, uint64_t now_ns, struct berth_err *e);
+/* Would next() find another replica now, and the budget for it? */
+bool berth_trip_can_go_on(const struct berth_trip *t, uint64_t now_ns);
 /* The answer begins, with a status that is not retried. */
 void berth_trip_answered(struct berth_trip *t, uint64_t now_ns);
 /* What became of the try.  t->replica is kept for messages. */

@@ -130,6 +130,20 @@ berth_trip_next(struct berth_trip *t, uint64_t now_ns, struct berth_err *e)
     return 0;
 }
 
+bool
+berth_trip_can_go_on(const struct berth_trip *t, uint64_t now_ns)
+{
+    struct berth_route_record *rec = t->snapshot->of;
+    const struct berth_balance_ask ask = ask_of(t, now_ns);
+
+    if (t->tries == BERTH_TRIES_MAX)
+        return false;
+    (void)pthread_mutex_lock(&rec->mu);
+    const bool can = berth_balance_affords(&rec->balance) && berth_balance_has(&ask);
+    (void)pthread_mutex_unlock(&rec->mu);
+    return can;
+}
+
 void
 berth_trip_answered(struct berth_trip *t, uint64_t now_ns)
 {
