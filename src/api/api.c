@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "api/forward.h"
 #include "api/grpc.h"
 #include "api/routes.h"
 #include "api/shm.h"
@@ -298,6 +299,8 @@ is_encoding_known(struct berth_call *c)
 static void
 call_route(struct berth_call *c)
 {
+    if (berth_api_forward_path(c))
+        return;
     if (c->route->blocks)
         berth_api_job(c);
     else
@@ -492,7 +495,8 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
     api->begin_ns = berth_now_ns();
     atomic_init(&api->id_next, berth_random_u64());
     api->shm = berth_shm_new();
-    r = api->shm != NULL ? copy_conf(api, conf, e)
+    api->forwarders = berth_forwarders_new();
+    r = api->shm != NULL && api->forwarders != NULL ? copy_conf(api, conf, e)
                          : berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
     if (r == 0 && conf->explain_requests > 0) {
         api->trace = berth_trace_new(conf->explain_requests, conf->loops);
@@ -537,6 +541,7 @@ berth_api_free(struct berth_api *api)
     berth_jobs_fini(&api->services);
     berth_arena_fini(&api->arena);
     berth_trace_free(api->trace);
+    berth_forwarders_free(api->forwarders);
     berth_shm_free(api->shm);
     free(api);
 }

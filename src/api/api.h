@@ -14,6 +14,7 @@
 struct berth_metrics;
 struct berth_plugins;
 struct berth_registry;
+struct berth_routes;
 
 /*
  * Every HTTP dialect of Berth behind one struct berth_server_app: UniModel, OpenAI, the Open
@@ -58,6 +59,7 @@ struct berth_api_conf {
     struct berth_plugins *plugins; /* NULL: GET /v1/plugins answers an empty list */
     struct berth_deploy *deploy;   /* NULL: no services; /api/v1 says so */
     struct berth_metrics *metrics;
+    struct berth_routes *routes; /* of deployed services; NULL: there are none */
     const char *version; /* NULL: BERTH_VERSION */
     const struct berth_api_key *keys;
     size_t key_count; /* 0: whoever reaches the port may read and infer; see manage below */

@@ -12,12 +12,15 @@
 
 enum { BERTH_API_STATUS_MAX = 600 };
 
+struct berth_forwarders;
+
 /* What the files of this folder share. */
 struct berth_api {
     struct berth_api_conf conf; /* copied, defaults filled in */
     struct berth_arena arena;   /* what conf points to */
     struct berth_admit admit;
     struct berth_shm *shm;
+    struct berth_forwarders *forwarders;
     uint64_t begin_ns;
     _Atomic uint64_t id_next;
     struct berth_trace *trace; /* of requests that went by; NULL: none is kept */

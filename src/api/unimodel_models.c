@@ -3,6 +3,7 @@
 
 #include "api/api_priv.h"
 #include "api/fields.h"
+#include "api/forward.h"
 #include "base/arena.h"
 #include "base/clock.h"
 #include "infer/model.h"
@@ -276,6 +277,7 @@ berth_unimodel_list(struct berth_call *c)
     berth_jw_array(&w);
     for (size_t i = 0; i < n; i++)
         put_openai_model(&w, &all[i]);
+    berth_api_forward_list(c, &w);
     berth_jw_array_end(&w);
     berth_jw_key(&w, "models");
     berth_jw_array(&w);

@@ -22,6 +22,7 @@
 #include "cmd/place.h"
 #include "conf/conf.h"
 #include "deploy/deploy.h"
+#include "deploy/routes.h"
 #include "infer/host.h"
 #include "infer/registry.h"
 #include "net/server.h"
@@ -50,6 +51,7 @@ struct serving {
     struct berth_plugins *plugins;
     struct berth_workers *workers;
     struct berth_registry *registry;
+    struct berth_routes *routes; /* of deployed services */
     struct berth_deploy *deploy; /* NULL: services are not deployed */
     struct berth_loop *loops[LOOPS_MAX];
     size_t loop_count;
@@ -265,20 +267,39 @@ say_hints(struct serving *s)
                    "DIR, or fetch and register one while this runs: berth pull SOURCE --register");
 }
 
+static bool
+is_registered(void *registry, const char *name)
+{
+    struct berth_arena arena;
+    struct berth_model_info info;
+
+    berth_arena_init(&arena, 16 << 20);
+    const bool is = berth_registry_info(registry, &arena, berth_slice_of(name), &info, NULL) == 0;
+    berth_arena_fini(&arena);
+    return is;
+}
+
 static int
 deploy_up(struct serving *s, struct berth_err *e)
 {
     const struct berth_conf *c = s->conf;
     const bool kept = strcmp(c->state_dir, "none") != 0;
+    const struct berth_routes_conf routes = {
+        .metrics = s->metrics, .is_local = is_registered, .arg = s->registry};
+    const int r = berth_routes_new(&routes, &s->routes, e);
+
+    if (r < 0 || !c->deploy.enabled)
+        return r;
     const struct berth_control_conf how = {
         .conf = c,
         .store = s->store,
         .metrics = s->metrics,
+        .routes = s->routes,
         .state_dir = kept ? c->state_dir : NULL,
         .plugin_dir = *c->plugins.plugin_dir != '\0' ? c->plugins.plugin_dir : NULL,
     };
 
-    return c->deploy.enabled ? berth_control_up(&how, &s->deploy, e) : 0;
+    return berth_control_up(&how, &s->deploy, e);
 }
 
 static int
@@ -294,6 +315,7 @@ api_up(struct serving *s, struct berth_err *e)
         .plugins = s->plugins,
         .deploy = s->deploy,
         .metrics = s->metrics,
+        .routes = s->routes,
         .keys = s->keys.at,
         .key_count = s->keys.count,
         .cors_origins = c->security.cors_allowed_origins.at,
@@ -436,6 +458,7 @@ serve_down(struct serving *s)
     berth_server_free(s->server);
     berth_api_free(s->api);
     berth_deploy_free(s->deploy);
+    berth_routes_free(s->routes);
     berth_keys_fini(&s->keys);
     while (s->loop_count > 0)
         berth_loop_free(s->loops[--s->loop_count]);
