@@ -42,3 +42,9 @@ MINILM_SHA256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 GRPCURL_MODULE=github.com/fullstorydev/grpcurl
 GRPCURL_PIN=v1.8.9
 GRPCURL_SUM=h1:JMvZXK8lHDGyLmTQ0ZdGDnVVGuwjbpaumf8p42z0d+c=
+
+# Kubernetes' servers: setup.d/kubernetes/go.mod names them.  A Go for machines whose own is older
+# than that asks for; the sum is Go's own.
+GO_MINOR_LEAST=24
+GO_TOOLCHAIN_PIN=v0.0.1-go1.24.12.linux-amd64
+GO_TOOLCHAIN_SUM=h1:ep9ZJRj1cwBqxsFNTDPGXMJNkO5oVNTiRTkZlr54qJc=
