@@ -15,7 +15,7 @@
  * A host for one shimlet that is told what to do line by line, so that scenarios can show what a
  * shimlet does to a real environment:
  *
- *   shimlet_drive NAME SETTINGS-JSON OWNER [STATE-DIR]
+ *   test_shimlet_drive NAME SETTINGS-JSON OWNER [STATE-DIR]
  *
  * Each line of standard input is {"op": "apply", "unit": {...}, "timeout_ms": 30000} or another
  * operation with the unit's "name"; it is answered by one line {"op", "r", "error", ...}.  What the
@@ -413,7 +413,7 @@ main(int argc, char **argv)
         if (strcmp(berth_shimlets_builtin[i]->name, argv[1]) == 0)
             ops = berth_shimlets_builtin[i];
     if (ops == NULL) {
-        (void)fprintf(stderr, "usage: shimlet_drive NAME SETTINGS-JSON OWNER [STATE-DIR]\n");
+        (void)fprintf(stderr, "usage: test_shimlet_drive NAME SETTINGS-JSON OWNER [STATE-DIR]\n");
         return 2;
     }
     const struct berth_shimlet_open how = {.struct_size = sizeof how,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "infer/model.h"
+#include "infer/registry_priv.h"
 #include "infer/test_fake.h"
 #include "obs/metrics.h"
 #include "os/memory.h"
@@ -124,12 +125,46 @@ a_load_that_goes_on_when_its_model_is_gone_leaves_no_series(void **unused)
     bench_fini(&b);
 }
 
+static void
+kept_memory_is_given_back_where_that_helps(void **unused)
+{
+    static const struct {
+        const char *why;
+        uint64_t self, used; /* MiB */
+        bool due;
+        uint64_t after; /* resident after the trim */
+    } looks[] = {
+        {"all is in use", 500, 500, false, 0},
+        {"a little is kept", 531, 500, false, 0},
+        {"much is kept", 532, 500, true, 510},
+        {"what did not go is not tried again", 541, 500, false, 0},
+        {"but what came to it is", 542, 500, true, 505},
+        {"an engine maps memory beside malloc()", 1500, 500, true, 1500},
+        {"that is no reason to try again", 1520, 500, false, 0},
+        {"a burst is in use", 1720, 700, false, 0},
+        {"the engine's memory goes", 505, 500, false, 0},
+        {"the next burst counts from there", 537, 500, true, 505},
+        {"more in use than resident: not all is touched", 500, 600, false, 0},
+    };
+    struct berth_trim t = {.rest_bytes = 0};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof looks / sizeof looks[0]; i++) {
+        const bool due = berth_trim_is_due(&t, looks[i].self << 20, looks[i].used << 20);
+        if (due != looks[i].due)
+            fail_msg("%s", looks[i].why);
+        if (due)
+            berth_trim_is_done(&t, looks[i].after << 20, looks[i].used << 20);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_that_come_and_go_leave_nothing),
         cmocka_unit_test(a_load_that_goes_on_when_its_model_is_gone_leaves_no_series),
+        cmocka_unit_test(kept_memory_is_given_back_where_that_helps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-"""A shimlet without the control plane: build/shimlet_drive does what it is told, line by line."""
+"""A shimlet without the control plane: build/test_shimlet_drive does what it is told, line by line."""
 import json
 import os
 import queue
@@ -7,7 +7,7 @@ import threading
 
 import harness
 
-PROGRAM = harness.BERTH.parent / "shimlet_drive"
+PROGRAM = harness.BERTH.parent / "test_shimlet_drive"
 
 
 class Drive:

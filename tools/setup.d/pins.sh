@@ -43,6 +43,9 @@ GRPCURL_MODULE=github.com/fullstorydev/grpcurl
 GRPCURL_PIN=v1.8.9
 GRPCURL_SUM=h1:JMvZXK8lHDGyLmTQ0ZdGDnVVGuwjbpaumf8p42z0d+c=
 
+# A Docker daemon for tests, and the one library that a bare Debian lacks for it.
+DOCKER_PACKAGES="docker.io containerd runc libdevmapper1.02.1"
+
 # Kubernetes' servers: setup.d/kubernetes/go.mod names them.  A Go for machines whose own is older
 # than that asks for; the sum is Go's own.
 GO_MINOR_LEAST=24
