@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -369,6 +369,39 @@ what_nobody_knows_of_is_ended(void **unused)
     end(&b, "u");
 }
 
+/* Between fork and exec a child bears no mark yet, only the lock: the test holds it in its place.
+ */
+static void
+what_is_about_to_run_is_waited_for(void **unused)
+{
+    struct berth_unit u = unit("a", 1, plain);
+    struct berth_err e = {{0}};
+    char path[PROCESS_PATH_MAX];
+    struct bench b;
+
+    (void)unused;
+    begin(&b, quick);
+    assert_true(test_settle(ops, b.s, &u));
+    const struct test_seen was = test_look(ops, b.s, "u");
+    ops->close(b.s);
+    const pid_t pid = pid_of(&b, was.r[0].id);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    (void)snprintf(path, sizeof path, "%s/units/u/%s.lock", b.dir, was.r[0].id);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    assert_int_equal(open_again(&b, quick, &e), 0);
+    /* Long enough for many looks at it; another would be a second one. */
+    for (const uint64_t until = berth_now_ns() + 300 * BERTH_MS; berth_now_ns() < until;) {
+        assert_int_equal(apply(&b, &u), 0);
+        assert_int_equal(test_look(ops, b.s, "u").r[0].state, BERTH_REPLICA_STARTING);
+        assert_int_equal(running(b.dir), 0);
+    }
+    (void)close(fd);
+    await(&b, BERTH_REPLICA_READY, NULL, 1);
+    end(&b, "u");
+}
+
 static void
 a_number_that_was_given_again_is_not_taken(void **unused)
 {
@@ -716,6 +749,7 @@ main(void)
         cmocka_unit_test(all_of_a_replica_ends_with_it),
         cmocka_unit_test(what_runs_is_taken_over),
         cmocka_unit_test(what_nobody_knows_of_is_ended),
+        cmocka_unit_test(what_is_about_to_run_is_waited_for),
         cmocka_unit_test(a_number_that_was_given_again_is_not_taken),
         cmocka_unit_test(a_folder_is_kept_by_one),
         cmocka_unit_test(words_are_replaced_and_settings_kept_apart),
