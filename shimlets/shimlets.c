@@ -1,5 +1,6 @@
 #include "shimlets/shimlets.h"
 
+#include "shimlets/docker/docker.h"
 #include "shimlets/process/process.h"
 #include "shimlets/shimmy/shimmy.h"
 
@@ -7,6 +8,7 @@
 const struct berth_shimlet_ops *const berth_shimlets_builtin[] = {
     &berth_shimlet_process,
     &berth_shimlet_edge,
+    &berth_shimlet_docker,
     &berth_shimlet_shimmy,
     NULL,
 };

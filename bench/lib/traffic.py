@@ -20,7 +20,7 @@ SHOWN = 5  # wrong answers of each kind that are told
 
 
 class Kind(threading.Thread):
-    """name; turn(): one piece of traffic, which calls right() or wrong(), and may say how long it took."""
+    """key, name; turn(): one piece of traffic, which calls right() or wrong(), and may say how long it took."""
     pause_s = 0.02
 
     def __init__(self, server):
@@ -71,9 +71,9 @@ class Steady(Kind):
     """`berth bench` at a fixed rate: every answer must be right."""
     seconds = 4
 
-    def __init__(self, server, name, *args):
+    def __init__(self, server, key, name, *args):
         super().__init__(server)
-        self.name, self.args = name, args
+        self.key, self.name, self.args = key, name, args
 
     def turn(self):
         r = subprocess.run([BERTH, "bench", *map(str, self.args), "--server", self.server.url(), "--duration",
@@ -91,6 +91,7 @@ class Steady(Kind):
 
 class Stream(Kind):
     """OpenAI's chat, streamed to its end."""
+    key = "chats"
     name = "chat streams"
 
     def turn(self):
@@ -105,6 +106,7 @@ class Stream(Kind):
 
 class Leaver(Kind):
     """A client that leaves after the first token."""
+    key = "leavers"
     name = "streams left early"
 
     def turn(self):
@@ -123,6 +125,7 @@ class Leaver(Kind):
 
 class SlowReader(Kind):
     """Asks for megabytes and takes them slowly, or not all."""
+    key = "slow"
     name = "slow readers"
     body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [PIXELS], "data": [0.123456] * PIXELS}]}
 
@@ -145,6 +148,7 @@ class SlowReader(Kind):
 
 class HalfSent(Kind):
     """Sends half a request and goes."""
+    key = "half"
     name = "requests half sent"
 
     def turn(self):
@@ -157,6 +161,7 @@ class HalfSent(Kind):
 
 class Bad(Kind):
     """Every bad request of the scenarios, in turns."""
+    key = "bad"
     name = "bad input"
 
     def __init__(self, server):
@@ -194,6 +199,7 @@ class Bad(Kind):
 
 class Flip(Kind):
     """A model that is unloaded and loaded while it is asked."""
+    key = "flips"
     name = "loads and unloads"
     pause_s = 0.1
 
@@ -205,6 +211,7 @@ class Flip(Kind):
 
 
 class FlipAsker(Kind):
+    key = "askers"
     name = "requests to it"
 
     def turn(self):
@@ -213,6 +220,7 @@ class FlipAsker(Kind):
 
 class Comer(Kind):
     """Models that are registered, asked and unregistered."""
+    key = "comers"
     name = "registrations"
     pause_s = 0.1
 
@@ -227,6 +235,7 @@ class Comer(Kind):
 
 class Evictions(Kind):
     """More models than fit, in turns: each request loads one and another goes."""
+    key = "evictions"
     name = "evictions"
     pause_s = 0.2
 
@@ -240,6 +249,7 @@ class Evictions(Kind):
 
 class Boxed(Kind):
     """A model in a process of its own, which is killed now and then."""
+    key = "child"
     name = "a model in a child"
     kill_s = 16  # oftener it would be taken for a crash loop, and given up
     down_s = 3

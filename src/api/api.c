@@ -377,6 +377,19 @@ split_body(struct berth_call *c)
         (void)berth_v2_header_len(*c->head_len, &c->x->body_split, &e);
 }
 
+/* Its status is in trailers, and its streams go both ways at once: clients could not understand an
+ * answer. */
+static void
+answer_grpc_on_http1(struct berth_call *c)
+{
+    const struct berth_fault f = berth_fault_of_status(
+        505, "gRPC needs HTTP/2, by prior knowledge or ALPN: is a proxy in between that speaks "
+             "HTTP/1.1 to this server?");
+
+    c->dialect = berth_route_dialect(c->x->path);
+    berth_call_fault(c, &f);
+}
+
 static void
 api_begin(void *arg, struct berth_exchange *x)
 {
@@ -393,7 +406,10 @@ api_begin(void *arg, struct berth_exchange *x)
     const struct berth_slice origin = header(x, "origin");
 
     if (berth_grpc_is(x)) {
-        berth_grpc_accept(c);
+        if (x->http2)
+            berth_grpc_accept(c);
+        else
+            answer_grpc_on_http1(c);
         return;
     }
     const struct berth_route_match m = berth_route_find(x->method, x->path);
@@ -413,7 +429,7 @@ api_begin(void *arg, struct berth_exchange *x)
     x->body_max = body_max(api, m.route->body);
     if (m.route->dialect == BERTH_DIALECT_V2 && m.route->body == BERTH_BODY_LARGE)
         split_body(c);
-    if (decode_names(c, &m) && berth_api_admitted(c, m.route->scope))
+    if (decode_names(c, &m) && berth_api_admitted(c, m.route->scope) && berth_call_read_timeout(c))
         (void)is_encoding_known(c);
 }
 

@@ -44,8 +44,8 @@ bool berth_api_admitted(struct berth_call *c, enum berth_scope scope);
 void berth_api_job(struct berth_call *c);
 /* park.c: X-Load-Wait-Ms, for a call that waited until its model was loaded. */
 void berth_call_parked_header(const struct berth_call *c);
-/* The Grpc-Timeout header's; 0: none. */
-uint64_t berth_call_grpc_timeout_ns(const struct berth_exchange *x);
+/* Read the Grpc-Timeout header.  False: it is malformed, and the call is answered. */
+bool berth_call_read_timeout(struct berth_call *c);
 void berth_api_count_error(struct berth_api *api, const struct berth_fault *f);
 
 /* requests.c: c fails with f, the first time: for the account of it. */

@@ -295,12 +295,16 @@ limit_time(struct berth_call *c, uint64_t ns, const char *name)
     }
 }
 
-uint64_t
-berth_call_grpc_timeout_ns(const struct berth_exchange *x)
+bool
+berth_call_read_timeout(struct berth_call *c)
 {
-    const struct berth_slice *h = berth_exchange_header(x, "grpc-timeout");
+    const struct berth_slice *h = berth_exchange_header(c->x, "grpc-timeout");
 
-    return h != NULL ? berth_grpc_timeout_ns(*h) : 0;
+    if (h == NULL || berth_grpc_timeout_parse(*h, &c->asked_timeout_ns))
+        return true;
+    berth_call_fail(c, -BERTH_EINVAL, NULL,
+                    "grpc-timeout: expected 1 to 8 digits and a unit of H M S m u n, as in 300m");
+    return false;
 }
 
 void
@@ -343,7 +347,7 @@ struct berth_part *
 berth_call_parts(struct berth_call *c, uint32_t n)
 {
     c->timeout_name = "the request's own timeout";
-    limit_time(c, berth_call_grpc_timeout_ns(c->x), "Grpc-Timeout");
+    limit_time(c, c->asked_timeout_ns, "Grpc-Timeout");
     limit_time(c, c->api->conf.request_timeout_ns, "server.request_timeout_secs");
     c->parts = BERTH_NEW_N(c->arena, struct berth_part, n);
     size_t room_bytes = 0;

@@ -81,6 +81,7 @@ struct berth_call {
 
     const struct berth_json *body; /* berth_call_body() */
     struct berth_model *model;     /* berth_call_find(); referenced until the exchange goes */
+    uint64_t asked_timeout_ns;     /* by the Grpc-Timeout header, over REST as well; 0: none */
     uint64_t timeout_ns;           /* of this call; 0: the api's */
     const char *timeout_name;      /* what set it, for the message */
     uint64_t queue_timeout_ns;     /* longest wait in the queue that the client asks for; or 0 */

@@ -168,6 +168,7 @@ berth_fault_of_status(uint16_t status, const char *message)
         {429, BERTH_EAGAIN, NULL},
         {431, BERTH_ETOOBIG, "HTTP_ERROR"},
         {503, BERTH_ENOTREADY, "RESOURCE_ERROR"},
+        {505, BERTH_EUNSUPPORTED, "HTTP_ERROR"},
     };
     struct berth_fault f = {
         .code = -BERTH_EINTERNAL, .status = status, .kind = "HTTP_ERROR", .message = message};

@@ -364,8 +364,7 @@ read_encoding(struct berth_grpc *g)
 static void
 limit_time(struct berth_grpc *g)
 {
-    const struct berth_slice *h = berth_exchange_header(g->c->x, "grpc-timeout");
-    const uint64_t ns = h != NULL ? berth_grpc_timeout_ns(*h) : 0;
+    const uint64_t ns = g->c->asked_timeout_ns;
 
     if (ns == 0 || ns > UINT64_MAX - g->c->x->begin_ns)
         return;
@@ -408,7 +407,7 @@ check(struct berth_grpc *g)
         berth_grpc_end(g, -BERTH_EUNSUPPORTED, "grpc-encoding: must be identity, gzip or deflate");
         return false;
     }
-    return true;
+    return berth_call_read_timeout(c);
 }
 
 void

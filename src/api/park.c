@@ -117,7 +117,7 @@ patience_ns(const struct berth_call *c, enum berth_code *ret_late)
 {
     const struct berth_api_conf *conf = &c->api->conf;
     const uint64_t now = berth_loop_now_ns(c->x->loop);
-    const uint64_t asked = berth_call_grpc_timeout_ns(c->x);
+    const uint64_t asked = c->asked_timeout_ns;
     uint64_t limit = conf->request_timeout_ns;
 
     *ret_late = BERTH_ENOTREADY;

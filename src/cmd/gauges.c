@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "net/server.h"
 #include "obs/metrics.h"
+#include "os/memory.h"
 
 static double
 resident_bytes(void)
@@ -33,6 +34,9 @@ read_gauges(void *arg)
     berth_series_set(g->cpu, (double)use.ru_utime.tv_sec + (double)use.ru_utime.tv_usec / 1e6 +
                                  (double)use.ru_stime.tv_sec + (double)use.ru_stime.tv_usec / 1e6);
     berth_series_set(g->memory, resident_bytes());
+    const struct berth_heap heap = berth_memory_heap();
+    berth_series_set(g->heap_used, (double)heap.used_bytes);
+    berth_series_set(g->heap_kept, (double)heap.kept_bytes);
     berth_series_set(g->uptime, (double)(berth_now_ns() - g->start_ns) / 1e9);
     berth_series_set(g->connections, (double)berth_server_stats(g->server).connections);
 }
@@ -46,6 +50,10 @@ berth_gauges_add(struct berth_gauges *g, struct berth_metrics *m, struct berth_s
         .server = server,
         .connections = berth_metrics_series(m, BERTH_METRIC_CONNECTIONS, none),
         .memory = berth_metrics_series(m, BERTH_METRIC_MEMORY, none),
+        .heap_used =
+            berth_metrics_series(m, BERTH_METRIC_HEAP, (const char *const[]){"used", NULL}),
+        .heap_kept =
+            berth_metrics_series(m, BERTH_METRIC_HEAP, (const char *const[]){"kept", NULL}),
         .cpu = berth_metrics_series(m, BERTH_METRIC_CPU_SECONDS, none),
         .uptime = berth_metrics_series(m, BERTH_METRIC_UPTIME, none),
         .start_ns = berth_now_ns(),

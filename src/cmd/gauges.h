@@ -10,7 +10,7 @@ struct berth_server;
 /* What the process uses, read whenever the metrics are. */
 struct berth_gauges {
     struct berth_server *server;
-    struct berth_series *connections, *memory, *cpu, *uptime;
+    struct berth_series *connections, *memory, *heap_used, *heap_kept, *cpu, *uptime;
     uint64_t start_ns;
 };
 

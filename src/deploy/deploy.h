@@ -46,14 +46,17 @@ struct berth_deploy_conf {
     const char *state_dir;                  /* shimlets keep theirs in it; NULL: none is kept */
     const char *program;                    /* path of berth itself */
     const char *default_shimlet, *default_pipeline, *model_root;
-    const struct berth_accelerator *accelerators; /* NULL: the built-in */
-    uint32_t workers;       /* 0: none; the caller drives berth_deploy_turn() */
-    uint64_t resync_ns;     /* 300 s */
-    uint64_t poll_ns;       /* of environments that do not tell of changes: 2 s */
-    uint64_t forget_ns;     /* how long a deleted service is shown as terminated: 10 min */
-    uint32_t services_max;  /* 10,000 */
-    uint32_t events_max;    /* kept: 10,000 */
-    uint32_t revisions_max; /* kept for a service: 20 */
+    const struct berth_accelerator *accelerators; /* before the built-in ones; or NULL */
+    const char *plugin_dir;  /* of shimlets and pipelines in files; NULL: none */
+    bool plugin_any_path;    /* they may be loaded from elsewhere, too */
+    const char *plugin_sums; /* a file of lines "SHA256  NAME" that they must be in; or NULL */
+    uint32_t workers;        /* 0: none; the caller drives berth_deploy_turn() */
+    uint64_t resync_ns;      /* 300 s */
+    uint64_t poll_ns;        /* of environments that do not tell of changes: 2 s */
+    uint64_t forget_ns;      /* how long a deleted service is shown as terminated: 10 min */
+    uint32_t services_max;   /* 10,000 */
+    uint32_t events_max;     /* kept: 10,000 */
+    uint32_t revisions_max;  /* kept for a service: 20 */
 };
 
 /* Everything in conf is copied but store, metrics, routes and clock, which must outlive it. */

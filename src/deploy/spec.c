@@ -142,19 +142,27 @@ name_of_file(struct berth_spec_reader *r, const char *file)
     return berth_arena_strndup(r->a, file + begin, end - begin);
 }
 
+/* The row whose prefix the text begins with; NULL: none. */
+static const struct berth_accelerator *
+find_accelerator(const struct berth_accelerator *rows, const char *text)
+{
+    for (; rows != NULL && rows->prefix != NULL; rows++)
+        if (strncasecmp(text, rows->prefix, strlen(rows->prefix)) == 0)
+            return rows;
+    return NULL;
+}
+
 static int
 fill_accelerator(struct berth_spec_reader *r, const struct berth_spec_defaults *dflt)
 {
     static const char path[] = "resourceRequirements.acceleratorType";
     struct berth_spec *s = r->s;
-    const struct berth_accelerator *row =
-        dflt->accelerators != NULL ? dflt->accelerators : accelerators_builtin;
+    const struct berth_accelerator *row;
 
     if (s->accelerator_type == NULL || s->accelerator_type[0] == '\0') {
         s->accelerator_type = NULL;
-        if (s->accelerator_count == 0)
-            return 0;
-        s->accelerator_resource = row->resource; /* counted, not named: the first kind */
+        if (s->accelerator_count > 0) /* counted, not named: the usual kind */
+            s->accelerator_resource = accelerators_builtin[0].resource;
         return 0;
     }
     if (!r->count_given)
@@ -163,24 +171,21 @@ fill_accelerator(struct berth_spec_reader *r, const struct berth_spec_defaults *
         s->accelerator_resource = s->accelerator_type;
         return 0;
     }
-    for (; row->prefix != NULL; row++) {
-        const size_t n = strlen(row->prefix);
-        const char *rest = s->accelerator_type + n;
-
-        if (strncasecmp(s->accelerator_type, row->prefix, n) != 0)
-            continue;
-        s->accelerator_resource = row->resource;
-        rest += strspn(rest, " -_");
-        if (*rest != '\0' && strcasecmp(rest, "GPU") != 0)
-            s->accelerator_product = rest;
-        return 0;
-    }
-    return berth_spec_bad(
-        r, path,
-        "\"%.64s\" is no accelerator known here; write \"NVIDIA GPU\", \"NVIDIA H20\", "
-        "\"AMD GPU\", \"Intel GPU\", \"Ascend 910\" or a resource's name such as "
-        "nvidia.com/gpu",
-        s->accelerator_type);
+    row = find_accelerator(dflt->accelerators, s->accelerator_type);
+    if (row == NULL)
+        row = find_accelerator(accelerators_builtin, s->accelerator_type);
+    if (row == NULL)
+        return berth_spec_bad(r, path,
+                              "\"%.64s\" is no accelerator known here; write \"NVIDIA GPU\", "
+                              "\"NVIDIA H20\", \"AMD GPU\", \"Intel GPU\", \"Ascend 910\" or a "
+                              "resource's name such as nvidia.com/gpu",
+                              s->accelerator_type);
+    const char *rest = s->accelerator_type + strlen(row->prefix);
+    rest += strspn(rest, " -_");
+    s->accelerator_resource = row->resource;
+    if (*rest != '\0' && strcasecmp(rest, "GPU") != 0)
+        s->accelerator_product = rest;
+    return 0;
 }
 
 static int
@@ -205,6 +210,8 @@ fill_defaults(struct berth_spec_reader *r, const struct berth_spec_defaults *dfl
     if (s->strategy != BERTH_STRATEGY_RECREATE && s->surge_max == 0 && s->unavailable_max == 0)
         return berth_spec_bad(r, "strategy.maxSurge",
                               "and maxUnavailable cannot both be 0: nothing could be replaced");
+    if (s->strategy != BERTH_STRATEGY_CANARY) /* they say nothing then */
+        s->canary_percent = s->canary_replicas = 0;
     if (s->engine != NULL && strcmp(s->engine, "command") == 0 && s->command == NULL)
         return berth_spec_bad(r, "command", "is missing: engine \"command\" runs it");
     return fill_accelerator(r, dflt);

@@ -89,8 +89,9 @@ struct berth_accelerator {
 
 struct berth_spec_defaults {
     const char *pipeline, *shimlet;
-    const char *model_root;                       /* "/models" */
-    const struct berth_accelerator *accelerators; /* ended by a NULL prefix; NULL: the built-in */
+    const char *model_root; /* "/models" */
+    const struct berth_accelerator
+        *accelerators; /* before the built-in ones; ended by a NULL prefix, or NULL */
 };
 
 /* Where it is wrong: "resourceRequirements.memory"; "" for the whole. */

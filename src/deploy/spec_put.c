@@ -181,6 +181,9 @@ is_set(const struct berth_spec *s, const struct berth_spec_row *row)
     case BERTH_SPEC_OBJECT:
         return *(const void *const *)at != NULL;
     case BERTH_SPEC_COUNT:
+        /* Where 0 is not what nothing said would mean, 0 is written, too. */
+        if (at == &s->canary_percent || at == &s->canary_replicas)
+            return s->strategy == BERTH_STRATEGY_CANARY;
         return *(const uint32_t *)at > 0 || at == &s->replicas || at == &s->surge_max ||
                (at == &s->accelerator_count && s->accelerator_type != NULL);
     case BERTH_SPEC_PORT:

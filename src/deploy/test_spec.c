@@ -166,7 +166,7 @@ one_form_reads_back_as_itself(void **unused)
               "{\"modelFile\":\"/m/SmolLM2.gguf\",\"resourceRequirements\":{\"acceleratorType\":"
               "\"NVIDIA H20\",\"cpu\":\"1.5\",\"memory\":1536},\"args\":[\"-x\",\"\"],"
               "\"labels\":{\"team\":\"a\"},\"autoscale\":{\"min\":1,\"max\":4,\"cpuPercent\":80},"
-              "\"strategy\":{\"type\":\"canary\",\"canary\":{\"weight\":20}},"
+              "\"strategy\":{\"type\":\"canary\",\"canary\":{\"weight\":20,\"replicas\":0}},"
               "\"steps\":{\"health-check\":{\"maxRetries\":0,\"timeoutMs\":5000,\"onFailure\":"
               "\"rollback\",\"preHook\":\"true\"}},\"shimletConfig\":{\"a\":[1,{\"b\":null}]}}",
               &x, &f, &e),

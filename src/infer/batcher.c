@@ -57,9 +57,7 @@ turn_max(const struct berth_batcher *b)
 {
     const uint32_t max = berth_batcher_requests_max(b);
 
-    return b->conf.mode == BERTH_BATCHING_AUTO && !b->at_once
-               ? berth_gain_requests_max(&b->gain, max)
-               : max;
+    return b->conf.mode == BERTH_BATCHING_AUTO ? berth_gain_requests_max(&b->gain, max) : max;
 }
 
 /* ---- lists ---- */

@@ -43,7 +43,7 @@ struct berth_cache {
     atomic_uint refs; /* one for each space */
     uint8_t secret[BERTH_SIPHASH_KEY];
     atomic_uint_least64_t spaces;
-    struct berth_metrics *metrics;
+    struct berth_metrics *metrics; /* a reference */
     struct berth_series *bytes_now, *entries_now, *evicted;
     pthread_mutex_t mu;
     struct entry *table;            /* under mu, and all below */
@@ -61,7 +61,7 @@ berth_cache_new(uint64_t bytes_max, struct berth_metrics *metrics)
         return NULL;
     atomic_init(&c->refs, 1);
     berth_random_bytes(c->secret, sizeof c->secret);
-    c->metrics = metrics;
+    c->metrics = berth_metrics_ref(metrics);
     c->bytes_now = berth_metrics_series(metrics, BERTH_METRIC_CACHE_BYTES, none);
     c->entries_now = berth_metrics_series(metrics, BERTH_METRIC_CACHE_ENTRIES, none);
     c->evicted = berth_metrics_series(metrics, BERTH_METRIC_CACHE_EVICTIONS, none);
@@ -78,6 +78,7 @@ berth_cache_unref(struct berth_cache *c)
         return;
     berth_assert(c->entry_count == 0);
     (void)pthread_mutex_destroy(&c->mu);
+    berth_metrics_free(c->metrics);
     free(c);
 }
 
@@ -166,6 +167,7 @@ berth_cache_space_free(struct berth_cache_space *s)
     if (s == NULL)
         return;
     berth_cache_space_drop(s);
+    berth_metrics_release(s->cache->metrics, (struct berth_series *const[]){s->hits, s->misses}, 2);
     berth_cache_unref(s->cache);
     free(s);
 }

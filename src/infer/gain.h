@@ -20,11 +20,12 @@ enum berth_gain_choice {
 
 struct berth_gain {
     enum berth_gain_choice choice;
-    double single_ns, shared_ns; /* moving averages of a request's share of a run */
+    double single_ns, shared_ns; /* moving averages of a request's share of a run, pauses apart */
     uint32_t single_count, shared_count;
-    uint32_t stale;                  /* runs since the other kind was measured last */
-    uint32_t changes;                /* of the choice, after the first */
-    uint32_t expected;               /* how many come together; UINT32_MAX: not known */
+    uint32_t stale;      /* runs since the other kind was measured last */
+    uint32_t alone_runs; /* until a batch is tried; more each time that it was no gain */
+    uint32_t changes;    /* of the choice, after the first */
+    uint32_t expected;   /* how many come together; UINT32_MAX: not known */
     uint32_t probe_in, probe_period; /* batches until the whole wait is tried again */
 };
 

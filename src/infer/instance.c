@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -198,6 +199,18 @@ not_run(struct berth_instance_thread *i, uint64_t *ret_end_ns, int r)
     return r;
 }
 
+/* How often this thread had to leave its core to another one.  A run in which that happened is no
+ * measure of the model; where the loop shares the core that is most of them. */
+static long
+pushed_aside(const struct berth_instance_thread *i)
+{
+    struct rusage use;
+
+    if (i->lent || !i->model->may_run_here) /* what a loop runs has no time for it */
+        return 0;
+    return getrusage(RUSAGE_THREAD, &use) == 0 ? use.ru_nivcsw : 0;
+}
+
 /* One call of run().  The requests' results are in them afterwards, or r < 0 for all. */
 static int
 run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_t n,
@@ -221,12 +234,14 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
         berth_host_run_begin(reqs[k]);
     }
     publish_running(i, reqs, n);
+    const long pushed = pushed_aside(i);
     uint64_t start = berth_now_ns();
     (void)snprintf(e->msg, sizeof e->msg, "the model failed without a reason");
     r = m->ops->run(i->engine, reqs, n, e);
     *ret_end_ns = berth_now_ns();
     const uint64_t run_ns = *ret_end_ns - start;
     i->free_ns = *ret_end_ns;
+    const bool is_measure = pushed_aside(i) == pushed;
     for (uint32_t k = 0; k < n; k++)
         reqs[k]->engine_ns = run_ns;
     if (!i->lent)
@@ -237,7 +252,7 @@ run(struct berth_instance_thread *i, struct berth_request *const reqs[], uint32_
     (void)pthread_mutex_lock(&m->mu);
     if (r == 0)
         berth_batcher_ran(&m->batcher, n, run_ns);
-    if (m->may_run_here)
+    if (m->may_run_here && is_measure)
         m->batcher.at_once =
             berth_placement_ran(&m->placement, run_ns) && berth_batcher_may_hurry(&m->batcher);
     (void)pthread_mutex_unlock(&m->mu);

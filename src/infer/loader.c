@@ -213,6 +213,17 @@ isolate(struct berth_registry *g, const struct berth_plan *p, struct berth_model
     return 0;
 }
 
+/* A model that was unregistered while it is loaded: the series that were made after that are gone
+ * like those before, but for those of another that has its name now. */
+static void
+forget_again(struct berth_registry *g, const struct berth_entry *x)
+{
+    (void)pthread_rwlock_rdlock(&g->lock);
+    if (x->gone && berth_entry_find_locked(g, berth_slice_of(x->name)) == NULL)
+        berth_metrics_forget(g->conf.metrics, x->name);
+    (void)pthread_rwlock_unlock(&g->lock);
+}
+
 static int
 make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_plan *p,
            const struct berth_version_dir *dir, const char *path, struct berth_model **ret,
@@ -239,7 +250,9 @@ make_model(struct berth_registry *g, struct berth_entry *x, const struct berth_p
                                     .failed = berth_registry_model_failed,
                                     .failed_arg = g};
     int r = isolate(g, p, &make, e);
-    return r < 0 ? r : berth_model_new(&make, ret, e);
+    r = r < 0 ? r : berth_model_new(&make, ret, e);
+    forget_again(g, x);
+    return r;
 }
 
 /* Put m, loaded or failed, in its slot.  What served before goes when m is better. */

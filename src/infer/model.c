@@ -29,6 +29,7 @@ berth_model_unref(struct berth_model *m)
     free(m->instances);
     berth_cache_space_free(m->cache);
     berth_lanes_free(m->lanes);
+    berth_model_series_release(m);
     berth_stats_unref(m->stats);
     (void)pthread_cond_destroy(&m->work);
     (void)pthread_cond_destroy(&m->quiet);
@@ -92,6 +93,7 @@ berth_model_new(const struct berth_model_make *make, struct berth_model **ret, s
     atomic_init(&m->refs, 1);
     init_locks(m);
     berth_placement_init(&m->placement);
+    m->metrics = berth_metrics_ref(make->metrics);
     m->name = berth_arena_strdup(&m->arena, make->name);
     m->id = berth_arena_strdup(&m->arena, make->id);
     m->version = berth_arena_strdup(&m->arena, make->version);

@@ -54,7 +54,7 @@ struct berth_instance_thread {
 };
 
 /* Looked up when the model is made: by its name later, a forgotten one would be found anew. */
-struct berth_model_series {
+struct berth_model_series { /* pointers alone: they are given back as an array */
     struct berth_series *version_ok, *version_error; /* cancelled ones are no error */
     struct berth_series *infer_ok, *infer_error, *infer_canceled, *infer_seconds, *queue_seconds,
         *queue_len, *batch_size, *tokens_in, *tokens_out, *first_token, *sequences, *canceled,
@@ -83,6 +83,7 @@ struct berth_model {
     void (*failed)(void *arg); /* it became FAILED by itself; on an instance's thread */
     void *failed_arg;
     struct berth_model_series series;
+    struct berth_metrics *metrics; /* where they are from; a reference */
     _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
     atomic_size_t output_bytes; /* that a request's outputs took lately */
@@ -161,6 +162,7 @@ void berth_request_drop(struct berth_request *r, int result, const char *msg);
 void berth_requests_drop_dead(struct berth_request *dead, uint64_t now_ns);
 /* series.c */
 void berth_model_series_init(struct berth_model *m, struct berth_metrics *metrics);
+void berth_model_series_release(struct berth_model *m);
 
 /* padding.c.  False: no memory. */
 bool berth_model_pad_init(struct berth_model *m, const struct berth_pad_conf *conf,

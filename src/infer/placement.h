@@ -14,6 +14,7 @@ struct berth_placement {
     uint32_t wanted; /* runs to see until it may be */
     uint32_t period; /* of these the next time: more, the more often it went back */
     uint64_t run_ns; /* moving average */
+    bool odd;        /* the last run took much longer than that */
 };
 
 void berth_placement_init(struct berth_placement *p);

@@ -112,10 +112,18 @@ struct berth_seen {
 };
 
 /* The registry's account of memory: room.c.  Under the registry's lock. */
+/* When malloc()'s kept memory is given back (room_trim.c). */
+struct berth_trim {
+    uint64_t
+        rest_bytes; /* resident, not in use, and there after the last trim: that does not help */
+    uint64_t looked_ns;
+};
+
 struct berth_room {
     struct berth_ledger ledger;
     uint64_t measured_ns;     /* when the machine was looked at */
     uint64_t untrimmed_bytes; /* unloaded since malloc's memory was given back */
+    struct berth_trim trim;
     struct berth_lesson lessons[BERTH_LESSONS_MAX];
     size_t lesson_len;
     struct berth_seen seen[BERTH_SEEN_MAX]; /* a ring: the oldest goes first */
@@ -258,6 +266,12 @@ void berth_room_learn(struct berth_registry *g, struct berth_entry *x, const str
 /* Now and then: measure, unload what nobody used for long, make room that others took.  Returns
  * when to do it again, in ns. */
 uint64_t berth_room_keep(struct berth_registry *g);
+/* Give malloc()'s kept memory back when it is much; looks every ten seconds at most. */
+void berth_room_trim(struct berth_registry *g);
+/* Would it help, with so much resident and so much in use?  Learns when there is less of it. */
+bool berth_trim_is_due(struct berth_trim *t, uint64_t self_bytes, uint64_t used_bytes);
+/* It was done, and this is how much there is now. */
+void berth_trim_is_done(struct berth_trim *t, uint64_t self_bytes, uint64_t used_bytes);
 /* Files below path, together. */
 uint64_t berth_room_file_bytes(const char *path);
 void berth_room_gauges_locked(struct berth_registry *g);

@@ -488,6 +488,7 @@ berth_room_keep(struct berth_registry *g)
     uint64_t pause = 0;
     bool more = true;
 
+    berth_room_trim(g); /* before a model is evicted for memory that nobody uses */
     for (int round = 0; round < BERTH_VERSION_DIRS_MAX && more; round++) {
         measure(g, true);
         (void)pthread_rwlock_wrlock(&g->lock);

@@ -34,11 +34,12 @@ berth_room_start(struct berth_registry *g, const struct berth_entry *x, struct b
     /* What malloc() kept of earlier models is used again without growth of the process: hence both
      * measures. */
     const bool first = x->known_bytes == 0; /* the page tables are walked once only */
-    const uint64_t pss = first ? berth_memory_self_pss() : 0, heap = berth_memory_heap();
+    const uint64_t pss = first ? berth_memory_self_pss() : 0, heap = berth_memory_heap().used_bytes;
     unsigned begun = atomic_fetch_add(&g->loads_begun, 1);
     unsigned sharers = atomic_fetch_add(&g->loads_now, 1) + 1;
     int r = berth_model_start(m, threads, e);
-    const uint64_t pss_now = first ? berth_memory_self_pss() : 0, heap_now = berth_memory_heap();
+    const uint64_t pss_now = first ? berth_memory_self_pss() : 0;
+    const uint64_t heap_now = berth_memory_heap().used_bytes;
 
     sharers += atomic_load(&g->loads_begun) - begun - 1;
     (void)atomic_fetch_sub(&g->loads_now, 1);

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "infer/model_priv.h"
 
 void
@@ -35,4 +37,15 @@ berth_model_series_init(struct berth_model *m, struct berth_metrics *metrics)
     s->queue_timeouts = berth_metrics_series(metrics, BERTH_METRIC_QUEUE_TIMEOUTS, model);
     s->refused =
         berth_metrics_series(metrics, BERTH_METRIC_REFUSED, (const char *const[]){"queue", NULL});
+}
+
+void
+berth_model_series_release(struct berth_model *m)
+{
+    struct berth_series *held[sizeof m->series / sizeof(struct berth_series *)];
+
+    _Static_assert(sizeof held == sizeof m->series, "pointers alone");
+    memcpy(held, &m->series, sizeof held);
+    berth_metrics_release(m->metrics, held, sizeof held / sizeof held[0]);
+    berth_metrics_free(m->metrics);
 }

@@ -59,6 +59,59 @@ noise_changes_nothing(void **unused)
     assert_int_equal(g.changes, 0);
 }
 
+/* Another program takes the core for a while in the midst of some runs, and the first run is slow.
+ */
+static void
+pauses_are_not_the_model_s(void **unused)
+{
+    enum { PAUSE_US = 4000 };
+    static const struct {
+        const char *why;
+        uint64_t single_us, more_us;
+        enum berth_gain_choice want;
+    } cases[] = {
+        {"a batch that costs more stays none", 30, 60, BERTH_GAIN_ALONE},
+        {"a batch that costs less stays one", 30, 5, BERTH_GAIN_BATCH},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct berth_gain g;
+        print_message("  %s\n", cases[i].why);
+        berth_gain_init(&g);
+        berth_gain_ran(&g, 1, PAUSE_US * 1000);
+        for (int k = 0; k < 5000; k++) {
+            const uint32_t n = berth_gain_requests_max(&g, 8);
+            const uint64_t pause_us = k % 10 == 3 ? PAUSE_US : 0;
+            berth_gain_ran(&g, n,
+                           (cases[i].single_us + (n - 1) * cases[i].more_us + pause_us) * 1000);
+            if (k > 200)
+                assert_int_equal(g.choice, cases[i].want);
+        }
+        assert_int_equal(g.changes, 0);
+    }
+}
+
+/* What is no gain is tried less and less, and as soon as before when that has changed. */
+static void
+a_loss_is_tried_less(void **unused)
+{
+    struct berth_gain g;
+    uint32_t batches = 0;
+
+    (void)unused;
+    berth_gain_init(&g);
+    for (int k = 0; k < 5000; k++) {
+        batches += g.choice == BERTH_GAIN_ALONE && berth_gain_requests_max(&g, 8) > 1;
+        run(&g, 8, 100, 150);
+    }
+    print_message("  %u batches\n", batches);
+    assert_true(batches > 5000 / 300 && batches < 5000 / 200);
+    for (int k = 0; k < 5000 && g.choice != BERTH_GAIN_BATCH; k++)
+        run(&g, 8, 100, 5);
+    assert_int_equal(g.choice, BERTH_GAIN_BATCH);
+}
+
 /* Waiting for company that does not come is tried less and less. */
 static void
 company_that_does_not_come_is_asked_for_less(void **unused)
@@ -86,6 +139,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_load_does_not_hide_the_answer),
         cmocka_unit_test(noise_changes_nothing),
+        cmocka_unit_test(pauses_are_not_the_model_s),
+        cmocka_unit_test(a_loss_is_tried_less),
         cmocka_unit_test(company_that_does_not_come_is_asked_for_less),
     };
 

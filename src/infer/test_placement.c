@@ -26,6 +26,8 @@ what_is_small_runs_on_the_loop(void **unused)
         {"nothing is known yet", 15, 2 * US, false},
         {"sixteen small runs", 1, 2 * US, true},
         {"one long run says nothing", 1, 50 * MS, true},
+        {"a small one", 1, 2 * US, true},
+        {"nor does another soon after", 1, 50 * MS, true},
         {"small again", 30, 2 * US, true},
         {"it grows, but not much", 100, 190 * US, true},
         {"it grows", 5, 250 * US, false},

@@ -124,6 +124,7 @@ on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *use
     *st = (struct berth_h2_stream){
         .conn = c, .x = x, .id = frame->hd.stream_id, .content_length = -1};
     x->stream = st;
+    x->pub.http2 = true;
     TAILQ_INSERT_TAIL(&h->streams, st, all);
     h->idle_ns = 0;
     return nghttp2_session_set_stream_user_data(session, st->id, st) == 0

@@ -35,7 +35,7 @@ struct berth_exchange {
     struct berth_slice body; /* complete once handle() is called; aligned to 64, see body_split */
     uint64_t begin_ns;       /* CLOCK_MONOTONIC, first byte of the request */
     uint32_t listener_tag;   /* as given to berth_server_listen() */
-    bool tls, peer_is_loopback;
+    bool tls, http2, peer_is_loopback;
     const char *peer; /* "127.0.0.1:4711" */
 
     /* The application's: set in begin() or handle(). */

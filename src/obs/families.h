@@ -75,6 +75,9 @@
       "Answers that made room for others in the response cache.", "")                             \
     X(CONNECTIONS, BERTH_GAUGE, "berth_connections", "Open client connections.", "")              \
     X(MEMORY, BERTH_GAUGE, "berth_memory_resident_bytes", "Resident memory of the server.", "")   \
+    X(HEAP, BERTH_GAUGE, "berth_heap_bytes",                                                      \
+      "Memory of the server's allocator: used by the server and its engines, kept for later.",    \
+      "kind")                                                                                     \
     X(CPU_SECONDS, BERTH_GAUGE, "berth_cpu_seconds", "Processor time used by the server.", "")    \
     X(UPTIME, BERTH_GAUGE, "berth_uptime_seconds", "Time since start.", "")
 

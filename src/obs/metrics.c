@@ -36,6 +36,8 @@ struct berth_series {
     enum berth_family family;
     const double *bounds; /* histograms */
     size_t bound_count;
+    size_t holders; /* under mu: who got it and has not released it */
+    bool gone;      /* under mu: forgotten, and freed by the last who releases it */
     atomic_uint_least64_t
         value; /* counter: a number; gauge and a histogram's sum: bits of a double */
     atomic_uint_least64_t buckets[BOUNDS_MAX + 1]; /* each for itself, not yet added up */
@@ -45,12 +47,13 @@ struct berth_series {
 
 struct family {
     struct berth_series *series; /* uthash by key, under mu */
-    struct berth_series *gone;   /* forgotten, but somebody may hold the pointer */
+    struct berth_series *gone;   /* forgotten, but somebody holds the pointer */
     struct berth_series *other;  /* where everything beyond the limit goes */
     size_t len;
 };
 
 struct berth_metrics {
+    atomic_uint refs;
     pthread_mutex_t mu;
     struct family families[BERTH_FAMILY_COUNT];
     struct {
@@ -163,6 +166,7 @@ berth_metrics_new(void)
 
     if (m == NULL)
         return NULL;
+    atomic_init(&m->refs, 1);
     (void)pthread_mutex_init(&m->mu, NULL);
     for (size_t f = 0; f < BERTH_FAMILY_COUNT; f++) {
         struct berth_buf b;
@@ -180,10 +184,17 @@ berth_metrics_new(void)
     return m;
 }
 
+struct berth_metrics *
+berth_metrics_ref(struct berth_metrics *m)
+{
+    (void)atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
 void
 berth_metrics_free(struct berth_metrics *m)
 {
-    if (m == NULL)
+    if (m == NULL || atomic_fetch_sub(&m->refs, 1) != 1)
         return;
     for (size_t f = 0; f < BERTH_FAMILY_COUNT; f++) {
         struct berth_series *s, *next;
@@ -205,8 +216,8 @@ berth_metrics_free(struct berth_metrics *m)
     free(m);
 }
 
-/* The forgotten series of this key from zero again, or NULL: names that come and go must not make
- * the memory grow.  A gauge goes on: whoever added to it before will take that away again. */
+/* The forgotten series of this key that somebody holds still, from zero again, or NULL.  A gauge
+ * goes on: whoever added to it before will take that away again. */
 static struct berth_series *
 revive_locked(struct family *family, const char *key)
 {
@@ -216,6 +227,7 @@ revive_locked(struct family *family, const char *key)
     if (s == NULL)
         return NULL;
     HASH_DEL(family->gone, s);
+    s->gone = false;
     if (families[s->family].type != BERTH_GAUGE)
         atomic_store(&s->value, 0);
     for (size_t i = 0; i <= BOUNDS_MAX; i++)
@@ -263,8 +275,27 @@ berth_metrics_series(struct berth_metrics *m, enum berth_family f, const char *c
     berth_buf_fini(&b);
     (void)pthread_mutex_lock(&m->mu);
     s = find_or_add_locked(m, f, text, families[f].labels[0] != '\0' ? labels[0] : "");
+    s->holders++;
     (void)pthread_mutex_unlock(&m->mu);
     return s;
+}
+
+void
+berth_metrics_release(struct berth_metrics *m, struct berth_series *const *held, size_t n)
+{
+    (void)pthread_mutex_lock(&m->mu);
+    for (size_t i = 0; i < n; i++) {
+        struct berth_series *s = held[i];
+        if (s == NULL || s == m->families[s->family].other)
+            continue;
+        berth_assert(s->holders > 0);
+        s->holders--;
+        if (s->gone && s->holders == 0) {
+            HASH_DEL(m->families[s->family].gone, s);
+            series_free(s);
+        }
+    }
+    (void)pthread_mutex_unlock(&m->mu);
 }
 
 void
@@ -281,7 +312,11 @@ berth_metrics_forget(struct berth_metrics *m, const char *first_label)
                 continue;
             HASH_DEL(m->families[f].series, s);
             m->families[f].len--;
-            HASH_ADD_STR(m->families[f].gone, key, s);
+            s->gone = s->holders > 0;
+            if (s->gone)
+                HASH_ADD_STR(m->families[f].gone, key, s);
+            else
+                series_free(s);
         }
     }
     (void)pthread_mutex_unlock(&m->mu);

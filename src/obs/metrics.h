@@ -29,13 +29,20 @@ enum berth_family {
 enum { BERTH_SERIES_MAX = 4096, BERTH_LABELS_MAX = 4 };
 
 struct berth_metrics *berth_metrics_new(void); /* NULL: out of memory */
+/* For who releases series later than the owner may end. */
+struct berth_metrics *berth_metrics_ref(struct berth_metrics *m);
+/* Give a reference back; the last one frees it.  NULL is fine. */
 void berth_metrics_free(struct berth_metrics *m);
 /* Label values in the table's order, NULL-ended; copied.  Never NULL. Takes a lock: not per request
- * where the pointer can be kept. */
+ * where the pointer can be kept.  The pointer is held from then on: of a family whose first label
+ * is the model until berth_metrics_release(), of others for ever. */
 struct berth_series *berth_metrics_series(struct berth_metrics *m, enum berth_family f,
                                           const char *const *labels);
-/* Drop the series whose first label (the model) has this value: it is gone for good. Pointers to
- * them stay valid until berth_metrics_free(), but are no longer rendered. */
+/* Give back n pointers, each as often as it was got; NULLs among them are left out.  What is
+ * rendered stays so. */
+void berth_metrics_release(struct berth_metrics *m, struct berth_series *const *held, size_t n);
+/* Drop the series whose first label (the model) has this value: it is gone for good. They are no
+ * longer rendered; pointers to them stay valid until they are released. */
 void berth_metrics_forget(struct berth_metrics *m, const char *first_label);
 
 void berth_series_add(struct berth_series *s, uint64_t n);   /* counter, gauge */

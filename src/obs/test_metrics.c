@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "obs/metrics.h"
+#include "os/memory.h"
 
 static const char *
 rendered(struct berth_metrics *m, struct berth_buf *b)
@@ -159,6 +160,72 @@ series_are_bounded_and_can_be_forgotten(void **unused)
     berth_metrics_free(m);
 }
 
+/* Memory is counted, not guessed: what malloc() has given out.  A sanitizer's malloc() counts
+ * nothing. */
+static void
+names_that_come_and_go_leave_nothing(void **unused)
+{
+    static const enum berth_family of_model[] = {BERTH_METRIC_TOKENS_IN, BERTH_METRIC_QUEUE_LEN,
+                                                 BERTH_METRIC_QUEUE_SECONDS};
+    enum { FAMILIES = 3, NAMES = 3000 };
+    struct berth_metrics *m = berth_metrics_new();
+    uint64_t used_bytes = 0;
+
+    (void)unused;
+    for (int i = 0; i < NAMES; i++) {
+        struct berth_series *held[FAMILIES + 1] = {NULL}; /* a NULL is left out */
+        char name[32];
+
+        (void)snprintf(name, sizeof name, "model-%d", i);
+        for (size_t f = 0; f < FAMILIES; f++) {
+            held[f] = berth_metrics_series(m, of_model[f], (const char *const[]){name, NULL});
+            assert_ptr_equal(
+                held[f], berth_metrics_series(m, of_model[f], (const char *const[]){name, NULL}));
+        }
+        berth_metrics_release(m, held, FAMILIES + 1);
+        if (i % 2 == 0) /* it is in use when its model goes, or it is not any more */
+            berth_metrics_forget(m, name);
+        berth_series_add(held[0], 1);
+        berth_metrics_release(m, held, FAMILIES);
+        if (i % 2 == 1)
+            berth_metrics_forget(m, name);
+        if (i == NAMES / 10)
+            used_bytes = berth_memory_heap().used_bytes;
+    }
+    assert_in_range(berth_memory_heap().used_bytes, 0, used_bytes + 16384);
+    berth_metrics_free(m);
+}
+
+static void
+a_held_series_outlives_its_name(void **unused)
+{
+    struct berth_metrics *m = berth_metrics_new();
+    const char *const name[] = {"m", NULL};
+    struct berth_buf b;
+
+    (void)unused;
+    struct berth_series *before = berth_metrics_series(m, BERTH_METRIC_QUEUE_LEN, name);
+    berth_series_add(before, 2);
+    berth_metrics_forget(m, "m");
+    /* Its name comes again while somebody counts there still: the same gauge, so that it comes to
+     * 0. */
+    struct berth_series *after = berth_metrics_series(m, BERTH_METRIC_QUEUE_LEN, name);
+    assert_ptr_equal(before, after);
+    berth_series_sub(before, 2);
+    berth_metrics_release(m, &before, 1);
+    berth_series_add(after, 1);
+    assert_non_null(strstr(rendered(m, &b), "berth_queue_length{model=\"m\"} 1\n"));
+    berth_buf_fini(&b);
+    berth_metrics_release(m, &after, 1); /* unloaded, but not gone: its numbers stay */
+    assert_non_null(strstr(rendered(m, &b), "berth_queue_length{model=\"m\"} 1\n"));
+    berth_buf_fini(&b);
+    struct berth_metrics *late = berth_metrics_ref(m); /* a model may outlive the server's end */
+    after = berth_metrics_series(m, BERTH_METRIC_QUEUE_LEN, name);
+    berth_metrics_free(m);
+    berth_metrics_release(late, &after, 1);
+    berth_metrics_free(late);
+}
+
 static void *
 add_many(void *arg)
 {
@@ -207,6 +274,8 @@ main(void)
         cmocka_unit_test(types_render_as_prometheus_reads_them),
         cmocka_unit_test(labels_cannot_break_the_format),
         cmocka_unit_test(series_are_bounded_and_can_be_forgotten),
+        cmocka_unit_test(names_that_come_and_go_leave_nothing),
+        cmocka_unit_test(a_held_series_outlives_its_name),
         cmocka_unit_test(threads_lose_nothing),
     };
 

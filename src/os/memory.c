@@ -150,13 +150,13 @@ begin_heap(void)
     (void)pthread_once(&begun, first_ask);
 }
 
-uint64_t
+struct berth_heap
 berth_memory_heap(void)
 {
     begin_heap();
     const struct mallinfo2 m = mallinfo2();
 
-    return m.uordblks + m.hblkhd;
+    return (struct berth_heap){.used_bytes = m.uordblks + m.hblkhd, .kept_bytes = m.fordblks};
 }
 
 void

@@ -1,9 +1,11 @@
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "os/process.h"
 #include "plugin/child_priv.h"
 #include "plugin/plugins.h"
@@ -13,6 +15,25 @@ enum { SEQUENCE_BYTES_MAX = 512 << 20, BATCH_MAX = 1024 };
 static const uint64_t data_spare_bytes = (uint64_t)64 << 20;
 
 /* ---- load ---- */
+
+/* Say it at the load: after a crash nobody is there to say where its core file went. */
+static void
+warn_of_lost_cores(bool forbidden)
+{
+    char text[256] = "", line[400];
+    BERTH_AUTO_CLOSE int fd = open("/proc/sys/kernel/core_pattern", O_RDONLY | O_CLOEXEC);
+    const ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+
+    if (forbidden)
+        berth_child_host()->log(BERTH_LOG_WARN, "keep_core: the hard limit of core files is 0 "
+                                                "(ulimit -Hc): none is written");
+    if (got <= 0 || (text[0] != '/' && text[0] != '|'))
+        return;
+    text[strcspn(text, "\n")] = '\0';
+    (void)snprintf(line, sizeof line,
+                   "keep_core: /proc/sys/kernel/core_pattern is '%s': core files go there", text);
+    berth_child_host()->log(BERTH_LOG_WARN, line);
+}
 
 static void
 set_limits(const struct berth_worker_load *l)
@@ -24,6 +45,7 @@ set_limits(const struct berth_worker_load *l)
         core.rlim_cur = core.rlim_max;
         if (chdir(l->core_dir) < 0)
             berth_child_host()->log(BERTH_LOG_WARN, "keep_core: cannot enter its folder");
+        warn_of_lost_cores(core.rlim_max == 0);
     }
     (void)setrlimit(RLIMIT_CORE, &core);
     if (l->memory_bytes_max != 0 && getrlimit(RLIMIT_DATA, &data) == 0) {

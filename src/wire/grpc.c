@@ -61,8 +61,8 @@ berth_grpc_head_put(char to[BERTH_GRPC_HEAD], bool compressed, size_t len)
         to[1 + i] = (char)(len >> (24 - 8 * i));
 }
 
-uint64_t
-berth_grpc_timeout_ns(struct berth_slice text)
+bool
+berth_grpc_timeout_parse(struct berth_slice text, uint64_t *ret_ns)
 {
     static const struct {
         char unit;
@@ -76,17 +76,18 @@ berth_grpc_timeout_ns(struct berth_slice text)
     int64_t n;
 
     if (text.len < 2 || text.len > 9 || !berth_int_parse(text.at, text.len - 1, 0, 99999999, &n))
-        return 0;
+        return false;
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         uint64_t ns;
 
         if (units[i].unit != text.at[text.len - 1])
             continue;
         if (__builtin_mul_overflow((uint64_t)n, units[i].ns, &ns))
-            return 0;
-        return ns > 0 ? ns : 1;
+            ns = UINT64_MAX;
+        *ret_ns = ns > 0 ? ns : 1;
+        return true;
     }
-    return 0;
+    return false;
 }
 
 void

@@ -38,8 +38,9 @@ bool berth_grpc_frames_whole(const struct berth_grpc_frames *f);
 /* The bytes before a message. */
 void berth_grpc_head_put(char to[BERTH_GRPC_HEAD], bool compressed, size_t len);
 
-/* "300m": at most 8 digits and one of H M S m u n.  0: not understood, or centuries: no limit. */
-uint64_t berth_grpc_timeout_ns(struct berth_slice text);
+/* "300m": at most 8 digits and one of H M S m u n.  False: not understood.  0 becomes 1, and
+ * centuries that ns cannot tell UINT64_MAX. */
+bool berth_grpc_timeout_parse(struct berth_slice text, uint64_t *ret_ns);
 
 /* Text as grpc-message has it: all but printable ASCII, and %, as %XX. */
 void berth_grpc_percent_put(struct berth_buf *b, const char *text);

@@ -185,6 +185,24 @@ def test_an_endless_stream_of_nonsense_is_answered(talk, server):
     server.grew_less_than(before, 64)
 
 
+@pytest.mark.parametrize("timeout", ["", "5", "m", "1.5S", "1s", "-1m", "123456789m", "1 m"])
+def test_a_timeout_that_is_none_is_refused(server, talk, timeout):
+    head, body = call(talk, frame(GOOD), grpc_timeout=timeout)
+    assert head["grpc-status"] == INVALID and "grpc-timeout" in head["grpc-message"] and not body
+    rest = server.post("/v2/models/echo/infer", {"inputs": [harness.v2_input("x", "INT32", [1], [1])]},
+                       headers={"Grpc-Timeout": timeout})
+    assert rest.status == 400 and "grpc-timeout" in rest.text, rest.text
+    head, body = call(talk, frame(GOOD), grpc_timeout="99999999H")
+    assert head["grpc-status"] == OK and body
+
+
+def test_over_http_1_it_is_refused(server):
+    for path in (SERVICE + "ModelInfer", "/v2/models/echo/infer"):
+        answer = server.post(path, frame(GOOD), headers={"Content-Type": "application/grpc"})
+        assert answer.status == 505 and "HTTP/2" in answer.text, answer.text
+        assert "grpc-status" not in answer.headers
+
+
 def test_streams_that_are_reset_leave_nothing(server):
     before = server.rss()
     for _ in range(10):

@@ -1,6 +1,7 @@
 """More models than memory: requests wait while their model is loaded."""
 import concurrent.futures
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -449,6 +450,27 @@ def test_memory_after_unload_is_told_as_it_is(make_server, capsys):
 # ---- a thousand models ----
 
 MANY, ROOM = 1000, 16
+
+
+def kept_mib(server):
+    """Resident beyond what is in use: what the allocator keeps, and the threads' stacks."""
+    status = pathlib.Path(f"/proc/{server.pid}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+)", status).group(1)) / 1024 - server.metric("berth_heap_bytes", kind="used") / 2**20
+
+
+def test_what_large_requests_left_is_given_back(make_server):
+    server = make_server()
+    deep = b'{"model":"x","messages":' + b'{"a":' * 200000 + b"1" + b"}" * 200001
+    wide = json.dumps({"inputs": [{"name": "x", "datatype": "INT32", "shape": [1], "data": [1]}] * 50000}).encode()
+    bodies = [("/v1/chat/completions", deep), ("/v2/models/x/infer", wide)] * 8
+    for _ in range(60):  # it stays in pieces between what lives longer
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for answer in pool.map(lambda b: server.post(*b, headers={"Content-Type": "application/json"}), bodies):
+                assert 400 <= answer.status < 500, answer
+        if (most := kept_mib(server)) > 48:
+            break
+    assert most > 48, f"{most} MiB: nothing to see here"
+    harness.wait_until(lambda: kept_mib(server) < 24, 40, f"{most} MiB to be given back")
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,6 @@ def test_unloading_while_it_runs_inline_answers_everybody(make_server):
         assert {f.result() for f in asked} <= {200, 404, 503}
 
 
-@pytest.mark.skipif(not harness.DIGITS.exists(), reason="tools/setup trains it")
 def test_digits_run_inline_and_show_says_so(make_server):
     server = make_server()
     server.register("digits", "onnx", harness.DIGITS)

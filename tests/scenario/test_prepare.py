@@ -63,7 +63,6 @@ def test_a_large_body_holds_up_nobody(make_server, encoding):
     assert share < 0.5, "the loop did nothing else while it read the body"
 
 
-@pytest.mark.skipif(not harness.DIGITS.exists(), reason="tools/setup trains it")
 def test_a_large_picture_holds_up_nobody(make_server):
     from PIL import Image
 

@@ -1,0 +1,50 @@
+#ifndef BERTH_KUBE_STORE_H
+#define BERTH_KUBE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <berth/err.h>
+
+#include "base/buf.h"
+
+struct berth_json;
+
+/*
+ * Objects by namespace and name, as JSON text, with an index by one label's value and a bound on
+ * their bytes.  metadata.managedFields is left out: nobody reads it, and it is the larger half.
+ * The caller locks.
+ */
+struct berth_kube_store;
+
+/* index_label: NULL for none; copied.  NULL: out of memory. */
+struct berth_kube_store *berth_kube_store_new(const char *index_label, uint64_t bytes_max);
+void berth_kube_store_free(struct berth_kube_store *s);
+
+/* One object's text, and its place.  Borrowed until the store is changed. */
+struct berth_kube_stored {
+    const char *space, *name;
+    struct berth_slice text;
+};
+
+/* 1: new or another version; 0: it is there in this version; -BERTH_ELIMIT: it does not fit, and is
+ * not there; -BERTH_EINVAL: it has no name; -BERTH_ENOMEM. */
+int berth_kube_store_put(struct berth_kube_store *s, const struct berth_json *object);
+/* True: it was there. */
+bool berth_kube_store_remove(struct berth_kube_store *s, const char *space, const char *name);
+bool berth_kube_store_get(const struct berth_kube_store *s, const char *space, const char *name,
+                          struct berth_kube_stored *ret);
+/* Every object, or those whose index label has that value; return false to stop. */
+void berth_kube_store_each(const struct berth_kube_store *s, const char *index,
+                           bool (*each)(void *arg, const struct berth_kube_stored *one), void *arg);
+/* For a list that replaces everything: begin, put() all of it, then each object that was not put is
+ * removed, and told before. */
+void berth_kube_store_begin(struct berth_kube_store *s);
+void berth_kube_store_sweep(struct berth_kube_store *s,
+                            void (*gone)(void *arg, const struct berth_kube_stored *one),
+                            void *arg);
+uint64_t berth_kube_store_bytes(const struct berth_kube_store *s);
+size_t berth_kube_store_count(const struct berth_kube_store *s);
+
+#endif

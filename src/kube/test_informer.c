@@ -1,0 +1,219 @@
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "kube/config.h"
+#include "kube/informer.h"
+#include "net/test_peer.h"
+#include "wire/json.h"
+
+/* An informer against a server that forgets, breaks off and comes back. */
+
+#define ITEM(name, version)                                                                   \
+    "{\"metadata\":{\"name\":\"" name "\",\"namespace\":\"s\",\"resourceVersion\":\"" version \
+    "\",\"labels\":{\"app\":\"x\"}}}"
+#define LIST(version, items) \
+    "200 {\"metadata\":{\"resourceVersion\":\"" version "\"},\"items\":[" items "]}"
+#define STREAM              "HTTP/1.1 200 OK\r\n\r\n"
+#define EVENT(type, object) "{\"type\":\"" type "\",\"object\":" object "}\n"
+
+/* One a request; after the last, a watch that stays open until the client goes. */
+static const char *const script[] = {
+    "503 x",
+    LIST("5", ITEM("a", "1") "," ITEM("b", "2")),
+    STREAM EVENT("MODIFIED", ITEM("a", "6")), /* and breaks off */
+    STREAM EVENT("ERROR", "{\"code\":410}"),
+    LIST("9", ITEM("a", "6") "," ITEM("c", "8")), /* b went unseen */
+    STREAM EVENT("DELETED", ITEM("a", "10"))
+        EVENT("BOOKMARK", "{\"metadata\":{\"resourceVersion\":\"77\"}}"),
+    "500 x",
+    STREAM EVENT("ADDED", ITEM("d", "80")),
+};
+
+static void
+answer(void *arg, int fd, unsigned n, const char *request)
+{
+    char head[128];
+
+    if (n >= BERTH_COUNT(script)) {
+        test_peer_say(fd, STREAM);
+        test_peer_wait_closed(fd);
+    } else if (strncmp(script[n], "HTTP/", 5) == 0) {
+        test_peer_say(fd, script[n]);
+    } else {
+        (void)snprintf(head, sizeof head, "HTTP/1.1 %.3s X\r\nContent-Length: %zu\r\n\r\n",
+                       script[n], strlen(script[n] + 4));
+        test_peer_say(fd, head);
+        test_peer_say(fd, script[n] + 4);
+    }
+}
+
+struct seen {
+    pthread_mutex_t mu;
+    pthread_cond_t cond;
+    char text[256];
+    unsigned troubles, recoveries;
+};
+
+static void
+changed(void *arg, const struct berth_json *object, bool gone)
+{
+    struct seen *s = arg;
+
+    (void)pthread_mutex_lock(&s->mu);
+    const size_t n = strlen(s->text);
+    (void)snprintf(s->text + n, sizeof s->text - n, "%s%s@%s ", gone ? "-" : "",
+                   berth_kube_text(object, "metadata.name").at,
+                   berth_kube_text(object, "metadata.resourceVersion").at);
+    (void)pthread_cond_broadcast(&s->cond);
+    (void)pthread_mutex_unlock(&s->mu);
+}
+
+static void
+troubled(void *arg, const char *why)
+{
+    struct seen *s = arg;
+
+    print_message("  %s\n", why != NULL ? why : "works again");
+    (void)pthread_mutex_lock(&s->mu);
+    s->troubles += why != NULL;
+    s->recoveries += why == NULL;
+    (void)pthread_mutex_unlock(&s->mu);
+}
+
+/* Until that was told; fails after 20 s. */
+static void
+wait_for(struct seen *s, const char *text)
+{
+    struct timespec until;
+
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    (void)pthread_mutex_lock(&s->mu);
+    while (strstr(s->text, text) == NULL)
+        if (pthread_cond_timedwait(&s->cond, &s->mu, &until) != 0)
+            break;
+    (void)pthread_mutex_unlock(&s->mu);
+    assert_non_null(strstr(s->text, text));
+}
+
+struct stage {
+    struct test_peer peer;
+    struct berth_kube_config config;
+    struct berth_kube *k;
+    char server[64];
+    struct seen seen;
+};
+
+static void
+set_up(struct stage *s)
+{
+    struct berth_err e;
+
+    *s =
+        (struct stage){.peer = {.answer = answer},
+                       .seen = {.mu = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER}};
+    test_peer_start(&s->peer);
+    (void)snprintf(s->server, sizeof s->server, "http://127.0.0.1:%u", s->peer.port);
+    s->config = (struct berth_kube_config){.server = s->server, .space = "default"};
+    const struct berth_kube_conf conf = {.tries_max = 1};
+    assert_int_equal(berth_kube_new(&s->config, &conf, &s->k, &e), 0);
+}
+
+static void
+what_happens_is_known_whatever_breaks(void **unused)
+{
+    struct berth_kube_informer_state state;
+    struct berth_kube_informer *i;
+    const struct berth_json *found[4], *one;
+    struct berth_arena a;
+    struct berth_err e;
+    struct stage s;
+    size_t n;
+
+    (void)unused;
+    set_up(&s);
+    berth_arena_init(&a, 1 << 20);
+    const struct berth_kube_informer_conf conf = {
+        .selection = {.kind = &berth_kube_pods, .space = "s"},
+        .index_label = "app",
+        .changed = changed,
+        .troubled = troubled,
+        .arg = &s.seen,
+    };
+    assert_int_equal(berth_kube_informer_start(s.k, &conf, &i, &e), 0);
+    const struct berth_kube_until until = {.deadline_ns = berth_now_ns() + 20 * BERTH_S};
+    assert_int_equal(berth_kube_informer_wait(i, &until, &e), 0);
+    wait_for(&s.seen, "d@80 ");
+    assert_string_equal(s.seen.text, "a@1 b@2 a@6 c@8 -b@2 -a@10 d@80 ");
+    assert_int_equal(berth_kube_informer_find(i, &a, "x", found, 4, &n, &e), 0);
+    assert_int_equal(n, 2);
+    assert_int_equal(berth_kube_informer_find(i, &a, "x", found, 1, &n, &e), -BERTH_ELIMIT);
+    assert_int_equal(berth_kube_informer_find(i, &a, "y", found, 4, &n, &e), 0);
+    assert_int_equal(n, 0);
+    assert_int_equal(berth_kube_informer_get(i, &a, "s", "c", &one, &e), 0);
+    assert_int_equal(berth_kube_informer_get(i, &a, "s", "a", &one, &e), -BERTH_ENOENT);
+    berth_kube_informer_state(i, &state);
+    assert_true(state.synced && !state.lossy);
+    assert_int_equal(state.objects, 2);
+    assert_int_equal(state.lists, 3); /* one that failed, one at the start, one that was too old */
+    assert_int_equal(berth_kube_counts(s.k).calls, state.lists + state.watches);
+    assert_true(s.seen.troubles >= 2 && s.seen.troubles <= s.seen.recoveries + 1);
+    berth_kube_informer_stop(i);
+    berth_kube_free(s.k);
+    test_peer_stop(&s.peer);
+    assert_non_null(strstr(s.peer.log[2], "watch=true&allowWatchBookmarks=true&timeoutSeconds="));
+    assert_non_null(strstr(s.peer.log[2], "resourceVersion=5 "));
+    assert_non_null(strstr(s.peer.log[3], "resourceVersion=6 ")); /* goes on where it was */
+    assert_non_null(strstr(s.peer.log[5], "resourceVersion=9 "));
+    assert_non_null(strstr(s.peer.log[6], "resourceVersion=77 ")); /* the bookmark's */
+    berth_arena_fini(&a);
+}
+
+/* Nothing answers: it says so, and ends at once when it is to. */
+static void
+without_a_server_it_says_why(void **unused)
+{
+    const struct berth_kube_config config = {.server = "http://127.0.0.1:1", .space = "default"};
+    const struct berth_kube_conf conf = {.tries_max = 1};
+    const struct berth_kube_informer_conf pods = {.selection = {.kind = &berth_kube_pods}};
+    struct berth_kube_informer *i;
+    const struct berth_json *one;
+    struct berth_arena a;
+    struct berth_kube *k;
+    struct berth_err e;
+
+    (void)unused;
+    berth_arena_init(&a, 1 << 20);
+    assert_int_equal(berth_kube_new(&config, &conf, &k, &e), 0);
+    assert_int_equal(berth_kube_informer_start(k, &pods, &i, &e), 0);
+    const struct berth_kube_until until = {.deadline_ns = berth_now_ns() + 300 * BERTH_MS};
+    assert_int_equal(berth_kube_informer_wait(i, &until, &e), -BERTH_EDEADLINE);
+    print_message("  %s\n", e.msg);
+    assert_non_null(strstr(e.msg, "127.0.0.1:1"));
+    assert_int_equal(berth_kube_informer_get(i, &a, "s", "c", &one, &e), -BERTH_ENOTREADY);
+    berth_kube_informer_stop(i);
+    berth_kube_free(k);
+    berth_arena_fini(&a);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_happens_is_known_whatever_breaks),
+        cmocka_unit_test(without_a_server_it_says_why),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
