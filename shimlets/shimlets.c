@@ -1,9 +1,11 @@
 #include "shimlets/shimlets.h"
 
+#include "shimlets/docker/docker.h"
 #include "shimlets/shimmy/shimmy.h"
 
 /* A row for each folder here that is compiled in. */
 const struct berth_shimlet_ops *const berth_shimlets_builtin[] = {
+    &berth_shimlet_docker,
     &berth_shimlet_shimmy,
     NULL,
 };

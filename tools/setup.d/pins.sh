@@ -42,3 +42,6 @@ MINILM_SHA256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 GRPCURL_MODULE=github.com/fullstorydev/grpcurl
 GRPCURL_PIN=v1.8.9
 GRPCURL_SUM=h1:JMvZXK8lHDGyLmTQ0ZdGDnVVGuwjbpaumf8p42z0d+c=
+
+# A Docker daemon for tests, and the one library that a bare Debian lacks for it.
+DOCKER_PACKAGES="docker.io containerd runc libdevmapper1.02.1"

@@ -10,6 +10,7 @@ apt_test() {
 setup_test() {
     step test-python "$(cat "$here/requirements-test.txt") 1" venv/bin/pytest
     step test-grpcurl "$GRPCURL_PIN $GRPCURL_SUM 1" tools/grpcurl
+    step test-docker "$DOCKER_PACKAGES 1" tools/docker/bin/dockerd tools/docker/bin/runc
 }
 
 step_test_python() {
@@ -32,4 +33,28 @@ step_test_grpcurl() {
         die "go: grpcurl $GRPCURL_PIN is not what it was when it was chosen"
     mv "$TMP/gobin/grpcurl" "$TMP/out"
     put tools/grpcurl
+}
+
+# A Docker daemon that tests start themselves: unpacked, not installed, as an installed one would be
+# started with the machine and be in the way of another that is there.  Its version is Debian's of
+# the day, as apt's signatures vouch for it.
+step_test_docker() {
+    local out="$TMP/out" suite deb program
+    suite="$(. /etc/os-release && echo "$VERSION_CODENAME")"
+    say "fetching a Docker daemon for tests, 65 MB"
+    mkdir -p "$TMP/debs" "$TMP/docker" "$out/bin" "$out/lib"
+    # shellcheck disable=SC2086 # several words are meant
+    (cd "$TMP/debs" && apt_suite "$suite" download $DOCKER_PACKAGES) ||
+        die "apt: one of $DOCKER_PACKAGES cannot be had"
+    for deb in "$TMP"/debs/*.deb; do
+        dpkg-deb -x "$deb" "$TMP/docker"
+    done
+    for program in dockerd docker-proxy containerd containerd-shim-runc-v2 runc; do
+        find "$TMP/docker" -type f -name "$program" -perm -u+x -exec cp {} "$out/bin/" \;
+    done
+    find "$TMP/docker" -name 'libdevmapper.so.*' -exec cp -a {} "$out/lib/" \;
+    LD_LIBRARY_PATH="$out/lib" "$out/bin/dockerd" --version >"$out/VERSION" ||
+        die "docker: the daemon does not start: a library is missing"
+    rm -rf "$TMP/debs" "$TMP/docker"
+    put tools/docker
 }

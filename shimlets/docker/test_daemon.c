@@ -1,0 +1,665 @@
+/*
+ * The operations against a real daemon, one scene for each argument.  Not run by itself:
+ * tests/scenario/test_docker.py starts a daemon and an image, and names them in the environment:
+ * BERTH_TEST_DOCKER (its host), BERTH_TEST_IMAGE (with /usr/bin/berth), BERTH_TEST_NETWORK (one
+ * that publishes ports), BERTH_TEST_ENTER (a command that runs another where the daemon's processes
+ * are).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "net/client.h"
+#include "shimlets/docker/docker.h"
+#include "shimlets/docker/engine.h"
+#include "shimlets/test_host.h"
+#include "wire/json.h"
+
+static const struct berth_shimlet_ops *const ops = &berth_shimlet_docker;
+static struct berth_shimlet_host host;
+
+/* ---- the host's side ---- */
+
+static int
+probe(const char *url, uint64_t timeout_ns, struct berth_err *e)
+{
+    const struct berth_client_call call = {.url = url, .total_ns_max = timeout_ns, .proxy = ""};
+    struct berth_client_answer answer;
+    struct berth_client *c;
+    int r = berth_client_new(&c, e);
+
+    if (r < 0)
+        return r;
+    r = berth_client_call(c, &call, &answer, e);
+    if (r == 0) {
+        if (answer.status != 200)
+            r = berth_err_set(e, BERTH_ENOTREADY, "%s answers %u", url, answer.status);
+        berth_buf_fini(&answer.body);
+    }
+    berth_client_free(c);
+    return r;
+}
+
+static void
+note(const struct berth_op *op, const char *text)
+{
+    (void)op;
+    print_message("note: %s\n", text);
+}
+
+static void
+say(enum berth_log_level level, const char *msg)
+{
+    (void)level;
+    print_message("log: %s\n", msg);
+}
+
+/* ---- an environment and a unit ---- */
+
+struct scene {
+    struct test_who who;
+    struct berth_shimlet *s;
+    char dir[64], settings[512];
+};
+
+static void
+scene_open(struct scene *x)
+{
+    const struct berth_shimlet_open how = {
+        .struct_size = sizeof how,
+        .settings_json = x->settings,
+        .state_dir = x->dir,
+        .owner = "test",
+        .program = "berth",
+        .who = &x->who,
+    };
+    struct berth_err e = {{0}};
+
+    if (ops->open(&host, &how, &x->s, &e) < 0)
+        fail_msg("%s", e.msg);
+}
+
+static void
+scene_begin(struct scene *x, const char *more)
+{
+    *x = (struct scene){.dir = "/tmp/berth-docker-XXXXXX"};
+    assert_non_null(mkdtemp(x->dir));
+    test_who_init(&x->who);
+    (void)snprintf(x->settings, sizeof x->settings,
+                   "{\"host\":\"%s\",\"image\":\"%s\",\"pull\":\"never\",\"stop_timeout_ms\":2000,"
+                   "\"health_interval_ms\":300%s}",
+                   getenv("BERTH_TEST_DOCKER"), getenv("BERTH_TEST_IMAGE"), more);
+    scene_open(x);
+}
+
+static void
+scene_end(struct scene *x)
+{
+    char path[128];
+
+    ops->close(x->s);
+    test_who_fini(&x->who);
+    (void)snprintf(path, sizeof path, "%s/units", x->dir);
+    assert_int_equal(rmdir(path), 0); /* a removed unit leaves no record */
+    assert_int_equal(rmdir(x->dir), 0);
+}
+
+static const char *const serve[] = {
+    "/usr/bin/berth", "serve",       "--host",     "$(HOST)", "--port",
+    "$(PORT)",        "--state-dir", "/tmp/state", NULL,
+};
+
+static struct berth_unit
+unit(const char *name, const char *hash, uint64_t revision, uint32_t replicas)
+{
+    return (struct berth_unit){
+        .struct_size = sizeof(struct berth_unit),
+        .name = name,
+        .service_id = "service",
+        .track = "stable",
+        .revision = revision,
+        .hash = hash,
+        .replicas = replicas,
+        .model_name = "m",
+        .command = serve,
+        .health_path = "/health",
+        .start_timeout_ns = 60 * BERTH_S,
+        .drain_timeout_ns = BERTH_S,
+        .surge_max = 1,
+    };
+}
+
+/* The daemon's own word about a container, by its id; the JSON's text. */
+static char *
+inspect(const char *path)
+{
+    struct berth_docker_engine *g;
+    const struct berth_json *root = NULL;
+    struct berth_err e = {{0}};
+    struct berth_arena a;
+    struct berth_buf text;
+    const struct berth_docker_ask ask = {.path = path};
+
+    berth_arena_init(&a, 16 * 1024 * 1024);
+    assert_int_equal(berth_docker_engine_new(&host, getenv("BERTH_TEST_DOCKER"), NULL, &g, &e), 0);
+    if (berth_docker_ask(g, &ask, &a, &root, &e) < 0)
+        fail_msg("%s", e.msg);
+    berth_buf_init(&text, NULL);
+    berth_json_put(&text, root);
+    berth_docker_engine_free(g);
+    berth_arena_fini(&a);
+    assert_non_null(berth_buf_text(&text));
+    return text.at;
+}
+
+static int
+order(const char *method, const char *path)
+{
+    struct berth_docker_engine *g;
+    struct berth_err e = {{0}};
+    const struct berth_docker_ask ask = {.method = method, .path = path};
+
+    assert_int_equal(berth_docker_engine_new(&host, getenv("BERTH_TEST_DOCKER"), NULL, &g, &e), 0);
+    const int r = berth_docker_ask(g, &ask, NULL, NULL, &e);
+    berth_docker_engine_free(g);
+    return r;
+}
+
+static size_t
+containers(void)
+{
+    char *text = inspect("/containers/json?all=1");
+    size_t n = 0;
+
+    for (const char *at = text; (at = strstr(at, "\"Id\":")) != NULL; at++)
+        n++;
+    free(text);
+    return n;
+}
+
+/* ---- scenes ---- */
+
+static void
+a_unit_is_made_rolled_scaled_and_removed(const char *network)
+{
+    struct scene x;
+    char more[128];
+
+    (void)snprintf(more, sizeof more, ",\"network\":\"%s\"", network);
+    scene_begin(&x, more);
+    struct berth_unit u = unit("roll", "aaaaaaaa11111111", 1, 2);
+    assert_true(test_settle(ops, x.s, &u));
+    struct test_seen seen = test_look(ops, x.s, "roll");
+    assert_true(seen.exists);
+    assert_false(seen.drifted);
+    assert_int_equal(seen.count, 2);
+    assert_int_equal(seen.ready, 2);
+    assert_string_equal(seen.hash, u.hash);
+    assert_string_not_equal(seen.r[0].endpoint, seen.r[1].endpoint);
+    assert_true(seen.r[0].memory_bytes > 0);
+    u.replicas = 3; /* the two that run are left alone */
+    assert_true(test_settle(ops, x.s, &u));
+    struct test_seen three = test_look(ops, x.s, "roll");
+    assert_int_equal(three.count, 3);
+    assert_string_equal(three.r[0].id, seen.r[0].id);
+    assert_string_equal(three.r[1].id, seen.r[1].id);
+    u = unit("roll", "bbbbbbbb22222222", 2, 2);
+    test_drained[0] = '\0';
+    assert_true(test_settle(ops, x.s, &u));
+    seen = test_look(ops, x.s, "roll");
+    assert_int_equal(seen.count, 2);
+    for (size_t i = 0; i < 3; i++)
+        assert_non_null(strstr(test_drained, three.r[i].id));
+    u.replicas = 0; /* is still wanted, and has nothing */
+    assert_true(test_settle(ops, x.s, &u));
+    seen = test_look(ops, x.s, "roll");
+    assert_true(seen.exists);
+    assert_int_equal(seen.count, 0);
+    assert_true(test_remove(ops, x.s, "roll"));
+    assert_false(test_look(ops, x.s, "roll").exists);
+    assert_int_equal(containers(), 0);
+    scene_end(&x);
+}
+
+static void
+rolls_on_the_hosts_network(void **unused)
+{
+    (void)unused;
+    a_unit_is_made_rolled_scaled_and_removed("host");
+}
+
+static void
+rolls_on_a_network_with_published_ports(void **unused)
+{
+    (void)unused;
+    a_unit_is_made_rolled_scaled_and_removed(getenv("BERTH_TEST_NETWORK"));
+}
+
+static void
+limits_labels_and_mounts_are_what_was_asked(void **unused)
+{
+    static const struct berth_pair labels[] = {{"team", "blue"}}, env[] = {{"P", "$(PORT)-$$x"}};
+    struct scene x;
+    char path[128], port[64];
+
+    (void)unused;
+    scene_begin(&x, ",\"network\":\"host\"");
+    struct berth_unit u = unit("limits", "cccccccc", 3, 1);
+    u.cpu_milli = 500;
+    u.memory_bytes = 256 << 20;
+    u.labels = labels;
+    u.label_count = 1;
+    u.env = env;
+    u.env_count = 1;
+    u.model_path = x.dir;
+    u.spec_json = "{\"modelName\":\"m\"}";
+    assert_true(test_settle(ops, x.s, &u));
+    struct test_seen seen = test_look(ops, x.s, "limits");
+    (void)snprintf(path, sizeof path, "/containers/%s/json", seen.r[0].id);
+    char *text = inspect(path);
+    const char *at = strrchr(seen.r[0].endpoint, ':') + 1;
+    (void)snprintf(port, sizeof port, "\"P=%s-$x\"", at);
+    static const char *const wanted[] = {
+        "\"NanoCpus\":500000000",
+        "\"Memory\":268435456",
+        "\"MemorySwap\":268435456",
+        "\"team\":\"blue\"",
+        "\"berth.owner\":\"test\"",
+        "\"berth.service\":\"service\"",
+        "\"berth.revision\":\"3\"",
+        "\"berth.hash\":\"cccccccc\"",
+        "\"berth.replica\":\"0\"",
+        "\"/limits-cccccccc-0\"",
+        "\"Name\":\"unless-stopped\"",
+        "\"max-size\":\"16m\"",
+        "\"RW\":false",
+        "no-new-privileges",
+    };
+    for (size_t i = 0; i < BERTH_COUNT(wanted); i++)
+        if (strstr(text, wanted[i]) == NULL)
+            fail_msg("%s is not in %s", wanted[i], text);
+    assert_non_null(strstr(text, port));
+    assert_non_null(strstr(text, x.dir));
+    free(text);
+    assert_true(test_remove(ops, x.s, "limits"));
+    scene_end(&x);
+}
+
+static bool
+is_ready_again(void *arg)
+{
+    const struct scene *x = arg;
+    const struct test_seen seen = test_look(ops, x->s, "back");
+
+    return seen.ready == 1 && seen.r[0].restarts > 0;
+}
+
+static bool
+is_ready(void *arg)
+{
+    const struct scene *x = arg;
+
+    return test_look(ops, x->s, "back").ready == 1;
+}
+
+static void
+what_crashes_comes_back_and_what_is_stopped_is_drift(void **unused)
+{
+    struct berth_op op = {.until_ns = 0};
+    struct berth_err e = {{0}};
+    struct scene x;
+    char path[128];
+    int64_t pid;
+
+    (void)unused;
+    scene_begin(&x, ",\"network\":\"host\"");
+    struct berth_unit u = unit("back", "dddddddd", 1, 1);
+    assert_true(test_settle(ops, x.s, &u));
+    struct test_seen seen = test_look(ops, x.s, "back");
+    assert_true(ops->watches(x.s));
+    /* Killed from outside: the daemon brings it back, and it is told. */
+    (void)snprintf(path, sizeof path, "/containers/%s/json", seen.r[0].id);
+    char *text = inspect(path);
+    pid = strtoll(strstr(text, "\"Pid\":") + 6, NULL, 10);
+    free(text);
+    uint64_t changes = test_who_changes(&x.who);
+    (void)snprintf(path, sizeof path, "%s sh -c 'kill -9 %lld'", getenv("BERTH_TEST_ENTER"),
+                   (long long)pid);
+    assert_int_equal(system(path), 0);
+    assert_true(test_who_wait(&x.who, changes));
+    assert_true(test_until(is_ready_again, &x));
+    /* Killed through the daemon: that counts as stopped, until somebody looks. */
+    (void)snprintf(path, sizeof path, "/containers/%s/kill", seen.r[0].id);
+    changes = test_who_changes(&x.who);
+    assert_int_equal(order("POST", path), 0);
+    assert_true(test_who_wait(&x.who, changes));
+    seen = test_look(ops, x.s, "back");
+    assert_true(seen.drifted);
+    assert_int_equal(seen.r[0].state, BERTH_REPLICA_FAILED);
+    assert_non_null(strstr(seen.r[0].reason, "signal 9 (Killed)"));
+    assert_int_equal(ops->apply(x.s, &op, &u, &e), 0);
+    assert_true(test_until(is_ready, &x));
+    /* Paused. */
+    (void)snprintf(path, sizeof path, "/containers/%s/pause", seen.r[0].id);
+    assert_int_equal(order("POST", path), 0);
+    assert_true(test_look(ops, x.s, "back").drifted);
+    assert_int_equal(ops->apply(x.s, &op, &u, &e), 0);
+    assert_true(test_until(is_ready, &x));
+    /* Removed. */
+    (void)snprintf(path, sizeof path, "/containers/%s?force=1", seen.r[0].id);
+    assert_int_equal(order("DELETE", path), 0);
+    assert_true(test_look(ops, x.s, "back").drifted);
+    assert_true(test_settle(ops, x.s, &u));
+    assert_string_not_equal(test_look(ops, x.s, "back").r[0].id, seen.r[0].id);
+    assert_true(test_remove(ops, x.s, "back"));
+    scene_end(&x);
+}
+
+static bool
+is_failed(void *arg)
+{
+    const struct scene *x = arg;
+    const struct test_seen seen = test_look(ops, x->s, "crash");
+
+    return seen.count == 1 && seen.r[0].state == BERTH_REPLICA_FAILED;
+}
+
+static void
+a_crash_loop_is_told_with_the_last_lines(void **unused)
+{
+    static const char *const command[] = {"/usr/bin/berth", "serve", "--no-such-option", NULL};
+    struct berth_op op = {.until_ns = 0};
+    struct berth_err e = {{0}};
+    struct scene x;
+
+    (void)unused;
+    scene_begin(&x, ",\"network\":\"host\"");
+    struct berth_unit u = unit("crash", "eeeeeeee", 1, 1);
+    u.command = command;
+    assert_int_equal(ops->apply(x.s, &op, &u, &e), 0);
+    assert_true(test_until(is_failed, &x));
+    const struct test_seen seen = test_look(ops, x.s, "crash");
+    if (strstr(seen.r[0].reason, "no-such-option") == NULL ||
+        strstr(seen.r[0].reason, "restarted") == NULL)
+        fail_msg("%s", seen.r[0].reason);
+    assert_true(test_remove(ops, x.s, "crash"));
+    scene_end(&x);
+}
+
+static void
+an_adopted_unit_is_not_made_twice(void **unused)
+{
+    struct berth_op op = {.until_ns = 0};
+    struct berth_err e = {{0}};
+    struct scene x;
+    char path[128];
+
+    (void)unused;
+    scene_begin(&x, ",\"network\":\"host\"");
+    struct berth_unit u = unit("adopt", "ffffffff", 1, 2);
+    assert_true(test_settle(ops, x.s, &u));
+    const struct test_seen before = test_look(ops, x.s, "adopt");
+    ops->close(x.s);
+    scene_open(&x);
+    struct test_seen after = test_look(ops, x.s, "adopt");
+    assert_int_equal(after.ready, 2); /* at the first look */
+    assert_int_equal(after.desired, 2);
+    assert_int_equal(ops->apply(x.s, &op, &u, &e), 0);
+    after = test_look(ops, x.s, "adopt");
+    assert_int_equal(after.count, 2);
+    assert_string_equal(after.r[0].id, before.r[0].id);
+    assert_string_equal(after.r[0].endpoint, before.r[0].endpoint);
+    /* The same with no record: the containers tell. */
+    ops->close(x.s);
+    (void)snprintf(path, sizeof path, "%s/units/adopt.json", x.dir);
+    assert_int_equal(unlink(path), 0);
+    scene_open(&x);
+    after = test_look(ops, x.s, "adopt");
+    assert_int_equal(after.desired, 2);
+    assert_string_equal(after.hash, "ffffffff");
+    assert_true(test_remove(ops, x.s, "adopt"));
+    assert_int_equal(containers(), 0);
+    scene_end(&x);
+}
+
+struct heard {
+    struct berth_op *op;
+    size_t lines, listening;
+    char replicas[4][16];
+};
+
+static bool
+hear(void *arg, const char *replica, const char *text, size_t len)
+{
+    struct heard *h = arg;
+
+    h->lines++;
+    for (size_t i = 0; i < 4; i++) {
+        if (h->replicas[i][0] == '\0')
+            (void)snprintf(h->replicas[i], sizeof h->replicas[i], "%s", replica);
+        if (strcmp(h->replicas[i], replica) == 0)
+            break;
+    }
+    h->listening +=
+        memmem(text, len, "listening", 9) != NULL || memmem(text, len, "ready", 5) != NULL;
+    if (h->op != NULL && h->replicas[1][0] != '\0')
+        atomic_store(&h->op->cut, true);
+    return true;
+}
+
+static void
+logs_are_told_and_followed(void **unused)
+{
+    struct berth_log_query q = {.tail_lines = 0};
+    struct berth_op op = {.until_ns = 0};
+    struct berth_err e = {{0}};
+    struct heard h = {0};
+    struct scene x;
+
+    (void)unused;
+    scene_begin(&x, ",\"network\":\"host\"");
+    struct berth_unit u = unit("logs", "abababab", 1, 2);
+    assert_true(test_settle(ops, x.s, &u));
+    assert_int_equal(ops->logs(x.s, &op, "logs", &q, hear, &h, &e), 0);
+    assert_true(h.lines >= 2 && h.listening >= 2);
+    assert_string_not_equal(h.replicas[0], h.replicas[1]);
+    struct heard one = {0};
+    q.replica = h.replicas[0];
+    q.tail_lines = 1;
+    assert_int_equal(ops->logs(x.s, &op, "logs", &q, hear, &one, &e), 0);
+    assert_int_equal(one.lines, 1);
+    struct heard all = {.op = &op};
+    q = (struct berth_log_query){.follow = true};
+    assert_int_equal(ops->logs(x.s, &op, "logs", &q, hear, &all, &e), -BERTH_ECANCELED);
+    assert_string_not_equal(all.replicas[1], "");
+    atomic_store(&op.cut, false);
+    q = (struct berth_log_query){.replica = "nosuch"};
+    assert_int_equal(ops->logs(x.s, &op, "logs", &q, hear, &all, &e), -BERTH_ENOENT);
+    assert_true(test_remove(ops, x.s, "logs"));
+    scene_end(&x);
+}
+
+static void
+what_does_not_fit_or_is_not_there_is_told_before(void **unused)
+{
+    struct berth_op op = {.until_ns = 0};
+    struct berth_resources have;
+    struct berth_err e = {{0}};
+    struct scene x;
+
+    (void)unused;
+    scene_begin(&x, ",\"network\":\"host\"");
+    struct berth_unit u = unit("check", "acacacac", 1, 1);
+    assert_int_equal(ops->check(x.s, &op, &u, &e), 0);
+    assert_int_equal(ops->resources(x.s, &op, &have, &e), 0);
+    assert_true(have.memory_bytes_total > 0 && have.cpu_milli_total >= 1000);
+    u.memory_bytes = have.memory_bytes_total + 1;
+    assert_int_equal(ops->check(x.s, &op, &u, &e), -BERTH_ELIMIT);
+    u.memory_bytes = 0;
+    u.cpu_milli = have.cpu_milli_total + 1;
+    assert_int_equal(ops->check(x.s, &op, &u, &e), -BERTH_ELIMIT);
+    u.cpu_milli = 0;
+    u.image = "no-such-image:1";
+    assert_int_equal(ops->check(x.s, &op, &u, &e), -BERTH_EINVAL);
+    assert_non_null(strstr(e.msg, "docker load"));
+    assert_int_equal(ops->apply(x.s, &op, &u, &e), -BERTH_EINVAL);
+    u.image = NULL;
+    u.model_path = "/no/such/folder";
+    assert_int_equal(ops->check(x.s, &op, &u, &e), -BERTH_EINVAL);
+    u.model_path = NULL;
+    u.accelerator_count = 1;
+    u.accelerator_resource = "nvidia.com/gpu";
+    if (have.accelerators_total == 0) {
+        assert_int_equal(ops->apply(x.s, &op, &u, &e), -BERTH_EUNSUPPORTED);
+        assert_non_null(strstr(e.msg, "NVIDIA container toolkit"));
+    }
+    assert_true(test_remove(ops, x.s, "check"));
+    assert_int_equal(containers(), 0);
+    scene_end(&x);
+}
+
+static void
+a_pull_that_cannot_be_says_what_to_do(void **unused)
+{
+    struct berth_op op = {.until_ns = 0};
+    struct berth_err e = {{0}};
+    struct scene x;
+
+    (void)unused;
+    scene_begin(&x, ",\"network\":\"host\"");
+    struct berth_unit u = unit("pull", "adadadad", 1, 1);
+    u.settings_json = "{\"pull\":\"missing\"}";
+    u.image = "127.0.0.1:1/nowhere:1"; /* nobody listens on port 1 */
+    assert_int_equal(ops->apply(x.s, &op, &u, &e), -BERTH_ENETWORK);
+    assert_non_null(strstr(e.msg, "its registry cannot be reached"));
+    u.image = "no image";
+    assert_int_equal(ops->apply(x.s, &op, &u, &e), -BERTH_EINVAL);
+    u.image = NULL; /* the environment's, which is there: nothing is pulled */
+    assert_true(test_settle(ops, x.s, &u));
+    assert_true(test_remove(ops, x.s, "pull"));
+    scene_end(&x);
+}
+
+static void
+a_stranger_with_our_name_is_left_alone(void **unused)
+{
+    struct berth_op op = {.until_ns = 0};
+    struct berth_err e = {{0}};
+    struct scene x, other;
+
+    (void)unused;
+    scene_begin(&x, ",\"network\":\"host\"");
+    scene_begin(&other, ",\"network\":\"host\",\"label_prefix\":\"other\"");
+    struct berth_unit u = unit("same", "aeaeaeae", 1, 1);
+    assert_true(test_settle(ops, other.s, &u));
+    assert_false(test_look(ops, x.s, "same").exists);
+    assert_int_equal(ops->apply(x.s, &op, &u, &e), -BERTH_EINVAL);
+    assert_non_null(strstr(e.msg, "of somebody else"));
+    assert_true(test_remove(ops, x.s, "same"));
+    assert_int_equal(containers(), 1);
+    assert_true(test_remove(ops, other.s, "same"));
+    scene_end(&other);
+    scene_end(&x);
+}
+
+/* ---- a daemon that goes and comes ---- */
+
+static bool
+is_unheard(void *arg)
+{
+    const struct scene *x = arg;
+
+    return !ops->watches(x->s);
+}
+
+static bool
+is_heard(void *arg)
+{
+    const struct scene *x = arg;
+
+    return ops->watches(x->s);
+}
+
+static void
+touch(const char *path)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void
+a_daemon_comes_back(void **unused)
+{
+    const char *at = getenv("BERTH_TEST_AT");
+    struct berth_op op = {.until_ns = 0};
+    struct berth_err e = {{0}};
+    struct scene x;
+
+    (void)unused;
+    assert_non_null(at);
+    scene_begin(&x, ",\"network\":\"host\"");
+    struct berth_unit u = unit("again", "afafafaf", 1, 2);
+    assert_true(test_settle(ops, x.s, &u));
+    const struct test_seen before = test_look(ops, x.s, "again");
+    assert_true(ops->watches(x.s));
+    touch(at); /* the scenario ends the daemon, and takes the file away when it is gone */
+    assert_true(test_until(is_unheard, &x));
+    while (access(at, F_OK) == 0)
+        (void)usleep(10000);
+    assert_int_equal(ops->apply(x.s, &op, &u, &e), -BERTH_ENETWORK);
+    const uint64_t changes = test_who_changes(&x.who);
+    touch(at); /* and starts it again */
+    assert_true(test_until(is_heard, &x));
+    assert_true(test_who_wait(&x.who, changes));
+    if (!test_settle(ops, x.s, &u))
+        fail_msg("%s", test_look(ops, x.s, "again").r[0].reason);
+    const struct test_seen after = test_look(ops, x.s, "again");
+    assert_string_equal(after.r[0].id, before.r[0].id);
+    assert_string_equal(after.r[0].endpoint, before.r[0].endpoint);
+    assert_true(test_remove(ops, x.s, "again"));
+    scene_end(&x);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rolls_on_the_hosts_network),
+        cmocka_unit_test(rolls_on_a_network_with_published_ports),
+        cmocka_unit_test(limits_labels_and_mounts_are_what_was_asked),
+        cmocka_unit_test(what_crashes_comes_back_and_what_is_stopped_is_drift),
+        cmocka_unit_test(a_crash_loop_is_told_with_the_last_lines),
+        cmocka_unit_test(an_adopted_unit_is_not_made_twice),
+        cmocka_unit_test(logs_are_told_and_followed),
+        cmocka_unit_test(what_does_not_fit_or_is_not_there_is_told_before),
+        cmocka_unit_test(a_pull_that_cannot_be_says_what_to_do),
+        cmocka_unit_test(a_stranger_with_our_name_is_left_alone),
+        cmocka_unit_test(a_daemon_comes_back),
+    };
+
+    if (getenv("BERTH_TEST_DOCKER") == NULL || getenv("BERTH_TEST_IMAGE") == NULL) {
+        (void)fprintf(stderr, "run by tests/scenario/test_docker.py\n");
+        return 2;
+    }
+    host = test_host;
+    host.probe = probe;
+    host.note = note;
+    host.log = say;
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,95 @@
+"""The docker environment against a real daemon that the tests start (dockerd.py)."""
+import os
+import signal
+import subprocess
+
+import pytest
+
+import dockerd
+import harness
+from harness import wait_until
+
+IMAGE = "berth-test:1"
+PROGRAM = harness.BERTH.parent / "test_docker_daemon"
+
+
+@pytest.fixture(scope="module")
+def docker(tmp_path_factory):
+    """A daemon with an image of Berth in it.  That none can run here is a failure, unless somebody
+    said beforehand that it is known: then the tests count as skipped, with the reason."""
+    try:
+        d = dockerd.Dockerd().start()
+    except dockerd.CannotRun as why:
+        if os.environ.get("BERTH_TEST_NO_DOCKER"):
+            pytest.skip(f"no Docker daemon can run here: {why}")
+        pytest.fail(f"no Docker daemon can run here; nothing of shimlets/docker is tested "
+                    f"(BERTH_TEST_NO_DOCKER=1 leaves it out): {why}")
+    try:
+        d.load(dockerd.berth_image(tmp_path_factory.mktemp("image") / "berth.tar"), IMAGE)
+        yield d
+    finally:
+        d.stop()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(docker):
+    yield
+    assert docker.containers() == []
+
+
+def operations(docker, only=None, network="host"):
+    """shimlets/docker/test_daemon.c, which calls each operation as the control plane does."""
+    env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=IMAGE,
+               BERTH_TEST_NETWORK=network,
+               BERTH_TEST_ENTER=" ".join(docker.enter()))
+    r = subprocess.run([PROGRAM, *([only] if only else [])], env=env, capture_output=True,
+                       text=True, timeout=150 * harness.SLOW)
+    text = r.stdout + r.stderr
+    assert r.returncode == 0 and "PASSED" in text, text[-6000:]
+
+
+SCENES = [
+    "rolls_on_the_hosts_network",
+    "limits_labels_and_mounts_are_what_was_asked",
+    "what_crashes_comes_back_and_what_is_stopped_is_drift",
+    "a_crash_loop_is_told_with_the_last_lines",
+    "an_adopted_unit_is_not_made_twice",
+    "logs_are_told_and_followed",
+    "what_does_not_fit_or_is_not_there_is_told_before",
+    "a_pull_that_cannot_be_says_what_to_do",
+    "a_stranger_with_our_name_is_left_alone",
+]
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("scene", SCENES)
+def test_operations(docker, scene):
+    operations(docker, scene)
+
+
+def test_operations_with_published_ports(docker):
+    """A network of its own for containers; replicas are reached by ports of this machine."""
+    operations(docker, "rolls_on_a_network_with_published_ports", docker.network("berth-test"))
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_daemon_that_was_restarted(docker, how, tmp_path):
+    """Containers come back, and the environment hears events again."""
+    at = tmp_path / "at"
+    env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=IMAGE,
+               BERTH_TEST_AT=str(at))
+    with subprocess.Popen([PROGRAM, "a_daemon_comes_back"], env=env, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True) as p:
+        try:
+            wait_until(lambda: at.exists() or p.poll() is not None, 60, "two replicas are ready")
+            docker.down(how)
+            at.unlink()
+            wait_until(lambda: at.exists() or p.poll() is not None, 60, "its absence was noticed")
+            docker.up()
+            text = p.communicate(timeout=60 * harness.SLOW)[0]
+        finally:
+            p.kill()
+            if docker.process is None:
+                docker.up()
+        assert p.returncode == 0 and "PASSED" in text, text[-6000:]
