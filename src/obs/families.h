@@ -86,6 +86,30 @@
       "Requests that a replica has now.", "replica,service,track")                                \
     X(FORWARD_BREAKER, BERTH_GAUGE, "berth_forward_breaker",                                      \
       "A replica's breaker: 0 closed, 1 one request lets see, 2 open.", "replica,service,track")  \
+    X(DEPLOYMENTS, BERTH_COUNTER, "modserv_deployments_total",                                    \
+      "Runs of a pipeline that came to an end.", "pipeline,shimlet,result")                       \
+    X(DEPLOYMENT_RATIO, BERTH_GAUGE, "modserv_deployment_success_ratio",                          \
+      "Share of these runs that succeeded, since the start.", "")                                 \
+    X(SERVICES, BERTH_GAUGE, "modserv_services", "Services by phase.", "phase")                   \
+    X(PIPELINE_SECONDS, BERTH_HISTOGRAM, "modserv_pipeline_duration_seconds",                     \
+      "Time a run of a pipeline took.", "pipeline")                                               \
+    X(STEP_SECONDS, BERTH_HISTOGRAM, "modserv_pipeline_step_duration_seconds",                    \
+      "Time a step of a pipeline took.", "pipeline,step,result")                                  \
+    X(STEP_RETRIES, BERTH_COUNTER, "modserv_step_retries_total",                                  \
+      "Steps tried again after an error.", "pipeline,step")                                       \
+    X(RESOURCE_REQUESTED, BERTH_GAUGE, "modserv_resource_requested",                              \
+      "What a service's replicas ask for together.", "service,resource")                          \
+    X(RESOURCE_USED, BERTH_GAUGE, "modserv_resource_used",                                        \
+      "What a service's replicas take together, as their environment tells it.",                  \
+      "service,resource")                                                                         \
+    X(WORKQUEUE_DEPTH, BERTH_GAUGE, "modserv_workqueue_depth",                                    \
+      "Services that are due to be looked at and wait for a worker.", "")                         \
+    X(WORKQUEUE_BUSY, BERTH_GAUGE, "modserv_workqueue_busy", "Workers that look at one now.", "") \
+    X(WORKQUEUE_LONGEST, BERTH_GAUGE, "modserv_workqueue_longest_seconds",                        \
+      "Time that the look at a service that takes longest has taken so far.", "")                 \
+    X(WORKQUEUE_RETRIES, BERTH_GAUGE, "modserv_workqueue_retries_total",                          \
+      "Looks that failed and were put back with a wait.", "")                                     \
+    X(RECONCILES, BERTH_GAUGE, "modserv_reconciles_total", "Looks at services that ended.", "")   \
     X(CONNECTIONS, BERTH_GAUGE, "berth_connections", "Open client connections.", "")              \
     X(MEMORY, BERTH_GAUGE, "berth_memory_resident_bytes", "Resident memory of the server.", "")   \
     X(HEAP, BERTH_GAUGE, "berth_heap_bytes",                                                      \

@@ -22,6 +22,7 @@ struct advance {
     const struct berth_step *steps;
     struct berth_run *run;
     const struct berth_steps_env *env;
+    bool acted; /* the step at hand had its ensure in this advance */
 };
 
 /* What became of a piece of a step: a failure of observe is < 0 and stops everything. */
@@ -50,6 +51,12 @@ berth_run_init(struct berth_run *run, uint32_t step_count)
 {
     berth_assert(step_count >= 1 && step_count <= BERTH_STEPS_MAX);
     *run = (struct berth_run){.step_count = step_count};
+}
+
+size_t
+berth_run_bytes(uint32_t step_count)
+{
+    return offsetof(struct berth_run, steps) + step_count * sizeof(struct berth_step_run);
 }
 
 void
@@ -170,6 +177,7 @@ next_step(struct advance *a)
     run->at++;
     run->wait_left_ns = 0;
     run->ensured = false;
+    a->acted = false;
     if (run->at == run->step_count) {
         run->at = run->step_count - 1;
         run->state = BERTH_RUN_DONE;
@@ -288,11 +296,15 @@ bring_about(struct advance *a)
     int r;
 
     const enum berth_step_state was = s->state;
+    const bool another_round = a->run->ensured;
+    a->acted = true;
     s->state = BERTH_STEP_RUNNING;
-    s->attempts++;
-    if ((r = observe(a, a->run->at, was)) < 0)
-        return r;
-    if (step->pre != NULL && (r = step->pre(a->env->arg, step, &e)) < 0)
+    if (!another_round) {
+        s->attempts++;
+        if ((r = observe(a, a->run->at, was)) < 0)
+            return r;
+    }
+    if (!another_round && step->pre != NULL && (r = step->pre(a->env->arg, step, &e)) < 0)
         return stumble(a, r, "before", &e);
     if (step->ensure != NULL && (r = step->ensure(a->env->arg, step, &e)) < 0)
         return stumble(a, r, "", &e);
@@ -337,6 +349,10 @@ work(struct advance *a)
         return out_of_time(a);
     if (a->run->ensured) {
         s->failures = 0;
+        if (a->steps[a->run->at].in_rounds && !a->acted) {
+            a->run->wait_left_ns = 0;
+            return bring_about(a);
+        }
         if (a->run->wait_left_ns == 0)
             hold(a, or_default(a->steps[a->run->at].policy.poll_ns, poll_default_ns));
         return HELD;
@@ -400,7 +416,7 @@ int
 berth_steps_advance(const struct berth_step *steps, uint32_t step_count, struct berth_run *run,
                     const struct berth_steps_env *env, uint64_t *ret_wait_ns)
 {
-    struct advance a = {steps, run, env};
+    struct advance a = {.steps = steps, .run = run, .env = env};
     int r = GO_ON;
 
     berth_assert(step_count == run->step_count && run->at < step_count);

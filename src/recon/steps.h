@@ -85,7 +85,9 @@ struct berth_step {
     int (*pre)(void *arg, const struct berth_step *s, struct berth_err *e);
     int (*post)(void *arg, const struct berth_step *s, struct berth_err *e);
     struct berth_step_policy policy;
-    void *own; /* for the functions; untouched */
+    bool in_rounds; /* ensure takes one round: it is called at every look that finds it not reached
+                     */
+    void *own;      /* for the functions; untouched */
 };
 
 struct berth_step_run {
@@ -111,6 +113,8 @@ struct berth_run {
     struct berth_step_run steps[BERTH_STEPS_MAX];
 };
 void berth_run_init(struct berth_run *run, uint32_t step_count); /* 1..BERTH_STEPS_MAX */
+/* How many of its bytes are in use: a copy of so many is a copy of the run. */
+size_t berth_run_bytes(uint32_t step_count);
 /* After it was read back: the clock may be another one, and nothing is known to have been done:
  * the step at hand is looked at, and brought about, anew. */
 void berth_run_restored(struct berth_run *run);

@@ -122,7 +122,7 @@ drive(const struct berth_step *steps, uint32_t n, struct berth_run *run, struct 
     return 0;
 }
 
-enum { HOOKS = 1, NO_ROLLBACK = 2, NO_LOOK = 4, NO_ENSURE = 8 };
+enum { HOOKS = 1, NO_ROLLBACK = 2, NO_LOOK = 4, NO_ENSURE = 8, ROUNDS = 16 };
 
 static void
 steps_are_brought_about_in_order(void **unused)
@@ -176,6 +176,10 @@ steps_are_brought_about_in_order(void **unused)
         {"nothing to look at: done once it was brought about", "0eE 0e0 1e0 2e0", NO_LOOK, 1, 0, 0,
          "SSS", 500 * MS},
         {"only waited for", "0a0 0a0 0a0 0a1 1a1 2a1", NO_ENSURE, 0, 0, 0, "SSS", 2 * S},
+        {"one round at each look", "0a0 0e0 0a0 0a0 0e0 0a0 0a0 0e0 0a1 1a1 2a1", ROUNDS, 0, 0, 0,
+         "SSS", 2 * S},
+        {"a round that fails", "0a0 0e0 0a0 0a0 0eE 0a0 0e0 0a1 1a1 2a1", ROUNDS, 1, 0, 0, "SSS",
+         1500 * MS},
         {"cut short is no failure", "0a0 0eC 0a0 0e0 0a1 1a1 2a1", 0, 0, 0, 0, "SSS", 1 * S},
         {"its time is up in ensure", "0a0 0eT 0a0", 0, 9, 0, 2, "FKK", 0},
         {"its time is up in ensure, but it is there", "0a0 0eT 0a1 1a1 2a1", 0, 9, 0, 0, "SSS", 0},
@@ -202,6 +206,7 @@ steps_are_brought_about_in_order(void **unused)
                 .rollback = cases[i].flags & NO_ROLLBACK ? NULL : rollback,
                 .pre = cases[i].flags & HOOKS ? pre : NULL,
                 .post = cases[i].flags & HOOKS ? post : NULL,
+                .in_rounds = cases[i].flags & ROUNDS,
                 .policy = {.max_retries = cases[i].retries, .on_failure = cases[i].how}};
         }
         assert_int_equal(berth_steps_check(steps, 3, &e), 0);

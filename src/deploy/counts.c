@@ -1,0 +1,144 @@
+#include <stdlib.h>
+
+#include "deploy/deploy_priv.h"
+#include "obs/metrics.h"
+
+/* What the engine counts. */
+
+static const char *
+result(bool ok)
+{
+    return ok ? "succeeded" : "failed";
+}
+
+void
+berth_deploy_count_run(struct berth_deploy *d, const char *pipeline, const char *shimlet, bool ok,
+                       uint64_t took_ns)
+{
+    struct berth_metrics *m = d->conf.metrics;
+
+    if (m == NULL)
+        return;
+    berth_series_add(
+        berth_metrics_series(m, BERTH_METRIC_DEPLOYMENTS,
+                             (const char *const[]){pipeline, shimlet, result(ok), NULL}),
+        1);
+    berth_series_observe(berth_metrics_series(m, BERTH_METRIC_PIPELINE_SECONDS,
+                                              (const char *const[]){pipeline, NULL}),
+                         (double)took_ns / 1e9);
+    const uint64_t all = atomic_fetch_add(&d->runs, 1) + 1;
+    const uint64_t good = ok ? atomic_fetch_add(&d->good_runs, 1) + 1 : atomic_load(&d->good_runs);
+    berth_series_set(
+        berth_metrics_series(m, BERTH_METRIC_DEPLOYMENT_RATIO, (const char *const[]){NULL}),
+        (double)good / (double)all);
+}
+
+void
+berth_deploy_count_step(struct berth_deploy *d, const char *pipeline, const char *step, bool ok,
+                        uint64_t took_ns)
+{
+    if (d->conf.metrics != NULL)
+        berth_series_observe(
+            berth_metrics_series(d->conf.metrics, BERTH_METRIC_STEP_SECONDS,
+                                 (const char *const[]){pipeline, step, result(ok), NULL}),
+            (double)took_ns / 1e9);
+}
+
+void
+berth_deploy_count_retry(struct berth_deploy *d, const char *pipeline, const char *step)
+{
+    if (d->conf.metrics != NULL)
+        berth_series_add(berth_metrics_series(d->conf.metrics, BERTH_METRIC_STEP_RETRIES,
+                                              (const char *const[]){pipeline, step, NULL}),
+                         1);
+}
+
+void
+berth_deploy_count_move(struct berth_deploy *d, enum berth_phase from, enum berth_phase to)
+{
+    struct berth_metrics *m = d->conf.metrics;
+
+    if (m == NULL)
+        return;
+    if (from != BERTH_PHASE_COUNT)
+        berth_series_sub(berth_metrics_series(m, BERTH_METRIC_SERVICES,
+                                              (const char *const[]){berth_phase_name(from), NULL}),
+                         1);
+    if (to != BERTH_PHASE_COUNT)
+        berth_series_add(berth_metrics_series(m, BERTH_METRIC_SERVICES,
+                                              (const char *const[]){berth_phase_name(to), NULL}),
+                         1);
+}
+
+/* Gauges that are read when somebody asks: the queue, and what services ask for and take. */
+static void
+render_service(struct berth_metrics *m, struct service *s)
+{
+    uint64_t memory = 0, cpu = 0;
+
+    /* A loop renders: it does not wait for a service whose record is being written. */
+    if (pthread_mutex_trylock(&s->mu) != 0)
+        return;
+    const struct revision *wish = s->tracks[STABLE].wish;
+    for (int k = 0; k < TRACK_COUNT; k++) {
+        const struct seen *seen = s->tracks[k].seen;
+        for (size_t i = 0; seen != NULL && i < seen->as.replica_count; i++) {
+            memory += seen->as.replicas[i].memory_bytes;
+            cpu += seen->as.replicas[i].cpu_milli;
+        }
+    }
+    const uint64_t n = wish != NULL && !s->deleting ? wish->spec.replicas : 0;
+    const struct {
+        const char *resource;
+        uint64_t asked, used;
+    } rows[] = {
+        {"memory_bytes", wish != NULL ? n * wish->spec.memory_bytes : 0, memory},
+        {"cpu_milli", wish != NULL ? n * wish->spec.cpu_milli : 0, cpu},
+        {"accelerators", wish != NULL ? n * wish->spec.accelerator_count : 0, 0},
+    };
+    const bool gone = s->phase == BERTH_PHASE_TERMINATED;
+    (void)pthread_mutex_unlock(&s->mu);
+    if (gone) {
+        berth_metrics_forget(m, s->id);
+        return;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *const labels[] = {s->id, rows[i].resource, NULL};
+        berth_series_set(berth_metrics_series(m, BERTH_METRIC_RESOURCE_REQUESTED, labels),
+                         (double)rows[i].asked);
+        berth_series_set(berth_metrics_series(m, BERTH_METRIC_RESOURCE_USED, labels),
+                         (double)rows[i].used);
+    }
+}
+
+void
+berth_deploy_render(void *arg)
+{
+    struct berth_deploy *d = arg;
+    struct berth_metrics *m = d->conf.metrics;
+    struct berth_reconciler_stats stats;
+    struct service **all;
+    size_t n = 0;
+
+    if (d->reconciler != NULL) {
+        const char *const none[] = {NULL};
+        berth_reconciler_stats(d->reconciler, &stats);
+        berth_series_set(berth_metrics_series(m, BERTH_METRIC_WORKQUEUE_DEPTH, none),
+                         (double)stats.queue.due);
+        berth_series_set(berth_metrics_series(m, BERTH_METRIC_WORKQUEUE_BUSY, none),
+                         (double)stats.busy);
+        berth_series_set(berth_metrics_series(m, BERTH_METRIC_WORKQUEUE_LONGEST, none),
+                         (double)stats.longest_ns / 1e9);
+        berth_series_set(berth_metrics_series(m, BERTH_METRIC_WORKQUEUE_RETRIES, none),
+                         (double)stats.queue.retries);
+        berth_series_set(berth_metrics_series(m, BERTH_METRIC_RECONCILES, none),
+                         (double)stats.done);
+    }
+    if (berth_deploy_all(d, &all, &n) < 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        render_service(m, all[i]);
+        berth_service_unref(d, all[i]);
+    }
+    free(all);
+}

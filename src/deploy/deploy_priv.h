@@ -1,0 +1,303 @@
+#ifndef BERTH_DEPLOY_PRIV_H
+#define BERTH_DEPLOY_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <uthash.h>
+
+#include "base/arena.h"
+#include "deploy/deploy.h"
+#include "deploy/events.h"
+#include "deploy/phase.h"
+#include "recon/reconciler.h"
+#include "recon/steps.h"
+#include "store/store.h"
+
+struct berth_json;
+
+/*
+ * What the files of the engine share.
+ *
+ * Locks, outermost first: a service's mu (its fields; held while its record is written), then
+ * d->mu (the maps and counts of references; short).
+ * Functions of plugins are called with none of them held.  A service's track is changed by its one
+ * reconcile under mu; what people wish for (revisions, deleting) by their calls under mu.
+ */
+
+/* ---- plugins ---- */
+
+/* A shimlet, opened at first use.  Freed when it is retired and nobody uses it. */
+struct environ {
+    struct environ *next;
+    struct berth_deploy *d;
+    const struct berth_shimlet_ops *ops;
+    char *file, *settings_json; /* file NULL: compiled in */
+    uint64_t loaded_wall_ns;
+    uint32_t refs; /* under d->mu; the list's own is one */
+    pthread_mutex_t open_mu;
+    struct berth_shimlet *open; /* under open_mu */
+    atomic_bool opened;
+};
+struct flow {
+    struct flow *next;
+    const struct berth_pipeline_ops *ops;
+    char *file;
+    uint64_t loaded_wall_ns;
+    uint32_t refs;
+};
+
+/* ---- services ---- */
+
+/* One spec of a service; immutable. */
+struct revision {
+    atomic_uint refs;
+    struct berth_arena arena;
+    struct berth_spec spec;
+    uint64_t number;
+};
+
+struct value {
+    char *key, *text;
+};
+enum { VALUES_MAX = 128, VALUES_BYTES_MAX = 64 * 1024 };
+
+/* How far a list of steps came, as it is shown and saved.  One piece of memory. */
+struct step_info {
+    char name[BERTH_STEP_NAME_MAX + 1];
+    uint32_t max_retries;
+    uint64_t timeout_ns;
+};
+struct progress {
+    uint64_t revision;
+    uint64_t started_wall_ns;
+    struct step_info *infos;
+    struct berth_run *run; /* berth_run_bytes() of it */
+};
+
+/* What the environment said last. */
+struct seen {
+    struct berth_arena arena;
+    struct berth_observed as; /* points into the arena */
+    uint64_t wall_ns;         /* 0: never */
+    uint32_t ready;           /* replicas that run the wished hash and are ready */
+};
+
+enum which { STABLE, CANARY, TRACK_COUNT };
+struct track {
+    struct revision *wish; /* NULL: nothing is wished for on this track */
+    bool leaving;          /* a canary that is to go */
+    bool applied;          /* apply() was called, or begun: something may be there */
+    bool mending;          /* what differs was seen and told of */
+    uint64_t good;         /* the last revision that was brought about; 0: none */
+    struct progress *progress;
+    struct value *values;
+    uint32_t value_count;
+    struct seen *seen;
+};
+
+enum { REASON_MAX = 400, OPERATOR_MAX = 128, NAME_MAX_BYTES = 64 };
+struct service {
+    UT_hash_handle hh; /* under d->mu */
+    uint32_t refs;     /* under d->mu; the map's own is one */
+    char id[BERTH_SERVICE_ID_MAX];
+    char model_name[260]; /* under d->mu, as finding a service must not wait for the disk */
+    bool gone;            /* likewise: it is terminated */
+    pthread_mutex_t mu;
+    /* Grows when what is wished for changes: what is under way for an older one is cut short. */
+    atomic_uint_fast64_t generation;
+    char shimlet[NAME_MAX_BYTES + 1];
+    enum berth_phase phase;
+    uint64_t last_revision; /* the number given last */
+    struct track tracks[TRACK_COUNT];
+    uint32_t canary_percent;
+    bool deleting, retry;
+    bool promoting; /* the canary goes when stable has become it */
+    struct progress *removal;
+    char reason[REASON_MAX];  /* why it failed or is degraded */
+    char asker[OPERATOR_MAX]; /* who changed it last */
+    uint64_t created_wall_ns, changed_wall_ns, phase_wall_ns;
+    uint32_t failed_runs;   /* in a row */
+    uint64_t retry_wall_ns; /* when a failed one is tried again; 0: when asked to */
+};
+
+/* ---- events ---- */
+
+/* Events of one change, told when it is in the store. */
+struct pending {
+    struct berth_arena *a;
+    struct berth_event at[BERTH_EVENTS_AT_ONCE_MAX];
+    uint32_t count;
+    const char *type, *service_id; /* of the one that is being written */
+};
+
+struct berth_deploy {
+    struct berth_deploy_conf conf; /* strings are owned */
+    struct berth_spec_defaults defaults;
+    char owner[41];
+    pthread_mutex_t mu;
+    pthread_cond_t released; /* a plugin lost a user */
+    struct environ *environs;
+    struct flow *flows;
+    struct service *services; /* uthash by id */
+    struct berth_events *events;
+    struct berth_reconciler *reconciler; /* with workers */
+    struct berth_workq *queue;           /* without, under queue_mu */
+    pthread_mutex_t queue_mu;
+    atomic_bool stopping, started;
+    atomic_uint_fast64_t runs, good_runs; /* that came to an end */
+};
+
+/* deploy.c: services and the queue */
+struct service *berth_deploy_service(struct berth_deploy *d, const char *id); /* NULL; unref it */
+void berth_service_unref(struct berth_deploy *d, struct service *s);
+/* Take over what a service is found by.  s->mu held. */
+void berth_deploy_named(struct berth_deploy *d, struct service *s);
+void berth_deploy_poke(struct berth_deploy *d, const char *id, uint64_t after_ns);
+uint64_t berth_deploy_now(const struct berth_deploy *d);
+uint64_t berth_deploy_wall(const struct berth_deploy *d);
+uint64_t berth_deploy_random(const struct berth_deploy *d);
+struct service *berth_service_new(const char *id);
+void berth_service_free(struct service *s);
+/* -BERTH_ELIMIT, -BERTH_EEXIST; the map takes a reference of its own */
+int berth_deploy_add_service(struct berth_deploy *d, struct service *s, struct berth_err *e);
+void berth_deploy_drop_service(struct berth_deploy *d, struct service *s);
+/* Every service, each with a reference; the array is the caller's to free(). */
+int berth_deploy_all(struct berth_deploy *d, struct service ***ret, size_t *ret_count);
+
+/* environs.c */
+struct environ *berth_environ_get(struct berth_deploy *d, const char *name); /* NULL: none */
+struct flow *berth_flow_get(struct berth_deploy *d, const char *name);       /* by an alias too */
+void berth_environ_put(struct berth_deploy *d, struct environ *x);           /* NULL is fine */
+void berth_flow_put(struct berth_deploy *d, struct flow *x);
+int berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_err *e);
+void berth_environs_free(struct berth_deploy *d);
+int berth_environ_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
+int berth_flow_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
+
+/* host.c: what plugins may call */
+struct berth_op {
+    struct berth_deploy *d;
+    struct service *s; /* NULL: about none */
+    uint64_t generation;
+    uint64_t deadline_ns;
+    bool (*cancelled)(void *arg); /* the asker's own; NULL: none */
+    void *arg;
+};
+extern const struct berth_shimlet_host berth_deploy_shimlet_host;
+bool berth_op_cancelled(const struct berth_op *op);
+uint64_t berth_op_left_ns(const struct berth_op *op);
+
+/* record.c */
+int berth_revision_parse(struct berth_deploy *d, const char *json, size_t len, uint64_t number,
+                         struct revision **ret, struct berth_err *e);
+struct revision *berth_revision_ref(struct revision *r);
+void berth_revision_unref(struct revision *r); /* NULL is fine */
+/* Out of the store; -BERTH_ENOENT */
+int berth_revision_load(struct berth_deploy *d, const char *id, uint64_t number,
+                        struct revision **ret, struct berth_err *e);
+const char *berth_revision_key(struct berth_arena *a, const char *id, uint64_t number);
+void berth_record_put(const struct service *s, struct berth_buf *out); /* s->mu held */
+int berth_record_read(struct berth_deploy *d, const struct berth_record *record,
+                      struct service **ret, struct berth_err *e);
+struct progress *berth_progress_new(uint32_t step_count); /* NULL: no memory */
+void berth_progress_free(struct progress *p);
+struct seen *berth_seen_new(const struct berth_observed *as, uint64_t wall_ns);
+void berth_seen_free(struct seen *s);
+void berth_values_clear(struct track *t);
+const char *berth_values_get(const struct track *t, const char *key);
+int berth_values_set(struct track *t, const char *key, const char *text, struct berth_err *e);
+
+/* journal.c */
+/* Write the service as it is, with what is pending and `ops` besides, in one transaction; s NULL:
+ * only those.  s->mu held.  On success pending is empty. */
+int berth_deploy_commit(struct berth_deploy *d, struct service *s, struct pending *p,
+                        const struct berth_store_op *ops, size_t count, struct berth_err *e);
+/* One more event; when there is no room it is counted in the log and left out. */
+struct berth_jw;
+void berth_pending_begin(struct pending *p, struct berth_buf *b, struct berth_jw *w,
+                         const char *type, const struct service *s);
+void berth_pending_end(struct pending *p, struct berth_buf *b, struct berth_jw *w);
+void berth_pending_note(struct pending *p, const struct service *s, const char *level,
+                        const char *text);
+/* Move the phase, with its event and metrics; an illegal move is refused and logged. */
+int berth_service_move(struct berth_deploy *d, struct service *s, enum berth_phase to,
+                       const char *reason, struct pending *p);
+
+/* ---- bringing about ---- */
+
+/* A service while its steps run. */
+struct berth_deployment {
+    struct berth_deploy *d;
+    struct service *s;
+    enum which which;
+    struct berth_op op;
+    struct environ *environ;
+    struct berth_shimlet *shimlet;
+    struct flow *flow;
+    char asker[OPERATOR_MAX];
+    struct revision *revision;     /* of the track; referenced */
+    const struct berth_json *spec; /* its JSON as a tree */
+    struct berth_arena arena;      /* of the reconcile */
+    struct berth_arena scratch;    /* of a step's function */
+    struct berth_unit unit;
+    bool unit_made;
+    bool removing;
+    struct pending pending;
+    struct berth_run run;
+    struct berth_step steps[BERTH_STEPS_MAX];
+    uint32_t step_count;
+    const struct berth_step *at; /* whose function runs */
+    bool unsaved;
+};
+/* Begin on a track: plugins referenced and opened.  -BERTH_ENOENT one of them is not there (any
+ * more), or nothing is wished for on the track. */
+int berth_deployment_new(struct berth_deployment **ret, struct berth_deploy *d, struct service *s,
+                         enum which which, struct berth_err *e);
+void berth_deployment_free(struct berth_deployment *x);
+/* Fill x->steps for deploying or removing. */
+int berth_deployment_steps(struct berth_deployment *x, bool removing, struct berth_err *e);
+/* unit.c: x->unit from spec and values */
+int berth_deployment_unit(struct berth_deployment *x, struct berth_err *e);
+/* Names of the steps, for a plan or an answer before anything began. */
+int berth_flow_steps(const struct flow *f, bool removing, const struct berth_goal **ret_goals,
+                     const char *const **ret_names, uint32_t *ret_count, struct berth_err *e);
+/* hooks.c: the command lines that a spec has around a step */
+int berth_hook_pre(void *x, const struct berth_step *step, struct berth_err *e);
+int berth_hook_post(void *x, const struct berth_step *step, struct berth_err *e);
+/* goals.c */
+const struct berth_goal *berth_host_goal(const char *name);
+extern const struct berth_pipeline_host berth_deploy_pipeline_host;
+extern const struct berth_goal berth_goals_remove[];
+
+/* bring.c: 1 it is there, 0 not yet (*ret_wait_ns), < 0 the run has failed */
+int berth_track_bring(struct berth_deploy *d, struct service *s, enum which which,
+                      uint64_t *ret_wait_ns, struct berth_err *e);
+int berth_service_remove(struct berth_deploy *d, struct service *s, uint64_t *ret_wait_ns,
+                         struct berth_err *e);
+/* keep.c: look, and mend what differs.  1 as wished, 0 not (yet) */
+int berth_track_keep(struct berth_deploy *d, struct service *s, enum which which,
+                     uint64_t *ret_wait_ns, struct berth_err *e);
+/* Remove a canary's workload: 1 gone, 0 on its way. */
+int berth_track_leave(struct berth_deploy *d, struct service *s, struct berth_err *e);
+int berth_deployment_look(struct berth_deployment *x, struct berth_err *e);
+/* Does apply() have something to do? */
+bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
+/* Tell the routes which replicas there are.  Not with s->mu held. */
+void berth_deploy_told_routes(struct berth_deploy *d, struct service *s);
+/* Is a replica to be replaced or started again? */
+bool berth_seen_failed(const struct seen *seen);
+/* reconcile.c */
+int berth_service_reconcile(void *d, const char *id, struct berth_outcome *ret);
+
+/* counts.c; nothing without conf.metrics */
+void berth_deploy_count_run(struct berth_deploy *d, const char *pipeline, const char *shimlet,
+                            bool ok, uint64_t took_ns);
+void berth_deploy_count_step(struct berth_deploy *d, const char *pipeline, const char *step,
+                             bool ok, uint64_t took_ns);
+void berth_deploy_count_retry(struct berth_deploy *d, const char *pipeline, const char *step);
+/* from or to BERTH_PHASE_COUNT: it came, or it is gone */
+void berth_deploy_count_move(struct berth_deploy *d, enum berth_phase from, enum berth_phase to);
+void berth_deploy_render(void *d); /* before metrics are shown */
+
+#endif

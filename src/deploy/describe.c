@@ -1,0 +1,477 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "deploy/deploy_priv.h"
+#include "wire/json.h"
+
+/* Services as people look at them. */
+
+static const char *
+time_or_empty(uint64_t wall_ns, char buf[BERTH_TIME_TEXT])
+{
+    return wall_ns > 0 ? berth_time_text(wall_ns, buf) : "";
+}
+
+static void
+put_time(struct berth_jw *w, const char *key, uint64_t wall_ns)
+{
+    char time[BERTH_TIME_TEXT];
+
+    berth_jw_key(w, key);
+    berth_jw_string(w, time_or_empty(wall_ns, time));
+}
+
+static void
+put_text(struct berth_jw *w, const char *key, const char *text)
+{
+    berth_jw_key(w, key);
+    berth_jw_string(w, text != NULL ? text : "");
+}
+
+static void
+put_uint(struct berth_jw *w, const char *key, uint64_t n)
+{
+    berth_jw_key(w, key);
+    berth_jw_uint(w, n);
+}
+
+/* What clients call: the environment's own address, else the first ready replica's. */
+static const char *
+endpoint_of(const struct service *s)
+{
+    const struct seen *seen = s->tracks[STABLE].seen;
+
+    if (seen == NULL || s->deleting)
+        return "";
+    if (seen->as.endpoint != NULL)
+        return seen->as.endpoint;
+    for (size_t i = 0; i < seen->as.replica_count; i++) {
+        const struct berth_replica *one = &seen->as.replicas[i];
+        if (one->state == BERTH_REPLICA_READY && one->endpoint != NULL)
+            return one->endpoint;
+    }
+    return "";
+}
+
+static const struct progress *
+progress_of(const struct service *s)
+{
+    return s->removal != NULL ? s->removal : s->tracks[STABLE].progress;
+}
+
+static void
+put_step_names(struct berth_deploy *d, struct berth_jw *w, const struct service *s)
+{
+    const struct progress *p = progress_of(s);
+
+    berth_jw_key(w, "totalSteps");
+    berth_jw_array(w);
+    if (p != NULL) {
+        for (uint32_t i = 0; i < p->run->step_count; i++)
+            berth_jw_string(w, p->infos[i].name);
+    } else if (s->tracks[STABLE].wish != NULL) {
+        struct flow *f = berth_flow_get(d, s->tracks[STABLE].wish->spec.pipeline);
+        const struct berth_goal *goals;
+        const char *const *names;
+        struct berth_err e;
+        uint32_t n;
+        if (f != NULL && berth_flow_steps(f, false, &goals, &names, &n, &e) == 0) {
+            for (uint32_t i = 0; i < n; i++)
+                berth_jw_string(w, goals != NULL ? goals[i].name : names[i]);
+        }
+        berth_flow_put(d, f);
+    }
+    berth_jw_array_end(w);
+}
+
+/* The step that is under way; the first one before anything began. */
+static const char *
+current_step(struct berth_deploy *d, const struct service *s, struct berth_arena *a)
+{
+    const struct progress *p = progress_of(s);
+    const char *name = "";
+
+    if (p != NULL)
+        return p->infos[p->run->state == BERTH_RUN_FAILED ? p->run->failed : p->run->at].name;
+    if (s->tracks[STABLE].wish == NULL)
+        return name;
+    struct flow *f = berth_flow_get(d, s->tracks[STABLE].wish->spec.pipeline);
+    const struct berth_goal *goals;
+    const char *const *names;
+    struct berth_err e;
+    uint32_t n;
+    if (f != NULL && berth_flow_steps(f, false, &goals, &names, &n, &e) == 0)
+        name = berth_arena_strdup(a, goals != NULL ? goals[0].name : names[0]);
+    berth_flow_put(d, f);
+    return name;
+}
+
+static void
+put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s, struct berth_arena *a)
+{
+    const struct revision *wish = s->tracks[STABLE].wish;
+    const struct seen *seen = s->tracks[STABLE].seen;
+    char time[BERTH_TIME_TEXT];
+
+    put_text(w, "serviceId", s->id);
+    put_text(w, "status", berth_phase_status(s->phase));
+    put_text(w, "phase", berth_phase_name(s->phase));
+    put_text(w, "endpoint", endpoint_of(s));
+    /* "YYYY-MM-DD HH:MM:SS", as the program that this carries on has it */
+    (void)berth_time_text(
+        s->changed_wall_ns > s->phase_wall_ns ? s->changed_wall_ns : s->phase_wall_ns, time);
+    time[10] = ' ';
+    time[19] = '\0';
+    put_text(w, "updateTime", time);
+    put_text(w, "modelName", wish != NULL ? wish->spec.model_name : "");
+    put_text(w, "pipeline", wish != NULL ? wish->spec.pipeline : "");
+    put_text(w, "shimlet", s->shimlet);
+    put_uint(w, "revision", s->last_revision);
+    put_text(w, "currentStep", current_step(d, s, a));
+    put_step_names(d, w, s);
+    put_uint(w, "replicaCount", wish != NULL ? wish->spec.replicas : 0);
+    put_uint(w, "replicasReady", seen != NULL && !s->deleting ? seen->ready : 0);
+    put_text(w, "message", s->reason);
+    put_time(w, "createdAt", s->created_wall_ns);
+    put_time(w, "updatedAt", s->changed_wall_ns);
+}
+
+static const char *const replica_states[] = {"starting", "ready", "failed", "stopping"};
+
+static void
+put_replicas(struct berth_jw *w, const struct service *s)
+{
+    berth_jw_key(w, "replicas");
+    berth_jw_array(w);
+    for (int k = 0; k < TRACK_COUNT; k++) {
+        const struct seen *seen = s->tracks[k].seen;
+        for (size_t i = 0; seen != NULL && i < seen->as.replica_count; i++) {
+            const struct berth_replica *one = &seen->as.replicas[i];
+            berth_jw_object(w);
+            put_text(w, "id", one->id);
+            put_text(w, "track", k == CANARY ? "canary" : "stable");
+            put_text(w, "state", replica_states[one->state & 3]);
+            put_text(w, "endpoint", one->endpoint);
+            put_text(w, "reason", one->reason);
+            put_text(w, "node", one->node);
+            put_uint(w, "revision", one->revision);
+            put_text(w, "hash", one->hash);
+            put_uint(w, "restarts", one->restarts);
+            put_uint(w, "memoryBytes", one->memory_bytes);
+            put_uint(w, "cpuMilli", one->cpu_milli);
+            berth_jw_object_end(w);
+        }
+    }
+    berth_jw_array_end(w);
+}
+
+static void
+put_resources(struct berth_jw *w, const struct service *s)
+{
+    const struct berth_spec *spec = &s->tracks[STABLE].wish->spec;
+    const struct seen *seen = s->tracks[STABLE].seen;
+    uint64_t memory = 0, cpu = 0;
+
+    for (size_t i = 0; seen != NULL && i < seen->as.replica_count; i++) {
+        memory += seen->as.replicas[i].memory_bytes;
+        cpu += seen->as.replicas[i].cpu_milli;
+    }
+    berth_jw_key(w, "resources");
+    berth_jw_object(w);
+    berth_jw_key(w, "requested");
+    berth_jw_object(w);
+    put_text(w, "acceleratorType", spec->accelerator_type);
+    put_text(w, "acceleratorResource", spec->accelerator_resource);
+    put_uint(w, "acceleratorCount", spec->accelerator_count);
+    put_uint(w, "cpuMilli", spec->cpu_milli);
+    put_uint(w, "memoryBytes", spec->memory_bytes);
+    put_uint(w, "replicas", spec->replicas);
+    berth_jw_object_end(w);
+    berth_jw_key(w, "observed");
+    berth_jw_object(w);
+    put_uint(w, "replicas", seen != NULL ? seen->as.replica_count : 0);
+    put_uint(w, "ready", seen != NULL ? seen->ready : 0);
+    put_uint(w, "cpuMilli", cpu);
+    put_uint(w, "memoryBytes", memory);
+    put_time(w, "at", seen != NULL ? seen->wall_ns : 0);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+}
+
+static void
+put_canary(struct berth_jw *w, const struct service *s)
+{
+    const struct track *t = &s->tracks[CANARY];
+
+    berth_jw_key(w, "canary");
+    if (t->wish == NULL) {
+        berth_jw_null(w);
+        return;
+    }
+    const bool failed = t->progress != NULL && t->progress->run->state == BERTH_RUN_FAILED &&
+                        t->progress->revision == t->wish->number;
+    berth_jw_object(w);
+    put_uint(w, "revision", t->wish->number);
+    put_uint(w, "weight", s->canary_percent);
+    put_text(w, "state",
+             t->leaving                   ? "leaving"
+             : failed                     ? "failed"
+             : s->promoting               ? "promoting"
+             : t->good == t->wish->number ? "running"
+                                          : "starting");
+    put_uint(w, "replicas", t->wish->spec.canary_replicas);
+    put_uint(w, "ready", t->seen != NULL ? t->seen->ready : 0);
+    berth_jw_object_end(w);
+}
+
+static void
+put_condition(struct berth_jw *w, const char *type, bool is, const char *reason)
+{
+    berth_jw_object(w);
+    put_text(w, "type", type);
+    put_text(w, "status", is ? "True" : "False");
+    put_text(w, "reason", reason);
+    berth_jw_object_end(w);
+}
+
+static void
+put_conditions(struct berth_jw *w, const struct service *s)
+{
+    const struct track *t = &s->tracks[STABLE];
+    const bool ready = t->wish != NULL && t->seen != NULL && !s->deleting &&
+                       t->seen->ready >= t->wish->spec.replicas && t->seen->as.exists;
+
+    berth_jw_key(w, "conditions");
+    berth_jw_array(w);
+    put_condition(w, "Accepted", true, "");
+    put_condition(w, "Deployed", t->wish != NULL && t->good == t->wish->number, s->reason);
+    put_condition(w, "Ready", ready, ready ? "" : s->reason);
+    berth_jw_array_end(w);
+}
+
+/* The spec with what looks secret masked. */
+static void
+put_spec(struct berth_jw *w, const struct revision *r, struct berth_arena *a)
+{
+    const struct berth_json *v;
+    struct berth_buf b;
+    struct berth_err e;
+
+    berth_buf_init(&b, a);
+    if (berth_json_parse(a, r->spec.json, r->spec.json_len, NULL, &v, &e) == 0)
+        berth_event_put_masked(&b, v);
+    if (b.failed || b.len == 0)
+        berth_jw_null(w);
+    else
+        berth_jw_raw(w, b.at, b.len);
+}
+
+static int
+no_room(struct berth_buf *out, size_t before, struct berth_err *e)
+{
+    if (!out->failed)
+        return 0;
+    out->len = before;
+    return berth_err_set(e, BERTH_ENOMEM, "the answer takes more memory than it may");
+}
+
+static struct service *
+find(struct berth_deploy *d, const char *id, struct berth_err *e)
+{
+    struct service *s = berth_deploy_service(d, id);
+
+    if (s == NULL)
+        (void)berth_err_set(e, BERTH_ENOENT, "there is no service %s", id);
+    return s;
+}
+
+int
+berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena *a,
+                      struct berth_buf *out, struct berth_err *e)
+{
+    struct service *s = find(d, id, e);
+    const size_t before = out->len;
+    struct berth_jw w;
+
+    if (s == NULL)
+        return -BERTH_ENOENT;
+    berth_jw_init(&w, out);
+    berth_jw_object(&w);
+    (void)pthread_mutex_lock(&s->mu);
+    put_head(d, &w, s, a);
+    if (s->tracks[STABLE].wish != NULL) {
+        berth_jw_key(&w, "spec");
+        put_spec(&w, s->tracks[STABLE].wish, a);
+        put_resources(&w, s);
+    }
+    put_replicas(&w, s);
+    put_canary(&w, s);
+    put_conditions(&w, s);
+    (void)pthread_mutex_unlock(&s->mu);
+    berth_jw_object_end(&w);
+    berth_service_unref(d, s);
+    return no_room(out, before, e);
+}
+
+static int
+by_age(const void *a, const void *b)
+{
+    const struct service *const *x = a, *const *y = b;
+
+    if ((*x)->created_wall_ns != (*y)->created_wall_ns)
+        return (*x)->created_wall_ns < (*y)->created_wall_ns ? -1 : 1;
+    return strcmp((*x)->id, (*y)->id);
+}
+
+int
+berth_deploy_list(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
+                  struct berth_err *e)
+{
+    const size_t before = out->len;
+    struct service **all;
+    struct berth_jw w;
+    size_t n;
+
+    if (berth_deploy_all(d, &all, &n) < 0)
+        return berth_err_set(e, BERTH_ENOMEM, "services: out of memory");
+    qsort(all, n, sizeof *all, by_age);
+    berth_jw_init(&w, out);
+    berth_jw_array(&w);
+    for (size_t i = 0; i < n; i++) {
+        berth_jw_object(&w);
+        (void)pthread_mutex_lock(&all[i]->mu);
+        put_head(d, &w, all[i], a);
+        put_canary(&w, all[i]);
+        (void)pthread_mutex_unlock(&all[i]->mu);
+        berth_jw_object_end(&w);
+        berth_service_unref(d, all[i]);
+    }
+    free(all);
+    berth_jw_array_end(&w);
+    return no_room(out, before, e);
+}
+
+static const char *const run_states[] = {"running", "rollingback", "succeeded", "failed"};
+
+static void
+put_steps(struct berth_jw *w, const struct progress *p)
+{
+    berth_jw_key(w, "steps");
+    berth_jw_array(w);
+    for (uint32_t i = 0; p != NULL && i < p->run->step_count; i++) {
+        const struct berth_step_run *s = &p->run->steps[i];
+        berth_jw_object(w);
+        put_text(w, "name", p->infos[i].name);
+        put_text(w, "state", berth_step_state_name(s->state));
+        put_uint(w, "attempts", s->attempts);
+        put_uint(w, "maxRetries", p->infos[i].max_retries);
+        put_uint(w, "timeoutMs", p->infos[i].timeout_ns / BERTH_MS);
+        put_time(w, "startedAt", s->started_wall_ns);
+        put_time(w, "finishedAt", s->finished_wall_ns);
+        put_uint(w, "durationMs",
+                 s->finished_wall_ns > s->started_wall_ns
+                     ? (s->finished_wall_ns - s->started_wall_ns) / BERTH_MS
+                     : s->spent_ns / BERTH_MS);
+        put_text(w, "error", s->error);
+        berth_jw_object_end(w);
+    }
+    berth_jw_array_end(w);
+}
+
+int
+berth_deploy_pipeline(struct berth_deploy *d, const char *id, struct berth_arena *a,
+                      struct berth_buf *out, struct berth_err *e)
+{
+    struct service *s = find(d, id, e);
+    const size_t before = out->len;
+    struct berth_jw w;
+
+    if (s == NULL)
+        return -BERTH_ENOENT;
+    berth_jw_init(&w, out);
+    berth_jw_object(&w);
+    (void)pthread_mutex_lock(&s->mu);
+    const struct progress *p = progress_of(s);
+    put_text(&w, "serviceId", s->id);
+    put_text(&w, "pipeline",
+             s->tracks[STABLE].wish != NULL ? s->tracks[STABLE].wish->spec.pipeline : "");
+    put_text(&w, "shimlet", s->shimlet);
+    put_text(&w, "state", p != NULL ? run_states[p->run->state] : "pending");
+    put_text(&w, "currentStep", current_step(d, s, a));
+    put_step_names(d, &w, s);
+    put_steps(&w, p);
+    (void)pthread_mutex_unlock(&s->mu);
+    berth_jw_object_end(&w);
+    berth_service_unref(d, s);
+    return no_room(out, before, e);
+}
+
+static void
+put_revision(struct berth_jw *w, const struct berth_json *v, uint64_t current,
+             struct berth_arena *a)
+{
+    struct berth_slice text = {"", 0};
+    struct berth_buf spec;
+    uint64_t number = 0, created = 0;
+
+    (void)berth_json_uint(berth_json_get(v, "revision"), &number);
+    (void)berth_json_uint(berth_json_get(v, "createdAt"), &created);
+    berth_jw_object(w);
+    put_uint(w, "revision", number);
+    put_time(w, "createdAt", created);
+    (void)berth_json_string(berth_json_get(v, "operator"), &text);
+    put_text(w, "operator", text.at);
+    text = BERTH_SLICE("");
+    (void)berth_json_string(berth_json_get(v, "hash"), &text);
+    put_text(w, "hash", text.at);
+    berth_jw_key(w, "current");
+    berth_jw_bool(w, number == current);
+    berth_jw_key(w, "spec");
+    berth_buf_init(&spec, a);
+    berth_event_put_masked(&spec, berth_json_get(v, "spec"));
+    if (spec.failed)
+        berth_jw_null(w);
+    else
+        berth_jw_raw(w, spec.at, spec.len);
+    berth_jw_object_end(w);
+}
+
+int
+berth_deploy_revisions(struct berth_deploy *d, const char *id, struct berth_arena *a,
+                       struct berth_buf *out, struct berth_err *e)
+{
+    struct service *s = find(d, id, e);
+    const size_t before = out->len;
+    struct berth_record *list;
+    struct berth_jw w;
+    size_t n = 0;
+
+    if (s == NULL)
+        return -BERTH_ENOENT;
+    (void)pthread_mutex_lock(&s->mu);
+    const uint64_t current = s->tracks[STABLE].wish != NULL ? s->tracks[STABLE].wish->number : 0;
+    (void)pthread_mutex_unlock(&s->mu);
+    berth_service_unref(d, s);
+    const char *prefix = berth_arena_printf(a, "revision/%s/", id);
+    if (prefix == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", id);
+    int r = berth_store_list(d->conf.store, a, prefix, &list, &n, e);
+    if (r < 0)
+        return r;
+    berth_jw_init(&w, out);
+    berth_jw_array(&w);
+    for (size_t i = n; r == 0 && i > 0; i--) {
+        const struct berth_json *v;
+        r = berth_json_parse(a, list[i - 1].value.at, list[i - 1].value.len, NULL, &v, e);
+        if (r == 0)
+            put_revision(&w, v, current, a);
+    }
+    berth_jw_array_end(&w);
+    if (r == 0)
+        return no_room(out, before, e);
+    out->len = before;
+    return r;
+}

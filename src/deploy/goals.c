@@ -1,0 +1,337 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "deploy/deploy_priv.h"
+#include "deploy/engines.h"
+#include "wire/json.h"
+
+/* What a pipeline may call, and the goals that the host brings along. */
+
+static bool
+host_cancelled(const struct berth_deployment *x)
+{
+    return berth_op_cancelled(&x->op);
+}
+
+static uint64_t
+host_left_ns(const struct berth_deployment *x)
+{
+    return berth_op_left_ns(&x->op);
+}
+
+static void
+host_log(enum berth_log_level level, const char *msg)
+{
+    berth_log(level, "%s", msg);
+}
+
+static void
+host_note(const struct berth_deployment *x, const char *text)
+{
+    berth_deploy_shimlet_host.note(&x->op, text);
+}
+
+/* The value at a path such as "resourceRequirements.memory" in the spec. */
+static const char *
+spec_value(struct berth_deployment *x, const char *path)
+{
+    const struct berth_json *v = x->spec;
+    struct berth_slice text;
+    struct berth_buf b;
+    char key[128];
+
+    while (v != NULL && *path != '\0') {
+        const size_t len = strcspn(path, ".");
+        if (len >= sizeof key)
+            return NULL;
+        memcpy(key, path, len);
+        key[len] = '\0';
+        v = berth_json_get(v, key);
+        path += len + (path[len] == '.');
+    }
+    if (v == NULL || berth_json_type(v) == BERTH_JSON_NULL)
+        return NULL;
+    if (berth_json_string(v, &text))
+        return text.at;
+    berth_buf_init(&b, &x->scratch);
+    berth_json_put(&b, v);
+    return berth_buf_text(&b);
+}
+
+static const char *
+host_get(const struct berth_deployment *x, const char *key)
+{
+    struct berth_deployment *own = (struct berth_deployment *)x; /* its scratch memory */
+    const char *text = berth_values_get(&x->s->tracks[x->which], key);
+
+    return text != NULL ? berth_arena_strdup(&own->scratch, text) : spec_value(own, key);
+}
+
+static int
+host_set(struct berth_deployment *x, const char *key, const char *value, struct berth_err *e)
+{
+    struct track *t = &x->s->tracks[x->which];
+    const char *now = berth_values_get(t, key);
+
+    if (now != NULL && value != NULL && strcmp(now, value) == 0)
+        return 0;
+    (void)pthread_mutex_lock(&x->s->mu);
+    int r = berth_values_set(t, key, value, e);
+    (void)pthread_mutex_unlock(&x->s->mu);
+    x->unit_made = false;
+    x->unsaved = true;
+    return r;
+}
+
+static const struct berth_unit *
+host_unit(struct berth_deployment *x)
+{
+    struct berth_err e;
+
+    if (berth_deployment_unit(x, &e) < 0) {
+        host_note(x, e.msg);
+        return NULL;
+    }
+    return &x->unit;
+}
+
+static int
+host_apply(struct berth_deployment *x, struct berth_err *e)
+{
+    struct track *t = &x->s->tracks[x->which];
+    int r = berth_deployment_unit(x, e);
+
+    if (r == 0 && !t->applied) { /* known before anything can be there */
+        (void)pthread_mutex_lock(&x->s->mu);
+        t->applied = true;
+        r = berth_deploy_commit(x->d, x->s, &x->pending, NULL, 0, e);
+        (void)pthread_mutex_unlock(&x->s->mu);
+    }
+    return r < 0 ? r : x->environ->ops->apply(x->shimlet, &x->op, &x->unit, e);
+}
+
+static int
+host_status(struct berth_deployment *x, void (*tell)(void *arg, const struct berth_observed *seen),
+            void *arg, struct berth_err *e)
+{
+    const int r = berth_deployment_look(x, e);
+
+    if (r == 0)
+        tell(arg, &x->s->tracks[x->which].seen->as);
+    return r;
+}
+
+static int
+host_remove(struct berth_deployment *x, struct berth_err *e)
+{
+    const int r = berth_deployment_unit(x, e);
+
+    return r < 0 ? r : x->environ->ops->remove(x->shimlet, &x->op, x->unit.name, e);
+}
+
+static int
+host_check(struct berth_deployment *x, struct berth_err *e)
+{
+    const int r = berth_deployment_unit(x, e);
+
+    if (r < 0 || !BERTH_SHIMLET_HAS(x->environ->ops, check))
+        return r;
+    return x->environ->ops->check(x->shimlet, &x->op, &x->unit, e);
+}
+
+static int
+host_resources(struct berth_deployment *x, struct berth_resources *ret, struct berth_err *e)
+{
+    if (!BERTH_SHIMLET_HAS(x->environ->ops, resources))
+        return berth_err_set(e, BERTH_EUNSUPPORTED, "shimlet %s does not tell what it has",
+                             x->environ->ops->name);
+    return x->environ->ops->resources(x->shimlet, &x->op, ret, e);
+}
+
+const struct berth_pipeline_host berth_deploy_pipeline_host = {
+    .struct_size = sizeof(struct berth_pipeline_host),
+    .log = host_log,
+    .cancelled = host_cancelled,
+    .left_ns = host_left_ns,
+    .note = host_note,
+    .get = host_get,
+    .set = host_set,
+    .unit = host_unit,
+    .apply = host_apply,
+    .status = host_status,
+    .remove = host_remove,
+    .check = host_check,
+    .resources = host_resources,
+    .goal = berth_host_goal,
+};
+
+/* ---- goals ---- */
+
+/* Where the model is: as it was given, or below the model root when it is there. */
+static int
+validate_ensure(struct berth_deployment *x, struct berth_err *e)
+{
+    const struct berth_spec *spec = &x->revision->spec;
+    struct stat st;
+
+    if (spec->model_file == NULL && x->d->defaults.model_root != NULL &&
+        strstr(spec->model_name, "..") == NULL) {
+        const char *path =
+            berth_arena_printf(&x->scratch, "%s/%s", x->d->defaults.model_root, spec->model_name);
+        if (path == NULL)
+            return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+        if (stat(path, &st) == 0)
+            return host_set(x, "modelPath", path, e);
+    }
+    return 0;
+}
+
+/* Keep a value that the spec does not say itself. */
+static int
+set_unless(struct berth_deployment *x, bool said, const char *key, const char *value,
+           struct berth_err *e)
+{
+    return said || value == NULL ? 0 : host_set(x, key, value, e);
+}
+
+static int
+render_ensure(struct berth_deployment *x, struct berth_err *e)
+{
+    const struct berth_spec *spec = &x->revision->spec;
+    const char *path = berth_values_get(&x->s->tracks[x->which], "modelPath");
+    struct berth_rendered done;
+    char key[300];
+    int r =
+        berth_engine_render(spec, path != NULL ? path : spec->model_file, &x->scratch, &done, e);
+
+    if (r < 0)
+        return r;
+    if (done.command != NULL) {
+        const char *json = berth_engine_command_json(done.command, &x->scratch);
+        if (json == NULL)
+            return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+        r = host_set(x, "command", json, e);
+    }
+    if (r == 0)
+        r = set_unless(x, spec->image != NULL, "image", done.image, e);
+    if (r == 0)
+        r = set_unless(x, spec->health_path != NULL, "healthPath", done.health_path, e);
+    if (r == 0)
+        r = set_unless(x, false, "modelPath", done.model_path, e);
+    for (size_t i = 0; r == 0 && i < done.env_count; i++) {
+        (void)snprintf(key, sizeof key, "env.%s", done.env[i].key);
+        r = host_set(x, key, done.env[i].value, e);
+    }
+    return r < 0 ? r : host_check(x, e);
+}
+
+static int
+deploy_achieved(struct berth_deployment *x, struct berth_err *e)
+{
+    int r = berth_deployment_unit(x, e);
+
+    if (r < 0 || (r = berth_deployment_look(x, e)) < 0)
+        return r;
+    return !berth_seen_differs(x->s->tracks[x->which].seen, &x->unit);
+}
+
+static int
+remove_achieved(struct berth_deployment *x, struct berth_err *e)
+{
+    const int r = berth_deployment_look(x, e);
+
+    return r < 0 ? r : !x->s->tracks[x->which].seen->as.exists;
+}
+
+static int
+remove_ensure(struct berth_deployment *x, struct berth_err *e)
+{
+    const int r = host_remove(x, e);
+
+    return r < 0 ? r : 0;
+}
+
+/* What the first deployment has made goes; a service that ran before is put back by the engine. */
+static int
+deploy_rollback(struct berth_deployment *x, struct berth_err *e)
+{
+    if (x->s->tracks[x->which].good > 0)
+        return 0;
+    const int r = host_remove(x, e);
+    return r > 0 ? berth_err_set(e, BERTH_EAGAIN, "the workload is still on its way out") : r;
+}
+
+static int
+health_achieved(struct berth_deployment *x, struct berth_err *e)
+{
+    int r = berth_deployment_unit(x, e);
+
+    if (r < 0 || (r = berth_deployment_look(x, e)) < 0)
+        return r;
+    const struct seen *seen = x->s->tracks[x->which].seen;
+    if (seen->ready >= x->unit.replicas)
+        return 1;
+    for (size_t i = 0; i < seen->as.replica_count; i++) {
+        const struct berth_replica *one = &seen->as.replicas[i];
+        if (one->state == BERTH_REPLICA_FAILED && strcmp(one->hash, x->unit.hash) == 0)
+            return berth_err_set(e, BERTH_EBACKEND, "replica %s: %s", one->id,
+                                 one->reason != NULL ? one->reason : "it failed");
+    }
+    return 0;
+}
+
+/* While it is waited for, what differs is mended. */
+static int
+health_ensure(struct berth_deployment *x, struct berth_err *e)
+{
+    const struct seen *seen = x->s->tracks[x->which].seen;
+
+    if (seen == NULL || (!berth_seen_differs(seen, &x->unit) && !berth_seen_failed(seen)))
+        return 0;
+    return host_apply(x, e);
+}
+
+static int
+release_achieved(struct berth_deployment *x, struct berth_err *e)
+{
+    uint32_t held = 0;
+    int r = berth_deployment_unit(x, e);
+
+    if (r < 0 || !BERTH_SHIMLET_HAS(x->environ->ops, held))
+        return r < 0 ? r : 1;
+    r = x->environ->ops->held(x->shimlet, &x->op, x->unit.name, &held, e);
+    return r < 0 ? r : held == 0;
+}
+
+static const struct berth_goal goals[] = {
+    {.name = "model-validation", .ensure = validate_ensure},
+    {.name = "config-rendering", .ensure = render_ensure},
+    {.name = "resource-deployment",
+     .achieved = deploy_achieved,
+     .ensure = host_apply,
+     .rollback = deploy_rollback},
+    {.name = "health-check", .achieved = health_achieved, .ensure = health_ensure},
+    {.name = "resource-removal", .achieved = remove_achieved, .ensure = remove_ensure},
+    {.name = "accelerator-release", .achieved = release_achieved},
+    {.name = NULL},
+};
+
+const struct berth_goal berth_goals_remove[] = {
+    {.name = "resource-removal", .achieved = remove_achieved, .ensure = remove_ensure},
+    {.name = "accelerator-release", .achieved = release_achieved},
+    {.name = NULL},
+};
+
+const struct berth_goal *
+berth_host_goal(const char *name)
+{
+    for (const struct berth_goal *g = goals; g->name != NULL; g++) {
+        if (strcmp(g->name, name) == 0)
+            return g;
+    }
+    return NULL;
+}

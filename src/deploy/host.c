@@ -1,0 +1,125 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "deploy/deploy_priv.h"
+#include "net/client.h"
+
+/* What a shimlet may call. */
+
+bool
+berth_op_cancelled(const struct berth_op *op)
+{
+    if (atomic_load(&op->d->stopping) || berth_op_left_ns(op) == 0)
+        return true;
+    if (op->s != NULL && atomic_load(&op->s->generation) != op->generation)
+        return true;
+    return op->cancelled != NULL && op->cancelled(op->arg);
+}
+
+uint64_t
+berth_op_left_ns(const struct berth_op *op)
+{
+    const uint64_t now = berth_deploy_now(op->d);
+
+    return now < op->deadline_ns ? op->deadline_ns - now : 0;
+}
+
+static void
+host_log(enum berth_log_level level, const char *msg)
+{
+    berth_log(level, "%s", msg);
+}
+
+static void
+host_note(const struct berth_op *op, const char *text)
+{
+    struct pending p = {0};
+    struct berth_arena a;
+    struct berth_err e;
+
+    if (op->s == NULL) {
+        berth_info("deploy: %s", text);
+        return;
+    }
+    berth_arena_init(&a, 64 * 1024);
+    p.a = &a;
+    berth_pending_note(&p, op->s, "info", text);
+    if (berth_deploy_commit(op->d, NULL, &p, NULL, 0, &e) < 0)
+        berth_warn("service %s: %s (not kept: %s)", op->s->id, text, e.msg);
+    berth_arena_fini(&a);
+}
+
+static bool
+probe_goes_on(void *arg, uint64_t got, uint64_t total)
+{
+    (void)arg;
+    (void)got;
+    (void)total;
+    return true;
+}
+
+static bool
+probe_body(void *arg, uint16_t status, const char *bytes, size_t len)
+{
+    (void)arg;
+    (void)status;
+    (void)bytes;
+    (void)len;
+    return true; /* only the status counts */
+}
+
+static int
+host_probe(const char *url, uint64_t timeout_ns, struct berth_err *e)
+{
+    struct berth_client_call call = {.url = url,
+                                     .connect_ns_max = timeout_ns,
+                                     .silent_ns_max = timeout_ns,
+                                     .total_ns_max = timeout_ns,
+                                     .proxy = "", /* it is ours: never by way of another */
+                                     .body_part = probe_body,
+                                     .go_on = probe_goes_on};
+    struct berth_client_answer answer = {0};
+    struct berth_client *c;
+    int r = berth_client_new(&c, e);
+
+    if (r < 0)
+        return r;
+    r = berth_client_call(c, &call, &answer, e);
+    berth_client_free(c);
+    berth_buf_fini(&answer.body);
+    if (r < 0)
+        return r;
+    if (answer.status != 200)
+        return berth_err_set(e, BERTH_ENOTREADY, "%s answers %u", url, answer.status);
+    return 0;
+}
+
+static int
+host_drain(const struct berth_op *op, const char *replica_id, uint64_t limit_ns)
+{
+    (void)op;
+    (void)replica_id;
+    (void)limit_ns;
+    return 0; /* without routes nothing is in flight through us */
+}
+
+static void
+host_changed(void *who, const char *service_id)
+{
+    struct environ *x = who;
+
+    berth_deploy_poke(x->d, service_id, 0);
+}
+
+const struct berth_shimlet_host berth_deploy_shimlet_host = {
+    .struct_size = sizeof(struct berth_shimlet_host),
+    .log = host_log,
+    .cancelled = berth_op_cancelled,
+    .left_ns = berth_op_left_ns,
+    .note = host_note,
+    .drain = host_drain,
+    .probe = host_probe,
+    .changed = host_changed,
+};
