@@ -334,6 +334,18 @@ def test_stopping_does_not_wait_for_a_load(server):
     server.wait_model("l", "Loading")  # it is still wanted
 
 
+@pytest.mark.parametrize("how", ["unload", "unregister"])
+def test_a_load_that_nobody_wants_any_more_ends_at_once(server, how):
+    fault(server, "l", config={"load_ms": 120000}, wait=False)
+    wait_until(lambda: "l" in workers_of(server).values(), 10, "the worker to load")
+    if how == "unload":
+        assert server.post("/v2/repository/models/l/unload", {}).status == 200
+    else:
+        assert server.delete("/v1/models/l").status == 200
+        server.register("l", "echo")  # its name is free, and another's load under it is wanted
+    wait_until(lambda: "l" not in workers_of(server).values(), 20, "the worker to end")
+
+
 @pytest.mark.parametrize("name", ["-v", "--help", "--"])
 def test_a_name_like_an_option_is_a_name(server, name):
     fault(server, name)
