@@ -31,7 +31,7 @@ put_forecast(struct berth_jw *w, const char *key, const struct berth_forecast *f
     put_number(w, "bytes", f->bytes);
     put_number(w, "load_ns", f->load_ns);
     put_number(w, "evicted", f->evicted);
-    put_number(w, "known", f->known);
+    put_number(w, "known", f->by);
     put_number(w, "wall", f->wall_ns);
     berth_jw_object_end(w);
 }
@@ -150,10 +150,13 @@ number(const struct berth_json *v, const char *key)
 static struct berth_forecast
 read_forecast(const struct berth_json *v)
 {
+    const uint64_t by = number(v, "known");
+
     return (struct berth_forecast){.bytes = number(v, "bytes"),
                                    .load_ns = number(v, "load_ns"),
                                    .evicted = (uint32_t)number(v, "evicted"),
-                                   .known = number(v, "known") != 0,
+                                   .by = by <= BERTH_BY_BACKEND ? (enum berth_forecast_by)by
+                                                                : BERTH_BY_FILES,
                                    .wall_ns = number(v, "wall")};
 }
 
