@@ -37,14 +37,17 @@ struct world {
     struct world_unit units[WORLD_UNITS_MAX];
     uint64_t next_replica;
     /* Bad days, in percent of calls. */
-    uint32_t error_percent, lost_percent;
-    uint64_t start_ns_max;    /* a replica's start takes up to that */
-    const char *broken_model; /* replicas of this one never get ready */
-    char broken_hash[24];     /* ... or of this unit */
+    uint32_t error_percent, lost_percent, slow_percent;
+    void (*meanwhile)(struct world *w); /* called within each call of the environment; or NULL */
+    uint64_t start_ns_max;              /* a replica's start takes up to that */
+    const char *broken_model;           /* replicas of this one never get ready */
+    char broken_hash[24];               /* ... or of this unit */
     bool watches, offline;
     uint64_t dies_in; /* calls until the process is killed; 0: it is not */
     bool dead;        /* it was: nothing that it does counts any more */
-    uint64_t calls, applies, removes, doubles;
+    uint64_t calls, applies, removes, restarts;
+    const struct berth_shimlet_host *host;
+    void *who;
     struct berth_store *store, *kept; /* kept: as the store was when it died */
     struct berth_deploy *d;
     struct berth_deploy_conf conf;
@@ -61,6 +64,8 @@ uint64_t world_random(struct world *w);
 bool world_chance(struct world *w, uint32_t percent);
 struct world_unit *world_unit_of(struct world *w, const char *service_id, const char *track);
 uint32_t world_ready(const struct world *w, const struct world_unit *u);
+/* Something about the unit changed: an environment that watches says so. */
+void world_changed(struct world *w, const struct world_unit *u);
 /* Turn the engine until nothing is due before now + ns; killed and started again on the way. */
 void world_run(struct world *w, uint64_t ns);
 /* A spec from JSON; in the arena. */
