@@ -311,6 +311,7 @@ a_service_that_fails_is_tried_again(void **unused)
     world_run(&w, 25 * BERTH_S);
     phase_is(id, "failed");
     assert_non_null(strstr(text_of(describe(id), "message"), "health-check: not reached within"));
+    assert_non_null(strstr(text_of(describe(id), "message"), "the last error was: replica"));
     w.broken_model = NULL;
     w.units[0].exists = false; /* the next attempt gets a new one */
     w.units[0].replica_count = 0;

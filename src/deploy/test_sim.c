@@ -337,6 +337,32 @@ next_seq(void *arg, uint64_t seq, struct berth_slice json)
     return true;
 }
 
+static uint64_t only_seed;
+
+static bool
+print_event(void *arg, uint64_t seq, struct berth_slice json)
+{
+    (void)arg;
+    (void)seq;
+    print_message("  %.*s\n", (int)json.len, json.at);
+    return true;
+}
+
+/* What happened to a service, for whoever looks into a seed. */
+static void
+show(const char *id)
+{
+    const struct berth_event_query q = {.service_id = id, .limit = 100000};
+    struct berth_err e;
+    struct berth_buf b;
+    uint64_t last;
+
+    (void)berth_deploy_events(sim->w.d, &q, print_event, NULL, &last, &e);
+    berth_buf_init(&b, &sim->a);
+    if (berth_deploy_describe(sim->w.d, id, &sim->a, &b, &e) == 0)
+        print_message("  %.*s\n", (int)b.len, b.at);
+}
+
 static void
 converge(void)
 {
@@ -366,6 +392,8 @@ converge(void)
             break;
         world_run(w, 20 * BERTH_S);
     }
+    if (why != NULL && only_seed > 0)
+        show(sim->services[who].id);
     rule(why == NULL, why, sim->services[who].id);
     for (size_t i = 0; i < WORLD_UNITS_MAX; i++)
         rule(!w->units[i].exists || is_known(w->units[i].service_id), "an orphan",
@@ -412,8 +440,6 @@ simulate(uint64_t seed)
     sim->restarts += w->restarts;
     world_fini(w);
 }
-
-static uint64_t only_seed;
 
 static void
 all_comes_to_be_as_wished(void **unused)

@@ -122,7 +122,8 @@ settle(struct world *w, struct world_unit *u)
     size_t n = 0;
 
     for (size_t i = 0; i < u->replica_count; i++) {
-        const struct world_replica *r = &u->replicas[i];
+        struct world_replica *r = &u->replicas[i];
+        r->dead = r->dead || (r->ready_ns > w->now_ns && r->late_ns <= w->now_ns);
         if (r->gone_ns == 0 || r->gone_ns > w->now_ns)
             u->replicas[n++] = *r;
     }
@@ -213,6 +214,7 @@ add_replica(struct world *w, struct world_unit *u, const char *model)
     struct world_replica *r = &u->replicas[u->replica_count++];
     *r = (struct world_replica){.id = ++w->next_replica, .revision = u->revision};
     (void)snprintf(r->hash, sizeof r->hash, "%s", u->hash);
+    r->late_ns = w->now_ns + u->start_timeout_ns;
     r->ready_ns = broken
                       ? UINT64_MAX
                       : w->now_ns + (w->start_ns_max > 0 ? world_random(w) % w->start_ns_max : 0);
@@ -292,6 +294,7 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
     (void)snprintf(u->hash, sizeof u->hash, "%s", unit->hash);
     u->revision = unit->revision;
     u->desired = unit->replicas;
+    u->start_timeout_ns = unit->start_timeout_ns;
     u->surge_max = unit->surge_max;
     u->unavailable_max = unit->unavailable_max;
     u->drifted = false;
@@ -453,6 +456,7 @@ world_start(struct world *w)
 {
     struct berth_err e = {""};
 
+    w->who = NULL; /* until it is opened */
     w->conf.store = w->store;
     w->conf.clock = &w->clock;
     w->conf.default_shimlet = "fake";
@@ -497,8 +501,10 @@ next_event(struct world *w, uint64_t since)
         const struct world_unit *u = &w->units[i];
         bool changed = false;
         for (size_t k = 0; u->exists && k < u->replica_count; k++) {
-            const uint64_t times[] = {u->replicas[k].ready_ns, u->replicas[k].gone_ns};
-            for (size_t n = 0; n < 2; n++) {
+            const uint64_t times[] = {u->replicas[k].ready_ns, u->replicas[k].gone_ns,
+                                      u->replicas[k].ready_ns > w->now_ns ? u->replicas[k].late_ns
+                                                                          : 0};
+            for (size_t n = 0; n < 3; n++) {
                 changed = changed || (times[n] > since && times[n] <= w->now_ns);
                 if (times[n] > w->now_ns && times[n] < next)
                     next = times[n];

@@ -21,14 +21,16 @@ enum { WORLD_UNITS_MAX = 32, WORLD_REPLICAS_MAX = 32 };
 struct world_replica {
     uint64_t id;
     char hash[24];
-    uint64_t revision, ready_ns, gone_ns; /* 0: it is not going */
+    uint64_t revision, ready_ns;
+    uint64_t late_ns; /* not ready by then, it has failed */
+    uint64_t gone_ns; /* 0: it is not going */
     bool dead;
 };
 struct world_unit {
     bool exists, drifted;
     char name[64], service_id[112], track[16], hash[24];
     uint32_t desired, surge_max, unavailable_max;
-    uint64_t revision;
+    uint64_t revision, start_timeout_ns;
     struct world_replica replicas[WORLD_REPLICAS_MAX];
     size_t replica_count;
 };
