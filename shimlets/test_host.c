@@ -1,8 +1,13 @@
 #include "test_host.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 
 static const uint64_t patience_ns = 20 * BERTH_S;
@@ -58,8 +63,29 @@ host_drain(const struct berth_op *op, const char *replica_id, uint64_t limit_ns)
 static int
 host_probe(const char *url, uint64_t timeout_ns, struct berth_err *e)
 {
-    (void)timeout_ns;
-    return berth_err_set(e, BERTH_ENETWORK, "%s: this host probes nothing", url);
+    const struct timeval limit = {.tv_sec = (time_t)(timeout_ns / BERTH_S),
+                                  .tv_usec = (suseconds_t)(timeout_ns % BERTH_S / 1000)};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char text[256];
+    int port;
+
+    if (sscanf(url, "http://127.0.0.1:%d", &port) != 1)
+        return berth_err_set(e, BERTH_EINVAL, "%s: this host probes 127.0.0.1 alone", url);
+    const char *path = strchr(url + strlen("http://"), '/');
+    at.sin_port = htons((uint16_t)port);
+    BERTH_AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    int n =
+        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
+                 path != NULL ? path : "/");
+    if (connect(fd, (struct sockaddr *)&at, sizeof at) < 0 ||
+        send(fd, text, (size_t)n, MSG_NOSIGNAL) != n)
+        return berth_err_set(e, BERTH_ENETWORK, "%s: %m", url);
+    n = (int)recv(fd, text, sizeof text - 1, MSG_WAITALL);
+    text[n > 0 ? n : 0] = '\0';
+    return strncmp(text, "HTTP/1.1 200", 12) == 0
+               ? 0
+               : berth_err_set(e, BERTH_ENETWORK, "%s: %.20s", url, text);
 }
 
 static void

@@ -43,6 +43,7 @@ struct berth_slot {
 struct berth_instance {
     const struct berth_host *host;
     struct berth_llama_settings conf;
+    bool only_counts; /* the engine allocates nothing: for forecast() */
     struct llama_model *model;
     struct berth_torn_file file; /* that the model is mapped from */
     struct llama_context *engine;
@@ -83,6 +84,8 @@ int berth_text_tokens(const struct berth_instance *m, struct berth_text text, in
 /* load.c */
 int berth_instance_load(const struct berth_host *h, const struct berth_load *how,
                         struct berth_instance **ret, struct berth_err *e);
+/* The op forecast() of berth/backend.h. */
+uint64_t berth_instance_forecast(const struct berth_host *h, const struct berth_load *how);
 void berth_instance_unload(struct berth_instance *m);
 /* 0, or -BERTH_EBACKEND: what was computed since the last check may come of lost weights. */
 int berth_instance_check_file(const struct berth_instance *m, struct berth_err *e);

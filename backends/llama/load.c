@@ -137,7 +137,10 @@ load_model(struct berth_instance *m, const char *path, struct berth_err *e)
         return r;
     p.n_gpu_layers = (int32_t)m->conf.gpu_layers;
     p.main_gpu = (int32_t)m->conf.main_gpu;
-    if (m->conf.mmap)
+    p.no_alloc = m->only_counts;
+    if (m->only_counts)
+        p.load_mode = LLAMA_LOAD_MODE_NONE; /* nothing is read */
+    else if (m->conf.mmap)
         p.load_mode = m->conf.mlock ? LLAMA_LOAD_MODE_MMAP_MLOCK : LLAMA_LOAD_MODE_MMAP;
     else
         p.load_mode = m->conf.mlock ? LLAMA_LOAD_MODE_MLOCK : LLAMA_LOAD_MODE_NONE;
@@ -307,6 +310,8 @@ make_context(struct berth_instance *m, const struct berth_load *how, struct bert
     struct context_call c = {m, p};
     if (berth_guard_call(true, call_context, &c) < 0 || m->engine == NULL)
         return engine_failed(e, "no context", how->path);
+    if (m->only_counts)
+        return 0;
     attach_threads(m, threads);
     m->about.threads = (uint32_t)threads;
     if (embeddings && llama_pooling_type(m->engine) == LLAMA_POOLING_TYPE_NONE)
@@ -366,13 +371,14 @@ bring_up(struct berth_instance *m, const struct berth_load *how, struct berth_er
         r = make_slots(m, e);
     else
         describe_embeddings(m);
-    m->memory_bytes = berth_engine_memory(m->model, m->engine);
+    m->memory_bytes = berth_engine_memory(m->model, m->engine, false);
     return r < 0 ? r : berth_instance_check_file(m, e);
 }
 
-int
-berth_instance_load(const struct berth_host *h, const struct berth_load *how,
-                    struct berth_instance **ret, struct berth_err *e)
+/* An instance with its settings and nothing of the engine's yet. */
+static int
+begin(const struct berth_host *h, const struct berth_load *how, struct berth_instance **ret,
+      struct berth_err *e)
 {
     int r = berth_engine_open(h, e);
 
@@ -385,14 +391,46 @@ berth_instance_load(const struct berth_host *h, const struct berth_load *how,
     m->about.struct_size = sizeof m->about;
     m->about.platform = "llama_cpp";
     r = berth_llama_settings_init(how->settings_json, &m->conf, e);
-    if (r == 0)
-        r = bring_up(m, how, e);
     if (r < 0) {
         berth_instance_unload(m);
         return r;
     }
     *ret = m;
     return 0;
+}
+
+int
+berth_instance_load(const struct berth_host *h, const struct berth_load *how,
+                    struct berth_instance **ret, struct berth_err *e)
+{
+    struct berth_instance *m;
+    int r = begin(h, how, &m, e);
+
+    if (r < 0)
+        return r;
+    r = bring_up(m, how, e);
+    if (r < 0) {
+        berth_instance_unload(m);
+        return r;
+    }
+    *ret = m;
+    return 0;
+}
+
+uint64_t
+berth_instance_forecast(const struct berth_host *h, const struct berth_load *how)
+{
+    struct berth_instance *m;
+    struct berth_err e; /* what is wrong is told when it is loaded */
+    uint64_t bytes = 0;
+
+    if (begin(h, how, &m, &e) < 0)
+        return 0;
+    m->only_counts = true;
+    if (load_model(m, how->path, &e) == 0 && make_context(m, how, &e) == 0)
+        bytes = berth_engine_memory(m->model, m->engine, m->conf.mmap && !on_gpu(m));
+    berth_instance_unload(m);
+    return bytes;
 }
 
 int

@@ -20,7 +20,8 @@ typedef std::map<ggml_backend_buffer_type_t, breakdown> breakdown_fn(const llama
 static const char known_version[] = "0.5.0";
 
 uint64_t
-berth_engine_memory(const struct llama_model *model, const struct llama_context *context)
+berth_engine_memory(const struct llama_model *model, const struct llama_context *context,
+                    bool will_map)
 {
     uint64_t sum = 0;
     void *found = nullptr;
@@ -29,7 +30,10 @@ berth_engine_memory(const struct llama_model *model, const struct llama_context 
         found = dlsym(RTLD_DEFAULT, "_Z26llama_get_memory_breakdownPK13llama_context");
     if (found == nullptr)
         return llama_model_size(model);
-    for (const auto &entry : reinterpret_cast<breakdown_fn *>(found)(context))
+    for (const auto &entry : reinterpret_cast<breakdown_fn *>(found)(context)) {
         sum += entry.second.model + entry.second.context + entry.second.compute;
+        if (will_map && !ggml_backend_buft_is_host(entry.first))
+            sum += entry.second.model;
+    }
     return sum;
 }

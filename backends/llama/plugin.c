@@ -67,6 +67,7 @@ berth_backend_entry(const struct berth_host *h, struct berth_err *e)
         .memory = memory,
         .tokenize = tokenize,
         .threads = threads,
+        .forecast = berth_instance_forecast,
     };
 
     if (h->struct_size < offsetof(struct berth_host, finish) + sizeof h->finish) {

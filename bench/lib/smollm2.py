@@ -21,7 +21,7 @@ LLAMA_SERVER = CACHE / "peers" / "llama" / "llama-server"
 PROMPT = ("You are a careful writer. Tell the story of a small ship that leaves its berth at dawn, "
           "meets a storm, and comes home. Write plainly.")
 TOKENS = 64
-CLIENTS = (1, 4, 8, 16)
+CLIENTS = (1, 4, 8, 16, 32)
 TITLE = f"SmolLM2-135M Q4_1, one engine thread, {TOKENS} tokens each, nothing cached"
 
 
@@ -62,29 +62,33 @@ def llama_loop():
     return program
 
 
+def bare(loop, clients, prompt_tokens=32):
+    out = subprocess.run(pinned(SERVER_CORE, [loop, SMOLLM, LLAMA / "lib", 1, clients, prompt_tokens, TOKENS]),
+                         capture_output=True, text=True, check=True).stdout
+    prompt, gen = map(float, re.search(r"prompt (\d+).*generation\s+(\d+)", out).groups())
+    wall = clients * prompt_tokens / prompt + clients * TOKENS / gen
+    return {"tokens/s": clients * TOKENS / wall}
+
+
 def workload(args, fleet):
+    """Both servers run all the time and are asked in turns, for each number of clients."""
     rows, loop = {}, llama_loop()
     config = {"threads": 1, "parallel": max(CLIENTS), "context_length": 512, "cache_prompt": False}
     server = servers.Berth()
     server.register("smollm2", "llama", SMOLLM, config)
-    generate(server.process.port, 1, "smollm2")
-    for n in CLIENTS:
-        rows[f"Berth, {n} clients"] = generate(server.process.port, n, "smollm2")
-    server.end()
+    ports = {"Berth": server.process.port}
     if LLAMA_SERVER.exists():
-        port = free_port()
+        port = ports["llama-server"] = free_port()
         peer = Process([LLAMA_SERVER, "-m", SMOLLM, "--host", "127.0.0.1", "--port", port,
                         "-t", "1", "-tb", "1", "-np", max(CLIENTS), "-c", 512 * max(CLIENTS),
                         "--no-cache-prompt", "--no-webui"], port)
+    for port in ports.values():
         generate(port, 1, "smollm2")
-        for n in CLIENTS:
-            rows[f"llama-server, {n} clients"] = generate(port, n, "smollm2")
-        peer.end()
-    prompt_tokens = 32
     for n in CLIENTS:
-        out = subprocess.run(pinned(SERVER_CORE, [loop, SMOLLM, LLAMA / "lib", 1, n, prompt_tokens, TOKENS]),
-                             capture_output=True, text=True, check=True).stdout
-        prompt, gen = map(float, re.search(r"prompt (\d+).*generation\s+(\d+)", out).groups())
-        wall = n * prompt_tokens / prompt + n * TOKENS / gen
-        rows[f"the engine alone, {n} sequences"] = {"tokens/s": n * TOKENS / wall}
+        for name, port in ports.items():
+            rows[f"{name}, {n} clients"] = generate(port, n, "smollm2")
+        rows[f"the engine alone, {n} sequences"] = bare(loop, n)
+    server.end()
+    if "llama-server" in ports:
+        peer.end()
     return rows

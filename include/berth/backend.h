@@ -222,6 +222,9 @@ struct berth_backend_ops {
     /* May run() be called on any thread (still one at a time), and does it do nothing but compute?
      * Then the host runs small batches on the thread that parsed them. */
     bool (*any_thread)(const struct berth_instance *m);
+    /* What memory() would say of an instance that was loaded like this, from the file's head alone:
+     * at most some tenths of a second, and nothing stays.  0: it cannot tell.  Any thread. */
+    uint64_t (*forecast)(const struct berth_host *h, const struct berth_load *how);
 };
 
 /* Does the plugin offer `member`?  True only when it was compiled with it and set it. */

@@ -329,8 +329,8 @@ docker_check(struct berth_shimlet *s, const struct berth_op *op, const struct be
     int r = berth_docker_plan_make(&s->conf, u, &a, &p, e);
     if (r == 0)
         r = check_sums(s, op, u, e);
-    if (r == 0 && p.pull == BERTH_DOCKER_PULL_NEVER)
-        r = berth_docker_image_get(s, op, &p, e);
+    if (r == 0)
+        r = berth_docker_image_can(s, op, &p, e);
     if (r == 0 && p.model_dir != NULL && berth_docker_engine_local(s->g) &&
         access(p.model_dir, F_OK) < 0)
         r = berth_err_set(e, BERTH_EINVAL, "docker: the model's folder %.300s: %m", p.model_dir);

@@ -84,6 +84,9 @@ uint64_t berth_docker_label_number(const struct berth_shimlet *s, const struct b
  */
 int berth_docker_image_get(struct berth_shimlet *s, const struct berth_op *op,
                            const struct berth_docker_plan *p, struct berth_err *e);
+/* Would berth_docker_image_get() work?  Nothing is pulled; the registry may be asked.  As above. */
+int berth_docker_image_can(struct berth_shimlet *s, const struct berth_op *op,
+                           const struct berth_docker_plan *p, struct berth_err *e);
 /* 1: there; 0: not there; or a failure. */
 int berth_docker_image_there(struct berth_shimlet *s, const struct berth_op *op, const char *image,
                              struct berth_err *e);

@@ -196,10 +196,20 @@ pull_fault(const char *image, const char *said, struct berth_err *e)
                              "docker: image %.120s: the registry refuses: does it exist, and are "
                              "its credentials in the file that registry_auth names? %.200s",
                              image, said);
-    if (strstr(said, "not found") != NULL || strstr(said, "manifest unknown") != NULL)
+    if (strstr(said, "not found") != NULL || strstr(said, "manifest unknown") != NULL ||
+        strstr(said, "no such image") != NULL)
         return berth_err_set(e, BERTH_EINVAL, "docker: there is no image %.120s: %.200s", image,
                              said);
     return berth_err_set(e, BERTH_EIO, "docker: pulling %.120s: %.250s", image, said);
+}
+
+static int
+missing(const char *image, struct berth_err *e)
+{
+    return berth_err_set(e, BERTH_EINVAL,
+                         "docker: image %.200s is not here and \"pull\" is \"never\": load it "
+                         "(docker load, docker import) or let it be pulled",
+                         image);
 }
 
 static int
@@ -249,6 +259,50 @@ pull(struct berth_shimlet *s, const struct berth_op *op, const char *image, stru
     return r;
 }
 
+/* Would the registry give it?  The daemon asks it, with the credentials that a pull would have. */
+static int
+ask_registry(struct berth_shimlet *s, const struct berth_op *op, const char *image,
+             struct berth_err *e)
+{
+    struct berth_docker_reference ref;
+    const char *header = NULL;
+    struct berth_arena a;
+    struct berth_err why;
+
+    berth_arena_init(&a, 4 * 1024 * 1024);
+    int r = berth_docker_reference_parse(image, &a, &ref)
+                ? auth_header(s, ref.registry, &a, &header, e)
+                : berth_err_set(e, BERTH_EINVAL, "docker: \"%.200s\" names no image", image);
+    if (r == 0) {
+        const struct berth_docker_ask ask = {
+            .path = berth_arena_printf(&a, "/distribution/%s/json", image),
+            .header = header,
+            .op = op,
+        };
+        r = ask.path != NULL ? berth_docker_ask(s->g, &ask, NULL, NULL, &why)
+                             : berth_err_set(&why, BERTH_ENOMEM, "docker: out of memory");
+        if (r == -BERTH_EIO || r == -BERTH_ENOENT || r == -BERTH_EPERM)
+            r = pull_fault(image, why.msg, e);
+        else if (r < 0)
+            r = berth_err_set(e, (enum berth_code) - r, "%s", why.msg);
+    }
+    berth_arena_fini(&a);
+    return r;
+}
+
+int
+berth_docker_image_can(struct berth_shimlet *s, const struct berth_op *op,
+                       const struct berth_docker_plan *p, struct berth_err *e)
+{
+    const int there = berth_docker_image_there(s, op, p->image, e);
+
+    if (there != 0 && (there < 0 || p->pull != BERTH_DOCKER_PULL_ALWAYS))
+        return there < 0 ? there : 0;
+    if (p->pull == BERTH_DOCKER_PULL_NEVER)
+        return missing(p->image, e);
+    return berth_docker_engine_is_at_least(s->g, 30) ? ask_registry(s, op, p->image, e) : 0;
+}
+
 int
 berth_docker_image_there(struct berth_shimlet *s, const struct berth_op *op, const char *image,
                          struct berth_err *e)
@@ -277,9 +331,6 @@ berth_docker_image_get(struct berth_shimlet *s, const struct berth_op *op,
     if (there != 0)
         return there < 0 ? there : 0;
     if (p->pull == BERTH_DOCKER_PULL_NEVER)
-        return berth_err_set(e, BERTH_EINVAL,
-                             "docker: image %.200s is not here and \"pull\" is \"never\": load it "
-                             "(docker load, docker import) or let it be pulled",
-                             p->image);
+        return missing(p->image, e);
     return pull(s, op, p->image, e);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/api_priv.h"
+#include "api/forward.h"
 #include "api/grpc.h"
 #include "api/routes.h"
 #include "api/shm.h"
@@ -21,7 +22,6 @@ enum {
     SMALL_BODY_BYTES = 1 << 20,
     TEXT_BODY_BYTES = 16 << 20,
     NO_BODY_BYTES = 64 << 10, /* some clients send "{}" with a GET */
-    JOBS_MAX = 256,
     REQUEST_ID_MAX = 36,
     AT_ONCE_BYTES = 16 << 10,
 };
@@ -73,78 +73,16 @@ count_answer(struct berth_api *api, enum berth_dialect d, uint16_t status, doubl
                          seconds);
 }
 
-/* ---- the thread for what may block ---- */
-
-static void
-job_reply(struct berth_msg *m)
-{
-    struct berth_call *c = (struct berth_call *)((char *)m - offsetof(struct berth_call, msg));
-    struct berth_exchange *x = c->x;
-
-    c->off_loop = false;
-    if (c->grpc != NULL)
-        berth_grpc_job_done(c->grpc);
-    else
-        berth_call_send(c);
-    berth_exchange_unref(x);
-}
-
-static void *
-worker_main(void *arg)
-{
-    struct berth_api *api = arg;
-
-    (void)pthread_setname_np(pthread_self(), "berth-api");
-    (void)pthread_mutex_lock(&api->mu);
-    for (;;) {
-        struct berth_call *c = api->jobs;
-
-        if (c == NULL && api->stop)
-            break;
-        if (c == NULL) {
-            (void)pthread_cond_wait(&api->wake, &api->mu);
-            continue;
-        }
-        api->jobs = c->next_job;
-        if (api->jobs == NULL)
-            api->jobs_last = &api->jobs;
-        api->job_count--;
-        (void)pthread_mutex_unlock(&api->mu);
-        c->job(c);
-        berth_assert(c->reply.status != 0 || c->grpc != NULL);
-        c->msg.run = job_reply;
-        berth_loop_post(c->x->loop, &c->msg);
-        (void)pthread_mutex_lock(&api->mu);
-    }
-    (void)pthread_mutex_unlock(&api->mu);
-    return NULL;
-}
-
 void
 berth_api_job(struct berth_call *c)
 {
-    struct berth_api *api = c->api;
-    bool taken;
+    struct berth_jobs *jobs = c->dialect == BERTH_DIALECT_MODSERV && c->api->conf.deploy != NULL
+                                  ? &c->api->services
+                                  : &c->api->models;
 
-    berth_exchange_ref(c->x);
-    c->off_loop = true;
-    (void)pthread_mutex_lock(&api->mu);
-    taken = api->job_count < JOBS_MAX && !api->stop;
-    if (taken) {
-        api->job_count++;
-        *api->jobs_last = c;
-        api->jobs_last = &c->next_job;
-        (void)pthread_cond_signal(&api->wake);
-    }
-    (void)pthread_mutex_unlock(&api->mu);
-    if (!taken) {
-        struct berth_exchange *x = c->x;
-
-        c->off_loop = false;
+    if (!berth_jobs_put(jobs, c))
         berth_call_fail(c, -BERTH_EAGAIN, NULL,
                         "too many changes wait already, or the server is stopping; try again");
-        berth_exchange_unref(x);
-    }
 }
 
 /* ---- a call's beginning ---- */
@@ -224,7 +162,8 @@ header(const struct berth_exchange *x, const char *name)
 static void
 answer_preflight(struct berth_call *c)
 {
-    berth_exchange_add(c->x, "access-control-allow-methods", "GET, POST, DELETE, OPTIONS");
+    berth_exchange_add(c->x, "access-control-allow-methods",
+                       "GET, POST, PUT, PATCH, DELETE, OPTIONS");
     berth_exchange_add(c->x, "access-control-allow-headers",
                        "Authorization, Content-Type, X-API-Key, X-Request-Id, "
                        "Inference-Header-Content-Length");
@@ -360,6 +299,8 @@ is_encoding_known(struct berth_call *c)
 static void
 call_route(struct berth_call *c)
 {
+    if (berth_api_forward_path(c))
+        return;
     if (c->route->blocks)
         berth_api_job(c);
     else
@@ -551,13 +492,11 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
     if (api == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
     berth_arena_init(&api->arena, (size_t)16 << 20);
-    (void)pthread_mutex_init(&api->mu, NULL);
-    (void)pthread_cond_init(&api->wake, NULL);
-    api->jobs_last = &api->jobs;
     api->begin_ns = berth_now_ns();
     atomic_init(&api->id_next, berth_random_u64());
     api->shm = berth_shm_new();
-    r = api->shm != NULL ? copy_conf(api, conf, e)
+    api->forwarders = berth_forwarders_new();
+    r = api->shm != NULL && api->forwarders != NULL ? copy_conf(api, conf, e)
                          : berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
     if (r == 0 && conf->explain_requests > 0) {
         api->trace = berth_trace_new(conf->explain_requests, conf->loops);
@@ -568,9 +507,9 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
         r = berth_prepare_new(&api->prepare, e);
     if (r == 0) {
         berth_admit_init(&api->admit, &api->conf);
-        api->worker_started = pthread_create(&api->worker, NULL, worker_main, api) == 0;
-        if (!api->worker_started)
-            r = berth_err_set(e, BERTH_ENOMEM, "api: no thread for it");
+        r = berth_jobs_init(&api->models, "berth-api", 1, e);
+        if (r == 0 && conf->deploy != NULL)
+            r = berth_jobs_init(&api->services, "berth-services", BERTH_JOB_THREADS_MAX, e);
     }
     if (r < 0) {
         berth_api_free(api);
@@ -587,14 +526,8 @@ berth_api_stop(struct berth_api *api)
         return;
     berth_prepare_stop(
         api->prepare); /* what it has goes on with a handler: before its thread ends */
-    if (!api->worker_started)
-        return;
-    (void)pthread_mutex_lock(&api->mu);
-    api->stop = true;
-    (void)pthread_cond_signal(&api->wake);
-    (void)pthread_mutex_unlock(&api->mu);
-    (void)pthread_join(api->worker, NULL);
-    api->worker_started = false;
+    berth_jobs_stop(&api->models);
+    berth_jobs_stop(&api->services);
 }
 
 void
@@ -604,10 +537,11 @@ berth_api_free(struct berth_api *api)
         return;
     berth_api_stop(api);
     berth_prepare_free(api->prepare);
-    (void)pthread_cond_destroy(&api->wake);
-    (void)pthread_mutex_destroy(&api->mu);
+    berth_jobs_fini(&api->models);
+    berth_jobs_fini(&api->services);
     berth_arena_fini(&api->arena);
     berth_trace_free(api->trace);
+    berth_forwarders_free(api->forwarders);
     berth_shm_free(api->shm);
     free(api);
 }

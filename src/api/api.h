@@ -14,6 +14,7 @@
 struct berth_metrics;
 struct berth_plugins;
 struct berth_registry;
+struct berth_routes;
 
 /*
  * Every HTTP dialect of Berth behind one struct berth_server_app: UniModel, OpenAI, the Open
@@ -56,7 +57,9 @@ struct berth_api_rate {
 struct berth_api_conf {
     struct berth_registry *registry;
     struct berth_plugins *plugins; /* NULL: GET /v1/plugins answers an empty list */
+    struct berth_deploy *deploy;   /* NULL: no services; /api/v1 says so */
     struct berth_metrics *metrics;
+    struct berth_routes *routes; /* of deployed services; NULL: there are none */
     const char *version; /* NULL: BERTH_VERSION */
     const struct berth_api_key *keys;
     size_t key_count; /* 0: whoever reaches the port may read and infer; see manage below */
@@ -76,8 +79,9 @@ struct berth_api_conf {
 };
 
 /*
- * Everything in conf but registry, plugins, metrics and stopping is copied; those must outlive the
- * api.  *ret is given to berth_api_free().  -BERTH_ECONFIG: the message names the setting.
+ * Everything in conf but registry, plugins, deploy, metrics and stopping is copied; those must
+ * outlive the api.  *ret is given to berth_api_free().  -BERTH_ECONFIG: the message names the
+ * setting.
  *
  * Without keys, routes that change something (BERTH_SCOPE_MANAGE) are refused to peers that are
  * not on this machine, and to web pages of other origins that are not listed by name.

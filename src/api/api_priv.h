@@ -1,16 +1,18 @@
 #ifndef BERTH_API_PRIV_H
 #define BERTH_API_PRIV_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "api/admit.h"
 #include "api/api.h"
 #include "api/call.h"
+#include "api/jobs.h"
 #include "api/prepare.h"
 #include "obs/metrics.h"
 
 enum { BERTH_API_STATUS_MAX = 600 };
+
+struct berth_forwarders;
 
 /* What the files of this folder share. */
 struct berth_api {
@@ -18,6 +20,7 @@ struct berth_api {
     struct berth_arena arena;   /* what conf points to */
     struct berth_admit admit;
     struct berth_shm *shm;
+    struct berth_forwarders *forwarders;
     uint64_t begin_ns;
     _Atomic uint64_t id_next;
     struct berth_trace *trace; /* of requests that went by; NULL: none is kept */
@@ -26,21 +29,16 @@ struct berth_api {
     _Atomic(struct berth_series *) seconds[BERTH_DIALECT_COUNT];
     _Atomic(struct berth_series *) errors[BERTH_EINTERNAL + 1];
 
-    /* The thread for handlers that may block. */
-    pthread_t worker;
-    pthread_mutex_t mu;
-    pthread_cond_t wake;
-    struct berth_call *jobs, **jobs_last; /* under mu */
-    uint32_t job_count;                   /* under mu */
-    bool worker_started, stop;            /* stop: under mu */
-    struct berth_prepare *prepare;        /* threads for large bodies */
+    struct berth_jobs models, services; /* threads for handlers that may block */
+    struct berth_prepare *prepare;      /* threads for large bodies */
+    atomic_uint feeds;                  /* streams with a thread of their own (feed.h) */
 };
 
 /* Send c->reply.  On the loop. */
 void berth_call_send(struct berth_call *c);
 /* May the peer do what needs that scope, and at this rate?  False: the call is answered. */
 bool berth_api_admitted(struct berth_call *c, enum berth_scope scope);
-/* Run c->job on the api's own thread. */
+/* Run c->job on one of the api's own threads: on the models', or the services'. */
 void berth_api_job(struct berth_call *c);
 /* park.c: X-Load-Wait-Ms, for a call that waited until its model was loaded. */
 void berth_call_parked_header(const struct berth_call *c);
@@ -70,6 +68,7 @@ void berth_admin_health(struct berth_call *c);
 void berth_admin_ready(struct berth_call *c);
 void berth_admin_metrics(struct berth_call *c);
 void berth_admin_openapi(struct berth_call *c);
+void berth_admin_swagger(struct berth_call *c);
 void berth_admin_plugins(struct berth_call *c);
 /* memory.c; put_model: member "memory" of a model's status */
 struct berth_model_memory;
@@ -111,6 +110,30 @@ void berth_v2_unload(struct berth_call *c);
 void berth_v2_shm_status(struct berth_call *c);
 void berth_v2_shm_register(struct berth_call *c);
 void berth_v2_shm_unregister(struct berth_call *c);
+/* services.c, services_watch.c, extensions.c */
+void berth_services_deploy(struct berth_call *c);
+void berth_services_list(struct berth_call *c);
+void berth_services_models(struct berth_call *c);
+void berth_services_get(struct berth_call *c);
+void berth_services_update(struct berth_call *c);
+void berth_services_patch(struct berth_call *c);
+void berth_services_delete(struct berth_call *c);
+void berth_services_plan(struct berth_call *c);
+void berth_services_pipeline(struct berth_call *c);
+void berth_services_revisions(struct berth_call *c);
+void berth_services_scale(struct berth_call *c);
+void berth_services_rollback(struct berth_call *c);
+void berth_services_promote(struct berth_call *c);
+void berth_services_weight(struct berth_call *c);
+void berth_services_retry(struct berth_call *c);
+void berth_services_node(struct berth_call *c);
+void berth_services_pipeline_logs(struct berth_call *c);
+void berth_services_logs(struct berth_call *c);
+void berth_services_events(struct berth_call *c);
+void berth_extensions_list(struct berth_call *c);
+void berth_extensions_load(struct berth_call *c);
+void berth_extensions_reload(struct berth_call *c);
+void berth_extensions_unload(struct berth_call *c);
 /* generate.c */
 void berth_v2_generate(struct berth_call *c);
 void berth_v2_generate_stream(struct berth_call *c);

@@ -44,7 +44,7 @@ berth_call_headers(struct berth_call *c)
         berth_exchange_add(c->x, "vary", "Origin");
         berth_exchange_add(c->x, "access-control-expose-headers",
                            "X-Request-Id, Retry-After, X-Cache, Server-Timing, "
-                           "Inference-Header-Content-Length");
+                           "Inference-Header-Content-Length, X-Berth-Replica");
     }
     if (c->allow != NULL)
         berth_exchange_add(c->x, "allow", c->allow);

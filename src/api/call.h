@@ -15,6 +15,7 @@
 
 struct berth_api;
 struct berth_call;
+struct berth_forwarding;
 struct berth_grpc;
 struct berth_model;
 struct berth_route;
@@ -97,6 +98,7 @@ struct berth_call {
         const char *code, *why;
     } failed;
     struct berth_timer timer;
+    struct berth_forwarding *forwarding; /* it was passed on; NULL: it was not */
     struct berth_park *park; /* it waits for a model, or has waited; NULL: never */
     uint64_t parked_ns;      /* how long, all together */
     /* Runs the call again after it was parked; NULL: the route's handler. */

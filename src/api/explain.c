@@ -57,6 +57,16 @@ model_stages(const struct berth_trace_note *n, struct berth_account *a)
     stage(a, "engine", "in the engine", engine);
 }
 
+/* A service's replica answered, or should have. */
+static void
+forward_stages(const struct berth_trace_note *n, struct berth_account *a)
+{
+    const uint64_t first = n->first_ns != 0 ? n->first_ns : n->end_ns;
+
+    stage(a, "replica", "at the replica, until its answer began", less(first, n->submit_ns));
+    stage(a, "answer", "the replica's answer coming through", less(n->end_ns, first));
+}
+
 static void
 stages(const struct berth_trace_note *n, struct berth_account *a)
 {
@@ -69,6 +79,10 @@ stages(const struct berth_trace_note *n, struct berth_account *a)
         return;
     }
     stage(a, "read", "reading and checking the request", less(n->submit_ns, begun));
+    if (n->to[0] != '\0') {
+        forward_stages(n, a);
+        return;
+    }
     if (n->done_ns == 0) {
         stage(a, "unfinished",
               n->status == 499 ? "the client left before the model was done"
@@ -113,7 +127,7 @@ advise_on_waiting(const struct berth_trace_note *n, struct berth_account *a)
                "(config.batching.max_wait_ms; without it the smaller of engine.max_batch_wait_ms "
                "and engine.batch_config.max_wait_time_ms) would have spared that",
                ms(n->company_ns), n->batch_requests, n->batch_max);
-    if (n->submit_ns != 0 && !n->cached && matters(n, waited))
+    if (n->submit_ns != 0 && n->to[0] == '\0' && !n->cached && matters(n, waited))
         advise(a,
                "waited %.1f ms for a free engine, with %u requests ahead of it: more instances, a "
                "larger max_batch_size or fewer requests at once would have shortened that",
@@ -172,6 +186,9 @@ advise_on_runs(const struct berth_trace_note *n, struct berth_account *a)
                "reading its prompt of %u tokens took %.1f ms of the engine's time: a shorter one, "
                "or one that begins like the last, starts sooner",
                n->tokens_in, ms(less(n->first_ns, n->run_ns)));
+    if (n->tries > 1)
+        advise(a, "%u replicas failed it before this one answered: see berth_forward_breaker",
+               n->tries - 1);
     if (n->status == 499)
         advise(a, n->streamed ? "its client left before the answer had ended"
                               : "its client left before the answer was there");
@@ -299,6 +316,21 @@ put_run(struct berth_jw *w, const struct berth_trace_note *n)
 }
 
 static void
+put_forwarded(struct berth_jw *w, const struct berth_trace_note *n)
+{
+    berth_jw_key(w, "forwarded");
+    if (n->to[0] == '\0') {
+        berth_jw_null(w);
+        return;
+    }
+    berth_jw_object(w);
+    put_string(w, "replica", n->to);
+    put_string(w, "track", n->version);
+    put_uint(w, "tries", n->tries);
+    berth_jw_object_end(w);
+}
+
+static void
 put_tokens(struct berth_jw *w, const struct berth_trace_note *n)
 {
     const uint64_t wrote_ns = n->first_ns != 0 ? less(n->done_ns, n->first_ns) : 0;
@@ -330,6 +362,7 @@ berth_account_put(struct berth_jw *w, const struct berth_trace_note *n)
     put_head(w, n);
     put_stages(w, n, &a);
     put_run(w, n);
+    put_forwarded(w, n);
     berth_jw_key(w, "cached");
     berth_jw_bool(w, n->cached);
     berth_jw_key(w, "streamed");

@@ -77,7 +77,7 @@ berth_memory_put_model(struct berth_jw *w, const struct berth_model_memory *m)
         berth_jw_double(w, (double)(m->keep_alive_ns / BERTH_MS) / 1e3);
     if (m->measured_bytes > 0) {
         put_forecast(w, "predicted", m->predicted_bytes, m->predicted_load_ns);
-        put_text(w, "predicted_by", m->predicted_known ? "an earlier load" : "its files");
+        put_text(w, "predicted_by", berth_forecast_by_text(m->predicted_by));
         put_forecast(w, "measured", m->measured_bytes, m->measured_load_ns);
         put_uint(w, "evicted", m->evicted);
     }
@@ -153,7 +153,7 @@ put_plan(struct berth_jw *w, const struct berth_load_plan *p)
     put_text(w, "backend", p->backend);
     put_text(w, "verdict", verdict_text(p));
     put_forecast(w, "predicted", p->bytes, p->load_ns);
-    put_text(w, "predicted_by", p->known ? "an earlier load" : "its files");
+    put_text(w, "predicted_by", berth_forecast_by_text(p->by));
     berth_jw_key(w, "evicts");
     berth_jw_array(w);
     for (size_t i = 0; !p->loaded && i < p->victim_count; i++) {
@@ -198,6 +198,11 @@ berth_plan_get(struct berth_call *c)
     if ((model == NULL) == (path == NULL))
         r = berth_err_set(&e, BERTH_EINVAL,
                           "give ?model=NAME of a registered model, or ?path=PATH of one to be");
+    if (r == 0 && model != NULL && (config != NULL || backend != NULL))
+        r = berth_err_set(&e, BERTH_EINVAL,
+                          "config and backend are for a path; model '%s' is registered with its "
+                          "own, which PATCH /v1/models/%s changes",
+                          model, model);
     if (r == 0 && config != NULL &&
         (r = berth_json_parse(c->arena, config, strlen(config), NULL, &v, &e)) == 0 &&
         berth_json_type(v) != BERTH_JSON_OBJECT)

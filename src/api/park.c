@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "api/api_priv.h"
+#include "api/forward.h"
 #include "api/routes.h"
 #include "base/arena.h"
 #include "base/assert.h"
@@ -196,6 +197,9 @@ berth_call_find(struct berth_call *c, struct berth_slice name, struct berth_slic
     int r = berth_registry_find(c->api->conf.registry, name, version, &m, e);
     if (r == 0)
         return hold(c, m, e);
+    /* A name in a body; those in paths were looked for before. */
+    if (r == -BERTH_ENOENT && version.len == 0 && c->name.len == 0 && berth_api_forward(c, name))
+        return BERTH_CALL_PARKED;
     /* A version of a model that was never looked at is not known yet. */
     if (c->api->conf.load_wait_ns > 0 && park == NULL &&
         (r == -BERTH_ENOTREADY || (r == -BERTH_ENOENT && version.len > 0)))

@@ -3,6 +3,7 @@
 
 #include "api/api_priv.h"
 #include "api/explain.h"
+#include "api/forward.h"
 #include "api/grpc.h"
 #include "api/routes.h"
 #include "base/arena.h"
@@ -126,7 +127,8 @@ berth_requests_note(const struct berth_call *c, uint64_t end_ns)
          c->model != NULL ? berth_slice_of(berth_model_name(c->model)) : c->name);
     copy(n.version, sizeof n.version,
          berth_slice_of(c->model != NULL ? berth_model_version(c->model) : ""));
-    n.why[0] = '\0';
+    n.why[0] = n.to[0] = '\0';
+    berth_api_forward_note(c, &n);
     if (c->failed.status != 0) {
         n.code = c->failed.code;
         copy(n.why, sizeof n.why, berth_slice_of(c->failed.why));

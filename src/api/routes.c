@@ -12,6 +12,7 @@
 #define OAI    BERTH_DIALECT_OPENAI
 #define V2     BERTH_DIALECT_V2
 #define ADM    BERTH_DIALECT_ADMIN
+#define MS     BERTH_DIALECT_MODSERV
 #define PUBLIC BERTH_SCOPE_PUBLIC
 #define READ   BERTH_SCOPE_READ
 #define INFER  BERTH_SCOPE_INFER
@@ -22,6 +23,7 @@
 #define LARGE  BERTH_BODY_LARGE
 #define M      "/v2/models/{model}"
 #define MV     "/v2/models/{model}/versions/{version}"
+#define S      "/api/v1/modserv"
 
 /* What is called most comes first: the table is searched from the top.
  * method, pattern, dialect, scope, body, blocks, handler, summary */
@@ -112,6 +114,59 @@ static const struct berth_route routes[] = {
      "Load a model, or load it again"},
     {"POST", "/v2/repository/models/{model}/unload", V2, MANAGE, SMALL, true, berth_v2_unload,
      "Unload a model"},
+
+    {"POST", S "/deploy", MS, MANAGE, SMALL, true, berth_services_deploy, "Deploy a service"},
+    {"GET", S, MS, READ, NONE, true, berth_services_list, "All services"},
+    {"POST", S "/plan", MS, READ, SMALL, true, berth_services_plan,
+     "What deploying a service would do"},
+    {"GET", S "/list", MS, READ, NONE, true, berth_services_models,
+     "Models under the model root that can be deployed"},
+    {"GET", S "/modellist", MS, READ, NONE, true, berth_services_models, "The same"},
+    {"GET", S "/modelsfiles", MS, READ, NONE, true, berth_services_models, "The same"},
+    {"GET", S "/metrics", MS, READ, NONE, true, berth_admin_metrics, "Metrics for Prometheus"},
+    {"POST", S "/nodes/{node}/drain", MS, MANAGE, SMALL, true, berth_services_node,
+     "Keep new work off a machine of ?shimlet= and move away what is there"},
+    {"POST", S "/nodes/{node}/undrain", MS, MANAGE, SMALL, true, berth_services_node,
+     "Take a drained machine back"},
+    {"GET", S "/{service}", MS, READ, NONE, true, berth_services_get,
+     "A service's state, replicas and resources"},
+    {"PUT", S "/{service}", MS, MANAGE, SMALL, true, berth_services_update,
+     "Update a service to a new spec"},
+    {"PATCH", S "/{service}", MS, MANAGE, SMALL, true, berth_services_patch,
+     "Change some of a service's spec (RFC 7386)"},
+    {"DELETE", S "/{service}", MS, MANAGE, NONE, true, berth_services_delete, "Delete a service"},
+    {"POST", S "/{service}/plan", MS, READ, SMALL, true, berth_services_plan,
+     "What updating a service would do"},
+    {"GET", S "/{service}/pipeline", MS, READ, NONE, true, berth_services_pipeline,
+     "How far a service's pipeline got"},
+    {"GET", S "/{service}/pipeline/logs", MS, READ, NONE, false, berth_services_pipeline_logs,
+     "What its steps did: ?follow, since, format=text"},
+    {"GET", S "/{service}/logs", MS, READ, NONE, false, berth_services_logs,
+     "What its replicas print: ?follow, tail, replica, track"},
+    {"GET", S "/{service}/revisions", MS, READ, NONE, true, berth_services_revisions,
+     "A service's specs, newest first"},
+    {"POST", S "/{service}/scale", MS, MANAGE, SMALL, true, berth_services_scale,
+     "Another number of replicas: replicaCount"},
+    {"POST", S "/{service}/rollback", MS, MANAGE, SMALL, true, berth_services_rollback,
+     "Back to ?revision=, or the one before; ends a canary"},
+    {"POST", S "/{service}/promote", MS, MANAGE, SMALL, true, berth_services_promote,
+     "The canary becomes the service"},
+    {"POST", S "/{service}/weight", MS, MANAGE, SMALL, true, berth_services_weight,
+     "The canary's share of requests in percent: weight"},
+    {"POST", S "/{service}/retry", MS, MANAGE, SMALL, true, berth_services_retry,
+     "Try a failed service again from its first step"},
+    {"GET", "/api/v1/events", MS, READ, NONE, false, berth_services_events,
+     "Events as they happen (SSE; Last-Event-ID), or a list"},
+    {"GET", "/api/v1/plugins", MS, READ, NONE, true, berth_extensions_list,
+     "Shimlets and pipelines"},
+    {"POST", "/api/v1/plugins/load", MS, MANAGE, SMALL, true, berth_extensions_load,
+     "Load a shimlet or pipeline from a file"},
+    {"POST", "/api/v1/plugins/reload", MS, MANAGE, SMALL, true, berth_extensions_reload,
+     "Load a plugin's file again"},
+    {"POST", "/api/v1/plugins/unload", MS, MANAGE, SMALL, true, berth_extensions_unload,
+     "Retire a plugin"},
+    {"GET", "/swagger", ADM, PUBLIC, NONE, false, berth_admin_swagger, "This document as a page"},
+    {"GET", "/swagger/doc.json", ADM, PUBLIC, NONE, false, berth_admin_openapi, "This document"},
 };
 
 const struct berth_route *
@@ -207,7 +262,7 @@ berth_route_dialect(struct berth_slice path)
         enum berth_dialect dialect;
     } prefixes[] = {
         {"/v2", V2},      {"/v1/models", UM},   {"/v1/plugins", UM}, {"/v1/memory", UM},
-        {"/v1/plan", UM}, {"/v1/requests", UM}, {"/v1/", OAI},
+        {"/v1/plan", UM}, {"/v1/requests", UM}, {"/v1/", OAI},       {"/api/v1/", MS},
     };
 
     for (size_t i = 0; i < BERTH_COUNT(prefixes); i++) {

@@ -94,6 +94,10 @@ static const struct {
      {.first_ns = MS(5.2), .tokens_in = 900, .tokens_out = 3},
      "read=100,queue=100,batch=100,engine=8900,answer=300",
      "prompt of 900 tokens took 5.0 ms"},
+    {"another server ran it, after one that failed",
+     {.first_ns = MS(8.1), .done_ns = MS(9.5), .to = "r-1", .tries = 2},
+     "read=100,replica=8000,answer=1400",
+     "1 replicas failed it"},
 };
 
 static struct berth_trace_note
@@ -123,7 +127,11 @@ merged(const struct berth_trace_note *c)
     TAKE(runs);
     TAKE(padded_permille);
     TAKE(status);
+    TAKE(tries);
 #undef TAKE
+    memcpy(n.to, c->to, sizeof n.to);
+    if (n.to[0] != '\0')
+        n.run_ns = n.engine_ns = 0;
     n.cached = c->cached;
     if (c->cached || c->status >= 400) {
         n.run_ns = n.engine_ns = 0;

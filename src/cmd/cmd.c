@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "cmd/cmd_priv.h"
 #include "cmd/commit.h" /* made by the build */
+#include "cmd/shim.h"
 #include "conf/conf.h"
 #include "conf/near.h"
 
@@ -126,10 +127,12 @@ berth_help_put(const struct berth_cmd *cmd, const char *program, struct berth_bu
     if (cmd->run == berth_run_serve)
         berth_conf_help(out);
     for (size_t i = 0; (o = berth_option_at(cmd, i)) != NULL; i++) {
-        char name[40];
+        char name[40], letter[8] = "    ";
         (void)snprintf(name, sizeof name, "%s%s%s", o->name, o->value != NULL ? " " : "",
                        o->value != NULL ? o->value : "");
-        berth_buf_printf(out, "      --%-19s %s\n", name, o->help);
+        if (o->letter != '\0')
+            (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
+        berth_buf_printf(out, "  %s--%-19s %s\n", letter, name, o->help);
     }
     if (cmd->notes != NULL)
         berth_buf_printf(out, "\n%s", cmd->notes);
@@ -214,7 +217,7 @@ option_unknown(const struct berth_args *args, const char *arg)
     return berth_usage(args, "no option --%s", word);
 }
 
-/* The option that arg ("--name" or "--name=value") names, or NULL; *ret is its place. */
+/* The option that arg ("--name", "--name=value" or "-n") names, or NULL; *ret is its place. */
 static const struct berth_option *
 option_of(const struct berth_args *args, const char *arg, size_t *ret)
 {
@@ -222,7 +225,8 @@ option_of(const struct berth_args *args, const char *arg, size_t *ret)
     const struct berth_option *o;
 
     for (size_t i = 0; (o = berth_option_at(args->cmd, i)) != NULL; i++) {
-        if (strlen(o->name) == len && strncmp(o->name, arg + 2, len) == 0) {
+        if (arg[1] != '-' ? o->letter == arg[1]
+                          : strlen(o->name) == len && strncmp(o->name, arg + 2, len) == 0) {
             *ret = i;
             return o;
         }
@@ -234,7 +238,7 @@ static int
 option_take(struct berth_args *args, const struct berth_option *o, size_t place, char **argv,
             int argc, int *i)
 {
-    const char *eq = strchr(argv[*i], '=');
+    const char *eq = argv[*i][1] == '-' ? strchr(argv[*i], '=') : NULL;
 
     if (o->value == NULL && eq != NULL)
         return berth_usage(args, "--%s takes no value", o->name);
@@ -257,8 +261,10 @@ args_parse(struct berth_args *args, int argc, char **argv)
 
     for (int i = 0; i < argc; i++) {
         const bool dashed = !only_words && strncmp(argv[i], "--", 2) == 0;
+        const bool letter = !only_words && argv[i][0] == '-' && argv[i][1] != '\0' &&
+                            argv[i][1] != '-' && argv[i][2] == '\0';
         size_t place = 0;
-        const struct berth_option *o = dashed ? option_of(args, argv[i], &place) : NULL;
+        const struct berth_option *o = dashed || letter ? option_of(args, argv[i], &place) : NULL;
         if (o != NULL) {
             const int rc = option_take(args, o, place, argv, argc, &i);
             if (rc != 0)
@@ -356,6 +362,8 @@ berth_cmd_main(int argc, char **argv)
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *called = argc > 0 ? (slash != NULL ? slash + 1 : argv[0]) : "berth";
 
+    if (strcmp(called, "model-serve-shim") == 0)
+        return berth_shim_main(argc - 1, argv + 1);
     if (argc > 1 && is_any(argv[1], versions, BERTH_COUNT(versions)))
         return puts(berth_version_line()) >= 0 ? BERTH_EXIT_OK : BERTH_EXIT_FAILED;
     if (strcmp(called, "unimodel-server") == 0)

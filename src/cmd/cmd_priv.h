@@ -15,6 +15,7 @@ struct berth_option {
     const char *name;  /* without dashes; NULL ends a table */
     const char *value; /* what its value is called; NULL: a switch */
     const char *help;  /* at most 52 characters, so that a line fits a screen */
+    char letter;       /* "-f" besides; 0: none */
 };
 
 enum { BERTH_CMD_OPTIONS_MAX = 18, BERTH_CMD_WORDS_MAX = 64 };
@@ -85,6 +86,20 @@ int berth_run_stop(const struct berth_args *args);
 int berth_run_rm(const struct berth_args *args);
 int berth_run_predict(const struct berth_args *args);
 int berth_run_bench(const struct berth_args *args);
+int berth_run_deploy(const struct berth_args *args);
+int berth_run_update(const struct berth_args *args);
+int berth_run_services(const struct berth_args *args);
+int berth_run_describe(const struct berth_args *args);
+int berth_run_logs(const struct berth_args *args);
+int berth_run_scale(const struct berth_args *args);
+int berth_run_rollback(const struct berth_args *args);
+int berth_run_promote(const struct berth_args *args);
+int berth_run_weight(const struct berth_args *args);
+int berth_run_retry(const struct berth_args *args);
+int berth_run_delete(const struct berth_args *args);
+int berth_run_events(const struct berth_args *args);
+int berth_run_plugins(const struct berth_args *args);
+int berth_run_node(const struct berth_args *args);
 int berth_run_doctor(const struct berth_args *args);
 int berth_run_config(const struct berth_args *args);
 int berth_run_version(const struct berth_args *args);

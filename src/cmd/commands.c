@@ -7,75 +7,127 @@
 /* Every command, in the order of --help.  Help, completion and manual pages follow from this. */
 
 static const struct berth_option json_only[] = {
-    {"json", NULL, "print the server's answer as it is"},
-    {NULL, NULL, NULL},
+    {"json", NULL, "print the server's answer as it is", 0},
+    {NULL, NULL, NULL, 0},
 };
 
 static const struct berth_option explain_options[] = {
-    {"slowest", NULL, "list those that took longest first"},
-    {"failed", NULL, "list only those that failed"},
-    {"model", "NAME", "list only those of this model"},
-    {"limit", "N", "list so many; 20"},
-    {"json", NULL, "print the server's answer as it is"},
-    {NULL, NULL, NULL},
+    {"slowest", NULL, "list those that took longest first", 0},
+    {"failed", NULL, "list only those that failed", 0},
+    {"model", "NAME", "list only those of this model", 0},
+    {"limit", "N", "list so many; 20", 0},
+    {"json", NULL, "print the server's answer as it is", 0},
+    {NULL, NULL, NULL, 0},
 };
 
 static const struct berth_option plan_options[] = {
-    {"backend", "NAME", "of a path; else by the file"},
-    {"config", "JSON", "of a path: what it would be registered with"},
-    {"json", NULL, "print the server's answer as it is"},
-    {NULL, NULL, NULL},
+    {"backend", "NAME", "of a path; else by the file", 0},
+    {"config", "JSON", "of a path: what it would be registered with", 0},
+    {"json", NULL, "print the server's answer as it is", 0},
+    {NULL, NULL, NULL, 0},
 };
 
 static const struct berth_option run_options[] = {
-    {"system", "TEXT", "what the model is told first"},
-    {"max-tokens", "N", "longest answer"},
-    {"temperature", "X", "0, unless told: always the likeliest word"},
-    {"verbose", NULL, "say how fast it was"},
-    {NULL, NULL, NULL},
+    {"system", "TEXT", "what the model is told first", 0},
+    {"max-tokens", "N", "longest answer", 0},
+    {"temperature", "X", "0, unless told: always the likeliest word", 0},
+    {"verbose", NULL, "say how fast it was", 0},
+    {NULL, NULL, NULL, 0},
 };
 
 static const struct berth_option pull_options[] = {
-    {"name", "NAME", "the model's name when registered"},
-    {"register", NULL, "register it with the running server"},
-    {"sha256", "HEX", "what the file's checksum must be"},
-    {"dir", "DIR", "put it there instead of the state folder"},
-    {"token", "TOKEN", "access token for hf:// (HF_TOKEN)"},
-    {NULL, NULL, NULL},
+    {"name", "NAME", "the model's name when registered", 0},
+    {"register", NULL, "register it with the running server", 0},
+    {"sha256", "HEX", "what the file's checksum must be", 0},
+    {"dir", "DIR", "put it there instead of the state folder", 0},
+    {"token", "TOKEN", "access token for hf:// (HF_TOKEN)", 0},
+    {NULL, NULL, NULL, 0},
 };
 
 static const struct berth_option predict_options[] = {
-    {"parameters", "JSON", "e.g. '{\"max_tokens\": 20}'"},
-    {"json", NULL, "print the whole answer"},
-    {NULL, NULL, NULL},
+    {"parameters", "JSON", "e.g. '{\"max_tokens\": 20}'", 0},
+    {"json", NULL, "print the whole answer", 0},
+    {NULL, NULL, NULL, 0},
 };
 
 static const struct berth_option bench_options[] = {
-    {"protocol", "P", "rest, binary (tensors as bytes) or grpc (rest)"},
-    {"concurrency", "N[xM]", "connections, and streams on each (1)"},
-    {"rate", "N", "requests a second whatever the answers (open loop)"},
-    {"arrivals", "A", "of these: constant or poisson (constant)"},
-    {"sweep", "FROM:TO:STEP", "one run for each rate"},
-    {"p99", "MS", "a sweep ends where p99 is longer"},
-    {"duration", "S", "seconds to measure (5)"},
-    {"requests", "N", "measure N requests instead of a time"},
-    {"warmup", "S", "seconds of load before that, not counted (1)"},
-    {"input", "INPUT", "what to send, as for predict; or {\"inputs\": [...]}"},
-    {"path", "PATH", "post INPUT as it is to PATH, of any server"},
-    {"chat", "PROMPT", "measure a chat: tokens/s, time to first token"},
-    {"max-tokens", "N", "longest answer of a chat (64)"},
-    {"compare", "URL", "the same to another server, in turns"},
-    {"rounds", "N", "runs of each, for medians (1; to compare: 3)"},
-    {"server-pid", "P[,P]", "CPU time a request of local servers"},
-    {"cpu", "N", "run this client on that core"},
-    {"json", "FILE", "write the result as JSON; -: to standard output"},
-    {NULL, NULL, NULL},
+    {"protocol", "P", "rest, binary (tensors as bytes) or grpc (rest)", 0},
+    {"concurrency", "N[xM]", "connections, and streams on each (1)", 0},
+    {"rate", "N", "requests a second whatever the answers (open loop)", 0},
+    {"arrivals", "A", "of these: constant or poisson (constant)", 0},
+    {"sweep", "FROM:TO:STEP", "one run for each rate", 0},
+    {"p99", "MS", "a sweep ends where p99 is longer", 0},
+    {"duration", "S", "seconds to measure (5)", 0},
+    {"requests", "N", "measure N requests instead of a time", 0},
+    {"warmup", "S", "seconds of load before that, not counted (1)", 0},
+    {"input", "INPUT", "what to send, as for predict; or {\"inputs\": [...]}", 0},
+    {"path", "PATH", "post INPUT as it is to PATH, of any server", 0},
+    {"chat", "PROMPT", "measure a chat: tokens/s, time to first token", 0},
+    {"max-tokens", "N", "longest answer of a chat (64)", 0},
+    {"compare", "URL", "the same to another server, in turns", 0},
+    {"rounds", "N", "runs of each, for medians (1; to compare: 3)", 0},
+    {"server-pid", "P[,P]", "CPU time a request of local servers", 0},
+    {"cpu", "N", "run this client on that core", 0},
+    {"json", "FILE", "write the result as JSON; -: to standard output", 0},
+    {NULL, NULL, NULL, 0},
 };
 
 static const struct berth_option config_options[] = {
-    {"docs", NULL, "print every setting as Markdown"},
-    {"dump", NULL, "without where the values came from"},
-    {NULL, NULL, NULL},
+    {"docs", NULL, "print every setting as Markdown", 0},
+    {"dump", NULL, "without where the values came from", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+static const struct berth_option deploy_options[] = {
+    {"file", "FILE", "the service as YAML or JSON; -: standard input", 'f'},
+    {"shimlet", "NAME", "where it runs: process, docker, kubernetes, ...", 0},
+    {"pipeline", "NAME", "how it is brought about", 0},
+    {"replicas", "N", "copies of it", 0},
+    {"plan", NULL, "only say what would be done", 0},
+    {"no-wait", NULL, "do not wait until it runs", 0},
+    {"timeout", "S", "wait at most so long (600)", 0},
+    {"json", NULL, "print the server's answer as it is", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+static const struct berth_option update_options[] = {
+    {"file", "FILE", "the whole new service, as YAML or JSON", 'f'},
+    {"plan", NULL, "only say what would change", 0},
+    {"no-wait", NULL, "do not wait until it runs", 0},
+    {"timeout", "S", "wait at most so long (600)", 0},
+    {"json", NULL, "print the server's answer as it is", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+static const struct berth_option wait_options[] = {
+    {"no-wait", NULL, "do not wait until it is done", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+static const struct berth_option logs_options[] = {
+    {"follow", NULL, "go on with what comes", 'f'},
+    {"tail", "N", "the last N lines", 0},
+    {"replica", "ID", "of this one alone", 0},
+    {"track", "NAME", "stable or canary", 0},
+    {"pipeline", NULL, "what its steps did, instead", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+static const struct berth_option events_options[] = {
+    {"follow", NULL, "go on with what comes", 'f'},
+    {NULL, NULL, NULL, 0},
+};
+
+static const struct berth_option plugins_options[] = {
+    {"type", "TYPE", "shimlet or pipeline; else by the file's name", 0},
+    {"replace", NULL, "load: take the place of one of that name", 0},
+    {"json", NULL, "print the server's answer as it is", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+static const struct berth_option node_options[] = {
+    {"shimlet", "NAME", "the environment that it is a machine of", 0},
+    {NULL, NULL, NULL, 0},
 };
 
 static const struct berth_cmd commands[] = {
@@ -119,6 +171,44 @@ static const struct berth_cmd commands[] = {
      explain_options, 0, 1, false, true, berth_run_explain},
     {"bench", "[options] MODEL", "measure a model, or several as NAME{0..9[:zipf]}", NULL,
      bench_options, 1, 1, false, true, berth_run_bench},
+    {"deploy", "[options] [MODEL] [KEY=VALUE...]", "deploy a model as a service of its own",
+     "MODEL is a file or folder, a model that the server has, or one of its model\n"
+     "root.  KEY is a member of the service's spec: env.NAME=VALUE,\n"
+     "resourceRequirements.memory=2Gi, contextLength=4096 (docs/services.md).\n"
+     "Ctrl-C ends the watching, not the work.\n",
+     deploy_options, 0, BERTH_CMD_WORDS_MAX, false, true, berth_run_deploy},
+    {"services", "[options]", "the services that are deployed", NULL, json_only, 0, 0, false, true,
+     berth_run_services},
+    {"describe", "[options] SERVICE", "all about a service",
+     "SERVICE is its id, the beginning of it, or its model's name.\n", json_only, 1, 1, false, true,
+     berth_run_describe},
+    {"logs", "[options] SERVICE", "what a service's replicas print", NULL, logs_options, 1, 1,
+     false, true, berth_run_logs},
+    {"update", "[options] SERVICE [KEY=VALUE...]", "change a service",
+     "KEY as for deploy; KEY=null takes a member away.  With\n"
+     "strategy.type=canary strategy.canary.weight=10 the change gets a tenth of the\n"
+     "requests until `berth promote` or `berth rollback`.\n",
+     update_options, 1, BERTH_CMD_WORDS_MAX, false, true, berth_run_update},
+    {"scale", "[options] SERVICE N", "another number of replicas", NULL, wait_options, 2, 2, false,
+     true, berth_run_scale},
+    {"rollback", "[options] SERVICE [REVISION]", "back to an earlier revision",
+     "Without REVISION to the one before; a canary is ended.\n", wait_options, 1, 2, false, true,
+     berth_run_rollback},
+    {"promote", "[options] SERVICE", "the canary becomes the service", NULL, wait_options, 1, 1,
+     false, true, berth_run_promote},
+    {"weight", "[options] SERVICE PERCENT", "the canary's share of requests", NULL, wait_options, 2,
+     2, false, true, berth_run_weight},
+    {"retry", "[options] SERVICE", "try a failed service again", NULL, wait_options, 1, 1, false,
+     true, berth_run_retry},
+    {"delete", "[options] SERVICE...", "delete services", NULL, wait_options, 1,
+     BERTH_CMD_WORDS_MAX, false, true, berth_run_delete},
+    {"events", "[options] [SERVICE]", "what happened to services", NULL, events_options, 0, 1,
+     false, true, berth_run_events},
+    {"plugins", "[options] [list|load FILE|reload NAME|unload NAME]",
+     "shimlets and pipelines of the server", NULL, plugins_options, 0, 2, false, true,
+     berth_run_plugins},
+    {"node", "[options] drain|undrain NODE", "take a machine out of service, or back", NULL,
+     node_options, 2, 2, false, true, berth_run_node},
     {"doctor", "[options]", "what this machine has, what is wrong, what to do",
      "Takes the flags of `berth serve` and looks at what it would do with them.\n", NULL, 0, 0,
      true, false, berth_run_doctor},
@@ -138,10 +228,10 @@ static const struct berth_cmd commands[] = {
 };
 
 static const struct berth_option client_options[] = {
-    {"server", "URL", "the server (BERTH_SERVER; http://127.0.0.1:8000)"},
-    {"api-key", "KEY", "its key (BERTH_API_KEY)"},
+    {"server", "URL", "the server (BERTH_SERVER; http://127.0.0.1:8000)", 0},
+    {"api-key", "KEY", "its key (BERTH_API_KEY)", 0},
 };
-static const struct berth_option help_option = {"help", NULL, "print this"};
+static const struct berth_option help_option = {"help", NULL, "print this", 0};
 
 const struct berth_cmd *
 berth_cmd_at(size_t index)

@@ -16,10 +16,13 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "cmd/control.h"
 #include "cmd/gauges.h"
 #include "cmd/keys.h"
 #include "cmd/place.h"
 #include "conf/conf.h"
+#include "deploy/deploy.h"
+#include "deploy/routes.h"
 #include "infer/host.h"
 #include "infer/registry.h"
 #include "net/server.h"
@@ -48,6 +51,8 @@ struct serving {
     struct berth_plugins *plugins;
     struct berth_workers *workers;
     struct berth_registry *registry;
+    struct berth_routes *routes; /* of deployed services */
+    struct berth_deploy *deploy; /* NULL: services are not deployed */
     struct berth_loop *loops[LOOPS_MAX];
     size_t loop_count;
     struct berth_keys keys;
@@ -262,6 +267,41 @@ say_hints(struct serving *s)
                    "DIR, or fetch and register one while this runs: berth pull SOURCE --register");
 }
 
+static bool
+is_registered(void *registry, const char *name)
+{
+    struct berth_arena arena;
+    struct berth_model_info info;
+
+    berth_arena_init(&arena, 16 << 20);
+    const bool is = berth_registry_info(registry, &arena, berth_slice_of(name), &info, NULL) == 0;
+    berth_arena_fini(&arena);
+    return is;
+}
+
+static int
+deploy_up(struct serving *s, struct berth_err *e)
+{
+    const struct berth_conf *c = s->conf;
+    const bool kept = strcmp(c->state_dir, "none") != 0;
+    const struct berth_routes_conf routes = {
+        .metrics = s->metrics, .is_local = is_registered, .arg = s->registry};
+    const int r = berth_routes_new(&routes, &s->routes, e);
+
+    if (r < 0 || !c->deploy.enabled)
+        return r;
+    const struct berth_control_conf how = {
+        .conf = c,
+        .store = s->store,
+        .metrics = s->metrics,
+        .routes = s->routes,
+        .state_dir = kept ? c->state_dir : NULL,
+        .plugin_dir = *c->plugins.plugin_dir != '\0' ? c->plugins.plugin_dir : NULL,
+    };
+
+    return berth_control_up(&how, &s->deploy, e);
+}
+
 static int
 api_up(struct serving *s, struct berth_err *e)
 {
@@ -273,7 +313,9 @@ api_up(struct serving *s, struct berth_err *e)
     struct berth_api_conf conf = {
         .registry = s->registry,
         .plugins = s->plugins,
+        .deploy = s->deploy,
         .metrics = s->metrics,
+        .routes = s->routes,
         .keys = s->keys.at,
         .key_count = s->keys.count,
         .cors_origins = c->security.cors_allowed_origins.at,
@@ -379,7 +421,8 @@ serve_up(struct serving *s, struct berth_err *e)
 {
     int r = registry_up(s, e);
 
-    if (r < 0 || (r = loops_up(s, e)) < 0 || (r = api_up(s, e)) < 0 || (r = server_up(s, e)) < 0)
+    if (r < 0 || (r = loops_up(s, e)) < 0 || (r = deploy_up(s, e)) < 0 || (r = api_up(s, e)) < 0 ||
+        (r = server_up(s, e)) < 0)
         return r;
     return models_up(s, e); /* last: a port that is taken is known before a model is read */
 }
@@ -404,6 +447,8 @@ serve_down(struct serving *s)
      * not freed below it.  Nothing is lost then: what must last is in the store. */
     (void)signal(SIGALRM, give_up);
     (void)alarm(STOP_S_MAX);
+    if (s->deploy != NULL) /* services stay as they are; the next start goes on with them */
+        berth_deploy_stop(s->deploy, (uint64_t)s->conf->server.drain_timeout_secs * BERTH_S);
     berth_api_stop(s->api); /* a change whose client went is still one of the registry */
     if (s->conf->plugins.keep_workers && s->workers != NULL)
         berth_workers_keep(s->workers);
@@ -412,6 +457,8 @@ serve_down(struct serving *s)
     berth_registry_free(s->registry); /* before the server: cut requests still come back to it */
     berth_server_free(s->server);
     berth_api_free(s->api);
+    berth_deploy_free(s->deploy);
+    berth_routes_free(s->routes);
     berth_keys_fini(&s->keys);
     while (s->loop_count > 0)
         berth_loop_free(s->loops[--s->loop_count]);

@@ -403,7 +403,9 @@ load(struct berth_conf_full *c, const struct berth_conf_from *from, struct berth
 
     if (rc == 0)
         rc = set_defaults(c, from->envp, e);
-    if (rc == 0 && file != NULL) {
+    if (rc == 0 && from->text != NULL) {
+        rc = berth_conf_text_read(c, from->text_name, berth_slice_of(from->text), e);
+    } else if (rc == 0 && file != NULL) {
         rc = berth_conf_file_read(c, file, e);
         c->conf.file = berth_arena_strdup(&c->arena, file);
     }

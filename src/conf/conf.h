@@ -90,11 +90,24 @@ struct berth_conf_engine {
 struct berth_conf_plugins {
     const char *plugin_dir;
     struct berth_conf_strings enabled_plugins; /* empty: all that are found */
-    const struct berth_json *plugin_configs;   /* an object: plugin's name to its settings */
+    const struct berth_json *plugin_configs;   /* an object: shimlet's name to its settings */
     int64_t plugin_timeout_secs;
     const char *isolation; /* of models that say nothing: "none", "process" */
     int64_t run_timeout_secs, adopt_secs;
     bool keep_workers;
+};
+
+/* The control plane. */
+struct berth_conf_deploy {
+    bool enabled;
+    const char *shimlet, *pipeline; /* of services that name none */
+    const char *model_root;
+    struct berth_conf_strings preload; /* shared objects of shimlets and pipelines */
+    bool load_folder, load_any_path, load_strict;
+    const char *plugin_sums;               /* NULL: none */
+    const struct berth_json *accelerators; /* an object: what people write to a resource */
+    int64_t workers, resync_secs, poll_ms, forget_secs;
+    int64_t max_services, max_events, max_revisions;
 };
 
 struct berth_conf_monitoring {
@@ -138,12 +151,14 @@ struct berth_conf_from {
     char *const *argv;
     char *const *envp;
     bool file_first; /* argv[0] may be the path of the file, as unimodel-server takes it */
+    const char *text, *text_name; /* not NULL: what the file says, instead of one; and its name */
 };
 
 struct berth_conf {
     struct berth_conf_server server;
     struct berth_conf_engine engine;
     struct berth_conf_plugins plugins;
+    struct berth_conf_deploy deploy;
     struct berth_conf_monitoring monitoring;
     struct berth_conf_security security;
     struct berth_conf_storage storage;

@@ -38,7 +38,7 @@ load(const char *file, const char *const *args, const char *const *env, bool fil
         argv[argc] = (char *)(uintptr_t)args[argc];
     for (size_t i = 0; env != NULL && env[i] != NULL; i++)
         envp[envc++] = (char *)(uintptr_t)env[i];
-    const struct berth_conf_from from = {argc, argv, envp, file_first};
+    const struct berth_conf_from from = {argc, argv, envp, file_first, NULL, NULL};
     const int rc = berth_conf_load(&from, ret, e);
     if (file != NULL)
         (void)unlink(path);

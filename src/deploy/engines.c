@@ -203,6 +203,8 @@ render_env(const struct engine *engine, const struct berth_spec *s, struct berth
     env[n++] = (struct berth_pair){"MODEL", s->model_name};
     env[n++] = (struct berth_pair){"SERVING_ENGINE", "openai"};
     env[n++] = (struct berth_pair){"PORT", "$(PORT)"};
+    if (strcmp(engine->name, "berth") == 0) /* a server of one model deploys no others */
+        env[n++] = (struct berth_pair){"BERTH_DEPLOY_ENABLED", "false"};
     if (engine->folder) {
         env[n++] = (struct berth_pair){"TRANSFORMERS_OFFLINE", "1"};
         env[n++] = (struct berth_pair){"HF_HOME", "/tmp"};

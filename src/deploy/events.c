@@ -25,7 +25,7 @@ struct kept {
 
 struct berth_events {
     struct berth_store *store;
-    const struct berth_deploy_clock *clock;
+    const struct berth_deploy_clock *clock; /* NULL: the system's */
     uint32_t max;
     pthread_mutex_t commit; /* one change after the other, so that numbers have no gaps */
 
@@ -300,7 +300,8 @@ static int
 prepare(struct berth_events *ev, struct commit *c, const struct berth_event *events, size_t count,
         struct berth_err *e)
 {
-    const uint64_t wall_ns = ev->clock->wall_ns(ev->clock->arg);
+    const uint64_t wall_ns =
+        ev->clock != NULL ? ev->clock->wall_ns(ev->clock->arg) : berth_wall_ns();
     struct berth_buf b;
 
     berth_buf_init(&b, NULL);

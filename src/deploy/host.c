@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "deploy/deploy_priv.h"
+#include "deploy/routes.h"
 #include "net/client.h"
 
 /* What a shimlet may call. */
@@ -99,10 +100,20 @@ host_probe(const char *url, uint64_t timeout_ns, struct berth_err *e)
 static int
 host_drain(const struct berth_op *op, const char *replica_id, uint64_t limit_ns)
 {
-    (void)op;
-    (void)replica_id;
-    (void)limit_ns;
-    return 0; /* without routes nothing is in flight through us */
+    enum { LOOK_MS = 100 };
+    struct berth_routes *routes = op->d->conf.routes;
+    const uint64_t begin_ns = berth_now_ns();
+
+    if (routes == NULL || op->s == NULL) /* nothing is in flight through us */
+        return 0;
+    /* A little at a time: who waits may be told to stop. */
+    while (berth_routes_drain(routes, op->s->id, replica_id, LOOK_MS * BERTH_MS) > 0) {
+        if (berth_op_cancelled(op))
+            return -BERTH_ECANCELED;
+        if (berth_now_ns() - begin_ns >= limit_ns)
+            return -BERTH_EDEADLINE;
+    }
+    return 0;
 }
 
 static void

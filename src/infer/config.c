@@ -27,7 +27,6 @@ static const struct {
     {"max_batch_wait_ms", MS, 0, 60000},
     {"queue_len", COUNT, 1, 65536},
     {"response_cache", FLAG, 0, 0},
-    {"max_queue_len", COUNT, 1, 65536}, /* the same by another name */
     {"batching", BATCHING, 0, 0},
     {"versions", VERSIONS, 0, 0},
     {"load", MEMORY, 0, 0},

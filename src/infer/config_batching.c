@@ -231,11 +231,11 @@ get_size_key(const char *key, const struct berth_json *v, struct berth_model_con
         return berth_config_count("batching.max_batch_size", v, 1, BERTH_BATCH_MAX,
                                   &b->batch_requests_max, e);
     }
-    if (strcmp(key, "max_wait_ms") == 0 || strcmp(key, "max_batch_wait_ms") == 0) {
+    if (strcmp(key, "max_wait_ms") == 0) {
         c->has_wait = true;
         return berth_config_ms("batching.max_wait_ms", v, 60000, &b->wait_ns_max, e);
     }
-    if (strcmp(key, "queue_len") == 0 || strcmp(key, "max_queue_len") == 0) {
+    if (strcmp(key, "queue_len") == 0) {
         c->has_queue = true;
         return berth_config_count("batching.queue_len", v, 1, BERTH_QUEUE_LEN_MAX,
                                   &b->queue_len_max, e);

@@ -197,8 +197,8 @@ is_equal(const struct berth_json *a, const struct berth_json *b)
 static bool
 has_fixed(const struct berth_json *a, const struct berth_json *b)
 {
-    static const char *const live[] = {"versions",  "max_batch_size", "max_batch_wait_ms",
-                                       "queue_len", "max_queue_len",  "description"};
+    static const char *const live[] = {"versions", "max_batch_size", "max_batch_wait_ms",
+                                       "queue_len", "description"};
     static const char *const padding[] = {"pad", "cut", "length_buckets"};
 
     for (struct berth_json_iter it = berth_json_iter(a); berth_json_next(&it);) {

@@ -253,7 +253,7 @@ memory_of(const struct berth_entry *x)
                                        .keep_alive_ns = x->keep_alive_ns,
                                        .predicted_bytes = x->predicted.bytes,
                                        .predicted_load_ns = x->predicted.load_ns,
-                                       .predicted_known = x->predicted.known,
+                                       .predicted_by = x->predicted.by,
                                        .measured_bytes = x->measured.bytes,
                                        .measured_load_ns = x->measured.load_ns,
                                        .evicted = x->measured.evicted,

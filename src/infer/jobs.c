@@ -7,8 +7,12 @@
 
 /* The loader threads, and what they have to do. */
 
-enum { RETRIES = 8 };
-static const uint64_t retry_ns = 2 * BERTH_MS, house_ns = 10 * BERTH_S;
+enum { RETRIES_EACH_MS = 4, RETRIES_MAX = 200 };
+/* Of those that wait for room: first soon, then with pauses that grow by a quarter, so that what
+ * nobody tells (a model is not in use any more) is seen after a quarter more of the time it took.
+ */
+static const uint64_t retry_ns_min = 2 * BERTH_MS, retry_ns_max = 50 * BERTH_MS;
+static const uint64_t house_ns = 10 * BERTH_S;
 
 static void
 put_locked(struct berth_registry *g, struct berth_entry *x, enum berth_jobs list, bool first)
@@ -41,6 +45,15 @@ queue_locked(struct berth_registry *g, struct berth_entry *x, enum berth_jobs li
     if (x->queued)
         take_locked(g, x);
     put_locked(g, x, list, false);
+}
+
+void
+berth_loader_hurry_locked(struct berth_registry *g)
+{
+    const uint64_t soon = berth_now_ns() + retry_ns_min;
+
+    g->retry_pause_ns = retry_ns_min;
+    g->retry_ns = g->retry_ns < soon ? g->retry_ns : soon;
 }
 
 void
@@ -88,6 +101,10 @@ work_locked(struct berth_registry *g, struct berth_entry *x)
     x->busy = false;
     if (g->house_ns > berth_now_ns() + BERTH_S / 2) /* something may be loaded from now on */
         g->house_ns = berth_now_ns() + BERTH_S / 2;
+    if (done ==
+        x->retried) /* it waits from now on, or there was room: so there may be for others */
+        berth_loader_hurry_locked(g);
+    x->retried = false;
     if (!done) {
         put_locked(g, x, BERTH_JOBS_BLOCKED, false);
     } else if (x->queued) { /* stopped: left to berth_registry_free() */
@@ -102,15 +119,20 @@ work_locked(struct berth_registry *g, struct berth_entry *x)
 static struct berth_entry *
 pick_locked(struct berth_registry *g, uint64_t now_ns)
 {
-    struct berth_entry *retried[RETRIES], *x = NULL;
+    struct berth_entry *retried[RETRIES_MAX], *x = NULL;
     size_t n = 0;
 
-    if (now_ns >= g->retry_ns) {
-        g->retry_ns = now_ns + retry_ns;
-        while (n < RETRIES && (x = g->jobs[BERTH_JOBS_BLOCKED]) != NULL) {
+    if (now_ns >= g->retry_ns && g->jobs[BERTH_JOBS_BLOCKED] != NULL) {
+        const size_t most = g->retry_pause_ns / BERTH_MS * RETRIES_EACH_MS;
+        g->retry_ns = now_ns + g->retry_pause_ns;
+        while (n < most && n < RETRIES_MAX && (x = g->jobs[BERTH_JOBS_BLOCKED]) != NULL) {
             take_locked(g, x);
+            x->retried = true;
             retried[n++] = x;
         }
+        g->retry_pause_ns += g->retry_pause_ns / 4;
+        if (g->retry_pause_ns > retry_ns_max)
+            g->retry_pause_ns = retry_ns_max;
         while (n > 0)
             put_locked(g, retried[--n], BERTH_JOBS_DEMAND, true);
     }

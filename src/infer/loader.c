@@ -143,6 +143,7 @@ retire_main(void *arg)
     free(t);
     berth_registry_count_states(g);
     (void)pthread_mutex_lock(&g->jobs_mu);
+    berth_loader_hurry_locked(g);
     g->retiring--;
     (void)pthread_cond_broadcast(&g->jobs_cond);
     (void)pthread_mutex_unlock(&g->jobs_mu);
@@ -189,6 +190,12 @@ berth_take_serving_locked(struct berth_registry *g, struct berth_entry *x, struc
 
 /* ---- loading ---- */
 
+bool
+berth_plan_isolates(const struct berth_registry *g, const struct berth_plan *p)
+{
+    return p->conf.isolation.said ? p->conf.isolation.process : g->conf.isolate;
+}
+
 /* Work in a process of its own, if that is wanted. */
 static int
 isolate(struct berth_registry *g, const struct berth_plan *p, struct berth_model_make *make,
@@ -196,7 +203,7 @@ isolate(struct berth_registry *g, const struct berth_plan *p, struct berth_model
 {
     const struct berth_isolation_conf *c = &p->conf.isolation;
 
-    if (c->said ? !c->process : !g->conf.isolate)
+    if (!berth_plan_isolates(g, p))
         return 0;
     if (g->conf.workers == NULL)
         return berth_err_set(e, BERTH_EUNSUPPORTED, "isolation: this program has no workers");
@@ -301,7 +308,7 @@ keep_outcome(struct berth_registry *g, struct berth_entry *x, const struct berth
         x->measured = (struct berth_forecast){.bytes = m->memory_bytes,
                                               .load_ns = m->load_ns,
                                               .evicted = f->evicted,
-                                              .known = true,
+                                              .by = BERTH_BY_LOAD,
                                               .wall_ns = berth_wall_ns()};
     }
     (void)pthread_rwlock_unlock(&g->lock);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "infer/cache.h"
 #include "infer/registry_priv.h"
+#include "plugin/workers.h"
 #include "store/store.h"
 #include "wire/json.h"
 
@@ -422,6 +423,8 @@ change_held(struct berth_registry *g, struct berth_slice name_or_id, enum change
     (void)pthread_rwlock_unlock(&g->lock);
     if (what == FORGET)
         berth_metrics_forget(g->conf.metrics, name);
+    if (what != LOAD && g->conf.workers != NULL) /* an engine in this process cannot be stopped */
+        berth_workers_end_loads_of(g->conf.workers, name);
     return 0;
 }
 

@@ -137,6 +137,11 @@ struct berth_model_version_info {
 };
 
 /* A model's memory, and what becomes of it.  Numbers of 0: not known yet. */
+/* What a forecast of a model's memory comes from.  The numbers are kept in the store. */
+enum berth_forecast_by { BERTH_BY_FILES = 0, BERTH_BY_LOAD = 1, BERTH_BY_BACKEND = 2 };
+/* "its files", "an earlier load", "its backend" */
+const char *berth_forecast_by_text(enum berth_forecast_by by);
+
 struct berth_model_memory {
     uint64_t held_bytes;
     const char *load; /* "start", "demand", "manual" */
@@ -144,8 +149,8 @@ struct berth_model_memory {
     uint64_t keep_alive_ns; /* UINT64_MAX: for ever */
     /* Its last load: as it was expected, and as it turned out. */
     uint64_t predicted_bytes, predicted_load_ns, measured_bytes, measured_load_ns;
-    bool predicted_known; /* by an earlier load; else guessed by the files */
-    uint32_t evicted;     /* models that went for it */
+    enum berth_forecast_by predicted_by;
+    uint32_t evicted; /* models that went for it */
     uint64_t loaded_wall_ns;
 };
 

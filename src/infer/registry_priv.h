@@ -25,7 +25,7 @@ struct berth_forecast {
     uint64_t
         least_bytes;  /* a guess may be lowered to this, so that it keeps nothing out for good */
     uint32_t evicted; /* models that had to go */
-    bool known;       /* from an earlier load; else guessed by the files */
+    enum berth_forecast_by by;
     uint64_t wall_ns; /* 0: there was none */
 };
 
@@ -86,6 +86,7 @@ struct berth_entry {
 
     /* Under the registry's jobs_mu. */
     bool queued, busy;
+    bool retried;         /* it is tried again after a wait for room */
     enum berth_jobs list; /* while queued and not busy */
     struct berth_entry *job_next, *job_prev;
     uint64_t blocked_ns;            /* since when it waits for room; 0: it does not */
@@ -148,6 +149,7 @@ struct berth_registry {
     pthread_cond_t jobs_cond;
     struct berth_entry *jobs[BERTH_JOBS_COUNT]; /* under jobs_mu */
     uint64_t retry_ns, house_ns;                /* when those without room are tried, and */
+    uint64_t retry_pause_ns;                    /* how long after, and */
     bool failed_seen, stop;                     /* when the house is kept; under jobs_mu */
     uint32_t retiring;                          /* threads that stop a model */
     pthread_t loaders[BERTH_LOADERS_MAX];
@@ -174,6 +176,8 @@ struct berth_plan {
 int berth_plan_init(struct berth_registry *g, const char *path, const char *backend,
                     const struct berth_json *config, struct berth_plan *p, struct berth_err *e);
 void berth_plan_fini(struct berth_plan *p);
+/* Is it to run in a process of its own? */
+bool berth_plan_isolates(const struct berth_registry *g, const struct berth_plan *p);
 bool berth_plan_wants(const struct berth_plan *p, const struct berth_version_dir *dir);
 /* Take the plan's versions into the entry. */
 void berth_entry_plan_locked(struct berth_entry *x, const struct berth_plan *p);
@@ -189,6 +193,8 @@ int berth_loaders_start(struct berth_registry *g, struct berth_err *e);
 void berth_loaders_stop(struct berth_registry *g);
 void berth_loader_queue(struct berth_registry *g, struct berth_entry *x);
 /* Somebody waits for x.  Under jobs_mu. */
+/* Somebody waits for room from now on, or there may be more of it: look soon.  Under jobs_mu. */
+void berth_loader_hurry_locked(struct berth_registry *g);
 void berth_loader_demand_locked(struct berth_registry *g, struct berth_entry *x);
 void berth_registry_model_failed(void *registry);
 
@@ -274,6 +280,8 @@ bool berth_trim_is_due(struct berth_trim *t, uint64_t self_bytes, uint64_t used_
 void berth_trim_is_done(struct berth_trim *t, uint64_t self_bytes, uint64_t used_bytes);
 /* Files below path, together. */
 uint64_t berth_room_file_bytes(const char *path);
+/* "measured", "as its backend says", "guessed by its files" */
+const char *berth_room_source(const struct berth_forecast *f);
 void berth_room_gauges_locked(struct berth_registry *g);
 /* Who is in use, and when each was used last, as of now.  Under the lock for writing. */
 void berth_room_look_locked(struct berth_registry *g, uint64_t now_ns);

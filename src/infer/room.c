@@ -265,7 +265,7 @@ berth_room_tell(const struct berth_ledger_sums *s, const char *name, const struc
         "%s, "
         "in use %s), loads going on were promised %s, other programs and the server use %s; unload "
         "or unpin a model, or give more (engine.memory.max_memory_gb)",
-        name, berth_room_size_text(f->bytes, need), f->known ? "measured" : "guessed by its files",
+        name, berth_room_size_text(f->bytes, need), berth_room_source(f),
         berth_room_size_text(c->short_bytes, more), berth_room_size_text(s->held_bytes, held),
         berth_room_size_text(s->budget_bytes, budget),
         berth_room_size_text(s->pinned_bytes, pinned), berth_room_size_text(s->in_use_bytes, used),
@@ -306,7 +306,7 @@ try_locked(struct berth_registry *g, struct berth_entry *x, struct berth_forecas
             berth_series_add(g->room.braked, 1);
         break;
     case BERTH_LEDGER_NEVER:
-        if (f->known || f->least_bytes >= f->bytes)
+        if (f->by == BERTH_BY_LOAD || f->least_bytes >= f->bytes)
             break;
         f->bytes = f->least_bytes;
         return 2;
@@ -413,7 +413,7 @@ berth_room_confirm(struct berth_registry *g, struct berth_entry *x, const char *
         return 0;
     berth_series_add(g->room.refused, 1);
     /* What it takes is known from now on, so that to wait for room is not to load it in vain. */
-    return r > 0 && !f->known ? 1 : -BERTH_ENOMEM;
+    return r > 0 && f->by != BERTH_BY_LOAD ? 1 : -BERTH_ENOMEM;
 }
 
 /* ---- now and then ---- */

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "infer/config.h"
 #include "infer/ledger.h"
+#include "infer/registry.h"
 
 struct berth_arena;
 struct berth_json;
@@ -29,7 +30,7 @@ struct berth_load_plan {
     bool loaded;                /* it is loaded; then nothing would happen */
     enum berth_ledger_verdict verdict;
     uint64_t bytes, load_ns;
-    bool known; /* by an earlier load; else guessed by the files */
+    enum berth_forecast_by by;
     const struct berth_plan_victim *victims;
     size_t victim_count;
     const char *why; /* it does not fit: the sums; else "" */

@@ -4,10 +4,11 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "infer/host.h"
 #include "infer/registry_priv.h"
 
-/* What a load will need: as it was measured, else by its files and what others of its backend
- * took. */
+/* What a load will need: as it was measured, else as its backend says, else by its files and what
+ * others of its backend took. */
 
 enum { MIB = 1 << 20, FILES_MAX = 4096, DEPTH_MAX = 8, SMALL_FILE = MIB };
 
@@ -61,16 +62,58 @@ lesson_locked(struct berth_room *room, const char *backend)
     return &room->lessons[i];
 }
 
+const char *
+berth_forecast_by_text(enum berth_forecast_by by)
+{
+    static const char *const names[] = {[BERTH_BY_FILES] = "its files",
+                                        [BERTH_BY_LOAD] = "an earlier load",
+                                        [BERTH_BY_BACKEND] = "its backend"};
+
+    return names[by];
+}
+
+const char *
+berth_room_source(const struct berth_forecast *f)
+{
+    static const char *const names[] = {[BERTH_BY_FILES] = "guessed by its files",
+                                        [BERTH_BY_LOAD] = "measured",
+                                        [BERTH_BY_BACKEND] = "as its backend says"};
+
+    return names[f->by];
+}
+
+/* What the backend says of one instance; 0: nothing.  One that is to work in a process of its own
+ * does not get to see the file in this one. */
+static uint64_t
+ask_backend(const struct berth_registry *g, const struct berth_plan *p, const char *path)
+{
+    const struct berth_load how = {.struct_size = sizeof how,
+                                   .path = path,
+                                   .settings_json = p->conf.settings_json,
+                                   .threads = 1};
+
+    if (p->conf.memory_bytes > 0 || !BERTH_HAS(p->ops, forecast) || berth_plan_isolates(g, p))
+        return 0;
+    return p->ops->forecast(berth_host_calls(), &how);
+}
+
 static struct berth_forecast
-guess_locked(struct berth_registry *g, const struct berth_plan *p, uint64_t files)
+guess_locked(struct berth_registry *g, const struct berth_plan *p, uint64_t files, uint64_t said)
 {
     const struct berth_lesson *l = lesson_locked(&g->room, p->ops->name);
+    const uint64_t load_ns = BERTH_MS + (uint64_t)((double)files / (double)l->bytes_per_s * 1e9);
+
+    if (said > 0 && said < UINT64_MAX / p->conf.instances)
+        return (struct berth_forecast){.bytes = said * p->conf.instances,
+                                       .least_bytes = said * p->conf.instances,
+                                       .load_ns = load_ns,
+                                       .by = BERTH_BY_BACKEND};
     const uint64_t each = (files > SMALL_FILE ? files / 1000 * l->permille : files) + l->base;
 
     return (struct berth_forecast){
         .bytes = p->conf.memory_bytes > 0 ? p->conf.memory_bytes : each * p->conf.instances,
         .least_bytes = p->conf.memory_bytes > 0 ? p->conf.memory_bytes : files * p->conf.instances,
-        .load_ns = BERTH_MS + (uint64_t)((double)files / (double)l->bytes_per_s * 1e9),
+        .load_ns = load_ns,
     };
 }
 
@@ -81,22 +124,25 @@ berth_room_forecast(struct berth_registry *g, const struct berth_entry *x,
     struct berth_forecast f;
 
     (void)pthread_rwlock_rdlock(&g->lock);
-    f = (struct berth_forecast){.known = x != NULL && x->known_bytes > 0};
-    if (f.known) {
-        f.bytes = x->known_bytes;
-        f.load_ns = x->known_load_ns;
-    }
+    f = (struct berth_forecast){.by = BERTH_BY_FILES};
+    if (x != NULL && x->known_bytes > 0)
+        f = (struct berth_forecast){
+            .bytes = x->known_bytes, .load_ns = x->known_load_ns, .by = BERTH_BY_LOAD};
     (void)pthread_rwlock_unlock(&g->lock);
-    if (f.known)
+    if (f.by == BERTH_BY_LOAD)
         return f;
     const uint64_t files = berth_room_file_bytes(path);
     const uint64_t place = berth_room_place(path, files, p->ops->name, &p->conf);
-    (void)pthread_rwlock_wrlock(&g->lock);
+    (void)pthread_rwlock_rdlock(&g->lock);
     const struct berth_seen *s = berth_room_seen_locked(&g->room, place);
     if (s != NULL) /* measured, under this name or another */
-        f = (struct berth_forecast){.bytes = s->bytes, .load_ns = s->load_ns, .known = true};
-    else
-        f = guess_locked(g, p, files);
+        f = (struct berth_forecast){.bytes = s->bytes, .load_ns = s->load_ns, .by = BERTH_BY_LOAD};
+    (void)pthread_rwlock_unlock(&g->lock);
+    if (f.by == BERTH_BY_LOAD)
+        return f;
+    const uint64_t said = ask_backend(g, p, path); /* it reads the disk */
+    (void)pthread_rwlock_wrlock(&g->lock);
+    f = guess_locked(g, p, files, said);
     (void)pthread_rwlock_unlock(&g->lock);
     return f;
 }

@@ -68,7 +68,7 @@ berth_room_tell_excess(struct berth_entry *x, const struct berth_model *m,
         "%s with it); lower context_length, parallel or instances, or %s",
         x->name, berth_room_size_text(m->memory_bytes, took), berth_room_size_text(excess, over),
         set ? "engine.memory.max_memory_gb" : "the machine",
-        berth_room_size_text(f->bytes, expected), f->known ? "measured" : "guessed by its files",
+        berth_room_size_text(f->bytes, expected), berth_room_source(f),
         berth_room_size_text(s->held_bytes, held), berth_room_size_text(s->budget_bytes, budget),
         set ? "raise it" : "unload another model");
     berth_warn("model %s: took more than expected, and is unloaded again: %s", x->name,

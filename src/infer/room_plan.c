@@ -50,7 +50,7 @@ ask_ledger(struct berth_registry *g, struct berth_arena *a, const char *name,
     ret->verdict = c.verdict;
     ret->bytes = f->bytes;
     ret->load_ns = f->load_ns;
-    ret->known = f->known;
+    ret->by = f->by;
     ret->why = berth_arena_strdup(a, why.msg);
     return r;
 }
@@ -60,7 +60,7 @@ static struct berth_forecast
 forecast(struct berth_registry *g, const struct berth_entry *x, const struct berth_plan *p,
          const char *path)
 {
-    struct berth_forecast sum = {.known = true};
+    struct berth_forecast sum = {.by = BERTH_BY_LOAD};
 
     for (size_t i = 0; i < p->dirs.len; i++) {
         char full[4096];
@@ -71,7 +71,8 @@ forecast(struct berth_registry *g, const struct berth_entry *x, const struct ber
         const struct berth_forecast f = berth_room_forecast(g, x, p, full);
         sum.bytes += f.bytes;
         sum.load_ns += f.load_ns;
-        sum.known = sum.known && f.known;
+        if (f.by != BERTH_BY_LOAD)
+            sum.by = f.by;
     }
     return sum;
 }

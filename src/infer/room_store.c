@@ -10,9 +10,10 @@
 #include "wire/json.h"
 
 /* What is known of models' memory, in the store: records "memory/0000", ..., each for some models.
- * A crash loses what was learned in the last seconds, and nothing else. */
+ * They are written together, since a model may move from one to another.  A crash loses what was
+ * learned in the last seconds, and nothing else. */
 
-enum { MODELS_EACH = 1200 };
+enum { MODELS_EACH = 1200, RECORDS_MAX = 8 }; /* more models than that are not remembered */
 static const uint64_t save_ns = 10 * BERTH_S;
 
 static void
@@ -30,7 +31,7 @@ put_forecast(struct berth_jw *w, const char *key, const struct berth_forecast *f
     put_number(w, "bytes", f->bytes);
     put_number(w, "load_ns", f->load_ns);
     put_number(w, "evicted", f->evicted);
-    put_number(w, "known", f->known);
+    put_number(w, "known", f->by);
     put_number(w, "wall", f->wall_ns);
     berth_jw_object_end(w);
 }
@@ -89,10 +90,31 @@ put_record_locked(const struct berth_registry *g, struct berth_buf *b, const str
     return x;
 }
 
+/* All of the records, and none that was there for more models. */
+static void
+write_records(struct berth_registry *g, struct berth_buf *records, size_t n)
+{
+    struct berth_store_op ops[RECORDS_MAX];
+    char keys[RECORDS_MAX][24];
+    struct berth_err e = {"out of memory"};
+    bool whole = true;
+
+    for (size_t i = 0; i < RECORDS_MAX; i++) {
+        const char *text = i < n ? berth_buf_text(&records[i]) : NULL;
+        whole = whole && (i >= n || text != NULL);
+        (void)snprintf(keys[i], sizeof keys[i], "memory/%04zu", i);
+        ops[i] = (struct berth_store_op){.kind = i < n ? BERTH_STORE_PUT : BERTH_STORE_DELETE,
+                                         .key = keys[i],
+                                         .value = {text, i < n ? records[i].len : 0}};
+    }
+    if (!whole || berth_store_txn(g->conf.store, ops, RECORDS_MAX, NULL, &e) < 0)
+        berth_warn("what is known of models' memory is not kept: %s", e.msg);
+}
+
 void
 berth_room_save(struct berth_registry *g, bool now)
 {
-    struct berth_buf records[8]; /* more models than that are not remembered */
+    struct berth_buf records[RECORDS_MAX];
     size_t n = 0;
 
     (void)pthread_rwlock_wrlock(&g->lock);
@@ -109,16 +131,9 @@ berth_room_save(struct berth_registry *g, bool now)
         x = put_record_locked(g, &records[n++], x);
     } while (x != NULL && n < BERTH_COUNT(records));
     (void)pthread_rwlock_unlock(&g->lock);
-    for (size_t i = 0; i < n; i++) {
-        char key[24];
-        struct berth_err e = {"out of memory"};
-        const char *text = berth_buf_text(&records[i]);
-        (void)snprintf(key, sizeof key, "memory/%04zu", i);
-        if (text == NULL || berth_store_put(g->conf.store, key,
-                                            (struct berth_slice){text, records[i].len}, 0, &e) < 0)
-            berth_warn("what is known of models' memory is not kept: %s", e.msg);
+    write_records(g, records, n);
+    for (size_t i = 0; i < n; i++)
         berth_buf_fini(&records[i]);
-    }
 }
 
 /* ---- reading ---- */
@@ -135,10 +150,13 @@ number(const struct berth_json *v, const char *key)
 static struct berth_forecast
 read_forecast(const struct berth_json *v)
 {
+    const uint64_t by = number(v, "known");
+
     return (struct berth_forecast){.bytes = number(v, "bytes"),
                                    .load_ns = number(v, "load_ns"),
                                    .evicted = (uint32_t)number(v, "evicted"),
-                                   .known = number(v, "known") != 0,
+                                   .by = by <= BERTH_BY_BACKEND ? (enum berth_forecast_by)by
+                                                                : BERTH_BY_FILES,
                                    .wall_ns = number(v, "wall")};
 }
 

@@ -20,6 +20,7 @@ static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct fake_seen seen;
 static bool run_open = true, load_open = true, any_thread;
+static uint64_t said_bytes;
 static pthread_t last_thread;
 
 struct sequence {
@@ -342,6 +343,23 @@ fake_any_thread(bool may)
     (void)pthread_mutex_unlock(&mu);
 }
 
+void
+fake_forecast(uint64_t bytes)
+{
+    (void)pthread_mutex_lock(&mu);
+    said_bytes = bytes;
+    (void)pthread_mutex_unlock(&mu);
+}
+
+static uint64_t
+fake_say(const struct berth_host *h, const struct berth_load *how)
+{
+    (void)pthread_mutex_lock(&mu);
+    const uint64_t bytes = how->path != NULL && h->struct_size > 0 ? said_bytes : 0;
+    (void)pthread_mutex_unlock(&mu);
+    return bytes;
+}
+
 pthread_t
 fake_thread(void)
 {
@@ -377,4 +395,5 @@ const struct berth_backend_ops fake_ops = {
     .cancel = fake_cancel,
     .memory = fake_memory,
     .any_thread = fake_may_run_anywhere,
+    .forecast = fake_say,
 };

@@ -38,6 +38,8 @@ struct fake_seen fake_seen(void);
 /* May models that are loaded from now on run on any thread?  (At first: no.)  And where the last
  * run was. */
 void fake_any_thread(bool may);
+/* What its forecast() says from now on; 0: nothing, as before. */
+void fake_forecast(uint64_t bytes);
 pthread_t fake_thread(void);
 /* Until at least so many runs (begun), cancels, loads (begun) or steps; fails the test after 20 s.
  */

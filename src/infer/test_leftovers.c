@@ -14,6 +14,7 @@
 #include "infer/test_fake.h"
 #include "obs/metrics.h"
 #include "os/memory.h"
+#include "store/store.h"
 
 /* What is left of models that came and went: nothing.  Memory is counted, not guessed: what
  * malloc() has given out.  (A sanitizer's malloc() counts nothing; there the leaks are its own to
@@ -77,7 +78,7 @@ come_and_go(struct bench *b, const char *path, unsigned number)
 static void
 models_that_come_and_go_leave_nothing(void **unused)
 {
-    enum { FIRST = 60, MODELS = 360, EACH_BYTES_MAX = 200 };
+    enum { FIRST = 60, MODELS = 360, EACH_BYTES_MAX = 1000 };
     struct bench b;
 
     (void)unused;
@@ -126,6 +127,37 @@ a_load_that_goes_on_when_its_model_is_gone_leaves_no_series(void **unused)
 }
 
 static void
+what_is_known_of_fewer_models_takes_fewer_records(void **unused)
+{
+    static const char *const stale[] = {"memory/0001", "memory/0007"};
+    struct berth_record *records = NULL;
+    struct berth_err e = {""};
+    struct berth_arena arena;
+    struct bench b;
+    size_t count = 0;
+
+    (void)unused;
+    fake_reset();
+    bench_init(&b, &defaults, 4, NULL);
+    if (bench_register(&b, "m", bench_file(&b, "m.fake", "good"), NULL, &e) < 0)
+        fail_msg("%s", e.msg);
+    bench_wait_state(&b, "m", BERTH_MODEL_READY);
+    /* As if there had been thousands: read after the first record, they would be the last word. */
+    for (size_t i = 0; i < sizeof stale / sizeof stale[0]; i++)
+        assert_int_equal(berth_store_put(b.store, stale[i],
+                                         BERTH_SLICE("{\"models\":{\"m\":{\"bytes\":1}}}"), 0, &e),
+                         0);
+    berth_registry_free(b.g); /* writes down what is known */
+    b.g = NULL;
+    berth_arena_init(&arena, 1 << 20);
+    assert_int_equal(berth_store_list(b.store, &arena, "memory/", &records, &count, &e), 0);
+    assert_int_equal(count, 1);
+    assert_string_equal(records[0].key, "memory/0000");
+    berth_arena_fini(&arena);
+    bench_fini(&b);
+}
+
+static void
 kept_memory_is_given_back_where_that_helps(void **unused)
 {
     static const struct {
@@ -164,6 +196,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_that_come_and_go_leave_nothing),
         cmocka_unit_test(a_load_that_goes_on_when_its_model_is_gone_leaves_no_series),
+        cmocka_unit_test(what_is_known_of_fewer_models_takes_fewer_records),
         cmocka_unit_test(kept_memory_is_given_back_where_that_helps),
     };
 

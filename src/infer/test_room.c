@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "infer/model.h"
+#include "infer/registry_priv.h"
 #include "infer/room.h"
 #include "infer/test_fake.h"
 #include "infer/waits.h"
@@ -260,6 +261,50 @@ what_does_not_fit_at_start_waits_for_its_request(void **unused)
     bench_fini(&b);
 }
 
+static uint64_t
+retry_pause_ns(struct bench *b)
+{
+    (void)pthread_mutex_lock(&b->g->jobs_mu);
+    const uint64_t ns = b->g->retry_pause_ns;
+    (void)pthread_mutex_unlock(&b->g->jobs_mu);
+    return ns;
+}
+
+/* Loaders look less and less often whether a model that is in use still is; who comes new is looked
+ * after soon. */
+static void
+who_waits_long_for_room_is_tried_less_often(void **unused)
+{
+    const uint64_t end = berth_now_ns() + 20 * BERTH_S;
+    struct asker using, waiting;
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 1, NULL);
+    add(&b, "used", "{" SIZE "}");
+    add(&b, "other", "{" SIZE "}");
+    add(&b, "late", "{" SIZE "}");
+    ask(&b, &using, "used");
+    until_ready(&using);
+    ask(&b, &waiting, "other");
+    for (uint64_t was = 0, now; (now = retry_pause_ns(&b)) < 50 * BERTH_MS; was = now) {
+        assert_true(now >= was && berth_now_ns() < end);
+        (void)usleep(500);
+    }
+    berth_model_unref(using.model); /* idle from here on: it may go */
+    until_ready(&waiting);
+    assert_int_equal(waiting.result, 0);
+    ask(&b, &using, "late");
+    while (retry_pause_ns(&b) == 50 * BERTH_MS) {
+        assert_true(berth_now_ns() < end);
+        (void)usleep(500);
+    }
+    berth_model_unref(waiting.model);
+    until_ready(&using);
+    berth_model_unref(using.model);
+    bench_fini(&b);
+}
+
 static void
 pinned_and_used_models_stay(void **unused)
 {
@@ -429,11 +474,11 @@ a_plan_says_what_a_load_would_mean(void **unused)
     const struct berth_slice none = {"", 0};
     assert_int_equal(berth_registry_plan(b.g, &a, BERTH_SLICE("a"), NULL, NULL, NULL, &p, &e), 0);
     assert_true(p.loaded);
-    assert_true(p.known);
+    assert_int_equal(p.by, BERTH_BY_LOAD);
     assert_int_equal(p.bytes, TIB);
     assert_int_equal(berth_registry_plan(b.g, &a, none, path, NULL, NULL, &p, &e), 0);
     assert_false(p.loaded);
-    assert_false(p.known);
+    assert_int_equal(p.by, BERTH_BY_FILES);
     assert_string_equal(p.backend, "fake");
     assert_int_equal(berth_registry_plan(b.g, &a, none, "/no/such", NULL, NULL, &p, &e),
                      -BERTH_ENOENT);
@@ -576,6 +621,7 @@ main(void)
         cmocka_unit_test(more_models_than_room_take_turns),
         cmocka_unit_test(what_does_not_fit_at_start_waits_for_its_request),
         cmocka_unit_test(pinned_and_used_models_stay),
+        cmocka_unit_test(who_waits_long_for_room_is_tried_less_often),
         cmocka_unit_test(a_load_by_hand_makes_room_and_gives_up_in_time),
         cmocka_unit_test(what_nobody_uses_is_unloaded),
         cmocka_unit_test(the_last_used_come_back_first),

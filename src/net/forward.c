@@ -152,7 +152,12 @@ finish(struct berth_forward *w, CURLcode code)
 {
     struct berth_exchange *x = w->x;
     const struct berth_forward_to to = w->to;
-    struct berth_forward_end end = {.status = w->headed ? w->status : 0, .first_ns = w->first_ns};
+    struct berth_forward_end end = {
+        .status = w->headed ? w->status : 0,
+        .first_ns = w->first_ns,
+        .out_of_time = w->stop == BERTH_FORWARD_STOP_LATE && w->to.until_ns != 0 &&
+                       berth_loop_now_ns(w->f->loop) >= w->to.until_ns,
+    };
     char why[CURL_ERROR_SIZE];
 
     if (w->stop == BERTH_FORWARD_GO_ON && code == CURLE_OK && berth_forward_complete(w))

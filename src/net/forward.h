@@ -63,6 +63,7 @@ struct berth_forward_end {
     enum berth_forward_result result;
     uint16_t status;   /* of the upstream's answer, 0: none came */
     uint64_t first_ns; /* CLOCK_MONOTONIC, when its head had come; 0: never */
+    bool out_of_time;  /* until_ns has passed: not a matter of the upstream's silence */
     const char *why;   /* for people; valid during done() */
 };
 
@@ -73,7 +74,7 @@ struct berth_forward_to {
     const char *ca_path;             /* PEM, for https; NULL: the system's */
     const char *authorization;       /* "Bearer ..."; NULL: none */
     const char *request_id;          /* X-Request-Id; NULL: none */
-    const struct berth_header *more; /* further headers; names in lower case */
+    const struct berth_header *more; /* in place of the client's; names in lower case */
     size_t more_count;
     /* It must not be sent twice, not even when a kept connection turns out to be closed by the
      * other side: so a new one is made for it. */

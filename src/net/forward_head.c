@@ -34,9 +34,10 @@ static const char *const not_up[] = {"host",
                                      "x-forwarded-host",
                                      "http2-settings"};
 /* What this server says by itself. */
-static const char *const not_down[] = {
-    "content-length", "content-type", "date", "set-cookie", "alt-svc", "strict-transport-security",
-    "x-request-id"};
+static const char *const not_down[] = {"content-length", "content-type",
+                                       "date",           "set-cookie",
+                                       "alt-svc",        "strict-transport-security",
+                                       "x-request-id",   "x-berth-replica"};
 static const char cors[] = "access-control-";
 
 static bool
@@ -193,6 +194,18 @@ put_none(struct lines *l, const char *line)
     l->at += n + 1;
 }
 
+static bool
+is_replaced(const struct berth_forward_to *to, struct berth_slice name)
+{
+    for (size_t i = 0; i < to->more_count; i++) {
+        const struct berth_slice other = to->more[i].name;
+
+        if (other.len == name.len && memcmp(other.at, name.at, name.len) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void
 put_all(struct lines *l, const struct berth_exchange *x, const struct berth_forward_to *to,
         struct berth_slice chain)
@@ -204,7 +217,8 @@ put_all(struct lines *l, const struct berth_exchange *x, const struct berth_forw
     for (size_t i = 0; i < x->header_count; i++) {
         const struct berth_slice name = x->headers[i].name, value = x->headers[i].value;
 
-        if (!berth_forward_goes_up(name, connection) || memchr(value.at, '\0', value.len) != NULL)
+        if (!berth_forward_goes_up(name, connection) || is_replaced(to, name) ||
+            memchr(value.at, '\0', value.len) != NULL)
             continue;
         typed |= berth_slice_is(name, "content-type");
         accepts |= berth_slice_is(name, "accept");

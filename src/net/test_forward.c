@@ -218,7 +218,8 @@ what_goes_up(void **unused)
     static const char request[] =
         "POST /a%20b?c=d HTTP/1.1\r\nHost: front:1\r\nAuthorization: Bearer client\r\n"
         "X-API-Key: client\r\nCookie: a=b\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\n"
-        "X-Request-Id: client's\r\nX-Forwarded-For: 10.0.0.1\r\nX-Other: stays\r\nX-Empty:\r\n"
+        "X-Request-Id: client's\r\nX-Forwarded-For: 10.0.0.1\r\nX-Other: stays\r\nX-More: "
+        "client\r\nX-Empty:\r\n"
         "Content-Type: application/json\r\nTE: trailers\r\nContent-Length: 2\r\n\r\n{}";
     static const char *const has[] = {"POST /a%20b?c=d",
                                       "\r\nHost: 127.0.0.1:",

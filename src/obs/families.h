@@ -97,6 +97,19 @@
     X(WORKQUEUE_RETRIES, BERTH_GAUGE, "modserv_workqueue_retries_total",                          \
       "Looks that failed and were put back with a wait.", "")                                     \
     X(RECONCILES, BERTH_GAUGE, "modserv_reconciles_total", "Looks at services that ended.", "")   \
+    X(FORWARDED, BERTH_COUNTER, "berth_forwarded_total",                                          \
+      "Requests passed on to a replica, by the status of its whole answer, or none.",             \
+      "replica,service,track,status")                                                             \
+    X(FORWARD_RETRIES, BERTH_COUNTER, "berth_forward_retries_total",                              \
+      "Of these, such as another replica had failed before.", "service")                          \
+    X(FORWARD_UNRETRIED, BERTH_COUNTER, "berth_forward_retries_refused_total",                    \
+      "Failed requests that were not tried again, as too many had been already.", "service")      \
+    X(FORWARD_SECONDS, BERTH_HISTOGRAM, "berth_forward_duration_seconds",                         \
+      "A request passed on until its answer's end, all tries together.", "service,track")         \
+    X(FORWARD_IN_FLIGHT, BERTH_GAUGE, "berth_forward_in_flight",                                  \
+      "Requests that a replica has now.", "replica,service,track")                                \
+    X(FORWARD_BREAKER, BERTH_GAUGE, "berth_forward_breaker",                                      \
+      "A replica's breaker: 0 closed, 1 one request lets see, 2 open.", "replica,service,track")  \
     X(CONNECTIONS, BERTH_GAUGE, "berth_connections", "Open client connections.", "")              \
     X(MEMORY, BERTH_GAUGE, "berth_memory_resident_bytes", "Resident memory of the server.", "")   \
     X(HEAP, BERTH_GAUGE, "berth_heap_bytes",                                                      \

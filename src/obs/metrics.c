@@ -299,12 +299,15 @@ berth_metrics_release(struct berth_metrics *m, struct berth_series *const *held,
 }
 
 void
-berth_metrics_forget(struct berth_metrics *m, const char *first_label)
+berth_metrics_forget_of(struct berth_metrics *m, const char *label, const char *first_label)
 {
+    const size_t len = strlen(label);
+
     (void)pthread_mutex_lock(&m->mu);
     for (size_t f = 0; f < BERTH_FAMILY_COUNT; f++) {
         struct berth_series *s, *next;
-        if (strncmp(families[f].labels, "model", 5) != 0)
+        if (strncmp(families[f].labels, label, len) != 0 ||
+            (families[f].labels[len] != '\0' && families[f].labels[len] != ','))
             continue;
         HASH_ITER(hh, m->families[f].series, s, next)
         {
@@ -320,6 +323,12 @@ berth_metrics_forget(struct berth_metrics *m, const char *first_label)
         }
     }
     (void)pthread_mutex_unlock(&m->mu);
+}
+
+void
+berth_metrics_forget(struct berth_metrics *m, const char *first_label)
+{
+    berth_metrics_forget_of(m, "model", first_label);
 }
 
 void

@@ -34,8 +34,8 @@ struct berth_metrics *berth_metrics_ref(struct berth_metrics *m);
 /* Give a reference back; the last one frees it.  NULL is fine. */
 void berth_metrics_free(struct berth_metrics *m);
 /* Label values in the table's order, NULL-ended; copied.  Never NULL. Takes a lock: not per request
- * where the pointer can be kept.  The pointer is held from then on: of a family whose first label
- * is the model until berth_metrics_release(), of others for ever. */
+ * where the pointer can be kept.  The pointer is held from then on: of a family whose series are
+ * forgotten (below) until berth_metrics_release(), of others for ever. */
 struct berth_series *berth_metrics_series(struct berth_metrics *m, enum berth_family f,
                                           const char *const *labels);
 /* Give back n pointers, each as often as it was got; NULLs among them are left out.  What is
@@ -44,6 +44,8 @@ void berth_metrics_release(struct berth_metrics *m, struct berth_series *const *
 /* Drop the series whose first label (the model) has this value: it is gone for good. They are no
  * longer rendered; pointers to them stay valid until they are released. */
 void berth_metrics_forget(struct berth_metrics *m, const char *first_label);
+/* Likewise of the families whose first label is `label` ("service"), and not "model". */
+void berth_metrics_forget_of(struct berth_metrics *m, const char *label, const char *first_label);
 
 void berth_series_add(struct berth_series *s, uint64_t n);   /* counter, gauge */
 void berth_series_sub(struct berth_series *s, uint64_t n);   /* gauge */

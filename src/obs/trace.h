@@ -21,6 +21,7 @@ enum {
     BERTH_TRACE_NAME = 64,
     BERTH_TRACE_VERSION = 24,
     BERTH_TRACE_WHY = 160,
+    BERTH_TRACE_TO = 64,
     BERTH_TRACE_RINGS_MAX = 64
 };
 
@@ -47,6 +48,7 @@ struct berth_trace_note {
     uint32_t tokens_in, tokens_out;
     uint32_t parts; /* requests to the model; the times are of the one that ended last */
     uint32_t batch_requests, batch_max, padded_permille, queue_ahead, runs, instance;
+    uint32_t tries; /* of replicas that it was passed on to */
     uint16_t status;
     uint8_t dialect; /* the api's enum */
     bool cached, streamed;
@@ -54,6 +56,7 @@ struct berth_trace_note {
     bool retried;                             /* its first instance failed it */
     _Alignas(8) char model[BERTH_TRACE_NAME]; /* records are copied in words */
     char version[BERTH_TRACE_VERSION];
+    char to[BERTH_TRACE_TO];   /* replica of a service that it was passed on to; or empty */
     char why[BERTH_TRACE_WHY]; /* kept only when it failed */
 };
 

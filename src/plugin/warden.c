@@ -402,7 +402,8 @@ check_start(struct berth_worker *w, uint64_t now)
 {
     char why[128] = "the server is stopping";
     /* One that is taken over has its model: it is left to the next server. */
-    const bool unwanted = atomic_load(&w->all->closing) && !w->loaded_once && !w->adopting;
+    const bool closing = atomic_load(&w->all->closing), gone = atomic_load(&w->unwanted);
+    const bool unwanted = (closing || gone) && !w->loaded_once && !w->adopting;
 
     if (!unwanted && now < w->start_by_ns)
         return;
@@ -410,6 +411,8 @@ check_start(struct berth_worker *w, uint64_t now)
         (void)snprintf(why, sizeof why,
                        "it did not load within %llu s (plugins.plugin_timeout_secs) and was ended",
                        (unsigned long long)(w->all->conf.load_ns_max / BERTH_S));
+    else if (!closing)
+        (void)snprintf(why, sizeof why, "it was unloaded before its load had ended");
     (void)pthread_mutex_lock(&w->mu);
     berth_worker_kill_locked(w, why);
     (void)pthread_mutex_unlock(&w->mu);

@@ -120,6 +120,18 @@ berth_workers_end_loads(struct berth_workers *all)
     berth_workers_wake(all);
 }
 
+void
+berth_workers_end_loads_of(struct berth_workers *all, const char *model)
+{
+    (void)pthread_mutex_lock(&all->mu);
+    for (struct berth_worker *w = all->first; w != NULL; w = w->next) {
+        if (strcmp(w->name, model) == 0)
+            atomic_store(&w->unwanted, true); /* without effect once it was loaded */
+    }
+    (void)pthread_mutex_unlock(&all->mu);
+    berth_workers_wake(all);
+}
+
 const struct berth_backend_ops *
 berth_workers_ops(struct berth_workers *all, const struct berth_backend_ops *real)
 {

@@ -34,6 +34,9 @@ void berth_workers_free(struct berth_workers *w);
 void berth_workers_keep(struct berth_workers *w);
 /* From now on a load fails at once, whatever the engine does, so that nobody waits for it. */
 void berth_workers_end_loads(struct berth_workers *w);
+/* The same for the loads of one model that are going on: nobody wants it any more.  Those that
+ * begin later are none of it. */
+void berth_workers_end_loads_of(struct berth_workers *w, const char *model);
 
 /* The operations to use instead of `real` for models that are to be isolated: with its name,
  * version, suffixes and settings.  They live as long as w.  NULL: no memory. */

@@ -51,6 +51,7 @@ struct berth_worker {
     void (*restarted)(void *arg, const char *why);
     void *failed_arg;
 
+    atomic_bool unwanted; /* its first load is to end */
     /* The warden's. */
     int log_fd;
     struct berth_noise noise;

@@ -106,6 +106,10 @@ void berth_jw_float(struct berth_jw *w,
 void berth_jw_bool(struct berth_jw *w, bool v);
 void berth_jw_null(struct berth_jw *w);
 void berth_jw_value(struct berth_jw *w, const struct berth_json *v);
+/* v with patch applied to it (RFC 7386): members replace members, null takes them away.  v NULL:
+ * an empty object. */
+void berth_jw_merged(struct berth_jw *w, const struct berth_json *v,
+                     const struct berth_json *patch);
 void berth_jw_raw(struct berth_jw *w, const char *json, size_t len); /* text that is JSON already */
 
 #endif

@@ -6,6 +6,7 @@ this machine's network, as the tests talk to them.
 """
 import contextlib
 import http.client
+import io
 import json
 import os
 import pathlib
@@ -231,6 +232,15 @@ class Dockerd:
                              "application/x-tar")
         assert "error" not in said, said
 
+    def build(self, folder, name):
+        """docker build of a folder with a Dockerfile."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            tar.add(folder, ".")
+        said = self.good("POST", f"/build?t={name}&forcerm=1&networkmode=none",
+                         packed.getvalue(), 300, "application/x-tar")
+        assert "Successfully tagged" in str(said), said
+
     def network(self, name):
         self.good("POST", "/networks/create",
                   {"Name": name, "Driver": "bridge", "CheckDuplicate": True})
@@ -251,8 +261,9 @@ def libraries(program):
             yield words[0], words[0]
 
 
-def berth_image(path, backends=("llama",)):
-    """A tar with Berth, backends, their engines and the C library: a whole root file system."""
+def berth_image(path, backends=("llama",), also=()):
+    """A tar with Berth, backends, their engines, other programs and the libraries of all: a whole
+    root file system."""
     build = harness.BERTH.parent
     here = "/usr/lib/berth/backends"
     with tarfile.open(path, "w") as tar:
@@ -280,6 +291,9 @@ def berth_image(path, backends=("llama",)):
                 if engine.is_symlink():
                     for lib in sorted(engine.resolve().glob("*.so*")):
                         add(lib, f"{here}/{backend}/{engine.name}/{lib.name}")
+        for program in also:
+            add(shutil.which(program), f"/usr/bin/{program}")
+            programs.append(shutil.which(program))
         for program in programs:
             for name, file in libraries(program):
                 if not file.startswith(str(harness.CACHE)):

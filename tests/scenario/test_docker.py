@@ -9,6 +9,7 @@ import dockerd
 import harness
 from harness import wait_until
 
+pytestmark = pytest.mark.timeout(300)  # containers of a language model, on a machine that is busy
 IMAGE = "berth-test:1"
 PROGRAM = harness.BERTH.parent / "test_docker_daemon"
 
@@ -40,10 +41,10 @@ def nothing_left(docker):
 def operations(docker, only=None, network="host"):
     """shimlets/docker/test_daemon.c, which calls each operation as the control plane does."""
     env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=IMAGE,
-               BERTH_TEST_NETWORK=network,
+               BERTH_TEST_NETWORK=network, BERTH_TEST_MODEL=str(harness.SMOLLM),
                BERTH_TEST_ENTER=" ".join(docker.enter()))
     r = subprocess.run([PROGRAM, *([only] if only else [])], env=env, capture_output=True,
-                       text=True, timeout=150 * harness.SLOW)
+                       text=True, timeout=280)
     text = r.stdout + r.stderr
     assert r.returncode == 0 and "PASSED" in text, text[-6000:]
 
@@ -58,6 +59,7 @@ SCENES = [
     "what_does_not_fit_or_is_not_there_is_told_before",
     "a_pull_that_cannot_be_says_what_to_do",
     "a_stranger_with_our_name_is_left_alone",
+    "a_language_model_answers_from_its_containers",
 ]
 
 
@@ -93,3 +95,36 @@ def test_a_daemon_that_was_restarted(docker, how, tmp_path):
             if docker.process is None:
                 docker.up()
         assert p.returncode == 0 and "PASSED" in text, text[-6000:]
+
+
+def test_the_image_of_berth(docker, tmp_path):
+    """deploy/Dockerfile's last stage over an image without a registry: what it makes runs as nobody
+    in particular, tells its health and serves."""
+    stage = (harness.ROOT / "deploy" / "Dockerfile").read_text().split("\nFROM ")[-1]
+    base, stage = stage.split("\n", 1)
+    assert base == "debian:12-slim" and "COPY --from=build /out/ /" in stage
+    docker.load(dockerd.berth_image(tmp_path / "base.tar", backends=(), also=("bash",)), "base:1")
+    context = tmp_path / "context"
+    subprocess.run([harness.ROOT / "tools" / "install", harness.BERTH.parent, "/usr"], check=True,
+                   cwd=harness.ROOT, env=dict(os.environ, DESTDIR=str(context / "out")),
+                   capture_output=True)
+    (context / "Dockerfile").write_text(
+        "FROM base:1\n" + stage.replace("COPY --from=build /out/ /", "COPY out/usr/bin/ /usr/bin/"))
+    docker.build(context, "berth:1")
+    config = docker.good("GET", "/images/berth:1/json")["Config"]
+    assert config["User"] == "10001:10001" and config["Healthcheck"]["Test"][0] == "CMD"
+    port = harness.free_port()
+    made = docker.good("POST", "/containers/create?name=berth", {
+        "Image": "berth:1", "Cmd": ["serve", "--host=127.0.0.1", f"--port={port}"],
+        "Env": [f"BERTH_HEALTH_PORT={port}"],
+        "Healthcheck": {"Interval": 500_000_000}, "HostConfig": {"NetworkMode": "host"}})
+    try:
+        docker.good("POST", f"/containers/{made['Id']}/start")
+        state = lambda: docker.good("GET", f"/containers/{made['Id']}/json")["State"]
+        wait_until(lambda: state()["Health"]["Status"] == "healthy", 60, "a healthy container")
+        pid = state()["Pid"]
+        status = subprocess.run([*docker.enter(), "cat", f"/proc/{pid}/status"], check=True,
+                                capture_output=True, text=True).stdout
+        assert "Uid:\t10001" in status and "Gid:\t10001" in status
+    finally:
+        docker.good("DELETE", f"/containers/{made['Id']}?force=1&v=1")

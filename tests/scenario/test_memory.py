@@ -323,6 +323,9 @@ def test_plan_ps_and_show_say_what_was_expected_and_what_came(make_server):
     out = cli(server, "plan", path, "--backend", "echo", "--config", '{"memory_mb": 300}').stdout
     assert "does not fit" in out and "needs 300.0 MiB" in out, out
     assert cli(server, "plan", "nobody").returncode == 1
+    for option in (["--config", '{"memory_mb": 300}'], ["--backend", "echo"]):
+        refused = cli(server, "plan", "b", *option)  # it has its own
+        assert refused.returncode == 1 and "registered" in refused.stderr, refused.stderr
 
 
 # ---- a bound of the system's ----

@@ -177,6 +177,22 @@ def test_a_model_that_serves_on_demand_goes_on_serving(make_server, versions):
     assert infer(server).json["model_version"] == "2"
 
 
+def test_a_change_that_does_not_load_is_told_and_the_old_one_serves(make_server, versions):
+    server = make_server()
+    server.register("m", "fault", config={"isolation": "none"})
+    a = configure(server, {"at_load": "fail"})
+    assert a.status == 200 and a.json["reload"] is True
+    assert "serves until" in a.json["message"] and "life" in a.json["message"], a.text
+
+    def last():
+        return server.get("/v1/models/m/status").json["life"][-1]
+    harness.wait_until(lambda: last()["state"] == "FAILED", 10, "the load to fail")
+    assert "as it was told" in last()["reason"]
+    assert server.get("/v2/models/m/ready").status == 200
+    a = configure(server, {"queue_len": 7})
+    assert a.json["reload"] is False and "life" not in a.json["message"]
+
+
 @pytest.mark.parametrize("patch,words", [
     ({"versions": {"split": {"9x": 1}}}, ["9x", "label"]),
     ({"versions": {"split": {"1": 0}}}, ["all weights are 0"]),

@@ -45,3 +45,9 @@ GRPCURL_SUM=h1:JMvZXK8lHDGyLmTQ0ZdGDnVVGuwjbpaumf8p42z0d+c=
 
 # A Docker daemon for tests, and the one library that a bare Debian lacks for it.
 DOCKER_PACKAGES="docker.io containerd runc libdevmapper1.02.1"
+
+# Kubernetes' servers: setup.d/kubernetes/go.mod names them.  A Go for machines whose own is older
+# than that asks for; the sum is Go's own.
+GO_MINOR_LEAST=24
+GO_TOOLCHAIN_PIN=v0.0.1-go1.24.12.linux-amd64
+GO_TOOLCHAIN_SUM=h1:ep9ZJRj1cwBqxsFNTDPGXMJNkO5oVNTiRTkZlr54qJc=

@@ -1,0 +1,206 @@
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "shimlets/process/process_priv.h"
+
+enum { STAT_MAX = 1024, ENVIRON_MAX = 256 * 1024, SWEEPS_MAX = 50 };
+
+/* A file of /proc into text; -1: there is none, or it is not ours to read. */
+static ssize_t
+slurp(pid_t pid, const char *name, char *text, size_t cap)
+{
+    char path[64];
+    size_t n = 0;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    while (n < cap - 1) {
+        const ssize_t got = read(fd, text + n, cap - 1 - n);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        n += (size_t)got;
+    }
+    text[n] = '\0';
+    return (ssize_t)n;
+}
+
+bool
+process_stat_read(pid_t pid, struct process_stat *ret)
+{
+    unsigned long long user, kernel, start, pages;
+    char text[STAT_MAX];
+    int session;
+    char state;
+
+    if (slurp(pid, "stat", text, sizeof text) <= 0)
+        return false;
+    const char *rest = strrchr(text, ')'); /* the name before it may hold anything */
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own text */
+    if (rest == NULL || sscanf(rest + 1,
+                               " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d "
+                               "%*d %*d %*d %llu %*u %llu",
+                               &state, &session, &user, &kernel, &start, &pages) != 6)
+        return false;
+    *ret = (struct process_stat){
+        .pid = pid,
+        .session = session,
+        .state = state,
+        .start_ticks = start,
+        .cpu_ticks = user + kernel,
+        .memory_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE),
+    };
+    return true;
+}
+
+void
+process_stat_all(bool (*fn)(void *arg, const struct process_stat *p), void *arg)
+{
+    DIR *d = opendir("/proc");
+    bool more = d != NULL;
+    size_t seen = 0;
+
+    for (struct dirent *f; more && seen < PROCESS_SEEN_MAX && (f = readdir(d)) != NULL;) {
+        struct process_stat p;
+        char *end;
+        const long pid = strtol(f->d_name, &end, 10);
+
+        if (!isdigit((unsigned char)f->d_name[0]) || *end != '\0' ||
+            !process_stat_read((pid_t)pid, &p))
+            continue;
+        seen++;
+        more = fn(arg, &p);
+    }
+    if (d != NULL)
+        (void)closedir(d);
+}
+
+/* ---- the mark that a replica's processes inherit ---- */
+
+/* Its marks: the state folder and the replica, as they stand in text; NULL: not there. */
+static bool
+marks(char *text, size_t len, const char **ret_dir, const char **ret_id)
+{
+    static const char dir[] = "BERTH_REPLICA_OF=", id[] = "BERTH_REPLICA=";
+
+    *ret_dir = *ret_id = NULL;
+    for (char *at = text; at < text + len; at += strlen(at) + 1) {
+        if (strncmp(at, dir, sizeof dir - 1) == 0)
+            *ret_dir = at + sizeof dir - 1;
+        else if (strncmp(at, id, sizeof id - 1) == 0)
+            *ret_id = at + sizeof id - 1;
+    }
+    return *ret_dir != NULL && *ret_id != NULL;
+}
+
+bool
+process_is_of(pid_t pid, const char *state_dir, const char *id)
+{
+    BERTH_AUTO_FREE char *text = malloc(ENVIRON_MAX);
+    const char *its_dir, *its_id;
+
+    if (text == NULL)
+        return false;
+    const ssize_t len = slurp(pid, "environ", text, ENVIRON_MAX);
+
+    return len > 0 && marks(text, (size_t)len, &its_dir, &its_id) &&
+           strcmp(its_dir, state_dir) == 0 && (id == NULL || strcmp(its_id, id) == 0);
+}
+
+struct hunt {
+    const char *state_dir, *id;
+    pid_t leader;
+    size_t found;
+};
+
+static bool
+is_leader(void *arg, const struct process_stat *p)
+{
+    struct hunt *h = arg;
+
+    if (p->session == p->pid && p->state != 'Z' && process_is_of(p->pid, h->state_dir, h->id))
+        h->leader = p->pid;
+    return h->leader == 0;
+}
+
+pid_t
+process_find_leader(const char *state_dir, const char *id)
+{
+    struct hunt h = {.state_dir = state_dir, .id = id};
+
+    process_stat_all(is_leader, &h);
+    return h.leader;
+}
+
+/* SIGKILL, if it still is what it was: a number may have become another's in between. */
+static void
+kill_marked(pid_t pid, const char *state_dir, const char *id)
+{
+    BERTH_AUTO_CLOSE int fd = pidfd_open(pid, 0);
+
+    if (fd >= 0 && process_is_of(pid, state_dir, id))
+        (void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
+}
+
+static bool
+kill_one(void *arg, const struct process_stat *p)
+{
+    struct hunt *h = arg;
+
+    if (p->state != 'Z' && p->state != 'X' && process_is_of(p->pid, h->state_dir, h->id)) {
+        h->found++;
+        kill_marked(p->pid, h->state_dir, h->id);
+    }
+    return true;
+}
+
+bool
+process_sweep(const char *state_dir, const char *id)
+{
+    for (int i = 0; i < SWEEPS_MAX; i++) {
+        struct hunt h = {.state_dir = state_dir, .id = id};
+
+        process_stat_all(kill_one, &h);
+        if (h.found == 0)
+            return true;
+        (void)nanosleep(&(struct timespec){.tv_nsec = (long)BERTH_MS}, NULL);
+    }
+    return false;
+}
+
+static bool
+kill_orphan(void *arg, const struct process_stat *p)
+{
+    struct berth_shimlet *s = arg;
+    BERTH_AUTO_FREE char *text = malloc(ENVIRON_MAX);
+    const char *its_dir, *its_id;
+
+    if (text == NULL || p->state == 'Z')
+        return true;
+    const ssize_t len = slurp(p->pid, "environ", text, ENVIRON_MAX);
+    if (len > 0 && marks(text, (size_t)len, &its_dir, &its_id) &&
+        strcmp(its_dir, s->state_dir) == 0 && process_replica_find(s, its_id) == NULL)
+        kill_marked(p->pid, s->state_dir, its_id);
+    return true;
+}
+
+void
+process_sweep_orphans(struct berth_shimlet *s)
+{
+    process_stat_all(kill_orphan, s);
+}

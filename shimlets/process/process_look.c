@@ -1,0 +1,249 @@
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "os/process.h"
+#include "shimlets/process/process_priv.h"
+
+/* A replica that starts is asked often at first, then less; one that is ready, every look_ns. */
+static const uint64_t ask_ns_min = 50 * BERTH_MS, ask_ns_max = BERTH_S;
+static const uint64_t answer_ns_max = 2 * BERTH_S;
+enum { SILENT_MAX = 3 }; /* looks in a row; one that is only busy is not taken out of service */
+
+/* ---- health ---- */
+
+/* What is asked, copied, as nothing is held while it is. */
+struct question {
+    char id[PROCESS_ID_MAX], url[PROCESS_TEXT_MAX + PROCESS_PATH_MAX], host[64];
+    uint16_t port;
+    bool path; /* by HTTP; else a connection is enough */
+    pid_t pid;
+};
+
+static void
+make_question(const struct berth_shimlet *s, const struct process_replica *r, struct question *ret)
+{
+    *ret = (struct question){.port = r->rec.port, .pid = r->pid};
+    (void)snprintf(ret->id, sizeof ret->id, "%s", r->rec.id);
+    (void)snprintf(ret->host, sizeof ret->host, "%s", s->conf.host);
+    ret->path = r->rec.health_path != NULL && r->rec.health_path[0] != '\0';
+    if (ret->path)
+        (void)snprintf(ret->url, sizeof ret->url, "http://%s:%u%s", process_reach(s->conf.host),
+                       r->rec.port, r->rec.health_path);
+}
+
+static bool
+is_asked(const struct process_replica *r)
+{
+    return r->pid != 0 && (r->state == BERTH_REPLICA_STARTING || r->state == BERTH_REPLICA_READY);
+}
+
+/* The one that is to be asked next, if one is due; else when. */
+static struct process_replica *
+next_due(struct berth_shimlet *s, uint64_t now, uint64_t *ret_next_ns)
+{
+    struct process_replica *first = NULL;
+
+    *ret_next_ns = UINT64_MAX;
+    for (struct process_unit *u = s->units; u != NULL; u = u->next) {
+        for (struct process_replica *r = u->replicas; r != NULL; r = r->next) {
+            if (is_asked(r) && (first == NULL || r->probe_ns < first->probe_ns))
+                first = r;
+        }
+    }
+    if (first != NULL)
+        *ret_next_ns = first->probe_ns;
+    return first != NULL && first->probe_ns <= now ? first : NULL;
+}
+
+static void
+became_ready(struct process_replica *r, uint64_t now)
+{
+    r->state = BERTH_REPLICA_READY;
+    r->ready_ns = now;
+    r->reason[0] = '\0';
+    r->unit->dirty = true;
+}
+
+/* It gives no answer: it is starting, or hangs. */
+static void
+is_silent(struct berth_shimlet *s, struct process_replica *r, const char *why, uint64_t now)
+{
+    if (r->state == BERTH_REPLICA_READY && ++r->silent >= SILENT_MAX) {
+        r->state = BERTH_REPLICA_STARTING;
+        r->begun_ns = now;
+        r->unit->dirty = true;
+    }
+    if (r->state != BERTH_REPLICA_STARTING)
+        return;
+    if (r->silent >= SILENT_MAX)
+        (void)snprintf(r->reason, sizeof r->reason, "does not answer any more: %s", why);
+    if (r->rec.start_timeout_ns > 0 && now - r->begun_ns >= r->rec.start_timeout_ns) {
+        (void)snprintf(r->verdict, sizeof r->verdict, "not ready after %llu s: %s",
+                       (unsigned long long)(r->rec.start_timeout_ns / BERTH_S), why);
+        berth_process_kill(r->pid, r->pidfd);
+        r->silent = 0;
+        r->probe_ns = UINT64_MAX; /* the watch thread sees it end */
+    }
+}
+
+static void
+ask(struct berth_shimlet *s, struct process_replica *r)
+{
+    struct question q;
+    struct berth_err e = {{0}};
+
+    make_question(s, r, &q);
+    (void)pthread_mutex_unlock(&s->mu);
+    bool well =
+        q.path ? s->h->probe(q.url, answer_ns_max, &e) == 0 : process_port_answers(q.host, q.port);
+    (void)pthread_mutex_lock(&s->mu);
+    const uint64_t now = berth_now_ns();
+    r = process_replica_find(s, q.id);
+    if (r == NULL || r->pid != q.pid || !is_asked(r))
+        return; /* meanwhile it went, or is another process */
+    const uint64_t age = now - r->begun_ns;
+    const uint64_t soon = age / 4 < ask_ns_min ? ask_ns_min : age / 4;
+
+    r->probe_ns = now + (r->state == BERTH_REPLICA_READY || well ? s->conf.look_ns
+                         : soon < ask_ns_max                     ? soon
+                                                                 : ask_ns_max);
+    if (well)
+        r->silent = 0;
+    if (well && r->state == BERTH_REPLICA_STARTING)
+        became_ready(r, now);
+    else if (!well)
+        is_silent(s, r, q.path ? e.msg : "nothing listens at its port", now);
+}
+
+/* ---- figures ---- */
+
+struct figures {
+    struct session {
+        pid_t pid;
+        char id[PROCESS_ID_MAX];
+        uint64_t cpu_ticks, memory_bytes;
+    } * of;
+    size_t count;
+};
+
+static bool
+add_figures(void *arg, const struct process_stat *p)
+{
+    struct figures *f = arg;
+
+    for (size_t i = 0; i < f->count; i++) {
+        if (f->of[i].pid == p->session) {
+            f->of[i].cpu_ticks += p->cpu_ticks;
+            f->of[i].memory_bytes += p->memory_bytes;
+        }
+    }
+    return true;
+}
+
+static size_t
+list_sessions(struct berth_shimlet *s, struct figures *f)
+{
+    size_t n = 0, cap = 0;
+
+    for (struct process_unit *u = s->units; u != NULL; u = u->next)
+        cap += u->replica_count;
+    f->of = calloc(cap + 1, sizeof *f->of);
+    for (struct process_unit *u = s->units; f->of != NULL && u != NULL; u = u->next) {
+        for (struct process_replica *r = u->replicas; r != NULL; r = r->next) {
+            if (r->pid == 0)
+                continue;
+            f->of[n].pid = r->pid;
+            (void)snprintf(f->of[n++].id, PROCESS_ID_MAX, "%s", r->rec.id);
+        }
+    }
+    f->count = n;
+    return n;
+}
+
+static void
+take_figures(struct process_replica *r, const struct session *of, uint64_t now)
+{
+    const uint64_t ticks_s = (uint64_t)sysconf(_SC_CLK_TCK);
+    const uint64_t passed_ms = (now - r->cpu_at_ns) / BERTH_MS;
+
+    if (r->cpu_at_ns != 0 && passed_ms > 0 && of->cpu_ticks >= r->cpu_ticks)
+        r->cpu_milli = (of->cpu_ticks - r->cpu_ticks) * 1000 * 1000 / ticks_s / passed_ms;
+    r->cpu_ticks = of->cpu_ticks;
+    r->cpu_at_ns = now;
+    r->memory_bytes = of->memory_bytes;
+}
+
+/* What each session takes, in one walk through /proc with mu open; and the size of its log. */
+static void
+look_at_figures(struct berth_shimlet *s)
+{
+    struct figures f = {NULL, 0};
+
+    if (list_sessions(s, &f) > 0) {
+        (void)pthread_mutex_unlock(&s->mu);
+        process_stat_all(add_figures, &f);
+        (void)pthread_mutex_lock(&s->mu);
+    }
+    const uint64_t now = berth_now_ns();
+    for (size_t i = 0; i < f.count; i++) {
+        struct process_replica *r = process_replica_find(s, f.of[i].id);
+
+        if (r == NULL || r->pid != f.of[i].pid)
+            continue;
+        take_figures(r, &f.of[i], now);
+        process_log_trim(s, r);
+    }
+    free(f.of);
+}
+
+/* ---- the thread ---- */
+
+static bool
+something_runs(const struct berth_shimlet *s)
+{
+    for (const struct process_unit *u = s->units; u != NULL; u = u->next) {
+        for (const struct process_replica *r = u->replicas; r != NULL; r = r->next) {
+            if (r->pid != 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+void *
+process_look(void *shimlet)
+{
+    struct berth_shimlet *s = shimlet;
+    uint64_t figures_ns = 0;
+
+    (void)pthread_mutex_lock(&s->mu);
+    while (!s->ends) {
+        const uint64_t now = berth_now_ns();
+        uint64_t next;
+        struct process_replica *r = next_due(s, now, &next);
+
+        if (r != NULL) {
+            ask(s, r);
+            process_tell(s);
+            continue;
+        }
+        if (something_runs(s)) {
+            if (now >= figures_ns) {
+                look_at_figures(s);
+                figures_ns = now + s->conf.look_ns;
+            }
+            next = figures_ns < next ? figures_ns : next;
+        }
+        if (next == UINT64_MAX) {
+            (void)pthread_cond_wait(&s->look, &s->mu);
+            continue;
+        }
+        const struct timespec until = {.tv_sec = (time_t)(next / BERTH_S),
+                                       .tv_nsec = (long)(next % BERTH_S)};
+        (void)pthread_cond_timedwait(&s->look, &s->mu, &until);
+    }
+    (void)pthread_mutex_unlock(&s->mu);
+    return NULL;
+}

@@ -1,0 +1,144 @@
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "shimlets/process/process_priv.h"
+
+enum { RECORD_MEMORY_MAX = 8 * 1024 * 1024, FAILURES_LOOP = 3 };
+
+struct process_unit *
+process_unit_find(struct berth_shimlet *s, const char *name)
+{
+    for (struct process_unit *u = s->units; u != NULL; u = u->next) {
+        if (strcmp(u->name, name) == 0)
+            return u;
+    }
+    return NULL;
+}
+
+struct process_unit *
+process_unit_new(struct berth_shimlet *s, const char *name)
+{
+    struct process_unit *u = calloc(1, sizeof *u);
+
+    if (u == NULL)
+        return NULL;
+    (void)snprintf(u->name, sizeof u->name, "%s", name);
+    u->next = s->units;
+    s->units = u;
+    return u;
+}
+
+void
+process_unit_drop(struct berth_shimlet *s, struct process_unit *u)
+{
+    struct process_unit **link = &s->units;
+
+    while (*link != u)
+        link = &(*link)->next;
+    *link = u->next;
+    while (u->replicas != NULL)
+        process_replica_drop(u->replicas);
+    free(u);
+}
+
+struct process_replica *
+process_replica_find(struct berth_shimlet *s, const char *id)
+{
+    for (struct process_unit *u = s->units; u != NULL; u = u->next) {
+        for (struct process_replica *r = u->replicas; r != NULL; r = r->next) {
+            if (strcmp(r->rec.id, id) == 0)
+                return r;
+        }
+    }
+    return NULL;
+}
+
+struct process_replica *
+process_replica_new(struct process_unit *u)
+{
+    struct process_replica **link = &u->replicas;
+    struct process_replica *r = calloc(1, sizeof *r);
+
+    if (r == NULL)
+        return NULL;
+    r->unit = u;
+    r->pidfd = -1;
+    berth_arena_init(&r->arena, RECORD_MEMORY_MAX);
+    while (*link != NULL)
+        link = &(*link)->next;
+    *link = r;
+    u->replica_count++;
+    return r;
+}
+
+void
+process_replica_drop(struct process_replica *r)
+{
+    struct process_replica **link = &r->unit->replicas;
+
+    while (*link != r)
+        link = &(*link)->next;
+    *link = r->next;
+    r->unit->replica_count--;
+    if (r->pidfd >= 0)
+        (void)close(r->pidfd);
+    berth_arena_fini(&r->arena);
+    free(r);
+}
+
+void
+process_wake(struct berth_shimlet *s)
+{
+    (void)eventfd_write(s->event_fd, 1);
+    (void)pthread_cond_signal(&s->look);
+}
+
+void
+process_stop(struct berth_shimlet *s, struct process_replica *r)
+{
+    struct berth_err e;
+
+    r->state = BERTH_REPLICA_STOPPING;
+    r->ready_ns = 0;
+    r->due_ns = berth_now_ns() + (r->pid != 0 ? s->conf.stop_ns : 0);
+    r->rec.stopping = true;
+    r->unit->dirty = true;
+    if (process_keep_record(s, r, &e) < 0) /* the host asks again after a restart */
+        s->h->log(BERTH_LOG_WARN, e.msg);
+    /* The number is its own as long as there is something to signal by pidfd: a zombie keeps it. */
+    if (r->pid != 0 && pidfd_send_signal(r->pidfd, 0, NULL, 0) == 0)
+        (void)kill(-r->pid, SIGTERM); /* the wrapping shell and what it started */
+    process_wake(s);
+}
+
+void
+process_failed(struct berth_shimlet *s, struct process_replica *r, const char *how)
+{
+    const uint64_t now = berth_now_ns();
+    uint64_t wait = s->conf.restart_ns;
+    char last[256];
+
+    /* What served for a minute begins anew. */
+    if (r->ready_ns != 0 && now - r->ready_ns > 60 * BERTH_S)
+        r->failures = 0;
+    for (uint32_t i = 0; i < r->failures && wait < s->conf.restart_ns_max; i++)
+        wait *= 2;
+    r->failures++;
+    r->ready_ns = 0;
+    r->state = BERTH_REPLICA_FAILED;
+    r->due_ns = now + (wait < s->conf.restart_ns_max ? wait : s->conf.restart_ns_max);
+    process_log_last(s, r, last, sizeof last);
+    if (r->failures >= FAILURES_LOOP)
+        (void)snprintf(r->reason, sizeof r->reason, "crash loop (%u times in a row): %s%s%s",
+                       r->failures, how, last[0] != '\0' ? "; its last lines: " : "", last);
+    else
+        (void)snprintf(r->reason, sizeof r->reason, "%s%s%s", how,
+                       last[0] != '\0' ? "; its last lines: " : "", last);
+    r->unit->dirty = true;
+    process_wake(s);
+}

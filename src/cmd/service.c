@@ -1,0 +1,398 @@
+#include "cmd/service.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cmd/cmd_priv.h"
+#include "cmd/sse.h"
+#include "net/client.h"
+#include "wire/json.h"
+
+enum { LOOK_MS = 250, ERROR_BYTES_MAX = 64 * 1024, PATH_PARTS_MAX = 8 };
+
+/* All that a signal handler may touch. */
+static volatile sig_atomic_t interrupted;
+
+static void
+on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+/* The first Ctrl-C is ours; the next one ends the program. */
+static void
+catch_interrupt(struct sigaction *before)
+{
+    const struct sigaction stop = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+
+    interrupted = 0;
+    (void)sigaction(SIGINT, NULL, before);
+    if (before->sa_handler != SIG_IGN)
+        (void)sigaction(SIGINT, &stop, NULL);
+}
+
+int
+berth_service_call(struct berth_remote *r, const char *method, const char *path, const char *name,
+                   const struct berth_buf *body, const struct berth_json **ret)
+{
+    const struct berth_json *answer = NULL;
+    char whole[128];
+
+    (void)snprintf(whole, sizeof whole, "/api/v1/modserv%s", path);
+    const int rc = berth_remote_call(r, method, whole, name, body, &answer);
+    if (rc == BERTH_EXIT_OK && ret != NULL)
+        *ret = berth_json_get(answer, "data");
+    return rc;
+}
+
+/* ---- steps, as they go ---- */
+
+struct shown {
+    struct berth_remote *r;
+    const char *id;
+    bool is_terminal;
+    size_t done;     /* steps that stand above */
+    size_t line_len; /* of the line that is rewritten */
+    uint64_t begin_ns, limit_ns;
+    char last_note[200]; /* without a terminal: what was said last */
+};
+
+static void
+clear_line(struct shown *s)
+{
+    if (s->is_terminal && s->line_len > 0)
+        (void)fprintf(stderr, "\r%*s\r", (int)s->line_len, "");
+    s->line_len = 0;
+}
+
+static uint64_t
+number(const struct berth_json *v, const char *key)
+{
+    uint64_t n = 0;
+
+    (void)berth_json_uint(berth_json_get(v, key), &n);
+    return n;
+}
+
+static void
+say_done(struct shown *s, const struct berth_json *step)
+{
+    const char *state = berth_remote_text(step, "state", "?");
+    const char *mark = strcmp(state, "succeeded") == 0 ? "ok" : state;
+
+    clear_line(s);
+    (void)fprintf(stderr, "  %-24s %-10s %6.1f s", berth_remote_text(step, "name", "?"), mark,
+                  (double)number(step, "durationMs") / 1e3);
+    if (number(step, "attempts") > 1)
+        (void)fprintf(stderr, ", %llu attempts", (unsigned long long)number(step, "attempts"));
+    (void)fputc('\n', stderr);
+}
+
+/* What goes on now: rewritten on a terminal, else told when it changes. */
+static void
+say_now(struct shown *s, const struct berth_json *step)
+{
+    static const char turning[] = "|/-\\";
+    const char *error = berth_remote_text(step, "error", "");
+    const uint64_t spent_ns = berth_now_ns() - s->begin_ns;
+    char note[200];
+    int n;
+
+    (void)snprintf(note, sizeof note, "%s %s%s%.120s", berth_remote_text(step, "name", "?"),
+                   berth_remote_text(step, "state", "?"), error[0] != '\0' ? ": " : "", error);
+    if (!s->is_terminal) {
+        if (strcmp(note, s->last_note) != 0)
+            (void)fprintf(stderr, "  %s\n", note);
+        memcpy(s->last_note, note, sizeof note);
+        return;
+    }
+    clear_line(s);
+    n = fprintf(stderr, "%c %.70s  %.0f s", turning[spent_ns / (LOOK_MS * BERTH_MS) % 4], note,
+                (double)spent_ns / 1e9);
+    s->line_len = n > 0 ? (size_t)n : 0;
+    (void)fflush(stderr);
+}
+
+static void
+say_steps(struct shown *s, const struct berth_json *pipeline)
+{
+    const struct berth_json *steps = berth_json_get(pipeline, "steps");
+
+    for (struct berth_json_iter it = berth_json_iter(steps); berth_json_next(&it);) {
+        const char *state = berth_remote_text(it.value, "state", "?");
+
+        if (it.index < s->done)
+            continue;
+        if (strcmp(state, "pending") == 0)
+            return;
+        if (strcmp(state, "running") == 0 || strcmp(state, "retrying") == 0) {
+            say_now(s, it.value);
+            return;
+        }
+        say_done(s, it.value);
+        s->done = it.index + 1;
+    }
+}
+
+static void
+say_running(struct berth_remote *r, const struct berth_json *service, uint64_t took_ns)
+{
+    const char *endpoint = berth_remote_text(service, "endpoint", "");
+    const char *model = berth_remote_text(service, "modelName", "");
+
+    (void)printf("%s is running after %.1f s\n", berth_remote_text(service, "serviceId", "?"),
+                 (double)took_ns / 1e9);
+    if (endpoint[0] != '\0')
+        (void)printf("  endpoint  %s\n", endpoint);
+    (void)printf("  as model  %s at %s/v1\n", model, r->base);
+}
+
+/* 0: go on; else the exit status + 1. */
+static int
+look(struct shown *s, uint64_t revision)
+{
+    struct berth_remote *r = s->r;
+    const struct berth_json *service = NULL, *pipeline = NULL;
+    int rc = berth_service_call(r, "GET", "/{}", s->id, NULL, &service);
+
+    if (rc == BERTH_EXIT_OK)
+        rc = berth_service_call(r, "GET", "/{}/pipeline", s->id, NULL, &pipeline);
+    if (rc != BERTH_EXIT_OK)
+        return rc + 1;
+    const char *phase = berth_remote_text(service, "phase", "?");
+    say_steps(s, pipeline);
+    if (number(service, "revision") < revision) /* not taken up yet */
+        return 0;
+    if (strcmp(phase, "running") == 0) {
+        clear_line(s);
+        say_running(r, service, berth_now_ns() - s->begin_ns);
+        return BERTH_EXIT_OK + 1;
+    }
+    if (strcmp(phase, "failed") == 0) {
+        clear_line(s);
+        return berth_failed(r->args,
+                            "%s has failed: %s\nLook at `berth describe %s` and `berth logs %s`; "
+                            "`berth retry %s` tries again.",
+                            s->id, berth_remote_text(service, "message", "no reason given"), s->id,
+                            s->id, s->id) +
+               1;
+    }
+    return 0;
+}
+
+static int
+not_in_time(struct shown *s, const char *what)
+{
+    clear_line(s);
+    if (interrupted)
+        return berth_failed(s->r->args, "no longer watched; the work goes on: `berth describe %s`",
+                            s->id);
+    return berth_failed(s->r->args, "%s %s after %llu s; the work goes on: `berth describe %s`",
+                        s->id, what, (unsigned long long)(s->limit_ns / BERTH_S), s->id);
+}
+
+static bool
+rest(const struct shown *s)
+{
+    const struct timespec some = {.tv_nsec = LOOK_MS * 1000000};
+
+    (void)nanosleep(&some, NULL);
+    return !interrupted && berth_now_ns() - s->begin_ns < s->limit_ns;
+}
+
+int
+berth_service_wait(struct berth_remote *r, const char *id, uint64_t revision, uint64_t limit_s)
+{
+    struct shown s = {.r = r,
+                      .id = id,
+                      .is_terminal = isatty(STDERR_FILENO) == 1,
+                      .begin_ns = berth_now_ns(),
+                      .limit_ns = limit_s * BERTH_S};
+    struct sigaction before;
+    int rc;
+
+    catch_interrupt(&before);
+    do
+        rc = look(&s, revision);
+    while (rc == 0 && rest(&s));
+    (void)sigaction(SIGINT, &before, NULL);
+    if (rc > 0)
+        return rc - 1;
+    rc = not_in_time(&s, "does not run yet");
+    return interrupted ? BERTH_EXIT_INTERRUPTED : rc;
+}
+
+int
+berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s)
+{
+    struct shown s = {.r = r, .id = id, .begin_ns = berth_now_ns(), .limit_ns = limit_s * BERTH_S};
+    struct sigaction before;
+    bool gone = false;
+
+    catch_interrupt(&before);
+    do {
+        const struct berth_json *service = NULL;
+        struct berth_slice text;
+        uint16_t status = 0;
+        const int rc = berth_remote_try(r, "GET", "/api/v1/modserv/{}", id, NULL, &status, &text);
+
+        if (rc != BERTH_EXIT_OK)
+            return rc;
+        gone = status == 404;
+        if (status == 200 &&
+            berth_json_parse(&r->arena, text.at, text.len, NULL, &service, NULL) == 0)
+            gone = strcmp(berth_remote_text(berth_json_get(service, "data"), "phase", ""),
+                          "terminated") == 0;
+    } while (!gone && rest(&s));
+    (void)sigaction(SIGINT, &before, NULL);
+    if (gone) {
+        (void)printf("%s is deleted\n", id);
+        return BERTH_EXIT_OK;
+    }
+    const int rc = not_in_time(&s, "is not gone");
+    return interrupted ? BERTH_EXIT_INTERRUPTED : rc;
+}
+
+/* ---- streams ---- */
+
+struct stream {
+    struct berth_sse sse;
+    bool is_sse, unwritten;
+    struct berth_buf error;
+};
+
+static bool
+print_data(void *arg, struct berth_slice data)
+{
+    struct stream *s = arg;
+
+    s->unwritten =
+        !berth_tell(stdout, data.at, data.len) || fputc('\n', stdout) == EOF || fflush(stdout) != 0;
+    return !s->unwritten;
+}
+
+static bool
+on_part(void *arg, uint16_t status, const char *bytes, size_t len)
+{
+    struct stream *s = arg;
+
+    if (status != 200) {
+        if (s->error.len + len <= ERROR_BYTES_MAX)
+            berth_buf_put(&s->error, bytes, len);
+        return true;
+    }
+    if (s->is_sse)
+        return berth_sse_feed(&s->sse, bytes, len, print_data, s);
+    s->unwritten = !berth_tell(stdout, bytes, len) || fflush(stdout) != 0;
+    return !s->unwritten;
+}
+
+static bool
+go_on(void *arg, uint64_t got, uint64_t total)
+{
+    (void)arg;
+    (void)got;
+    (void)total;
+    return interrupted == 0;
+}
+
+int
+berth_service_stream(struct berth_remote *r, const char *url, bool sse)
+{
+    struct stream s = {.is_sse = sse};
+    struct sigaction before;
+    struct berth_client_answer answer;
+    struct berth_err e = {""};
+    const struct berth_client_call what = {.url = url,
+                                           .bearer = r->key,
+                                           .silent_ns_max = 86400 * BERTH_S,
+                                           .body_bytes_max = UINT64_MAX,
+                                           .body_part = on_part,
+                                           .go_on = go_on,
+                                           .arg = &s};
+
+    if (url == NULL)
+        return berth_failed(r->args, "not enough memory");
+    berth_sse_init(&s.sse);
+    berth_buf_init(&s.error, &r->arena);
+    catch_interrupt(&before);
+    int rc = berth_client_call(r->client, &what, &answer, &e);
+    (void)sigaction(SIGINT, &before, NULL);
+    if (interrupted)
+        rc = BERTH_EXIT_OK; /* that is how following ends */
+    else if (s.unwritten)
+        rc = berth_failed(r->args, "standard output cannot be written: %m");
+    else if (rc < 0)
+        rc = berth_remote_absent(r, e.msg);
+    else if (answer.status != 200)
+        rc = berth_remote_tell(r, answer.status, (struct berth_slice){s.error.at, s.error.len});
+    berth_sse_fini(&s.sse);
+    return rc;
+}
+
+/* ---- words ---- */
+
+/* The value as JSON where it is that, else as a string. */
+static void
+put_value(struct berth_jw *w, struct berth_arena *a, const char *text)
+{
+    const struct berth_json *v;
+
+    if (text[0] != '\0' && berth_json_parse(a, text, strlen(text), NULL, &v, NULL) == 0)
+        berth_jw_value(w, v);
+    else
+        berth_jw_string(w, text);
+}
+
+bool
+berth_service_words(const struct berth_args *args, size_t from, struct berth_arena *a,
+                    const struct berth_json **ret)
+{
+    const struct berth_json *all = NULL;
+
+    if (berth_json_parse(a, "{}", 2, NULL, &all, NULL) < 0)
+        return false;
+    for (size_t i = from; i < args->word_count; i++) {
+        const char *word = args->words[i], *eq = strchr(word, '='), *at = word;
+        const struct berth_json *one = NULL;
+        struct berth_buf b, merged;
+        struct berth_jw w;
+        unsigned depth = 0;
+
+        if (eq == NULL || eq == word) {
+            (void)berth_usage(args, "'%s' should be KEY=VALUE, such as replicaCount=2", word);
+            return false;
+        }
+        berth_buf_init(&b, a);
+        berth_jw_init(&w, &b);
+        do {
+            const size_t n = strcspn(at, ".=");
+
+            berth_jw_object(&w);
+            /* A variable's name is all that follows. */
+            berth_jw_key_n(&w, at,
+                           depth == 1 && strncmp(word, "env.", 4) == 0 ? (size_t)(eq - at) : n);
+            at = depth == 1 && strncmp(word, "env.", 4) == 0 ? eq : at + n + (at[n] == '.');
+        } while (at < eq && ++depth < PATH_PARTS_MAX);
+        put_value(&w, a, eq + 1);
+        for (unsigned k = 0; k <= depth; k++)
+            berth_jw_object_end(&w);
+        berth_buf_init(&merged, a);
+        if (berth_buf_text(&b) != NULL && berth_json_parse(a, b.at, b.len, NULL, &one, NULL) == 0) {
+            berth_jw_init(&w, &merged);
+            berth_jw_merged(&w, all, one);
+        }
+        if (berth_buf_text(&merged) == NULL ||
+            berth_json_parse(a, merged.at, merged.len, NULL, &all, NULL) < 0) {
+            (void)berth_usage(args, "'%s' cannot be read", word);
+            return false;
+        }
+    }
+    *ret = all;
+    return true;
+}

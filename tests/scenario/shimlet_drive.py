@@ -1,0 +1,98 @@
+"""A shimlet without the control plane: build/test_shimlet_drive does what it is told, line by line."""
+import json
+import os
+import queue
+import subprocess
+import threading
+
+import harness
+
+PROGRAM = harness.BERTH.parent / "test_shimlet_drive"
+
+
+class Drive:
+    """with Drive("kubernetes", {...settings}) as d: d.apply(unit) ..."""
+
+    def __init__(self, name, settings, owner="test", env=None, state_dir=None):
+        args = [PROGRAM, name, json.dumps(settings), owner] + ([state_dir] if state_dir else [])
+        self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env={**os.environ, **(env or {})})
+        self.answers = queue.Queue()
+        self.events = []  # (name, what), all so far
+        self.lock = threading.Lock()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(30 * harness.SLOW)
+        self.reader.join()
+        self.process.stdout.close()
+
+    def read(self):
+        for line in self.process.stdout:
+            said = json.loads(line)
+            if "event" in said:
+                with self.lock:
+                    self.events.append((said["event"], said["what"]))
+            else:
+                self.answers.put(said)
+
+    def ask(self, op, **what):
+        """The answer, whatever it is: {"r": 0, ...}."""
+        self.process.stdin.write(json.dumps({"op": op, **what}) + "\n")
+        self.process.stdin.flush()
+        return self.answers.get(timeout=90 * harness.SLOW)
+
+    def do(self, op, **what):
+        """The answer of what must succeed."""
+        answer = self.ask(op, **what)
+        assert answer["r"] >= 0, answer
+        return answer
+
+    def apply(self, unit):
+        return self.do("apply", unit=unit)
+
+    def status(self, name):
+        return self.do("status", name=name)
+
+    def said(self, name, since=0):
+        """What events of that name said, from the event number `since` on."""
+        with self.lock:
+            return [what for event, what in self.events[since:] if event == name]
+
+    def count(self):
+        with self.lock:
+            return len(self.events)
+
+    def ready(self, name):
+        return [r for r in self.status(name)["replicas"] if r["state"] == "ready"]
+
+    def wait_ready(self, name, n, seconds=30):
+        def all_ready():
+            seen = self.status(name)
+            up = [r for r in seen["replicas"] if r["state"] == "ready"]
+            return seen if len(up) == n == len(seen["replicas"]) else None
+        return harness.wait_until(all_ready, seconds, f"{n} replicas of {name} ready")
+
+    def remove(self, name, seconds=30):
+        """Until nothing is left."""
+        harness.wait_until(lambda: self.do("remove", name=name)["r"] == 0, seconds, f"{name} gone")
+
+    def memory(self):
+        """Resident MiB."""
+        with open(f"/proc/{self.process.pid}/statm") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def cpu(self):
+        """Seconds of CPU so far."""
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,441 @@
+"""The Kubernetes shimlet against a real API server, controller manager and scheduler; kwok plays the
+machines.  berth has the rights of docs/kubernetes.md and no others."""
+import json
+import stat
+import time
+
+import pytest
+
+import harness
+import kube_servers
+from shimlet_drive import Drive
+
+PLAIN = {"name": "llama-stable", "service_id": "llama-0b0c", "hash": "h1", "replicas": 2,
+         "model_name": "Llama-3.8B", "model_path": "/models/llama"}
+
+
+def unit(name, **more):
+    return {**PLAIN, "name": name, "service_id": f"{name}-id", **more}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    missing = kube_servers.missing()
+    assert not missing, f"missing: {missing}; run tools/setup kubernetes"
+    c = kube_servers.Cluster()
+    try:
+        c.start()
+        c.add_node("node-a", gpus=8, product="NVIDIA-H20")
+        c.add_node("node-b", gpus=8, product="NVIDIA-A100-SXM4-80GB")
+        yield c
+    finally:
+        c.finish()
+
+
+@pytest.fixture
+def settings(cluster):
+    # The limit of 10 calls a second is another test's.
+    return {"kubeconfig": str(cluster.config), "qps": 200, "burst": 200}
+
+
+@pytest.fixture
+def drive(settings):
+    with Drive("kubernetes", settings) as d:
+        yield d
+
+
+def deployment(cluster, name):
+    return cluster.get(f"/apis/apps/v1/namespaces/default/deployments/{name}")
+
+
+def service(cluster, name):
+    return cluster.get(f"/api/v1/namespaces/default/services/{name}")
+
+
+# ---- objects ----
+
+def test_a_unit_becomes_a_deployment_and_a_service(cluster, drive):
+    since = cluster.audit_lines()
+    u = unit("full", cpu_milli=4000, memory_bytes=16 << 30, accelerator_count=2,
+             accelerator_resource="nvidia.com/gpu", accelerator_product="h20",
+             env={"BATCH_SIZE": "8", "HF_HOME": "/mine"}, labels={"team": "a"},
+             spec={"contextLength": 4096, "pipeline": "opensourcellm"})
+    plan = drive.do("render", unit=u)["objects"]
+    drive.apply(u)
+    seen = drive.wait_ready("full", 2)
+    d, s = deployment(cluster, "full"), service(cluster, "full")
+    assert seen["exists"] and not seen["drifted"] and seen["hash"] == "h1" and seen["desired"] == 2
+    assert {r["node"] for r in seen["replicas"]} == {"node-a"}, "H20 is NVIDIA-H20 and no A100"
+    assert all(r["hash"] == "h1" and r["revision"] == 1 for r in seen["replicas"])
+    container = d["spec"]["template"]["spec"]["containers"][0]
+    port = container["ports"][0]["containerPort"]
+    assert 30000 <= port <= 32767
+    assert container["name"] == "llama-3-8b"
+    assert container["args"] == [
+        "--host=0.0.0.0", f"--port={port}", "--model=/models/llama", "--dtype=auto",
+        "--served-model-name=Llama-3.8B", "--trust-remote-code", "--max-model-len=4096",
+        "--tensor-parallel-size=2"]
+    env = {e["name"]: e.get("value") for e in container["env"]}
+    assert env.items() >= {"MODEL": "Llama-3.8B", "SERVING_ENGINE": "openai", "PORT": str(port),
+                           "TRANSFORMERS_OFFLINE": "1", "HF_HOME": "/mine", "SERVICE_ID": "full-id",
+                           "CONTEXT_LENGTH": "4096", "BATCH_SIZE": "8"}.items()
+    limits = {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "2"}
+    assert container["resources"] == {"limits": limits, "requests": limits}
+    assert container["volumeMounts"][0]["mountPath"] == "/models/llama"
+    assert d["spec"]["template"]["spec"]["volumes"][0]["hostPath"] == {
+        "path": "/models/llama", "type": "Directory"}
+    assert d["metadata"]["labels"].items() >= {"app": "full-id", "managed-by": "berth",
+                                               "team": "a"}.items()
+    assert d["metadata"]["annotations"].items() >= {
+        "berth/service-id": "full-id", "berth/model-name": "Llama-3.8B",
+        "berth/model-path": "/models/llama", "berth/goal-set-name": "opensourcellm",
+        "berth/shimlet-name": "kubernetes", "berth/spec-hash": "h1"}.items()
+    assert d["spec"]["selector"]["matchLabels"]["app"] == "full-id"
+    assert s["spec"]["selector"]["app"] == "full-id" and s["spec"]["ports"][0]["port"] == port
+    managers = {m["manager"]: m["operation"] for m in d["metadata"]["managedFields"]
+                if "subresource" not in m}
+    assert managers["berth"] == "Apply"
+    assert seen["endpoint"] == f"http://full.default.svc:{port}"
+    # What plan showed is what was made.
+    assert [o["kind"] for o in plan] == ["Deployment", "Service"]
+    assert plan[0]["spec"]["template"]["spec"]["containers"][0]["args"] == container["args"]
+    # Applying again asks nothing of the server.
+    before = cluster.calls(since)
+    assert before["patch", "deployments"] == before["patch", "services"] == 1
+    for _ in range(3):
+        drive.apply(u)
+    assert cluster.calls(since) == before
+    drive.remove("full")
+
+
+def test_a_stateful_set_and_an_autoscaler(cluster, drive):
+    u = unit("state", workload="StatefulSet", cpu_milli=500, scale_min=2, scale_max=4,
+             scale_cpu_percent=60)
+    drive.apply(u)
+    harness.wait_until(lambda: len(drive.ready("state")) >= 1, 30, "a replica")
+    path = "/apis/apps/v1/namespaces/default/statefulsets/state"
+    scaler = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers/state"
+    assert cluster.get(path)["spec"]["serviceName"] == "state"
+    spec = cluster.get(scaler)["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 4)
+    assert spec["scaleTargetRef"]["kind"] == "StatefulSet"
+    assert spec["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
+    # The autoscaler's replicas are no drift.
+    harness.wait_until(lambda: cluster.get(path)["spec"]["replicas"] == 2, 60, "scaled to 2")
+    drive.wait_ready("state", 2)
+    drive.apply(u)
+    assert not drive.status("state")["drifted"]
+    # Without it, replicas are ours again; as a Deployment, the StatefulSet goes.
+    drive.apply(unit("state", replicas=1, cpu_milli=500))
+    drive.wait_ready("state", 1)
+    assert not cluster.exists(scaler) and not cluster.exists(path)
+    drive.remove("state")
+
+
+def test_ports_are_stable_and_never_shared(cluster, settings):
+    with Drive("kubernetes", settings) as d:
+        for i in range(12):
+            d.apply(unit(f"port-{i}", replicas=0))
+        ports = {i: service(cluster, f"port-{i}")["spec"]["ports"][0]["port"] for i in range(12)}
+        assert len(set(ports.values())) == 12
+    since = cluster.audit_lines()
+    with Drive("kubernetes", settings) as d:  # another process finds what there is
+        listed = {x["name"]: x for x in d.do("list")["items"]}
+        assert set(listed) >= {f"port-{i}" for i in range(12)}
+        assert listed["port-3"]["service_id"] == "port-3-id" and listed["port-3"]["hash"] == "h1"
+        for i in range(12):
+            d.apply(unit(f"port-{i}", replicas=0))
+            assert service(cluster, f"port-{i}")["spec"]["ports"][0]["port"] == ports[i]
+        assert not [c for c in cluster.calls(since) if c[0] in ("patch", "create", "delete")]
+        for i in range(12):
+            d.do("remove", name=f"port-{i}")
+        for i in range(12):
+            d.remove(f"port-{i}")
+    assert not cluster.objects("/api/v1/namespaces/default/services?labelSelector=managed-by=berth")
+
+
+def test_a_change_rolls_and_keeps_serving(cluster, drive):
+    u = unit("roll", replicas=3)
+    drive.apply(u)
+    drive.wait_ready("roll", 3)
+    drive.apply({**u, "hash": "h2", "revision": 2, "image": "engine:2", "command": ["/engine"]})
+    fewest = 3
+
+    def rolled():
+        nonlocal fewest
+        ready = drive.ready("roll")
+        fewest = min(fewest, len(ready))
+        return len(ready) == 3 and all(r["hash"] == "h2" and r["revision"] == 2 for r in ready)
+    harness.wait_until(rolled, 60, "every replica of h2")
+    assert fewest >= 3, "maxUnavailable is 0"
+    drive.remove("roll")
+
+
+# ---- drift ----
+
+def test_what_others_change_is_put_right(cluster, drive):
+    u = unit("drift")
+    drive.apply(u)
+    drive.wait_ready("drift", 2)
+    since, begin = drive.count(), cluster.audit_lines()
+    cluster.kubectl("scale", "deployment/drift", "--replicas=5")
+    harness.wait_until(lambda: "drift-id" in drive.said("changed", since), 10, "to be told")
+    seen = harness.wait_until(lambda: (s := drive.status("drift"))["drifted"] and s, 10, "drift")
+    assert seen["message"] == "somebody set replicas to 5; 2 are wanted"
+    drive.apply(u)
+    drive.wait_ready("drift", 2)
+    assert not drive.status("drift")["drifted"]
+    cluster.kubectl("set", "image", "deployment/drift", "llama-3-8b=evil:1")
+    harness.wait_until(lambda: drive.status("drift")["drifted"], 10, "drift of the image")
+    drive.apply(u)
+    container = deployment(cluster, "drift")["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"].startswith("vllm/")
+    cluster.kubectl("delete", "service", "drift")
+    seen = harness.wait_until(lambda: (s := drive.status("drift"))["drifted"] and s, 10, "no Service")
+    assert "Service" in seen["message"]
+    harness.wait_until(lambda: drive.apply(u) and cluster.exists(
+        "/api/v1/namespaces/default/services/drift"), 20, "the Service again")
+    cluster.merge("/api/v1/namespaces/default/services/drift", {"spec": {"selector": {"app": "x"}}})
+    harness.wait_until(lambda: drive.apply(u) and service(cluster, "drift")["spec"]["selector"]["app"]
+                       == "drift-id", 20, "the Service's selector")
+    cluster.kubectl("delete", "deployment", "drift")
+    harness.wait_until(lambda: not drive.status("drift")["exists"], 10, "it is gone")
+    drive.apply(u)
+    drive.wait_ready("drift", 2)
+    # Somebody else's fields stay theirs.
+    cluster.kubectl("annotate", "deployment/drift", "team/note=mine")
+    drive.apply({**u, "replicas": 1})
+    assert deployment(cluster, "drift")["metadata"]["annotations"]["team/note"] == "mine"
+    assert not [c for c in cluster.calls(begin) if c[0] == "list"], "watches told it all"
+    drive.remove("drift")
+
+
+# ---- pods that do not get ready ----
+
+def pods_of(cluster, name):
+    return cluster.objects("/api/v1/namespaces/default/pods?labelSelector="
+                           f"app.kubernetes.io/instance={name}")
+
+
+def test_what_cannot_be_scheduled_says_why(cluster, drive):
+    drive.apply(unit("huge", replicas=1, accelerator_count=9, accelerator_resource="nvidia.com/gpu"))
+    replica = harness.wait_until(
+        lambda: next((r for r in drive.status("huge")["replicas"] if r["state"] == "failed"), None),
+        30, "the scheduler's word")
+    assert "Insufficient nvidia.com/gpu" in replica["reason"]
+    assert replica["reason"].startswith("Unschedulable: 0/")
+    # check() knows beforehand, with the sums.
+    refused = drive.ask("check", unit=unit("huge", accelerator_count=9,
+                                           accelerator_resource="nvidia.com/gpu"))
+    assert refused["r"] < 0 and "none of 2 nodes" in refused["error"], refused
+    assert "9 of nvidia.com/gpu" in refused["error"] and "and 8" in refused["error"]
+    assert drive.ask("check", unit=unit("fits", accelerator_count=8,
+                                        accelerator_resource="nvidia.com/gpu"))["r"] == 0
+    drive.remove("huge")
+
+
+@pytest.fixture(scope="module")
+def silent_node(cluster):
+    """A machine without a kubelet: its pods say what the test writes."""
+    cluster.create("/api/v1/nodes", {
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "silent", "labels": {"silent": "yes"}},
+        "spec": {"taints": [{"key": "silent", "effect": "NoSchedule"}]},  # for that test alone
+        "status": {"allocatable": {"cpu": "8", "memory": "8Gi", "pods": "50"},
+                   "capacity": {"cpu": "8", "memory": "8Gi", "pods": "50"}}})
+
+
+def test_failing_pods_give_their_reason(cluster, drive, silent_node):
+    u = unit("sick", replicas=1, settings={"node_selector": "silent=yes", "tolerations": "all"})
+    drive.apply(u)
+    pod = harness.wait_until(
+        lambda: next((p for p in pods_of(cluster, "sick") if p["spec"].get("nodeName")), None),
+        30, "a pod on the silent machine")
+    name = pod["metadata"]["name"]
+    seen = drive.status("sick")
+    assert [r["state"] for r in seen["replicas"]] == ["starting"], "a cold start is no failure"
+
+    def say(phase, container=None, ready="False"):
+        status = {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}
+        if container:
+            status["containerStatuses"] = [{
+                "name": "llama-3-8b", "image": "x", "imageID": "", "ready": ready == "True",
+                "restartCount": 0, "state": {}, "lastState": {}, **container}]
+        cluster.merge(f"/api/v1/namespaces/default/pods/{name}/status", {"status": status})
+
+    def comes(state, words):
+        def look():
+            r = drive.status("sick")["replicas"][0]
+            return r if r["state"] == state and words in (r["reason"] or "") else None
+        return harness.wait_until(look, 10, f"{state}: {words}")
+
+    waiting = lambda reason, message: {"state": {"waiting": {"reason": reason, "message": message}}}
+    say("Pending", waiting("ContainerCreating", ""))
+    comes("starting", "")
+    say("Pending", waiting("ImagePullBackOff", "Back-off pulling image x"))
+    comes("failed", "ImagePullBackOff: Back-off pulling image x")
+    say("Running", {**waiting("CrashLoopBackOff", "back-off 10s"), "restartCount": 4, "lastState": {
+        "terminated": {"reason": "OOMKilled", "exitCode": 137}}})
+    r = comes("failed", "CrashLoopBackOff")
+    assert "OOMKilled, exit code 137" in r["reason"] and r["restarts"] == 4
+    say("Running", {"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}, ready="True")
+    comes("ready", "")
+    drive.do("remove", name="sick")
+    # A machine without a kubelet does not end its pods either.
+    harness.wait_until(lambda: drive.said("drain") == [] and any(
+        r["state"] == "stopping" for r in drive.status("sick")["replicas"]), 20, "stopping")
+    cluster.api("DELETE", f"/api/v1/namespaces/default/pods/{name}?gracePeriodSeconds=0")
+    drive.remove("sick")
+
+
+# ---- the API server goes and comes ----
+
+def test_the_api_server_is_away_for_a_while(cluster, drive):
+    u = unit("away")
+    drive.apply(u)
+    drive.wait_ready("away", 2)
+    cluster.stop_api()
+    # What is known stays known, what would change fails with the reason and may be tried again.
+    assert len(drive.ready("away")) == 2
+    refused = drive.ask("apply", unit={**u, "replicas": 3}, timeout_ms=3000)
+    assert refused["r"] < 0 and f"127.0.0.1:{cluster.port}" in refused["error"], refused
+    harness.wait_until(lambda: drive.said("log"), 30, "the log's word")
+    before = drive.count()
+    cluster.start_api()
+    harness.wait_until(lambda: any("works again" in x for x in drive.said("log", before)), 60,
+                       "the watches to come back")
+    drive.apply({**u, "replicas": 3})
+    drive.wait_ready("away", 3)
+    cluster.kubectl("scale", "deployment/away", "--replicas=1")
+    harness.wait_until(lambda: drive.status("away")["drifted"], 30, "drift is seen again")
+    drive.apply({**u, "replicas": 3})
+    drive.wait_ready("away", 3)
+    drive.remove("away")
+
+
+def test_without_an_api_server_it_says_so(tmp_path):
+    config = {"apiVersion": "v1", "kind": "Config", "current-context": "c",
+              "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+              "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}]}
+    path = tmp_path / "config"
+    path.write_text(json.dumps(config))
+    with Drive("kubernetes", {"kubeconfig": str(path)}) as d:
+        answer = d.ask("status", name="x")
+        assert answer["r"] < 0 and "127.0.0.1:1" in answer["error"], answer
+    with Drive("kubernetes", {"kubeconfig": str(path), "context": "prod"}) as d:
+        d.process.wait(20 * harness.SLOW)
+        d.reader.join()
+        assert d.events == [("failed", f'kubernetes: {path}: there is no context "prod"; there are: c')]
+
+
+# ---- deleting, machines ----
+
+def test_deleting_leaves_nothing(cluster, drive):
+    u = unit("gone", replicas=3, cpu_milli=100, scale_max=3, accelerator_count=1,
+             accelerator_resource="nvidia.com/gpu")
+    drive.apply(u)
+    harness.wait_until(lambda: drive.ready("gone"), 30, "a replica")
+    assert drive.do("held", name="gone")["held"] >= 1
+    totals = drive.do("resources")
+    assert totals["accelerators_total"] == 16 and totals["accelerators_free"] < 16
+    drive.remove("gone")
+    assert drive.do("held", name="gone")["held"] == 0
+    assert drive.do("resources")["accelerators_free"] == 16
+    for path in ("/apis/apps/v1/namespaces/default/deployments", "/api/v1/namespaces/default/services",
+                 "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+                 "/api/v1/namespaces/default/pods", "/apis/apps/v1/namespaces/default/replicasets"):
+        harness.wait_until(lambda p=path: not cluster.objects(
+            p + "?labelSelector=app.kubernetes.io/instance=gone"), 20, f"{path} empty")
+    assert not drive.status("gone")["exists"]
+    since = cluster.audit_lines()
+    drive.remove("gone")  # once more is fine, and asks nothing
+    drive.remove("never-was")
+    assert not [c for c in cluster.calls(since) if c[0] == "delete"]
+
+
+def test_a_node_is_drained_and_taken_back(cluster, drive):
+    u = unit("mover", replicas=4, accelerator_count=1, accelerator_resource="nvidia.com/gpu",
+             settings={"node_selector": "type=kwok"})
+    drive.apply(u)
+    drive.wait_ready("mover", 4)
+    nodes = {r["node"] for r in drive.status("mover")["replicas"]}
+    leaving = nodes.pop()
+    since = cluster.audit_lines()
+    drive.do("node", name=leaving, drain=True)
+    taints = cluster.get(f"/api/v1/nodes/{leaving}")["spec"]["taints"]
+    assert [t for t in taints if t["key"] == "berth/drain" and t["effect"] == "NoSchedule"]
+    harness.wait_until(lambda: len(drive.ready("mover")) == 4 and not [
+        r for r in drive.status("mover")["replicas"] if r["node"] == leaving], 60, "all moved")
+    assert cluster.calls(since)["create", "pods/eviction"] >= 1
+    assert drive.said("drain"), "the host is asked to send no new requests there"
+    drive.do("node", name=leaving, drain=True)  # idempotent
+    drive.do("node", name=leaving, drain=False)
+    taints = cluster.get(f"/api/v1/nodes/{leaving}")["spec"].get("taints", [])
+    assert not [t for t in taints if t["key"] == "berth/drain"]
+    assert "no-such" in drive.ask("node", name="no-such")["error"]
+    drive.remove("mover")
+
+
+# ---- who we are ----
+
+def test_ways_to_say_who_we_are(cluster, tmp_path):
+    d = cluster.dir
+    script = tmp_path / "login"
+    script.write_text("#!/bin/sh\nprintf '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":"
+                      f"\"ExecCredential\",\"status\":{{\"token\":\"{cluster.tokens['berth']}\"}}}}'\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    token = tmp_path / "token"
+    token.write_text(cluster.tokens["berth"] + "\n")
+    ways = {
+        "certificate": {"client-certificate": str(d / "client.crt"), "client-key": str(d / "client.key")},
+        "exec": {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(script)}},
+        "file": {"tokenFile": "token"},
+    }
+    for name, user in ways.items():
+        path = tmp_path / f"{name}.config"
+        path.write_text(json.dumps(cluster.config_of("berth", **user)))
+        with Drive("kubernetes", {}, env={"KUBECONFIG": str(path)}) as drive:
+            assert drive.ask("list")["r"] == 0, name
+    path = tmp_path / "wrong.config"
+    path.write_text(json.dumps(cluster.config_of("berth", token="wrong")))
+    with Drive("kubernetes", {"kubeconfig": str(path)}) as drive:
+        answer = drive.ask("list")
+        assert answer["r"] < 0 and "401" in answer["error"] and "renew" in answer["error"], answer
+    # A right that is missing is named by the server, and how to give it by us.
+    with Drive("kubernetes", {"kubeconfig": str(cluster.config), "namespace": "kube-none"}) as drive:
+        answer = drive.ask("apply", unit=unit("nowhere"))
+        assert answer["r"] < 0 and "kube-none" in answer["error"], answer
+
+
+# ---- how much it asks ----
+
+def test_calls_keep_to_the_limit_and_idle_makes_none(cluster, settings):
+    n = 20
+    since = cluster.audit_lines()
+    with Drive("kubernetes", {**settings, "qps": 10, "burst": 20}) as d:
+        d.do("list")
+        started = cluster.calls(since)
+        assert {c: k for c, k in started.items() if c[0] != "watch"} == {
+            ("list", kind): 1 for kind in ("deployments", "statefulsets", "services", "pods")}
+        for i in range(n):
+            d.apply(unit(f"many-{i}", replicas=1))
+        for i in range(n):
+            d.wait_ready(f"many-{i}", 1)
+        done = cluster.calls(since)
+        assert done["patch", "deployments"] == done["patch", "services"] == n
+        assert sum(done.values()) == 8 + 2 * n, done
+        cpu, end = d.cpu(), cluster.audit_lines()
+        harness.wait_until(lambda: idle_for(d, 3), 60, "three quiet seconds")
+        assert not cluster.calls(end), "nothing but the watches that there are"
+        assert d.cpu() - cpu < 0.5
+        for i in range(n):
+            d.do("remove", name=f"many-{i}")
+        for i in range(n):
+            d.remove(f"many-{i}")
+
+
+def idle_for(d, seconds):
+    """True once no event came for that long."""
+    before = d.count()
+    time.sleep(seconds)
+    return d.count() == before

@@ -1,0 +1,369 @@
+"""Services over ModelServeShim's API, in a scripted environment: what the API promises, to the letter."""
+import json
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+import harness
+import services
+from services import API, STEPS, deploy, get, shimmy, step, wait_gone, wait_phase
+
+pytestmark = pytest.mark.sanitize
+
+# The deploy command of the README that this carries on: its body has a backslash before each line end.
+README_LINE = r"""curl -X POST http://localhost:8080/api/v1/modserv/deploy \
+  -H "Content-Type: application/json" \
+  -d '{ \
+    "modelName": "llama-3-8b", \
+    "modelFile": "/tmp", \
+    "resourceRequirements": { \
+      "acceleratorType": "NVIDIA GPU", \
+      "acceleratorCount": 1, \
+      "cpu": "4", \
+      "memory": "16Gi" \
+    }, \
+    "replicaCount": 1 \
+  }'
+"""
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server("--shimlet", "shimmy")
+
+
+def test_the_published_deploy_line_works_as_it_is_printed(server):
+    line = README_LINE.replace("localhost:8080", f"127.0.0.1:{server.port}")
+    out = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30, check=True).stdout
+    answer = json.loads(out)
+    assert answer["code"] == 0 and answer["message"] == "deploy submit success"
+    data = answer["data"]
+    assert re.fullmatch(r"llama-3-8b-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", data["serviceId"])
+    assert [data["currentStep"], data["totalSteps"]] == [STEPS[0], STEPS]
+    assert "backslash" in data["warning"]
+    seen = wait_phase(server, data["serviceId"])
+    assert seen["resources"]["requested"]["memory"] == "16Gi"
+
+
+def test_a_deployed_service_is_described(server):
+    data = deploy(server, shimmy("Qwen3-0.6B", endpoint="http://10.0.0.7:30123"), replicaCount=2)
+    sid = data["serviceId"]
+    assert sid.startswith("qwen3-0-6b-")
+    seen = wait_phase(server, sid)
+    assert seen["status"] == "running"
+    assert seen["endpoint"] == "http://10.0.0.7:30123/v1/chat/completions"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", seen["updateTime"])
+    assert seen["spec"]["modelName"] == "Qwen3-0.6B" and seen["spec"]["replicaCount"] == 2
+    assert len(seen["replicas"]) == 2
+    assert seen["totalSteps"] == STEPS
+    assert {"serviceId", "phase", "pipeline", "shimlet", "revision", "createdAt", "updatedAt"} <= set(seen)
+    listed = server.get(API).json["data"]
+    assert [s["serviceId"] for s in listed] == [sid]
+    # A unique beginning of the id, or the model's name, will do.
+    assert get(server, sid[:16])["serviceId"] == sid
+    assert get(server, "Qwen3-0.6B")["serviceId"] == sid
+
+
+@pytest.mark.parametrize("body, field", [
+    (b"", ""), (b"{", ""), (b"null", ""), (b"[]", ""), (b"{}", "modelName"),
+    (b'{"modelName":"a","replicaCount":-1}', "replicaCount"),
+    (b'{"modelName":"a","resourceRequirements":{"acceleratorType":"Abacus"}}',
+     "resourceRequirements.acceleratorType"),
+    (b'{"modelName":"a","shimlet":"nowhere"}', ""), (b'{"modelName":"a","pipeline":"none"}', ""),
+])
+def test_what_is_wrong_is_told_with_its_field(server, body, field):
+    answer = server.post(f"{API}/deploy", body)
+    assert answer.status == 400, answer
+    assert answer.json["code"] == 400 and answer.json["message"]
+    assert (answer.json["data"]["field"] or "") == field
+    assert server.get(API).json["data"] == []
+
+
+def test_unknown_services_paths_and_methods(server):
+    answer = server.get(f"{API}/nobody-1")
+    assert answer.status == 404 and answer.json["code"] == 404
+    assert server.request("PUT", f"{API}/nobody-1", {"modelName": "a"}).status == 404
+    assert server.delete(f"{API}/nobody-1").json["code"] == 0  # it is gone, as asked
+    assert server.request("PUT", f"{API}/deploy", {}).status in (404, 405)
+
+
+def test_phases_come_in_order_and_are_events(server):
+    sid = deploy(server, shimmy(apply_ms=100, start_ms=300), headers={"X-Operator": "alice"})["serviceId"]
+    wait_phase(server, sid)
+    moves = services.events(server, sid, "service.status")
+    phases = [m["to"] for m in moves]
+    order = ["initializing", "pipeline-executing", "environment-deploying", "health-checking", "running"]
+    assert [p for p in phases if p in order] == order, moves
+    for before, after in zip(moves, moves[1:]):
+        assert after["from"] == before["to"]
+    every = services.events(server, sid)
+    assert [e["seq"] for e in every] == sorted({e["seq"] for e in every})
+    created = [e for e in every if e["type"] == "service.created"]
+    assert created[0]["operator"] == "alice"
+
+
+def test_pipeline_and_its_log(server):
+    spec = shimmy()
+    spec["env"] = [{"key": "API_TOKEN", "value": "hunter2"}, {"key": "BATCH_SIZE", "value": "16"}]
+    sid = deploy(server, spec, headers={"X-Operator": "alice"})["serviceId"]
+    wait_phase(server, sid)
+    p = get(server, sid, "/pipeline")
+    assert [s["name"] for s in p["steps"]] == STEPS
+    for s in p["steps"]:
+        assert s["state"] == "succeeded" and s["attempts"] >= 0 and s["durationMs"] >= 0
+    log = get(server, sid, "/pipeline/logs")
+    steps = [r for r in log if r["type"] == "service.step"]
+    assert steps and all({"operator", "durationMs", "parameters"} <= set(r) for r in steps), steps[:3]
+    assert all(r["operator"] == "alice" for r in steps)
+    text = server.get(f"{API}/{sid}/pipeline/logs?format=text").text
+    assert "model-validation" in text and "hunter2" not in text
+    assert "hunter2" not in json.dumps(log)
+
+
+def test_an_error_is_tried_again(server):
+    sid = deploy(server, shimmy(fail_op="apply", fail_count=2, fail_code="ENETWORK"),
+                 steps={"resource-deployment": {"maxRetries": 3, "backoffMs": 20}})["serviceId"]
+    wait_phase(server, sid)
+    assert step(server, sid, "resource-deployment")["attempts"] == 3
+
+
+def test_retries_end_and_a_failed_service_can_be_tried_again(server):
+    sid = deploy(server, shimmy(fail_op="apply", fail_count=3, fail_code="EIO"),
+                 steps={"resource-deployment": {"maxRetries": 1, "backoffMs": 10}})["serviceId"]
+    seen = wait_phase(server, sid, "failed")
+    assert seen["message"] and seen["status"] == "failed"
+    failed = step(server, sid, "resource-deployment")
+    assert failed["state"] == "failed" and failed["attempts"] == 2 and failed["error"]
+    assert server.post(f"{API}/{sid}/retry", {}).json["code"] == 0
+    wait_phase(server, sid)
+
+
+def test_a_step_has_a_time_limit(server):
+    begin = time.monotonic()
+    sid = deploy(server, shimmy(hang_op="apply", hang_count=9),
+                 steps={"resource-deployment": {"timeoutMs": 1000, "maxRetries": 0}})["serviceId"]
+    wait_phase(server, sid, "failed")
+    assert time.monotonic() - begin < 10
+    assert "timeout after 1s" in step(server, sid, "resource-deployment")["error"]
+
+
+def test_what_was_done_is_taken_back(server):
+    sid = deploy(server, shimmy(never_ready=True), startTimeoutMs=300,
+                 steps={"health-check": {"timeoutMs": 1000, "maxRetries": 0, "onFailure": "rollback"}})["serviceId"]
+    wait_phase(server, sid, "failed")
+    assert step(server, sid, "resource-deployment")["state"] == "rolledback"
+    assert get(server, sid)["replicas"] == []
+
+
+def test_hooks_run_before_and_after_a_step(server, tmp_path):
+    sid = deploy(server, shimmy(), steps={"config-rendering": {
+        "preHook": f"echo before $BERTH_STEP >> {tmp_path}/said",
+        "postHook": f"echo after $BERTH_STEP >> {tmp_path}/said"}})["serviceId"]
+    wait_phase(server, sid)
+    assert (tmp_path / "said").read_text().split("\n")[:2] == ["before config-rendering", "after config-rendering"]
+
+
+def test_update_scale_and_rollback(server):
+    sid = deploy(server, shimmy())["serviceId"]
+    wait_phase(server, sid)
+    answer = server.request("PUT", f"{API}/{sid}", {**shimmy(), "replicaCount": 2})
+    assert answer.status == 200 and answer.json["message"] == "update submit success"
+    assert answer.json["data"]["serviceId"] == sid
+
+    def replicas(n, **more):
+        def there():
+            seen = get(server, sid)
+            return (seen["phase"] == "running" and len(seen["replicas"]) == n
+                    and all(r["state"] == "ready" for r in seen["replicas"])
+                    and all(seen["spec"].get(k) == v for k, v in more.items()))
+        harness.wait_until(there, 20, f"{n} replicas, {more}")
+
+    replicas(2, replicaCount=2)
+    env = [{"key": "A", "value": "1"}]
+    assert server.request("PATCH", f"{API}/{sid}", {"env": env}).status == 200
+    replicas(2, env=env)
+    assert server.post(f"{API}/{sid}/scale", {"replicaCount": 3}).status == 200
+    replicas(3, env=env)
+    revisions = get(server, sid, "/revisions")
+    numbers = [r["revision"] for r in revisions]
+    assert numbers == sorted(numbers, reverse=True) and len(numbers) == 4
+    assert server.post(f"{API}/{sid}/rollback?revision={numbers[-1]}").status == 200
+    replicas(1, replicaCount=1)
+    assert get(server, sid)["revision"] == numbers[0] + 1
+    # An update that was written for an older revision is refused.
+    stale = server.request("PUT", f"{API}/{sid}", shimmy(), headers={"If-Match": str(numbers[-1])})
+    assert stale.status == 409, stale
+
+
+def test_a_plan_changes_nothing(server):
+    sid = deploy(server, shimmy())["serviceId"]
+    wait_phase(server, sid)
+    plan = server.post(f"{API}/{sid}/plan", {**shimmy(), "env": [{"key": "A", "value": "1"}]}).json["data"]
+    assert plan["action"] == "update" and plan["rolls"] is True
+    assert [c["path"] for c in plan["changes"]] == ["env"] or "env.A" in [c["path"] for c in plan["changes"]]
+    plan = server.post(f"{API}/{sid}/plan", shimmy()).json["data"]
+    assert plan["action"] == "none"
+    assert server.post(f"{API}/plan", shimmy("other")).json["data"]["action"] == "create"
+    assert len(server.get(API).json["data"]) == 1 and get(server, sid)["revision"] == 1
+
+
+def test_a_canary_is_promoted_or_ended(server):
+    sid = deploy(server, shimmy())["serviceId"]
+    wait_phase(server, sid)
+    canary = {**shimmy(), "env": [{"key": "A", "value": "1"}],
+              "strategy": {"type": "canary", "canary": {"weight": 20, "replicas": 1}}}
+    assert server.request("PUT", f"{API}/{sid}", canary).status == 200
+
+    def both():
+        seen = get(server, sid)
+        return seen["phase"] == "running" and seen["canary"] and len(seen["replicas"]) == 2
+
+    harness.wait_until(both, 20, "the canary runs beside")
+    assert get(server, sid)["canary"]["weight"] == 20
+    assert server.post(f"{API}/{sid}/weight", {"weight": 50}).status == 200
+    harness.wait_until(lambda: get(server, sid)["canary"]["weight"] == 50, 10, "another weight")
+    assert server.post(f"{API}/{sid}/rollback", {}).status == 200
+
+    def alone(env):
+        seen = get(server, sid)
+        return (seen["phase"] == "running" and not seen["canary"] and len(seen["replicas"]) == 1
+                and seen["spec"].get("env") == env)
+
+    harness.wait_until(lambda: alone(None), 20, "the canary is ended")
+    assert server.request("PUT", f"{API}/{sid}", canary).status == 200
+    harness.wait_until(both, 20, "the canary runs again")
+    assert server.post(f"{API}/{sid}/promote", {}).status == 200
+    harness.wait_until(lambda: alone(canary["env"]), 20, "the canary is the service")
+
+
+def test_drift_is_mended(server):
+    sid = deploy(server, shimmy(drift_after_ms=300), replicaCount=2)["serviceId"]
+    wait_phase(server, sid)
+
+    def mended():
+        seen = get(server, sid)
+        ids = {r["id"] for r in seen["replicas"]}
+        return seen["phase"] == "running" and len(ids) == 2 and services.calls(server, sid).get("apply", 0) >= 2
+
+    harness.wait_until(mended, 20, "the replica that was taken away is back")
+
+
+def test_a_crash_degrades_and_recovers(server):
+    sid = deploy(server, shimmy(crash_after_ms=300, restart_ms=500))["serviceId"]
+    wait_phase(server, sid)
+    harness.wait_until(lambda: "degraded" in [e["to"] for e in services.events(server, sid, "service.status")],
+                       20, "it is degraded")
+    wait_phase(server, sid)
+
+
+def test_delete_is_idempotent_and_leaves_nothing(server):
+    sid = deploy(server, shimmy(), replicaCount=2)["serviceId"]
+    wait_phase(server, sid)
+    for _ in range(2):
+        answer = server.delete(f"{API}/{sid}")
+        assert answer.status == 200 and answer.json["code"] == 0
+        assert answer.json["message"] == "delete submit success"
+    wait_gone(server, sid)
+    assert services.events(server, sid, "service.deleted")
+
+
+def test_kill_9_and_restart_bring_every_service_on(make_server):
+    server = make_server("--shimlet", "shimmy")
+    running = deploy(server, shimmy("a"), replicaCount=2)["serviceId"]
+    wait_phase(server, running)
+    made = services.calls(server, running)["apply"]
+    under_way = deploy(server, shimmy("b", start_ms=1500))["serviceId"]
+    going = deploy(server, shimmy("c", stop_ms=800))["serviceId"]
+    wait_phase(server, going)
+    server.delete(f"{API}/{going}")
+    server.kill()
+    server.start()
+    seen = wait_phase(server, running)
+    assert len(seen["replicas"]) == 2
+    assert services.calls(server, running)["apply"] == made  # adopted, not made again
+    wait_phase(server, under_way)
+    wait_gone(server, going)
+    assert {s["serviceId"] for s in server.get(API).json["data"] if s["phase"] == "running"} == {running, under_way}
+
+
+def test_sigterm_during_a_deploy_ends_well(make_server):
+    server = make_server("--shimlet", "shimmy")
+    sid = deploy(server, shimmy(apply_ms=3000))["serviceId"]
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    server.start()
+    wait_phase(server, sid)
+
+
+def test_events_stream_and_resume(server):
+    seen = []
+    conn = server.connection()
+    conn.request("GET", "/api/v1/events", headers={"Accept": "text/event-stream"})
+    stream = conn.getresponse()
+    assert stream.status == 200
+
+    def read():
+        for line in stream:
+            if line.startswith(b"id: "):
+                seen.append(int(line[4:]))
+            if line.startswith(b"data: ") and b'"to":"running"' in line:
+                return
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    sid = deploy(server, shimmy())["serviceId"]
+    thread.join(20)
+    assert not thread.is_alive() and seen == list(range(seen[0], seen[0] + len(seen)))
+    conn.close()
+    wait_phase(server, sid)
+    conn = server.connection()
+    conn.request("GET", "/api/v1/events", headers={"Accept": "text/event-stream", "Last-Event-ID": str(seen[2])})
+    stream = conn.getresponse()
+    while not (line := stream.readline()).startswith(b"id: "):
+        pass
+    assert int(line[4:]) == seen[3]
+    conn.close()
+
+
+def test_models_under_the_root_are_listed(make_server, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "f").write_text("x")
+    server = make_server("--model-root", str(tmp_path))
+    for path in ("list", "modellist", "modelsfiles"):
+        assert server.get(f"{API}/{path}").json["data"] == [
+            {"modelName": "a", "modelPath": f"{tmp_path}/a"}, {"modelName": "b", "modelPath": f"{tmp_path}/b"}]
+    missing = make_server("--model-root", f"{tmp_path}/none")
+    answer = missing.get(f"{API}/list")
+    assert answer.status == 500 and "model_root" in answer.json["message"]
+
+
+def test_plugins_metrics_and_description(server):
+    data = server.get("/api/v1/plugins").json["data"]
+    assert (data["defaultShimlet"], data["defaultPipeline"]) == ("shimmy", "opensourcellm")
+    assert "shimmy" in [s["name"] for s in data["shimlets"]]
+    assert "opensourcellm" in [p["name"] for p in data["pipelines"]]
+    assert {"opensource-llm-deploy", "llm-deploy", "opensource-llm-delete", "llm-delete"} <= {
+        g["name"] for g in data["goalsets"]}
+    sid = deploy(server, shimmy())["serviceId"]
+    wait_phase(server, sid)
+    for path in ("/metrics", f"{API}/metrics"):
+        text = server.get(path).text
+        assert "modserv_deployments_total" in text and "modserv_pipeline_step_duration_seconds" in text
+    paths = server.get("/openapi.json").json["paths"]
+    assert f"{API}/deploy" in paths and f"{API}/{{service}}/pipeline/logs" in paths
+    page = server.get("/swagger")
+    assert page.status == 200 and page.headers["content-type"].startswith("text/html")
+    assert server.get("/swagger/doc.json").json["paths"] == paths
+
+
+def test_ten_deploys_side_by_side(server):
+    begin = time.monotonic()
+    ids = [deploy(server, shimmy(f"m{i}", apply_ms=1000))["serviceId"] for i in range(10)]
+    for sid in ids:
+        wait_phase(server, sid)
+    assert time.monotonic() - begin < 9  # five at a time: some 2 s, not 10
