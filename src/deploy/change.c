@@ -293,6 +293,7 @@ create(struct change *c, const struct berth_spec *spec, struct berth_err *e)
         return r;
     s->last_revision = s->tracks[STABLE].wish->number;
     audit_spec(c, "service.created", "deploy", NULL, s->tracks[STABLE].wish);
+    berth_service_came(c->d, s, &c->pending);
     if ((r = write_change(c, &before, e)) == 0)
         berth_deploy_count_move(c->d, BERTH_PHASE_COUNT, s->phase);
     return r;

@@ -221,6 +221,16 @@ copy_text(const char **at, int *failed)
     return *failed;
 }
 
+static void
+free_accelerators(struct berth_accelerator *all)
+{
+    for (size_t i = 0; all != NULL && (all[i].prefix != NULL || all[i].resource != NULL); i++) {
+        free((char *)all[i].prefix);
+        free((char *)all[i].resource);
+    }
+    free(all);
+}
+
 static uint64_t
 or_default(uint64_t value, uint64_t otherwise)
 {
@@ -249,12 +259,33 @@ load_owner(struct berth_deploy *d, struct berth_err *e)
     return r;
 }
 
+/* A copy of the table, ended as it is; each text is a piece of memory of its own. */
+static struct berth_accelerator *
+copy_accelerators(const struct berth_accelerator *from)
+{
+    size_t n = 0;
+
+    while (from[n].prefix != NULL)
+        n++;
+    struct berth_accelerator *to = calloc(n + 1, sizeof *to);
+    for (size_t i = 0; to != NULL && i < n; i++) {
+        to[i].prefix = strdup(from[i].prefix);
+        to[i].resource = strdup(from[i].resource);
+        if (to[i].prefix == NULL || to[i].resource == NULL) {
+            free_accelerators(to);
+            return NULL;
+        }
+    }
+    return to;
+}
+
 static int
 fill_conf(struct berth_deploy *d, const struct berth_deploy_conf *conf)
 {
     int failed = 0;
 
     d->conf = *conf;
+    d->conf.accelerators = NULL;
     d->conf.resync_ns = or_default(conf->resync_ns, 300 * BERTH_S);
     d->conf.poll_ns = or_default(conf->poll_ns, 2 * BERTH_S);
     d->conf.forget_ns = or_default(conf->forget_ns, 600 * BERTH_S);
@@ -268,10 +299,13 @@ fill_conf(struct berth_deploy *d, const struct berth_deploy_conf *conf)
     (void)copy_text(&d->conf.model_root, &failed);
     (void)copy_text(&d->conf.plugin_dir, &failed);
     (void)copy_text(&d->conf.plugin_sums, &failed);
+    if (conf->accelerators != NULL &&
+        (d->conf.accelerators = copy_accelerators(conf->accelerators)) == NULL)
+        failed = 1;
     d->defaults = (struct berth_spec_defaults){.pipeline = d->conf.default_pipeline,
                                                .shimlet = d->conf.default_shimlet,
                                                .model_root = d->conf.model_root,
-                                               .accelerators = conf->accelerators};
+                                               .accelerators = d->conf.accelerators};
     return failed ? -BERTH_ENOMEM : 0;
 }
 
@@ -410,6 +444,7 @@ berth_deploy_free(struct berth_deploy *d)
     free((char *)d->conf.model_root);
     free((char *)d->conf.plugin_dir);
     free((char *)d->conf.plugin_sums);
+    free_accelerators((struct berth_accelerator *)d->conf.accelerators);
     (void)pthread_cond_destroy(&d->released);
     (void)pthread_mutex_destroy(&d->mu);
     (void)pthread_mutex_destroy(&d->queue_mu);

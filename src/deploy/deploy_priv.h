@@ -222,6 +222,8 @@ void berth_pending_begin(struct pending *p, struct berth_buf *b, struct berth_jw
 void berth_pending_end(struct pending *p, struct berth_buf *b, struct berth_jw *w);
 void berth_pending_note(struct pending *p, const struct service *s, const char *level,
                         const char *text);
+/* The event of a service that came. */
+void berth_service_came(struct berth_deploy *d, struct service *s, struct pending *p);
 /* Move the phase, with its event and metrics; an illegal move is refused and logged. */
 int berth_service_move(struct berth_deploy *d, struct service *s, enum berth_phase to,
                        const char *reason, struct pending *p);

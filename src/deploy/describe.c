@@ -40,20 +40,28 @@ put_uint(struct berth_jw *w, const char *key, uint64_t n)
 
 /* What clients call: the environment's own address, else the first ready replica's. */
 static const char *
-endpoint_of(const struct service *s)
+base_of(const struct service *s)
 {
     const struct seen *seen = s->tracks[STABLE].seen;
 
     if (seen == NULL || s->deleting)
-        return "";
+        return NULL;
     if (seen->as.endpoint != NULL)
-        return seen->as.endpoint;
+        return seen->ready > 0 ? seen->as.endpoint : NULL;
     for (size_t i = 0; i < seen->as.replica_count; i++) {
         const struct berth_replica *one = &seen->as.replicas[i];
         if (one->state == BERTH_REPLICA_READY && one->endpoint != NULL)
             return one->endpoint;
     }
-    return "";
+    return NULL;
+}
+
+static const char *
+endpoint_of(const struct service *s, struct berth_arena *a)
+{
+    const char *base = base_of(s);
+
+    return base != NULL ? berth_arena_printf(a, "%s/v1/chat/completions", base) : "";
 }
 
 static const struct progress *
@@ -119,7 +127,7 @@ put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s, st
     put_text(w, "serviceId", s->id);
     put_text(w, "status", berth_phase_status(s->phase));
     put_text(w, "phase", berth_phase_name(s->phase));
-    put_text(w, "endpoint", endpoint_of(s));
+    put_text(w, "endpoint", endpoint_of(s, a));
     /* "YYYY-MM-DD HH:MM:SS", as the program that this carries on has it */
     (void)berth_time_text(
         s->changed_wall_ns > s->phase_wall_ns ? s->changed_wall_ns : s->phase_wall_ns, time);
@@ -134,7 +142,7 @@ put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s, st
     put_step_names(d, w, s);
     put_uint(w, "replicaCount", wish != NULL ? wish->spec.replicas : 0);
     put_uint(w, "replicasReady", seen != NULL && !s->deleting ? seen->ready : 0);
-    put_text(w, "message", s->reason);
+    put_text(w, "message", s->reason[0] != '\0' || seen == NULL ? s->reason : seen->as.message);
     put_time(w, "createdAt", s->created_wall_ns);
     put_time(w, "updatedAt", s->changed_wall_ns);
 }
@@ -168,36 +176,73 @@ put_replicas(struct berth_jw *w, const struct service *s)
     berth_jw_array_end(w);
 }
 
+/* Quantities as the spec has them: "16Gi". */
 static void
-put_resources(struct berth_jw *w, const struct service *s)
+put_requested(struct berth_jw *w, const struct service *s, struct berth_arena *a)
 {
-    const struct berth_spec *spec = &s->tracks[STABLE].wish->spec;
-    const struct seen *seen = s->tracks[STABLE].seen;
-    uint64_t memory = 0, cpu = 0;
+    const struct revision *wish = s->tracks[STABLE].wish;
+    const struct berth_json *v = NULL, *asked;
+    struct berth_err e;
 
-    for (size_t i = 0; seen != NULL && i < seen->as.replica_count; i++) {
-        memory += seen->as.replicas[i].memory_bytes;
-        cpu += seen->as.replicas[i].cpu_milli;
-    }
-    berth_jw_key(w, "resources");
-    berth_jw_object(w);
+    if (berth_json_parse(a, wish->spec.json, wish->spec.json_len, NULL, &v, &e) < 0)
+        v = NULL;
+    asked = berth_json_get(v, "resourceRequirements");
     berth_jw_key(w, "requested");
     berth_jw_object(w);
-    put_text(w, "acceleratorType", spec->accelerator_type);
-    put_text(w, "acceleratorResource", spec->accelerator_resource);
-    put_uint(w, "acceleratorCount", spec->accelerator_count);
-    put_uint(w, "cpuMilli", spec->cpu_milli);
-    put_uint(w, "memoryBytes", spec->memory_bytes);
-    put_uint(w, "replicas", spec->replicas);
+    put_text(w, "acceleratorType", wish->spec.accelerator_type);
+    put_text(w, "acceleratorResource", wish->spec.accelerator_resource);
+    put_uint(w, "acceleratorCount", wish->spec.accelerator_count);
+    static const char *const quantities[] = {"cpu", "memory"};
+    for (size_t i = 0; i < 2; i++) {
+        struct berth_slice text = {"", 0};
+        (void)berth_json_string(berth_json_get(asked, quantities[i]), &text);
+        put_text(w, quantities[i], text.at);
+    }
+    put_uint(w, "replicaCount", wish->spec.replicas);
     berth_jw_object_end(w);
+}
+
+static void
+put_observed(struct berth_jw *w, const struct service *s)
+{
+    const struct seen *seen = s->tracks[STABLE].seen;
+    const size_t n = seen != NULL ? seen->as.replica_count : 0;
+    uint64_t memory = 0, cpu = 0;
+
     berth_jw_key(w, "observed");
     berth_jw_object(w);
-    put_uint(w, "replicas", seen != NULL ? seen->as.replica_count : 0);
-    put_uint(w, "ready", seen != NULL ? seen->ready : 0);
+    put_uint(w, "replicasDesired", s->deleting ? 0 : s->tracks[STABLE].wish->spec.replicas);
+    put_uint(w, "replicasReady", seen != NULL ? seen->ready : 0);
+    put_uint(w, "replicas", n);
+    berth_jw_key(w, "nodes");
+    berth_jw_array(w);
+    for (size_t i = 0; i < n; i++) {
+        const struct berth_replica *one = &seen->as.replicas[i];
+        bool said = one->node == NULL;
+        memory += one->memory_bytes;
+        cpu += one->cpu_milli;
+        for (size_t k = 0; k < i && !said; k++)
+            said = seen->as.replicas[k].node != NULL &&
+                   strcmp(seen->as.replicas[k].node, one->node) == 0;
+        if (!said)
+            berth_jw_string(w, one->node);
+    }
+    berth_jw_array_end(w);
     put_uint(w, "cpuMilli", cpu);
     put_uint(w, "memoryBytes", memory);
     put_time(w, "at", seen != NULL ? seen->wall_ns : 0);
     berth_jw_object_end(w);
+}
+
+static void
+put_resources(struct berth_jw *w, const struct service *s, struct berth_arena *a)
+{
+    if (s->tracks[STABLE].wish == NULL)
+        return;
+    berth_jw_key(w, "resources");
+    berth_jw_object(w);
+    put_requested(w, s, a);
+    put_observed(w, s);
     berth_jw_object_end(w);
 }
 
@@ -305,8 +350,8 @@ berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena
     if (s->tracks[STABLE].wish != NULL) {
         berth_jw_key(&w, "spec");
         put_spec(&w, s->tracks[STABLE].wish, a);
-        put_resources(&w, s);
     }
+    put_resources(&w, s, a);
     put_replicas(&w, s);
     put_canary(&w, s);
     put_conditions(&w, s);
@@ -344,6 +389,7 @@ berth_deploy_list(struct berth_deploy *d, struct berth_arena *a, struct berth_bu
         berth_jw_object(&w);
         (void)pthread_mutex_lock(&all[i]->mu);
         put_head(d, &w, all[i], a);
+        put_resources(&w, all[i], a);
         put_canary(&w, all[i]);
         (void)pthread_mutex_unlock(&all[i]->mu);
         berth_jw_object_end(&w);

@@ -477,9 +477,15 @@ static void
 put_goalset(struct berth_jw *w, struct berth_arena *a, const struct flow *x, const char *name,
             bool removing)
 {
+    static const char tail[] = "-deploy";
+    size_t len = strlen(name); /* a name that is a goal set's own already keeps its beginning */
+
+    if (len > sizeof tail - 1 && strcmp(name + len - (sizeof tail - 1), tail) == 0)
+        len -= sizeof tail - 1;
     berth_jw_object(w);
     berth_jw_key(w, "name");
-    berth_jw_string(w, berth_arena_printf(a, "%s-%s", name, removing ? "delete" : "deploy"));
+    berth_jw_string(
+        w, berth_arena_printf(a, "%.*s-%s", (int)len, name, removing ? "delete" : "deploy"));
     berth_jw_key(w, "goals");
     put_steps(w, x, removing);
     berth_jw_object_end(w);

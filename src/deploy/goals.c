@@ -262,7 +262,9 @@ deploy_rollback(struct berth_deployment *x, struct berth_err *e)
     if (x->s->tracks[x->which].good > 0)
         return 0;
     const int r = host_remove(x, e);
-    return r > 0 ? berth_err_set(e, BERTH_EAGAIN, "the workload is still on its way out") : r;
+    if (r > 0)
+        return berth_err_set(e, BERTH_EAGAIN, "the workload is still on its way out");
+    return r < 0 ? r : berth_deployment_look(x, e); /* for whoever looks at the service */
 }
 
 static int

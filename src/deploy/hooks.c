@@ -10,8 +10,8 @@
 #include "deploy/deploy_priv.h"
 #include "os/process.h"
 
-/* The command lines that a spec has around a step: /bin/sh -c, with the service in its
- * environment's place of arguments ($1 the service's id, $2 the step). */
+/* The command lines that a spec has around a step, for /bin/sh with BERTH_SERVICE_ID and BERTH_STEP
+ * in its environment. */
 
 enum { SAID_MAX = 200 };
 
@@ -46,7 +46,9 @@ static int
 run_hook(struct berth_deployment *x, const struct berth_step *step, const char *line,
          struct berth_err *e)
 {
-    const char *const argv[] = {"/bin/sh", "-c", line, "berth-hook", x->s->id, step->name, NULL};
+    static const char wrapper[] = "export BERTH_SERVICE_ID=\"$1\" BERTH_STEP=\"$2\"; eval \"$3\"";
+    const char *const argv[] = {"/bin/sh", "-c",       wrapper, "berth-hook",
+                                x->s->id,  step->name, line,    NULL};
     char said[SAID_MAX] = "", how[64];
     int fds[2], status = 0, r;
     pid_t pid;

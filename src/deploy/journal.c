@@ -51,13 +51,47 @@ berth_pending_note(struct pending *p, const struct service *s, const char *level
     berth_pending_end(p, &b, &w);
 }
 
+/* from: a phase's name, or "" for a service that came. */
+static void
+tell_move(struct service *s, const char *from, uint64_t took_ns, struct pending *p)
+{
+    const struct seen *seen = s->tracks[STABLE].seen;
+    const bool there = s->phase == BERTH_PHASE_RUNNING && seen != NULL && seen->as.endpoint != NULL;
+    struct berth_buf b;
+    struct berth_jw w;
+
+    berth_pending_begin(p, &b, &w, "service.status", s);
+    berth_jw_key(&w, "from");
+    berth_jw_string(&w, from);
+    berth_jw_key(&w, "to");
+    berth_jw_string(&w, berth_phase_name(s->phase));
+    berth_jw_key(&w, "status");
+    berth_jw_string(&w, berth_phase_status(s->phase));
+    berth_jw_key(&w, "durationMs");
+    berth_jw_uint(&w, took_ns / BERTH_MS);
+    berth_jw_key(&w, "endpoint");
+    berth_jw_string(&w, there ? seen->as.endpoint : "");
+    berth_jw_key(&w, "operator");
+    berth_jw_string(&w, s->asker);
+    if (s->reason[0] != '\0') {
+        berth_jw_key(&w, "reason");
+        berth_jw_string(&w, s->reason);
+    }
+    berth_pending_end(p, &b, &w);
+}
+
+void
+berth_service_came(struct berth_deploy *d, struct service *s, struct pending *p)
+{
+    (void)d;
+    tell_move(s, "", 0, p);
+}
+
 int
 berth_service_move(struct berth_deploy *d, struct service *s, enum berth_phase to,
                    const char *reason, struct pending *p)
 {
     const enum berth_phase from = s->phase;
-    struct berth_buf b;
-    struct berth_jw w;
 
     if (reason != NULL)
         (void)snprintf(s->reason, sizeof s->reason, "%s", reason);
@@ -72,27 +106,7 @@ berth_service_move(struct berth_deploy *d, struct service *s, enum berth_phase t
         return -BERTH_EINVAL;
     }
     s->phase_wall_ns = wall;
-    berth_pending_begin(p, &b, &w, "service.status", s);
-    berth_jw_key(&w, "from");
-    berth_jw_string(&w, berth_phase_name(from));
-    berth_jw_key(&w, "to");
-    berth_jw_string(&w, berth_phase_name(to));
-    berth_jw_key(&w, "status");
-    berth_jw_string(&w, berth_phase_status(to));
-    berth_jw_key(&w, "durationMs");
-    berth_jw_uint(&w, wall > since ? (wall - since) / BERTH_MS : 0);
-    const struct seen *seen = s->tracks[STABLE].seen;
-    berth_jw_key(&w, "endpoint");
-    berth_jw_string(&w, to == BERTH_PHASE_RUNNING && seen != NULL && seen->as.endpoint != NULL
-                            ? seen->as.endpoint
-                            : "");
-    berth_jw_key(&w, "operator");
-    berth_jw_string(&w, s->asker);
-    if (s->reason[0] != '\0') {
-        berth_jw_key(&w, "reason");
-        berth_jw_string(&w, s->reason);
-    }
-    berth_pending_end(p, &b, &w);
+    tell_move(s, berth_phase_name(from), wall > since ? wall - since : 0, p);
     berth_deploy_count_move(d, from, to);
     return 0;
 }

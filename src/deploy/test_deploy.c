@@ -147,8 +147,10 @@ a_service_is_brought_about_and_taken_away(void **unused)
     assert_non_null(u);
     assert_int_equal(world_ready(&w, u), 2);
     assert_string_equal(phases(id),
-                        "pipeline-executing environment-deploying health-checking running ");
-    assert_string_equal(text_of(describe(id), "endpoint"), "http://127.0.0.1:1");
+                        "initializing pipeline-executing environment-deploying health-checking "
+                        "running ");
+    assert_string_equal(text_of(describe(id), "endpoint"),
+                        "http://127.0.0.1:1/v1/chat/completions");
     assert_int_equal(berth_deploy_delete(w.d, id, &tester, &e), 0);
     phase_is(id, "terminating");
     world_run(&w, 20 * BERTH_S);
@@ -310,7 +312,7 @@ a_service_that_fails_is_tried_again(void **unused)
     (void)unused;
     world_run(&w, 25 * BERTH_S);
     phase_is(id, "failed");
-    assert_non_null(strstr(text_of(describe(id), "message"), "health-check: not reached within"));
+    assert_non_null(strstr(text_of(describe(id), "message"), "health-check: timeout after 20s"));
     assert_non_null(strstr(text_of(describe(id), "message"), "the last error was: replica"));
     w.broken_model = NULL;
     w.units[0].exists = false; /* the next attempt gets a new one */

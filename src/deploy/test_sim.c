@@ -24,17 +24,18 @@
  * at any call and starts again from its store.  Then the world calms down, and all must be as was
  * wished for last.  A broken rule prints its seed: test_sim SEED runs that one alone.
  */
-enum { SERVICES_MAX = 5, ACTS = 24, SEEDS = 1000 };
+enum { SERVICES_MAX = 5, BOOKS_MAX = 40, ACTS = 24, SEEDS = 1000 };
 
 struct tracked {
     char id[BERTH_SERVICE_ID_MAX];
     uint64_t revision; /* the last that was acknowledged */
     bool deleted;      /* acknowledged */
+    bool asked;        /* to be deleted; whether it was written nobody may know */
 };
 struct sim {
     struct world w;
     struct berth_arena a;
-    struct tracked services[SERVICES_MAX];
+    struct tracked services[BOOKS_MAX];
     size_t count;
     bool busy; /* an act is under way: no other within it */
     uint64_t restarts, acts;
@@ -90,7 +91,7 @@ act_create(void)
     struct berth_spec spec;
     struct berth_err e = {""};
 
-    if (sim->count == SERVICES_MAX)
+    if (sim->count >= SERVICES_MAX)
         return;
     random_spec(&spec, false);
     if (berth_deploy_create(w->d, &spec, &people, id, &e) < 0 || w->dead)
@@ -141,8 +142,11 @@ act_on(struct tracked *t)
     case 9:
         if (world_chance(w, 50))
             (void)berth_deploy_retry(w->d, t->id, &people, &e);
-        else if (berth_deploy_delete(w->d, t->id, &people, &e) == 0 && !w->dead)
-            t->deleted = true;
+        else {
+            t->asked = true;
+            r = berth_deploy_delete(w->d, t->id, &people, &e);
+            t->deleted = t->deleted || (r == 0 && !w->dead);
+        }
         break;
     }
 }
@@ -255,8 +259,9 @@ check_acknowledged(void)
                  "it was deleted and is back", t->id);
             continue;
         }
-        rule(v != NULL || t->deleted, "it was deployed and is lost", t->id);
-        rule(uint_of(v, "revision") >= t->revision, "an acknowledged revision is lost", t->id);
+        rule(v != NULL || t->asked, "it was deployed and is lost", t->id);
+        rule(v == NULL || uint_of(v, "revision") >= t->revision, "an acknowledged revision is lost",
+             t->id);
     }
     rule(atomic_load(&sim->w.d->illegal_moves) == 0, "a phase made an illegal move", "engine");
 }
@@ -318,7 +323,8 @@ find_unknown(void *arg, uint64_t seq, struct berth_slice json)
     if (berth_json_parse(&sim->a, json.at, json.len, NULL, &v, &e) < 0)
         fail_msg("an event is no JSON: %s", e.msg);
     const char *id = text_of(v, "serviceId");
-    if (!is_known(id) && sim->count < SERVICES_MAX) {
+    if (!is_known(id)) {
+        rule(sim->count < BOOKS_MAX, "more services than there can be", id);
         struct tracked *t = &sim->services[sim->count++];
         *t = (struct tracked){.revision = 1};
         (void)snprintf(t->id, sizeof t->id, "%s", id);

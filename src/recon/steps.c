@@ -241,7 +241,7 @@ out_of_time(struct advance *a)
     const uint64_t limit = or_default(a->steps[a->run->at].policy.timeout_ns, timeout_default_ns);
     char text[BERTH_STEP_ERROR_MAX + 1];
 
-    (void)snprintf(text, sizeof text, "not reached within %.1f s%s%s", (double)limit / 1e9,
+    (void)snprintf(text, sizeof text, "timeout after %gs%s%s", (double)limit / 1e9,
                    s->error[0] != '\0' ? "; the last error was: " : "", s->error);
     keep_error(s, -BERTH_EDEADLINE, "", text);
     return give_up(a);
@@ -266,7 +266,9 @@ stumble(struct advance *a, int code, const char *what, const struct berth_err *e
     }
     keep_error(s, code, what, e->msg);
     s->failures++;
-    if (!mendable || s->failures > p->max_retries || time_left(a) == 0)
+    if (mendable && time_left(a) == 0)
+        return out_of_time(a);
+    if (!mendable || s->failures > p->max_retries)
         return give_up(a);
     hold(a, backoff_ns(a, &p->backoff, s->failures));
     if (s->state == BERTH_STEP_RETRYING) /* it was, and its attempt failed before it began */

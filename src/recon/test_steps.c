@@ -273,7 +273,7 @@ a_step_has_its_time(void **unused)
     assert_int_equal(drive(steps, 2, &run, &p, &waited), BERTH_ADVANCE_FAILED);
     assert_true(waited > 2400 * MS && waited <= 2500 * MS);
     assert_int_equal(run.steps[0].code, BERTH_EDEADLINE);
-    assert_string_equal(run.steps[0].error, "not reached within 2.5 s");
+    assert_string_equal(run.steps[0].error, "timeout after 2.5s");
     assert_int_equal(run.failed, 0);
     assert_int_equal(run.steps[0].started_wall_ns, 50 * S);
     assert_true(run.steps[0].finished_wall_ns >= 50 * S + 2500 * MS);
