@@ -268,6 +268,7 @@ fill_conf(struct berth_deploy *d, const struct berth_deploy_conf *conf)
     (void)copy_text(&d->conf.model_root, &failed);
     (void)copy_text(&d->conf.plugin_dir, &failed);
     (void)copy_text(&d->conf.plugin_sums, &failed);
+    (void)copy_text(&d->conf.plugin_settings_json, &failed);
     d->defaults = (struct berth_spec_defaults){.pipeline = d->conf.default_pipeline,
                                                .shimlet = d->conf.default_shimlet,
                                                .model_root = d->conf.model_root,
@@ -410,6 +411,7 @@ berth_deploy_free(struct berth_deploy *d)
     free((char *)d->conf.model_root);
     free((char *)d->conf.plugin_dir);
     free((char *)d->conf.plugin_sums);
+    free((char *)d->conf.plugin_settings_json);
     (void)pthread_cond_destroy(&d->released);
     (void)pthread_mutex_destroy(&d->mu);
     (void)pthread_mutex_destroy(&d->queue_mu);
