@@ -75,6 +75,7 @@ struct step_info {
 struct progress {
     uint64_t revision;
     uint64_t started_wall_ns;
+    bool taken_back; /* it failed, and its step says that what was before is to come back */
     struct step_info *infos;
     struct berth_run *run; /* berth_run_bytes() of it */
 };
@@ -151,6 +152,7 @@ struct berth_deploy {
     atomic_bool stopping, started;
     atomic_uint loads; /* of plugins from files, that stay mapped for good */
     atomic_uint_fast64_t runs, good_runs; /* that came to an end */
+    atomic_uint illegal_moves;            /* of phases; refused */
 };
 
 /* deploy.c: services and the queue */
