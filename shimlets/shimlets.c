@@ -11,6 +11,7 @@ const struct berth_shimlet_ops *const berth_shimlets_builtin[] = {
     &berth_shimlet_edge,
     &berth_shimlet_docker,
     &berth_shimlet_kubernetes,
+    &berth_shimlet_k8s,
     &berth_shimlet_shimmy,
     NULL,
 };
