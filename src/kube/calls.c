@@ -346,9 +346,12 @@ berth_kube_stream(struct berth_kube *k, const struct berth_kube_until *given, co
         ready.http.arg = &s;
         ready.http.silent_ns_max = UINT64_MAX / 4; /* a log may say nothing for days */
         ready.http.body_bytes_max = UINT64_MAX / 2;
-        r = berth_client_call(http, &ready.http, &answer, e);
+        const int got = berth_client_call(http, &ready.http, &answer, e);
+        r = got;
         if (r == 0 && answer.status >= 300)
             r = stream_refused(k, &s, &answer, what, e);
+        if (got == 0)
+            berth_buf_fini(&answer.body);
     }
     berth_client_free(http);
     berth_buf_fini(&s.refusal);

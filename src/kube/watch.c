@@ -187,6 +187,8 @@ call(struct berth_kube *k, struct berth_client *http, const struct berth_kube_wa
     ready.http.silent_ns_max = (w->seconds + SILENT_S) * BERTH_S;
     ready.http.body_bytes_max = UINT64_MAX / 2;
     r = berth_client_call(http, &ready.http, &answer, e);
+    if (r == 0)
+        berth_buf_fini(&answer.body);
     if (x->r != 0)
         return x->r; /* why the body was not wanted any more */
     if (r < 0)

@@ -82,8 +82,8 @@ class Cluster:
         return self
 
     def finish(self):
-        for name in reversed(list(self.processes)):
-            self.end(name)
+        for name in list(self.processes):
+            self.end(name, signal.SIGKILL)  # nothing of it is kept, and a polite end takes a minute
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def spawn(self, name, *args):
