@@ -496,8 +496,9 @@ berth_api_new(const struct berth_api_conf *conf, struct berth_api **ret, struct 
     atomic_init(&api->id_next, berth_random_u64());
     api->shm = berth_shm_new();
     api->forwarders = berth_forwarders_new();
-    r = api->shm != NULL && api->forwarders != NULL ? copy_conf(api, conf, e)
-                         : berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
+    r = api->shm != NULL && api->forwarders != NULL
+            ? copy_conf(api, conf, e)
+            : berth_err_set(e, BERTH_ENOMEM, "api: out of memory");
     if (r == 0 && conf->explain_requests > 0) {
         api->trace = berth_trace_new(conf->explain_requests, conf->loops);
         if (api->trace == NULL)

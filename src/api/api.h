@@ -60,7 +60,7 @@ struct berth_api_conf {
     struct berth_deploy *deploy;   /* NULL: no services; /api/v1 says so */
     struct berth_metrics *metrics;
     struct berth_routes *routes; /* of deployed services; NULL: there are none */
-    const char *version; /* NULL: BERTH_VERSION */
+    const char *version;         /* NULL: BERTH_VERSION */
     const struct berth_api_key *keys;
     size_t key_count; /* 0: whoever reaches the port may read and infer; see manage below */
     const char *const *cors_origins; /* "*" or whole origins; none: no CORS headers */

@@ -99,8 +99,8 @@ struct berth_call {
     } failed;
     struct berth_timer timer;
     struct berth_forwarding *forwarding; /* it was passed on; NULL: it was not */
-    struct berth_park *park; /* it waits for a model, or has waited; NULL: never */
-    uint64_t parked_ns;      /* how long, all together */
+    struct berth_park *park;             /* it waits for a model, or has waited; NULL: never */
+    uint64_t parked_ns;                  /* how long, all together */
     /* Runs the call again after it was parked; NULL: the route's handler. */
     void (*again)(struct berth_call *c);
     struct berth_buf scratch; /* for berth_sse: one event */

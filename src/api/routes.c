@@ -117,7 +117,7 @@ static const struct berth_route routes[] = {
 
     {"POST", S "/deploy", MS, MANAGE, SMALL, true, berth_services_deploy, "Deploy a service"},
     {"GET", S, MS, READ, NONE, true, berth_services_list, "All services"},
-    {"POST", S "/plan", MS, READ, SMALL, true, berth_services_plan,
+    {"POST", S "/plan", MS, MANAGE, SMALL, true, berth_services_plan,
      "What deploying a service would do"},
     {"GET", S "/list", MS, READ, NONE, true, berth_services_models,
      "Models under the model root that can be deployed"},
@@ -135,7 +135,7 @@ static const struct berth_route routes[] = {
     {"PATCH", S "/{service}", MS, MANAGE, SMALL, true, berth_services_patch,
      "Change some of a service's spec (RFC 7386)"},
     {"DELETE", S "/{service}", MS, MANAGE, NONE, true, berth_services_delete, "Delete a service"},
-    {"POST", S "/{service}/plan", MS, READ, SMALL, true, berth_services_plan,
+    {"POST", S "/{service}/plan", MS, MANAGE, SMALL, true, berth_services_plan,
      "What updating a service would do"},
     {"GET", S "/{service}/pipeline", MS, READ, NONE, true, berth_services_pipeline,
      "How far a service's pipeline got"},

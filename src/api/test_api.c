@@ -161,7 +161,7 @@ others_do_not(void **unused)
 }
 
 static void
-what_changes_models_wants_manage(void **unused)
+what_changes_something_wants_manage(void **unused)
 {
     size_t n;
     const struct berth_route *routes = berth_routes(&n);
@@ -173,7 +173,8 @@ what_changes_models_wants_manage(void **unused)
                              strcmp(routes[i].pattern, "/v1/models") == 0 ||
                              strcmp(routes[i].pattern, "/models") == 0 ||
                              strncmp(routes[i].pattern, "/v2/repository/models/", 22) == 0 ||
-                             strncmp(routes[i].pattern, "/v2/systemsharedmemory/", 23) == 0;
+                             strncmp(routes[i].pattern, "/v2/systemsharedmemory/", 23) == 0 ||
+                             strncmp(routes[i].pattern, "/api/v1/", 8) == 0;
         if (changes && strcmp(routes[i].method, "GET") != 0)
             assert_int_equal(routes[i].scope, BERTH_SCOPE_MANAGE);
         else if (strcmp(routes[i].pattern, "/v1/plan") == 0) /* looks at any path of the machine */
@@ -428,7 +429,7 @@ main(void)
         cmocka_unit_test(each_dialect_has_its_shape),
         cmocka_unit_test(paths_find_their_route),
         cmocka_unit_test(others_do_not),
-        cmocka_unit_test(what_changes_models_wants_manage),
+        cmocka_unit_test(what_changes_something_wants_manage),
         cmocka_unit_test(the_document_has_every_route),
         cmocka_unit_test(scopes_decide),
         cmocka_unit_test(without_keys_only_this_machine_manages),

@@ -71,14 +71,14 @@ start(struct front *f, const char *plugin_dir)
     f->metrics = berth_metrics_new();
     must(berth_store_open_memory(&f->store, &e), &e);
     must(berth_plugins_new(dirs, berth_host_calls(), &f->plugins, &e), &e);
-    const struct berth_registry_conf registry = {.store = f->store,
-                                                 .plugins = f->plugins,
-                                                 .metrics = f->metrics,
-                                                 .models_max = 10,
-                                                 .cores = 1,
-                                                 .loaders = 1,
-                                                 .batch = {.batch_requests_max = 8,
-                                                           .queue_len_max = 100}};
+    const struct berth_registry_conf registry = {
+        .store = f->store,
+        .plugins = f->plugins,
+        .metrics = f->metrics,
+        .models_max = 10,
+        .cores = 1,
+        .loaders = 1,
+        .batch = {.batch_requests_max = 8, .queue_len_max = 100}};
     must(berth_registry_new(&registry, &f->registry, &e), &e);
     struct berth_routes_conf conf = routes;
     conf.metrics = f->metrics;

@@ -83,8 +83,8 @@ struct berth_model {
     void (*failed)(void *arg); /* it became FAILED by itself; on an instance's thread */
     void *failed_arg;
     struct berth_model_series series;
-    struct berth_metrics *metrics; /* where they are from; a reference */
-    _Atomic(const struct berth_describe *) describe;              /* NULL until it was ready */
+    struct berth_metrics *metrics;                   /* where they are from; a reference */
+    _Atomic(const struct berth_describe *) describe; /* NULL until it was ready */
     uint64_t memory_bytes, engine_bytes, load_ns, loaded_wall_ns; /* set before READY */
     atomic_size_t output_bytes; /* that a request's outputs took lately */
     uint32_t threads;           /* likewise: of an instance, at most */

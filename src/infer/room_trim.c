@@ -2,11 +2,11 @@
 #include "infer/registry_priv.h"
 #include "os/memory.h"
 
-/* What malloc() keeps of requests that were large.  Freed pieces between small ones that live longer
- * stay resident for good, in every arena: 200 MiB after some thousand bad bodies, which the ledger
- * then counts as the server's own and evicts models for.  So it is given back when it is much.  Not
- * after every request, since pages that come back cost a fault each, and giving back 100 MiB takes
- * 39 ms under the locks of the arenas, one after the other. */
+/* What malloc() keeps of requests that were large.  Freed pieces between small ones that live
+ * longer stay resident for good, in every arena: 200 MiB after some thousand bad bodies, which the
+ * ledger then counts as the server's own and evicts models for.  So it is given back when it is
+ * much.  Not after every request, since pages that come back cost a fault each, and giving back 100
+ * MiB takes 39 ms under the locks of the arenas, one after the other. */
 
 static const uint64_t trim_bytes = (uint64_t)32 << 20, trim_pause_ns = 10 * BERTH_S;
 

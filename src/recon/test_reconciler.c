@@ -62,7 +62,7 @@ static int
 count_up(void *arg, const char *key, struct berth_outcome *ret)
 {
     struct field *f = arg;
-    const int k = atoi(key);
+    const int k = (int)strtol(key, NULL, 10);
 
     (void)ret;
     if (atomic_fetch_add(&f->in_work[k], 1) != 0)

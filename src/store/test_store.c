@@ -418,7 +418,7 @@ kill_9_halves_no_transaction(void **unused)
         char key[32];
         size_t n;
         berth_arena_init(&a, 1 << 20);
-        int count = atoi(value_of(s, &a, "count", &revision));
+        int count = (int)strtol(value_of(s, &a, "count", &revision), NULL, 10);
         assert_true(count == acked + 1 || count == acked + 2); /* one may be unsaid */
         assert_int_equal(berth_store_list(s, &a, "token/", &list, &n, &e), 0);
         assert_int_equal(n, 1); /* neither lost nor doubled */
