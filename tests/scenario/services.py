@@ -1,5 +1,6 @@
 """What the scenarios about deployed services share: a control plane over HTTP."""
 import json
+import re
 import time
 
 import harness
@@ -67,7 +68,7 @@ def step(server, service, name):
 def calls(server, service):
     """How often each operation of the scripted environment was called for a service."""
     message = get(server, service)["message"]
-    return {k: int(v) for k, v in (word.split("=") for word in message.split() if "=" in word)}
+    return {k: int(v) for k, v in re.findall(r"(\w+) (\d+)", message)}
 
 
 def wait(seconds):
