@@ -107,7 +107,7 @@ scene_begin(struct scene *x, const char *more)
 static void
 scene_end(struct scene *x)
 {
-    char path[128];
+    char path[256];
 
     ops->close(x->s);
     test_who_fini(&x->who);
@@ -216,7 +216,7 @@ static void
 a_unit_is_made_rolled_scaled_and_removed(const char *network)
 {
     struct scene x;
-    char more[128];
+    char more[128], path[256];
 
     (void)snprintf(more, sizeof more, ",\"network\":\"%s\"", network);
     scene_begin(&x, more);
@@ -229,7 +229,12 @@ a_unit_is_made_rolled_scaled_and_removed(const char *network)
     assert_int_equal(seen.ready, 2);
     assert_string_equal(seen.hash, u.hash);
     assert_string_not_equal(seen.r[0].endpoint, seen.r[1].endpoint);
-    assert_true(seen.r[0].memory_bytes > 0);
+    (void)snprintf(path, sizeof path, "/containers/%s/stats?stream=false&one-shot=true",
+                   seen.r[0].id);
+    char *stats = inspect(path);
+    if (strstr(stats, "\"usage\":") != NULL) /* not every daemon can see what a container takes */
+        assert_true(seen.r[0].memory_bytes > 0);
+    free(stats);
     u.replicas = 3; /* the two that run are left alone */
     assert_true(settle(x.s, &u));
     struct test_seen three = test_look(ops, x.s, "roll");
@@ -273,7 +278,7 @@ limits_labels_and_mounts_are_what_was_asked(void **unused)
 {
     static const struct berth_pair labels[] = {{"team", "blue"}}, env[] = {{"P", "$(PORT)-$$x"}};
     struct scene x;
-    char path[128], port[64];
+    char path[256], port[64];
 
     (void)unused;
     scene_begin(&x, ",\"network\":\"host\"");
@@ -341,7 +346,7 @@ what_crashes_comes_back_and_what_is_stopped_is_drift(void **unused)
     struct berth_op op = {.until_ns = 0};
     struct berth_err e = {{0}};
     struct scene x;
-    char path[128];
+    char path[256];
     int64_t pid;
 
     (void)unused;
@@ -425,7 +430,7 @@ an_adopted_unit_is_not_made_twice(void **unused)
     struct berth_op op = {.until_ns = 0};
     struct berth_err e = {{0}};
     struct scene x;
-    char path[128];
+    char path[256];
 
     (void)unused;
     scene_begin(&x, ",\"network\":\"host\"");

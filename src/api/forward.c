@@ -159,15 +159,17 @@ pass(void *arg, uint16_t status)
 static void
 give_up(struct berth_forwarding *fw, const struct berth_forward_end *end, const char *next)
 {
-    char text[400];
+    const bool declined = end->result == BERTH_FORWARD_DECLINED;
+    char text[400], status[24];
 
+    (void)snprintf(status, sizeof status, "it answered %u", end->status);
     (void)snprintf(text, sizeof text, "service %s: replica %s: %.120s%s%.120s", fw->service,
-                   fw->trip.replica->id, end->why, next != NULL ? "; " : "",
+                   fw->trip.replica->id, declined ? status : end->why, next != NULL ? "; " : "",
                    next != NULL ? next : "");
     fail(fw,
-         end->result == BERTH_FORWARD_LATE       ? -BERTH_EDEADLINE
-         : end->result == BERTH_FORWARD_DECLINED ? -BERTH_ENOTREADY
-                                                 : -BERTH_ENETWORK,
+         end->result == BERTH_FORWARD_LATE ? -BERTH_EDEADLINE
+         : declined                        ? -BERTH_ENOTREADY
+                                           : -BERTH_ENETWORK,
          text);
 }
 

@@ -452,6 +452,10 @@ move_for_run_locked(struct berth_deployment *x)
 
     if (x->which != STABLE || x->removing || atomic_load(&s->generation) != x->op.generation)
         return;
+    if (x->run.steps[0].state != BERTH_STEP_PENDING &&
+        (s->phase == BERTH_PHASE_PIPELINE_EXECUTING ||
+         s->phase == BERTH_PHASE_ENVIRONMENT_DEPLOYING || s->phase == BERTH_PHASE_HEALTH_CHECKING))
+        return; /* it goes on where it was */
     if (s->phase == BERTH_PHASE_RUNNING || s->phase == BERTH_PHASE_DEGRADED ||
         s->phase == BERTH_PHASE_ENVIRONMENT_DEPLOYING || s->phase == BERTH_PHASE_HEALTH_CHECKING ||
         (s->phase == BERTH_PHASE_FAILED && s->tracks[STABLE].good > 0))
@@ -478,11 +482,9 @@ advance(struct berth_deployment *x, uint64_t *ret_wait_ns, struct berth_err *e)
         berth_run_restart(&x->run, 0);
         x->unsaved = true;
     }
-    if (x->run.steps[0].state == BERTH_STEP_PENDING) {
-        (void)pthread_mutex_lock(&x->s->mu);
-        move_for_run_locked(x);
-        (void)pthread_mutex_unlock(&x->s->mu);
-    }
+    (void)pthread_mutex_lock(&x->s->mu);
+    move_for_run_locked(x);
+    (void)pthread_mutex_unlock(&x->s->mu);
     r = berth_steps_advance(x->steps, x->step_count, &x->run, &env, ret_wait_ns);
     saved = flush(x, e);
     if (r < 0)
@@ -520,6 +522,16 @@ done_locked(struct berth_deployment *x, struct berth_err *e)
     return changed ? berth_deploy_commit(x->d, s, &x->pending, NULL, 0, e) : 0;
 }
 
+/* Does the step that failed say that what was before is to come back? */
+static void
+note_taken_back(struct berth_deployment *x)
+{
+    (void)pthread_mutex_lock(&x->s->mu);
+    (*progress_of(x))->taken_back =
+        x->steps[x->run.failed].policy.on_failure == BERTH_STEP_ROLLBACK;
+    (void)pthread_mutex_unlock(&x->s->mu);
+}
+
 int
 berth_track_bring(struct berth_deploy *d, struct service *s, enum which which,
                   uint64_t *ret_wait_ns, struct berth_err *e)
@@ -547,6 +559,7 @@ berth_track_bring(struct berth_deploy *d, struct service *s, enum which which,
     case BERTH_ADVANCE_FAILED: {
         const struct berth_step_run *at = &x->run.steps[x->run.failed];
         end_run(x, false);
+        note_taken_back(x);
         r = berth_err_set(e, at->code != BERTH_OK ? at->code : BERTH_EINTERNAL, "%s: %s",
                           x->steps[x->run.failed].name, at->error);
         break;

@@ -178,7 +178,8 @@ add_revision(struct change *c, const struct berth_spec *spec, struct revision **
     /* One that is too old goes, unless a track has it. */
     const uint64_t old = number > c->d->conf.revisions_max ? number - c->d->conf.revisions_max : 0;
     for (int i = 0; i < TRACK_COUNT; i++) {
-        if (c->s->tracks[i].wish != NULL && c->s->tracks[i].wish->number == old)
+        if ((c->s->tracks[i].wish != NULL && c->s->tracks[i].wish->number == old) ||
+            c->s->tracks[i].good == old)
             return 0;
     }
     if (old > 0 && (key = berth_revision_key(&c->a, c->s->id, old)) != NULL)

@@ -71,6 +71,7 @@ struct step_info {
 struct progress {
     uint64_t revision;
     uint64_t started_wall_ns;
+    bool taken_back; /* it failed, and its step says that what was before is to come back */
     struct step_info *infos;
     struct berth_run *run; /* berth_run_bytes() of it */
 };
@@ -146,6 +147,7 @@ struct berth_deploy {
     pthread_mutex_t queue_mu;
     atomic_bool stopping, started;
     atomic_uint_fast64_t runs, good_runs; /* that came to an end */
+    atomic_uint illegal_moves;            /* of phases; refused */
 };
 
 /* deploy.c: services and the queue */

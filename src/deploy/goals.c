@@ -272,9 +272,20 @@ health_achieved(struct berth_deployment *x, struct berth_err *e)
 
     if (r < 0 || (r = berth_deployment_look(x, e)) < 0)
         return r;
+    return x->s->tracks[x->which].seen->ready >= x->unit.replicas;
+}
+
+/* While it is waited for, what differs is mended, and a replica that failed is an error. */
+static int
+health_ensure(struct berth_deployment *x, struct berth_err *e)
+{
     const struct seen *seen = x->s->tracks[x->which].seen;
-    if (seen->ready >= x->unit.replicas)
-        return 1;
+    int r = 0;
+
+    if (seen == NULL || (!berth_seen_differs(seen, &x->unit) && !berth_seen_failed(seen)))
+        return 0;
+    if ((r = host_apply(x, e)) < 0)
+        return r;
     for (size_t i = 0; i < seen->as.replica_count; i++) {
         const struct berth_replica *one = &seen->as.replicas[i];
         if (one->state == BERTH_REPLICA_FAILED && strcmp(one->hash, x->unit.hash) == 0)
@@ -282,17 +293,6 @@ health_achieved(struct berth_deployment *x, struct berth_err *e)
                                  one->reason != NULL ? one->reason : "it failed");
     }
     return 0;
-}
-
-/* While it is waited for, what differs is mended. */
-static int
-health_ensure(struct berth_deployment *x, struct berth_err *e)
-{
-    const struct seen *seen = x->s->tracks[x->which].seen;
-
-    if (seen == NULL || (!berth_seen_differs(seen, &x->unit) && !berth_seen_failed(seen)))
-        return 0;
-    return host_apply(x, e);
 }
 
 static int

@@ -66,6 +66,7 @@ berth_service_move(struct berth_deploy *d, struct service *s, enum berth_phase t
     const uint64_t wall = berth_deploy_wall(d);
     const uint64_t since = s->phase_wall_ns;
     if (berth_phase_move(&s->phase, to) < 0) {
+        atomic_fetch_add(&d->illegal_moves, 1);
         berth_error("service %s: from %s to %s is no way there is; it stays", s->id,
                     berth_phase_name(from), berth_phase_name(to));
         return -BERTH_EINVAL;

@@ -227,6 +227,33 @@ stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, in
     return ret;
 }
 
+/* An update that failed and says so is taken back: the last good revision becomes a new one. */
+static void
+take_back_update(struct berth_deploy *d, struct service *s)
+{
+    static const struct berth_actor engine = {.name = "berth", .peer = ""};
+    struct revision *good = NULL;
+    struct berth_err e = {""};
+    uint64_t number = 0, ignored;
+
+    (void)pthread_mutex_lock(&s->mu);
+    const struct track *t = &s->tracks[STABLE];
+    if (t->progress != NULL && t->progress->taken_back && t->good > 0 &&
+        t->good != t->wish->number && !s->deleting)
+        number = t->good;
+    (void)pthread_mutex_unlock(&s->mu);
+    if (number == 0 || berth_revision_load(d, s->id, number, &good, &e) < 0)
+        return;
+    (void)pthread_mutex_lock(&s->mu);
+    const bool other = strcmp(good->spec.hash, s->tracks[STABLE].wish->spec.hash) != 0;
+    (void)pthread_mutex_unlock(&s->mu);
+    berth_revision_unref(good);
+    if (!other)
+        return; /* it is the good one that does not come about */
+    if (berth_deploy_rollback(d, s->id, number, &engine, &ignored, &e) < 0)
+        berth_warn("service %s: not taken back: %s", s->id, e.msg);
+}
+
 /* A canary that did not come about: it stays as it is, and the service with it. */
 static void
 canary_failed(struct berth_deploy *d, struct service *s, const struct berth_err *why)
@@ -308,8 +335,11 @@ reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
         r = berth_track_bring(d, s, STABLE, &wait_ns, &e);
         if (r == 0)
             return after(wait_ns);
-        if (r < 0)
-            return stable_failed(d, s, g->generation, r, &e);
+        if (r < 0) {
+            const struct berth_outcome ret = stable_failed(d, s, g->generation, r, &e);
+            take_back_update(d, s);
+            return ret;
+        }
     }
     r = berth_track_keep(d, s, STABLE, &wait_ns, &e);
     if (r < 0)

@@ -155,6 +155,8 @@ put_progress(struct berth_jw *w, const struct progress *p)
     berth_jw_uint(w, p->revision);
     berth_jw_key(w, "startedAt");
     berth_jw_uint(w, p->started_wall_ns);
+    berth_jw_key(w, "takenBack");
+    berth_jw_bool(w, p->taken_back);
     berth_jw_key(w, "state");
     berth_jw_uint(w, p->run->state);
     berth_jw_key(w, "at");
@@ -234,6 +236,7 @@ read_progress(const struct berth_json *v)
         return NULL;
     p->revision = get_u64(v, "revision");
     p->started_wall_ns = get_u64(v, "startedAt");
+    p->taken_back = get_bool(v, "takenBack");
     p->run->state = (enum berth_run_state)state;
     p->run->at = (uint32_t)at;
     p->run->failed = (uint32_t)failed;

@@ -311,6 +311,7 @@ a_service_that_fails_is_tried_again(void **unused)
     world_run(&w, 25 * BERTH_S);
     phase_is(id, "failed");
     assert_non_null(strstr(text_of(describe(id), "message"), "health-check: not reached within"));
+    assert_non_null(strstr(text_of(describe(id), "message"), "the last error was: replica"));
     w.broken_model = NULL;
     w.units[0].exists = false; /* the next attempt gets a new one */
     w.units[0].replica_count = 0;
@@ -324,6 +325,30 @@ a_service_that_fails_is_tried_again(void **unused)
     assert_int_equal(berth_deploy_retry(w.d, id, &tester, &e), 0);
     world_run(&w, 30 * BERTH_S);
     phase_is(id, "running");
+}
+
+static void
+an_update_that_fails_is_taken_back_when_it_says_so(void **unused)
+{
+    static const char bad[] = "{\"modelName\":\"bad\",\"replicaCount\":2,\"steps\":{"
+                              "\"resource-deployment\":{\"timeoutMs\":20000,"
+                              "\"onFailure\":\"rollback\"}}}";
+    const char *id = create("{\"modelName\":\"good\",\"replicaCount\":2}");
+    char hash[24];
+
+    (void)unused;
+    world_run(&w, 30 * BERTH_S);
+    (void)snprintf(hash, sizeof hash, "%s", world_unit_of(&w, id, "stable")->hash);
+    w.broken_model = "bad";
+    assert_int_equal(update(id, bad), 2);
+    world_run(&w, 10 * BERTH_S);
+    assert_string_not_equal(world_unit_of(&w, id, "stable")->hash, hash);
+    assert_int_not_equal(world_unit_of(&w, id, "stable")->replica_count, 0);
+    world_run(&w, 120 * BERTH_S);
+    phase_is(id, "running");
+    assert_int_equal(uint_of(describe(id), "revision"), 3);
+    assert_string_equal(world_unit_of(&w, id, "stable")->hash, hash);
+    assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 2);
 }
 
 static void
@@ -365,6 +390,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(drift_is_mended, setup, teardown),
         cmocka_unit_test_setup_teardown(a_service_that_fails_is_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_update_that_fails_is_taken_back_when_it_says_so, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
     };
 

@@ -102,9 +102,9 @@ static int
 fake_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open *how,
           struct berth_shimlet **ret, struct berth_err *e)
 {
-    (void)h;
-    (void)how;
     (void)e;
+    world->host = h;
+    world->who = how->who;
     *ret = &the_shimlet;
     return 0;
 }
@@ -122,7 +122,8 @@ settle(struct world *w, struct world_unit *u)
     size_t n = 0;
 
     for (size_t i = 0; i < u->replica_count; i++) {
-        const struct world_replica *r = &u->replicas[i];
+        struct world_replica *r = &u->replicas[i];
+        r->dead = r->dead || (r->ready_ns > w->now_ns && r->late_ns <= w->now_ns);
         if (r->gone_ns == 0 || r->gone_ns > w->now_ns)
             u->replicas[n++] = *r;
     }
@@ -178,6 +179,12 @@ on_the_way(struct world *w, struct berth_err *e)
     if (dies(w))
         return berth_err_set(e, BERTH_ECANCELED, "dead");
     w->now_ns += 1 + world_random(w) % (20 * BERTH_MS);
+    if (w->slow_percent > 0 && world_chance(w, w->slow_percent))
+        w->now_ns += world_random(w) % (40 * BERTH_S);
+    if (w->meanwhile != NULL)
+        w->meanwhile(w);
+    if (w->dead)
+        return berth_err_set(e, BERTH_ECANCELED, "dead");
     if (w->offline)
         return berth_err_set(e, BERTH_ENETWORK, "no route to host");
     if (w->error_percent > 0 && world_chance(w, w->error_percent))
@@ -207,6 +214,7 @@ add_replica(struct world *w, struct world_unit *u, const char *model)
     struct world_replica *r = &u->replicas[u->replica_count++];
     *r = (struct world_replica){.id = ++w->next_replica, .revision = u->revision};
     (void)snprintf(r->hash, sizeof r->hash, "%s", u->hash);
+    r->late_ns = w->now_ns + u->start_timeout_ns;
     r->ready_ns = broken
                       ? UINT64_MAX
                       : w->now_ns + (w->start_ns_max > 0 ? world_random(w) % w->start_ns_max : 0);
@@ -286,6 +294,7 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
     (void)snprintf(u->hash, sizeof u->hash, "%s", unit->hash);
     u->revision = unit->revision;
     u->desired = unit->replicas;
+    u->start_timeout_ns = unit->start_timeout_ns;
     u->surge_max = unit->surge_max;
     u->unavailable_max = unit->unavailable_max;
     u->drifted = false;
@@ -447,6 +456,7 @@ world_start(struct world *w)
 {
     struct berth_err e = {""};
 
+    w->who = NULL; /* until it is opened */
     w->conf.store = w->store;
     w->conf.clock = &w->clock;
     w->conf.default_shimlet = "fake";
@@ -470,6 +480,40 @@ world_kill(struct world *w)
     w->store = w->kept;
     w->kept = NULL;
     w->dead = false;
+    w->dies_in = 0;
+    w->restarts++;
+}
+
+void
+world_changed(struct world *w, const struct world_unit *u)
+{
+    if (w->watches && w->who != NULL && !w->dead)
+        w->host->changed(w->who, u->service_id);
+}
+
+/* When something happens in the environment by itself; and tell of what did since `since`. */
+static uint64_t
+next_event(struct world *w, uint64_t since)
+{
+    uint64_t next = UINT64_MAX;
+
+    for (size_t i = 0; i < WORLD_UNITS_MAX; i++) {
+        const struct world_unit *u = &w->units[i];
+        bool changed = false;
+        for (size_t k = 0; u->exists && k < u->replica_count; k++) {
+            const uint64_t times[] = {u->replicas[k].ready_ns, u->replicas[k].gone_ns,
+                                      u->replicas[k].ready_ns > w->now_ns ? u->replicas[k].late_ns
+                                                                          : 0};
+            for (size_t n = 0; n < 3; n++) {
+                changed = changed || (times[n] > since && times[n] <= w->now_ns);
+                if (times[n] > w->now_ns && times[n] < next)
+                    next = times[n];
+            }
+        }
+        if (changed)
+            world_changed(w, u);
+    }
+    return next;
 }
 
 void
@@ -485,7 +529,7 @@ void
 world_run(struct world *w, uint64_t ns)
 {
     const uint64_t until = w->now_ns + ns;
-    uint64_t next;
+    uint64_t next, told = w->now_ns;
 
     for (int turns = 0; w->now_ns < until; turns++) {
         if (turns > 100000)
@@ -494,9 +538,15 @@ world_run(struct world *w, uint64_t ns)
         if (w->dead) {
             world_kill(w);
             world_start(w);
-        } else if (!did) {
-            w->now_ns = next < until ? next : until;
+            continue;
         }
+        const uint64_t event = next_event(w, told);
+        told = w->now_ns;
+        if (did)
+            continue;
+        next = event < next ? event : next;
+        if (next > w->now_ns)
+            w->now_ns = next < until ? next : until;
     }
 }
 

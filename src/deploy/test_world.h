@@ -21,14 +21,16 @@ enum { WORLD_UNITS_MAX = 32, WORLD_REPLICAS_MAX = 32 };
 struct world_replica {
     uint64_t id;
     char hash[24];
-    uint64_t revision, ready_ns, gone_ns; /* 0: it is not going */
+    uint64_t revision, ready_ns;
+    uint64_t late_ns; /* not ready by then, it has failed */
+    uint64_t gone_ns; /* 0: it is not going */
     bool dead;
 };
 struct world_unit {
     bool exists, drifted;
     char name[64], service_id[112], track[16], hash[24];
     uint32_t desired, surge_max, unavailable_max;
-    uint64_t revision;
+    uint64_t revision, start_timeout_ns;
     struct world_replica replicas[WORLD_REPLICAS_MAX];
     size_t replica_count;
 };
@@ -37,14 +39,17 @@ struct world {
     struct world_unit units[WORLD_UNITS_MAX];
     uint64_t next_replica;
     /* Bad days, in percent of calls. */
-    uint32_t error_percent, lost_percent;
-    uint64_t start_ns_max;    /* a replica's start takes up to that */
-    const char *broken_model; /* replicas of this one never get ready */
-    char broken_hash[24];     /* ... or of this unit */
+    uint32_t error_percent, lost_percent, slow_percent;
+    void (*meanwhile)(struct world *w); /* called within each call of the environment; or NULL */
+    uint64_t start_ns_max;              /* a replica's start takes up to that */
+    const char *broken_model;           /* replicas of this one never get ready */
+    char broken_hash[24];               /* ... or of this unit */
     bool watches, offline;
     uint64_t dies_in; /* calls until the process is killed; 0: it is not */
     bool dead;        /* it was: nothing that it does counts any more */
-    uint64_t calls, applies, removes, doubles;
+    uint64_t calls, applies, removes, restarts;
+    const struct berth_shimlet_host *host;
+    void *who;
     struct berth_store *store, *kept; /* kept: as the store was when it died */
     struct berth_deploy *d;
     struct berth_deploy_conf conf;
@@ -61,6 +66,8 @@ uint64_t world_random(struct world *w);
 bool world_chance(struct world *w, uint32_t percent);
 struct world_unit *world_unit_of(struct world *w, const char *service_id, const char *track);
 uint32_t world_ready(const struct world *w, const struct world_unit *u);
+/* Something about the unit changed: an environment that watches says so. */
+void world_changed(struct world *w, const struct world_unit *u);
 /* Turn the engine until nothing is due before now + ns; killed and started again on the way. */
 void world_run(struct world *w, uint64_t ns);
 /* A spec from JSON; in the arena. */

@@ -42,11 +42,14 @@ set -e
 mount -t proc proc /proc
 mountpoint -q /sys || mount -t sysfs sysfs /sys
 if ! mountpoint -q /sys/fs/cgroup; then
-    if awk '$2 != 0 { old = 1 } END { exit !old }' FS='\t' /proc/cgroups; then
+    if cut -d: -f2 /proc/self/cgroup | grep -q .; then
+        # Those that this kernel has in use and no other: a new one would stay when we are gone, and
+        # stand in the way of every other container engine.
         mount -t tmpfs cgroup /sys/fs/cgroup
-        awk -F '\t' '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups | while read -r name; do
-            mkdir -p "/sys/fs/cgroup/$name"
-            mount -t cgroup -o "$name" cgroup "/sys/fs/cgroup/$name" || rmdir "/sys/fs/cgroup/$name"
+        cut -d: -f2 /proc/self/cgroup | grep . | while read -r kind; do
+            mkdir -p "/sys/fs/cgroup/${kind#name=}"
+            case $kind in name=*) kind="none,$kind" ;; esac
+            mount -t cgroup -o "$kind" cgroup "/sys/fs/cgroup/${kind#*name=}"
         done
     else
         mount -t cgroup2 cgroup2 /sys/fs/cgroup

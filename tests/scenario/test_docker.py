@@ -128,3 +128,15 @@ def test_the_image_of_berth(docker, tmp_path):
         assert "Uid:\t10001" in status and "Gid:\t10001" in status
     finally:
         docker.good("DELETE", f"/containers/{made['Id']}?force=1&v=1")
+
+
+def test_a_service_through_the_control_plane(docker):
+    """docker_deploy.c: deployed, killed, scaled, a canary, rolled back, deleted."""
+    kill = ('for p in /proc/[0-9]*; do [ "$(readlink $p/exe)" = /usr/bin/berth ] && '
+            'kill -9 "${p#/proc/}"; done; true')  # of the daemon's process namespace alone
+    env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=IMAGE,
+               BERTH_TEST_MODEL=str(harness.SMOLLM),
+               BERTH_TEST_KILL=f"{' '.join(docker.enter())} sh -c '{kill}'")
+    r = subprocess.run([PROGRAM.with_name("test_docker_deploy")], env=env, capture_output=True,
+                       text=True, timeout=280)
+    assert r.returncode == 0 and "PASSED" in r.stdout + r.stderr, (r.stdout + r.stderr)[-6000:]

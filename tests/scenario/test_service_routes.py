@@ -1,8 +1,10 @@
 """Requests for deployed services, passed on to their replicas: real programs as replicas, and the api
 in front of them with routes that the test publishes (build/test_front)."""
 import collections
+import gzip
 import http.client
 import json
+import os
 import subprocess
 import threading
 import time
@@ -144,6 +146,51 @@ def test_every_dialect_reaches_the_service_by_its_name(front, make_server):
     # What only concerns models that are registered here is not for others to decide.
     assert front.delete("/v1/models/svc").status == 404
     assert up.status("inner")["status"] in ("Ready", "Running")
+
+
+def test_every_way_of_sending(front, make_server):
+    """HTTP/2, HEAD, compressed bodies, and binary tensors larger than any buffer."""
+    up = make_server()
+    up.register("svc")
+    front.publish({"r-1": up})
+    body = {"model": "svc-1", "stream": True, "messages": [{"role": "user", "content": "a b"}]}
+    curl = ["curl", "-sS", "-i", "--http2-prior-knowledge", "--max-time", str(60 * harness.SLOW)]
+    got = subprocess.run([*curl, "--json", json.dumps(body), f"{front.url}/v1/chat/completions"],
+                         capture_output=True, text=True, check=True).stdout
+    assert got.startswith("HTTP/2 200") and "x-berth-replica: r-1" in got, got
+    assert got.rstrip().endswith("data: [DONE]")
+    got = subprocess.run([*curl, "--head", f"{front.url}/v2/models/svc/ready"],
+                         capture_output=True, text=True, check=True).stdout
+    assert got.startswith("HTTP/2 200") and "x-berth-replica: r-1" in got, got
+    a = front.post("/v1/chat/completions", gzip.compress(json.dumps({**body, "stream": False})
+                                                         .encode()),
+                   headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
+    assert a.status == 200 and a.json["choices"][0]["message"]["content"] == "a b", a
+    data = os.urandom(8_000_000)
+    head = json.dumps({"inputs": [{"name": "x", "datatype": "INT32", "shape": [2_000_000],
+                                   "parameters": {"binary_data_size": len(data)}}],
+                       "outputs": [{"name": "x", "parameters": {"binary_data": True}}]}).encode()
+    a = front.post("/v2/models/svc/infer", head + data,
+                   headers={"Inference-Header-Content-Length": str(len(head))})
+    assert a.status == 200 and a.body.endswith(data)
+    assert int(a.headers["inference-header-content-length"]) + len(data) == len(a.body)
+
+
+def test_what_has_side_effects_is_sent_once(front, make_server):
+    ups = {"r-0": make_server(), "r-1": make_server()}
+    for up in ups.values():
+        up.register("svc", config={"delay_ms": 60000})
+    front.publish(ups, side_effects=True)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(infer(front)))
+    asking.start()
+    busy = harness.wait_until(lambda: [i for i, r in front.routes().items() if r["inFlight"]], 20,
+                              "one has it")
+    ups[busy[0]].kill()
+    asking.join()
+    assert answers[0].status == 502, answers
+    assert sum(r["requests"] for r in front.routes().values()) == 1
+    assert front.metric("berth_forward_retries_total", service="svc-1") is None
 
 
 def test_a_model_that_is_registered_here_comes_first(front, make_server):

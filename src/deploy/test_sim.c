@@ -1,0 +1,479 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "deploy/deploy_priv.h"
+#include "deploy/test_world.h"
+#include "store/store.h"
+#include "wire/json.h"
+
+/*
+ * The engine against a world that is against it: people deploy, update, scale, roll back, promote
+ * and delete at random, also while a call is under way; the environment answers with errors, loses
+ * answers, is slow, is not there for a while, loses and changes what it has; the process is killed
+ * at any call and starts again from its store.  Then the world calms down, and all must be as was
+ * wished for last.  A broken rule prints its seed: test_sim SEED runs that one alone.
+ */
+enum { SERVICES_MAX = 5, ACTS = 24, SEEDS = 1000 };
+
+struct tracked {
+    char id[BERTH_SERVICE_ID_MAX];
+    uint64_t revision; /* the last that was acknowledged */
+    bool deleted;      /* acknowledged */
+};
+struct sim {
+    struct world w;
+    struct berth_arena a;
+    struct tracked services[SERVICES_MAX];
+    size_t count;
+    bool busy; /* an act is under way: no other within it */
+    uint64_t restarts, acts;
+};
+static struct sim *sim;
+static const struct berth_actor people = {.name = "people"};
+
+static void
+rule(bool kept, const char *what, const char *who)
+{
+    if (!kept)
+        fail_msg("seed %llu at %.3f s: %s: %s", (unsigned long long)sim->w.seed,
+                 (double)sim->w.now_ns / 1e9, who, what);
+}
+
+/* ---- people ---- */
+
+static void
+random_spec(struct berth_spec *ret, bool canary)
+{
+    struct world *w = &sim->w;
+    char json[400];
+
+    (void)snprintf(json, sizeof json,
+                   "{\"modelName\":\"m%u\",\"replicaCount\":%u,\"contextLength\":%u,"
+                   "\"strategy\":{\"type\":\"%s\",\"maxSurge\":%u,\"maxUnavailable\":1},"
+                   "\"startTimeoutMs\":20000,\"drainTimeoutMs\":1000,"
+                   "\"steps\":{\"resource-deployment\":{\"timeoutMs\":60000,\"onFailure\":\"%s\"},"
+                   "\"health-check\":{\"timeoutMs\":30000}}}",
+                   (unsigned)(world_random(w) % 3), (unsigned)(world_random(w) % 4),
+                   (unsigned)(1 + world_random(w) % 3),
+                   canary                ? "canary"
+                   : world_chance(w, 20) ? "recreate"
+                                         : "rolling",
+                   (unsigned)(world_random(w) % 3), world_chance(w, 30) ? "rollback" : "abort");
+    world_spec(w, json, &sim->a, ret);
+}
+
+static void
+acknowledged(struct tracked *t, int r, uint64_t revision)
+{
+    if (r < 0 || sim->w.dead)
+        return; /* refused, or nobody knows */
+    rule(revision >= t->revision, "a revision went back", t->id);
+    t->revision = revision;
+}
+
+static void
+act_create(void)
+{
+    struct world *w = &sim->w;
+    char id[BERTH_SERVICE_ID_MAX];
+    struct berth_spec spec;
+    struct berth_err e = {""};
+
+    if (sim->count == SERVICES_MAX)
+        return;
+    random_spec(&spec, false);
+    if (berth_deploy_create(w->d, &spec, &people, id, &e) < 0 || w->dead)
+        return;
+    struct tracked *t = &sim->services[sim->count++];
+    *t = (struct tracked){.revision = 1};
+    (void)snprintf(t->id, sizeof t->id, "%s", id);
+}
+
+static void
+act_on(struct tracked *t)
+{
+    struct world *w = &sim->w;
+    struct berth_spec spec;
+    struct berth_err e = {""};
+    uint64_t revision = t->revision;
+    int r;
+
+    switch (world_random(w) % 10) {
+    case 0:
+    case 1:
+    case 2:
+        random_spec(&spec, false);
+        r = berth_deploy_update(w->d, t->id, &spec, 0, &people, &revision, &e);
+        acknowledged(t, r, revision);
+        break;
+    case 3:
+    case 4:
+        random_spec(&spec, true);
+        r = berth_deploy_update(w->d, t->id, &spec, 0, &people, &revision, &e);
+        acknowledged(t, r, revision);
+        break;
+    case 5:
+        r = berth_deploy_scale(w->d, t->id, (uint32_t)(world_random(w) % 5), &people, &revision,
+                               &e);
+        if (r == 0 && revision > t->revision)
+            acknowledged(t, r, revision);
+        break;
+    case 6:
+        acknowledged(t, berth_deploy_promote(w->d, t->id, &people, &revision, &e), revision);
+        break;
+    case 7:
+        acknowledged(t, berth_deploy_rollback(w->d, t->id, 0, &people, &revision, &e), revision);
+        break;
+    case 8:
+        (void)berth_deploy_weight(w->d, t->id, (uint32_t)(world_random(w) % 101), &people, &e);
+        break;
+    case 9:
+        if (world_chance(w, 50))
+            (void)berth_deploy_retry(w->d, t->id, &people, &e);
+        else if (berth_deploy_delete(w->d, t->id, &people, &e) == 0 && !w->dead)
+            t->deleted = true;
+        break;
+    }
+}
+
+static void
+act(void)
+{
+    struct world *w = &sim->w;
+
+    if (sim->busy || w->dead)
+        return;
+    sim->busy = true;
+    sim->acts++;
+    berth_arena_reset(&sim->a);
+    if (sim->count == 0 || world_chance(w, 25))
+        act_create();
+    else
+        act_on(&sim->services[world_random(w) % sim->count]);
+    sim->busy = false;
+}
+
+/* Somebody asks for something while a plugin works. */
+static void
+meanwhile(struct world *w)
+{
+    if (world_chance(w, 2))
+        act();
+}
+
+/* ---- the environment's own doings ---- */
+
+static void
+nature(void)
+{
+    struct world *w = &sim->w;
+    struct world_unit *u = &w->units[world_random(w) % WORLD_UNITS_MAX];
+
+    for (int i = 0; i < WORLD_UNITS_MAX && !u->exists; i++)
+        u = &w->units[(size_t)(u - w->units + 1) % WORLD_UNITS_MAX];
+    if (!u->exists)
+        return;
+    switch (world_random(w) % 6) {
+    case 0:
+    case 1:
+        if (u->replica_count > 0)
+            u->replicas[world_random(w) % u->replica_count].dead = true;
+        break;
+    case 2:
+        u->desired = (uint32_t)(world_random(w) % 4);
+        break;
+    case 3:
+        u->drifted = true;
+        break;
+    case 4:
+        if (u->replica_count > 0)
+            u->replica_count--;
+        break;
+    case 5:
+        *u = (struct world_unit){.exists = false};
+        break;
+    }
+    world_changed(w, u);
+}
+
+/* ---- what must be ---- */
+
+static const struct berth_json *
+describe(const char *id)
+{
+    const struct berth_json *v = NULL;
+    struct berth_err e = {""};
+    struct berth_buf b;
+
+    berth_buf_init(&b, &sim->a);
+    if (berth_deploy_describe(sim->w.d, id, &sim->a, &b, &e) < 0)
+        return NULL;
+    rule(berth_json_parse(&sim->a, b.at, b.len, NULL, &v, &e) == 0, e.msg, id);
+    return v;
+}
+
+static const char *
+text_of(const struct berth_json *v, const char *key)
+{
+    struct berth_slice s = {"", 0};
+
+    (void)berth_json_string(berth_json_get(v, key), &s);
+    return s.at;
+}
+
+static uint64_t
+uint_of(const struct berth_json *v, const char *key)
+{
+    uint64_t n = 0;
+
+    (void)berth_json_uint(berth_json_get(v, key), &n);
+    return n;
+}
+
+/* At any time: what was acknowledged is known. */
+static void
+check_acknowledged(void)
+{
+    berth_arena_reset(&sim->a);
+    for (size_t i = 0; i < sim->count; i++) {
+        const struct tracked *t = &sim->services[i];
+        const struct berth_json *v = describe(t->id);
+        const char *phase = text_of(v, "phase");
+        if (t->deleted) {
+            rule(v == NULL || strcmp(phase, "terminating") == 0 || strcmp(phase, "terminated") == 0,
+                 "it was deleted and is back", t->id);
+            continue;
+        }
+        rule(v != NULL || t->deleted, "it was deployed and is lost", t->id);
+        rule(uint_of(v, "revision") >= t->revision, "an acknowledged revision is lost", t->id);
+    }
+    rule(atomic_load(&sim->w.d->illegal_moves) == 0, "a phase made an illegal move", "engine");
+}
+
+/* As was wished for last?  NULL, or what is not (yet). */
+static const char *
+not_as_wished(const struct tracked *t)
+{
+    struct world *w = &sim->w;
+    const struct berth_json *v = describe(t->id);
+    const char *phase = text_of(v, "phase");
+    const struct world_unit *stable = world_unit_of(w, t->id, "stable"),
+                            *canary = world_unit_of(w, t->id, "canary");
+
+    if (v == NULL || strcmp(phase, "terminated") == 0 || strcmp(phase, "terminating") == 0) {
+        if (v != NULL && strcmp(phase, "terminating") == 0)
+            return "it is still terminating";
+        return stable != NULL || canary != NULL ? "an orphan is left" : NULL;
+    }
+    if (strcmp(phase, "running") != 0)
+        return phase;
+    const uint64_t wish = uint_of(berth_json_get(v, "spec"), "replicaCount");
+    if (stable == NULL)
+        return "there is no workload";
+    if (stable->replica_count != wish || world_ready(w, stable) != wish || stable->drifted)
+        return "the replicas are not as wished";
+    const struct berth_json *c = berth_json_get(v, "canary");
+    if (berth_json_type(c) == BERTH_JSON_NULL)
+        return canary != NULL ? "a canary that nobody wishes for" : NULL;
+    const char *state = text_of(c, "state");
+    if (strcmp(state, "failed") == 0)
+        return NULL;
+    if (strcmp(state, "running") != 0)
+        return "the canary is under way";
+    if (canary == NULL || world_ready(w, canary) != uint_of(c, "replicas"))
+        return "the canary is not as wished";
+    return NULL;
+}
+
+static bool
+is_known(const char *service_id)
+{
+    for (size_t i = 0; i < sim->count; i++) {
+        if (strcmp(sim->services[i].id, service_id) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A create whose answer nobody got may have been written: take it into the books. */
+static bool
+find_unknown(void *arg, uint64_t seq, struct berth_slice json)
+{
+    const struct berth_json *v;
+    struct berth_err e;
+
+    (void)arg;
+    (void)seq;
+    if (berth_json_parse(&sim->a, json.at, json.len, NULL, &v, &e) < 0)
+        fail_msg("an event is no JSON: %s", e.msg);
+    const char *id = text_of(v, "serviceId");
+    if (!is_known(id) && sim->count < SERVICES_MAX) {
+        struct tracked *t = &sim->services[sim->count++];
+        *t = (struct tracked){.revision = 1};
+        (void)snprintf(t->id, sizeof t->id, "%s", id);
+    }
+    return true;
+}
+
+static bool
+next_seq(void *arg, uint64_t seq, struct berth_slice json)
+{
+    uint64_t *last = arg;
+
+    (void)json;
+    rule(*last == 0 || seq == *last + 1, "an event's number is missing", "events");
+    *last = seq;
+    return true;
+}
+
+static uint64_t only_seed;
+
+static bool
+print_event(void *arg, uint64_t seq, struct berth_slice json)
+{
+    (void)arg;
+    (void)seq;
+    print_message("  %.*s\n", (int)json.len, json.at);
+    return true;
+}
+
+/* What happened to a service, for whoever looks into a seed. */
+static void
+show(const char *id)
+{
+    const struct berth_event_query q = {.service_id = id, .limit = 100000};
+    struct berth_err e;
+    struct berth_buf b;
+    uint64_t last;
+
+    (void)berth_deploy_events(sim->w.d, &q, print_event, NULL, &last, &e);
+    berth_buf_init(&b, &sim->a);
+    if (berth_deploy_describe(sim->w.d, id, &sim->a, &b, &e) == 0)
+        print_message("  %.*s\n", (int)b.len, b.at);
+}
+
+static void
+converge(void)
+{
+    struct world *w = &sim->w;
+    const struct berth_event_query created = {.type = "service.created", .limit = 100000};
+    const struct berth_event_query all = {.limit = 100000};
+    const char *why = NULL;
+    struct berth_err e = {""};
+    uint64_t last = 0, ignored;
+    size_t who = 0;
+
+    w->error_percent = w->lost_percent = w->slow_percent = 0;
+    w->offline = false;
+    w->dies_in = 0;
+    w->broken_model = NULL;
+    w->meanwhile = NULL;
+    berth_arena_reset(&sim->a);
+    rule(berth_deploy_events(w->d, &created, find_unknown, NULL, &ignored, &e) == 0, e.msg, "");
+    for (int minute = 0; minute < 60; minute++) {
+        why = NULL;
+        berth_arena_reset(&sim->a);
+        for (size_t i = 0; i < sim->count && why == NULL; i++) {
+            why = not_as_wished(&sim->services[i]);
+            who = i;
+        }
+        if (why == NULL)
+            break;
+        world_run(w, 20 * BERTH_S);
+    }
+    if (why != NULL && only_seed > 0)
+        show(sim->services[who].id);
+    rule(why == NULL, why, sim->services[who].id);
+    for (size_t i = 0; i < WORLD_UNITS_MAX; i++)
+        rule(!w->units[i].exists || is_known(w->units[i].service_id), "an orphan",
+             w->units[i].name);
+    check_acknowledged();
+    rule(berth_deploy_events(w->d, &all, next_seq, &last, &ignored, &e) == 0, e.msg, "");
+}
+
+static void
+simulate(uint64_t seed)
+{
+    struct world *w = &sim->w;
+
+    sim->count = 0;
+    sim->busy = false;
+    world_init(w, seed);
+    w->conf = (struct berth_deploy_conf){.poll_ns = 3 * BERTH_S, .forget_ns = 60 * BERTH_S};
+    w->watches = world_chance(w, 50);
+    w->error_percent = (uint32_t)(world_random(w) % 30);
+    w->lost_percent = (uint32_t)(world_random(w) % 20);
+    w->slow_percent = (uint32_t)(world_random(w) % 3);
+    w->start_ns_max = BERTH_S + world_random(w) % (10 * BERTH_S);
+    w->meanwhile = meanwhile;
+    world_start(w);
+    for (int i = 0; i < ACTS; i++) {
+        if (world_chance(w, 40))
+            w->dies_in = 1 + world_random(w) % 60;
+        if (world_chance(w, 10))
+            w->offline = !w->offline;
+        if (world_chance(w, 15))
+            w->broken_model = w->broken_model == NULL ? "m1" : NULL;
+        act();
+        world_run(w, world_random(w) % (12 * BERTH_S));
+        if (world_chance(w, 30))
+            nature();
+        if (world_chance(w, 10) && !w->dead) {
+            world_kill(w);
+            world_start(w);
+        }
+        if (!w->dead)
+            check_acknowledged();
+    }
+    converge();
+    sim->restarts += w->restarts;
+    world_fini(w);
+}
+
+static void
+all_comes_to_be_as_wished(void **unused)
+{
+    const uint64_t first = only_seed > 0 ? only_seed : 1, last = only_seed > 0 ? only_seed : SEEDS;
+    uint64_t calls = 0, applies = 0;
+
+    (void)unused;
+    sim = calloc(1, sizeof *sim);
+    assert_non_null(sim);
+    berth_arena_init(&sim->a, 256 << 20);
+    for (uint64_t seed = first; seed <= last; seed++) {
+        simulate(seed);
+        calls += sim->w.calls;
+        applies += sim->w.applies;
+    }
+    print_message(
+        "  %llu seeds: %llu acts of people, %llu restarts, %llu calls of the environment, "
+        "%llu of them apply\n",
+        (unsigned long long)(last - first + 1), (unsigned long long)sim->acts,
+        (unsigned long long)sim->restarts, (unsigned long long)calls, (unsigned long long)applies);
+    berth_arena_fini(&sim->a);
+    free(sim);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_comes_to_be_as_wished),
+    };
+
+    if (argc > 1)
+        only_seed = strtoull(argv[1], NULL, 10);
+    berth_log_init(only_seed > 0 ? BERTH_LOG_INFO : BERTH_LOG_ERROR, BERTH_LOG_TEXT, 2);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
