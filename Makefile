@@ -6,11 +6,18 @@ MESON_ARGS := -Ddeps_dir=$(CACHE)/deps -Dllama_dir=$(CACHE)/engines/llama \
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := all
-.PHONY: all quickstart check fuzz tidy format bench install clean help
+.PHONY: all build quickstart check fuzz tidy format bench install clean help
 
 all: ## the program: build/berth, and its backends beside it
 	@tools/setup build engines
 	@tools/build $(BUILD) $(MESON_ARGS)
+
+build: all ## the same as ./model-serve-shim and in bin/: one stripped file, to be copied anywhere
+	@mkdir -p bin
+	@strip -o bin/model-serve-shim $(BUILD)/berth
+	@ln -sfn ../$(BUILD)/backends bin/backends
+	@ln -sfn bin/model-serve-shim model-serve-shim
+	@./model-serve-shim --version
 
 quickstart: all ## build, fetch a chat model and a classifier, serve them and ask both something
 	@tools/setup models
@@ -41,7 +48,7 @@ install: all ## to PREFIX (/usr/local), DESTDIR respected
 	@DESTDIR=$(DESTDIR) tools/install $(BUILD) $(PREFIX)
 
 clean: ## remove what was built; the cache outside the tree stays
-	rm -rf build build-*
+	rm -rf build build-* bin model-serve-shim
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

@@ -7,6 +7,11 @@
 
 /* A row for each folder here that is compiled in. */
 const struct berth_shimlet_ops *const berth_shimlets_builtin[] = {
-    &berth_shimlet_process,    &berth_shimlet_edge,   &berth_shimlet_docker,
-    &berth_shimlet_kubernetes, &berth_shimlet_shimmy, NULL,
+    &berth_shimlet_process,
+    &berth_shimlet_edge,
+    &berth_shimlet_docker,
+    &berth_shimlet_kubernetes,
+    &berth_shimlet_k8s,
+    &berth_shimlet_shimmy,
+    NULL,
 };

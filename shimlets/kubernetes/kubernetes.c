@@ -396,24 +396,16 @@ do_node(struct berth_shimlet *s, const struct berth_op *op, const char *node, bo
     return r < 0 ? berth_err_wrap(e, r == -BERTH_ENOENT ? r : for_host(r), "kubernetes") : r;
 }
 
-const struct berth_shimlet_ops berth_shimlet_kubernetes = {
-    .abi = BERTH_SHIMLET_ABI,
-    .struct_size = sizeof(struct berth_shimlet_ops),
-    .name = "kubernetes",
-    .version = BERTH_VERSION,
-    .description = "Deployments or StatefulSets with a Service, by server-side apply",
-    .settings = kubernetes_settings,
-    .open = do_open,
-    .close = do_close,
-    .apply = do_apply,
-    .remove = do_remove,
-    .status = do_status,
-    .list = do_list,
-    .check = do_check,
-    .logs = do_logs,
-    .resources = do_resources,
-    .render = do_render,
-    .watches = do_watches,
-    .node = do_node,
-    .held = do_held,
-};
+#define OPS(its_name)                                                                           \
+    {                                                                                           \
+        .abi = BERTH_SHIMLET_ABI, .struct_size = sizeof(struct berth_shimlet_ops),              \
+        .name = its_name, .version = BERTH_VERSION,                                             \
+        .description = "Deployments or StatefulSets with a Service, by server-side apply",      \
+        .settings = kubernetes_settings, .open = do_open, .close = do_close, .apply = do_apply, \
+        .remove = do_remove, .status = do_status, .list = do_list, .check = do_check,           \
+        .logs = do_logs, .resources = do_resources, .render = do_render, .watches = do_watches, \
+        .node = do_node, .held = do_held,                                                       \
+    }
+
+const struct berth_shimlet_ops berth_shimlet_kubernetes = OPS("kubernetes");
+const struct berth_shimlet_ops berth_shimlet_k8s = OPS("k8s");

@@ -5,5 +5,7 @@
 
 /* Workloads as Deployments or StatefulSets with a Service: see README.md. */
 extern const struct berth_shimlet_ops berth_shimlet_kubernetes;
+/* The same by the name that ModelServeShim has for it; a service stays with the name it came by. */
+extern const struct berth_shimlet_ops berth_shimlet_k8s;
 
 #endif

@@ -117,7 +117,9 @@ make_env(const struct berth_shimlet *s, const struct process_replica *r, struct 
     bool ok = true;
 
     for (char **at = environ; *at != NULL && n < ENV_MAX / 2; at++) {
-        if (strncmp(*at, "BERTH_", 6) != 0 || env_is(*at, "BERTH_PLUGIN_DIR"))
+        const bool setting = strncmp(*at, "BERTH_", 6) == 0 || strncmp(*at, "UNIMODEL_", 9) == 0;
+
+        if (!setting || env_is(*at, "BERTH_PLUGINS_PLUGIN_DIR")) /* the folder of backends */
             envp[n++] = *at;
     }
     process_path(s, r->unit->name, r->rec.id, ".d", path);

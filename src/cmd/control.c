@@ -42,10 +42,12 @@ add_builtin(struct berth_deploy *d, const struct berth_conf *c, struct berth_are
     int r = 0;
 
     for (size_t i = 0; r == 0 && berth_shimlets_builtin[i] != NULL; i++) {
-        const struct berth_json *settings =
-            berth_json_get(c->plugins.plugin_configs, berth_shimlets_builtin[i]->name);
+        const char *name = berth_shimlets_builtin[i]->name;
+        const struct berth_json *settings = berth_json_get(c->plugins.plugin_configs, name);
         struct berth_buf text;
 
+        if (settings == NULL && strcmp(name, "k8s") == 0) /* another name of the same */
+            settings = berth_json_get(c->plugins.plugin_configs, "kubernetes");
         berth_buf_init(&text, a);
         if (settings != NULL)
             berth_json_put(&text, settings);

@@ -523,6 +523,18 @@ wait_for_stop(struct serving *s)
     }
 }
 
+/* Servers that this one starts as engines of services shall find the backends that it finds. Before
+ * there are threads. */
+static void
+hand_on_plugin_dir(const struct berth_conf *conf)
+{
+    char path[PATH_MAX];
+
+    if (berth_conf_is_set(conf, "plugins.plugin_dir") &&
+        realpath(conf->plugins.plugin_dir, path) != NULL)
+        (void)setenv("BERTH_PLUGINS_PLUGIN_DIR", path, 1); /* else they say what is missing */
+}
+
 int
 berth_cmd_serve(const struct berth_conf *conf)
 {
@@ -531,6 +543,7 @@ berth_cmd_serve(const struct berth_conf *conf)
     uint64_t start_ns = berth_now_ns();
 
     log_set_up(conf);
+    hand_on_plugin_dir(conf);
     raise_file_limit(conf);
     signals_block(&s);
     int r = serve_up(&s, &e);

@@ -313,13 +313,18 @@ static int
 put_member(struct converting *c, const char *theirs, const char *ours, enum kind kind,
            const struct berth_json *v)
 {
+    struct berth_slice t;
+
     switch (kind) {
     case ADDRESS:
         return put_address(c, theirs, v);
     case SECONDS:
         return put_seconds(c, theirs, ours, v);
-    case FORMAT:
     case TEXT:
+        if (berth_json_string(v, &t) && t.len == 0)
+            return 0; /* empty: as if it were not there */
+        return put(c, ours, json_text(c, v));
+    case FORMAT:
     case NUMBER:
         return put(c, ours, json_text(c, v));
     case PRELOAD:
@@ -447,8 +452,13 @@ load(const struct given *g, struct berth_arena *a, struct berth_conf **ret, stru
     from.text_name = file != NULL ? file : "defaults";
     if (from.text == NULL || argv == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "not enough memory");
-    if (notes.len > 0)
-        (void)fprintf(stderr, "%s: %s", from.text_name, berth_buf_text(&notes));
+    for (const char *at = notes.len > 0 ? berth_buf_text(&notes) : NULL;
+         at != NULL && *at != '\0';) {
+        const size_t n = strcspn(at, "\n");
+
+        (void)fprintf(stderr, "model-serve-shim: %s: %.*s\n", from.text_name, (int)n, at);
+        at += n + (at[n] == '\n');
+    }
     return berth_conf_load(&from, ret, e);
 }
 
