@@ -145,11 +145,17 @@ help_all_put(const char *program, bool clients_only, struct berth_buf *out)
 
     berth_buf_printf(out,
                      "usage: %s COMMAND [options]\n"
-                     "Serves any model behind every API its users already speak.\n\n",
+                     "Serves any model behind every API its users already speak.\n",
                      program);
-    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
-        if (!clients_only || cmd->is_client)
-            berth_buf_printf(out, "  %-11s %s\n", cmd->name, cmd->summary);
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
+        const char *group = berth_cmd_group(cmd);
+
+        if (clients_only && !cmd->is_client)
+            continue;
+        if (group != NULL)
+            berth_buf_printf(out, "\n%s:\n", group);
+        berth_buf_printf(out, "  %-11s %s\n", cmd->name, cmd->summary);
+    }
     berth_buf_printf(out, "\n`%s COMMAND --help` says more.\n", program);
 }
 

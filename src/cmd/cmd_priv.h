@@ -47,6 +47,8 @@ enum { BERTH_EXIT_OK, BERTH_EXIT_FAILED, BERTH_EXIT_USAGE, BERTH_EXIT_INTERRUPTE
 
 /* The command at index, in the order of --help; NULL at the end. */
 const struct berth_cmd *berth_cmd_at(size_t index);
+/* The title of the group that cmd is the first of; NULL: it goes on with the one before. */
+const char *berth_cmd_group(const struct berth_cmd *cmd);
 const struct berth_cmd *berth_cmd_find(const char *name);
 /* A command's options, --server, --api-key and --help included; NULL at the end. */
 const struct berth_option *berth_option_at(const struct berth_cmd *cmd, size_t index);

@@ -4,9 +4,16 @@
 
 #include "base/assert.h"
 
-/* Every command, in the order of --help.  Help, completion and manual pages follow from this. */
+/* Every command, in the order of --help, which puts them into groups.  Help, completion and manual
+ * pages follow from this. */
 
 static const struct berth_option json_only[] = {
+    {"json", NULL, "print the server's answer as it is", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+static const struct berth_option services_options[] = {
+    {"all", NULL, "those that were deleted lately, too", 0},
     {"json", NULL, "print the server's answer as it is", 0},
     {NULL, NULL, NULL, 0},
 };
@@ -134,6 +141,12 @@ static const struct berth_cmd commands[] = {
     {"serve", "[options] [NAME=PATH...]", "serve models",
      "`berth config --docs` lists every setting, with its variable and flag.\n", NULL, 0, 0, true,
      false, berth_run_serve},
+    {"doctor", "[options]", "what this machine has, what is wrong, what to do",
+     "Takes the flags of `berth serve` and looks at what it would do with them.\n", NULL, 0, 0,
+     true, false, berth_run_doctor},
+    {"config", "[options]", "the settings in effect and where they came from",
+     "Takes the flags of `berth serve` besides.\n", config_options, 0, 0, true, false,
+     berth_run_config},
     {"run", "[options] MODEL [PROMPT]", "talk to a model; starts a server when none runs",
      "MODEL is a registered name, or a model's file.  Without PROMPT it is read\n"
      "from standard input; on a terminal that is a conversation: /clear forgets\n"
@@ -177,8 +190,8 @@ static const struct berth_cmd commands[] = {
      "resourceRequirements.memory=2Gi, contextLength=4096 (docs/services.md).\n"
      "Ctrl-C ends the watching, not the work.\n",
      deploy_options, 0, BERTH_CMD_WORDS_MAX, false, true, berth_run_deploy},
-    {"services", "[options]", "the services that are deployed", NULL, json_only, 0, 0, false, true,
-     berth_run_services},
+    {"services", "[options]", "the services that are deployed", NULL, services_options, 0, 0, false,
+     true, berth_run_services},
     {"describe", "[options] SERVICE", "all about a service",
      "SERVICE is its id, the beginning of it, or its model's name.\n", json_only, 1, 1, false, true,
      berth_run_describe},
@@ -209,12 +222,6 @@ static const struct berth_cmd commands[] = {
      berth_run_plugins},
     {"node", "[options] drain|undrain NODE", "take a machine out of service, or back", NULL,
      node_options, 2, 2, false, true, berth_run_node},
-    {"doctor", "[options]", "what this machine has, what is wrong, what to do",
-     "Takes the flags of `berth serve` and looks at what it would do with them.\n", NULL, 0, 0,
-     true, false, berth_run_doctor},
-    {"config", "[options]", "the settings in effect and where they came from",
-     "Takes the flags of `berth serve` besides.\n", config_options, 0, 0, true, false,
-     berth_run_config},
     {"version", "", "what program this is", NULL, NULL, 0, 0, false, false, berth_run_version},
     {"completion", "bash|zsh|fish", "completion for a shell",
      "  bash:  . <(berth completion bash)\n"
@@ -237,6 +244,22 @@ const struct berth_cmd *
 berth_cmd_at(size_t index)
 {
     return index < BERTH_COUNT(commands) ? &commands[index] : NULL;
+}
+
+const char *
+berth_cmd_group(const struct berth_cmd *cmd)
+{
+    static const struct {
+        const char *first, *title;
+    } groups[] = {{"serve", "the server"},
+                  {"run", "models"},
+                  {"deploy", "services: models deployed to run on their own"},
+                  {"version", "this program"}};
+
+    for (size_t i = 0; i < BERTH_COUNT(groups); i++)
+        if (strcmp(cmd->name, groups[i].first) == 0)
+            return groups[i].title;
+    return NULL;
 }
 
 const struct berth_cmd *

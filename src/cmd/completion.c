@@ -23,6 +23,16 @@ each_option(const struct berth_cmd *cmd,
         each(out, cmd->name, f.name, f.value, f.help);
 }
 
+/* Is a name of that kind the first of its words? */
+static bool
+takes(const struct berth_cmd *cmd, const char *word)
+{
+    const char *at = cmd->words + (strncmp(cmd->words, "[options] ", 10) == 0 ? 10 : 0);
+
+    at += *at == '[';
+    return strncmp(at, word, strlen(word)) == 0;
+}
+
 /* ---- bash ---- */
 
 static void
@@ -45,6 +55,9 @@ bash(struct berth_buf *out)
                    "# bash completion for berth\n"
                    "_berth_models() {\n"
                    "    berth list 2>/dev/null | awk 'NR > 1 { print $1 }'\n"
+                   "}\n"
+                   "_berth_services() {\n"
+                   "    berth services 2>/dev/null | awk 'NR > 1 { print $1 }'\n"
                    "}\n"
                    "_berth() {\n"
                    "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}\n"
@@ -71,8 +84,13 @@ bash(struct berth_buf *out)
                         "    else\n"
                         "        case $command in\n"
                         "        completion) words='bash zsh fish' ;;\n"
-                        "        run|show|stop|rm|predict|bench) words=$(_berth_models) ;;\n"
-                        "        esac\n"
+                        "        plugins) words='list load reload unload' ;;\n"
+                        "        node) words='drain undrain' ;;\n");
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
+        if (takes(cmd, "MODEL") || takes(cmd, "SERVICE"))
+            berth_buf_printf(out, "        %s) words=$(_berth_%s) ;;\n", cmd->name,
+                             takes(cmd, "MODEL") ? "models" : "services");
+    berth_buf_puts(out, "        esac\n"
                         "    fi\n"
                         "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
                         "}\n"
@@ -113,16 +131,21 @@ zsh(struct berth_buf *out)
 {
     const struct berth_cmd *cmd;
 
-    berth_buf_puts(out,
-                   "#compdef berth\n"
-                   "_berth_models() {\n"
-                   "    local -a names\n"
-                   "    names=(${(f)\"$(berth list 2>/dev/null | awk 'NR > 1 { print $1 }')\"})\n"
-                   "    _alternative 'models:model:compadd -a names' 'files:file:_files'\n"
-                   "}\n"
-                   "_berth() {\n"
-                   "    local -a commands\n"
-                   "    commands=(\n");
+    berth_buf_puts(
+        out, "#compdef berth\n"
+             "_berth_models() {\n"
+             "    local -a names\n"
+             "    names=(${(f)\"$(berth list 2>/dev/null | awk 'NR > 1 { print $1 }')\"})\n"
+             "    _alternative 'models:model:compadd -a names' 'files:file:_files'\n"
+             "}\n"
+             "_berth_services() {\n"
+             "    local -a names\n"
+             "    names=(${(f)\"$(berth services 2>/dev/null | awk 'NR > 1 { print $1 }')\"})\n"
+             "    compadd -a names\n"
+             "}\n"
+             "_berth() {\n"
+             "    local -a commands\n"
+             "    commands=(\n");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
         berth_buf_printf(out, "        '%s:", cmd->name);
         put_zsh(out, cmd->summary);
@@ -137,8 +160,10 @@ zsh(struct berth_buf *out)
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
         berth_buf_printf(out, "    %s) _arguments '1:command:'", cmd->name);
         each_option(cmd, zsh_option, out);
-        if (strncmp(cmd->words, "[options] MODEL", 15) == 0)
+        if (takes(cmd, "MODEL"))
             berth_buf_puts(out, " '2:model:_berth_models'");
+        if (takes(cmd, "SERVICE"))
+            berth_buf_puts(out, " '2:service:_berth_services'");
         if (strcmp(cmd->name, "completion") == 0)
             berth_buf_puts(out, " '2:shell:(bash zsh fish)'");
         berth_buf_puts(out, " '*:file:_files' ;;\n");
@@ -183,11 +208,11 @@ fish(struct berth_buf *out)
         put_fish(out, cmd->summary);
         berth_buf_putc(out, '\n');
         each_option(cmd, fish_option, out);
-        if (strncmp(cmd->words, "[options] MODEL", 15) == 0)
+        if (takes(cmd, "MODEL") || takes(cmd, "SERVICE"))
             berth_buf_printf(out,
                              "complete -c berth -n '__fish_seen_subcommand_from %s' -a "
-                             "'(berth list 2>/dev/null | awk \"NR > 1 { print \\$1 }\")'\n",
-                             cmd->name);
+                             "'(berth %s 2>/dev/null | awk \"NR > 1 { print \\$1 }\")'\n",
+                             cmd->name, takes(cmd, "MODEL") ? "list" : "services");
     }
     berth_buf_puts(out, "complete -c berth -n '__fish_seen_subcommand_from completion' -f -a "
                         "'bash zsh fish'\n");

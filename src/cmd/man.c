@@ -87,6 +87,8 @@ put_all(struct berth_buf *out)
     berth_buf_puts(out, "berth \\- serves any model behind every API its users already speak\n"
                         ".SH SYNOPSIS\n.B berth\n\\fICOMMAND\\fR [options]\n.SH COMMANDS\n");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
+        if (berth_cmd_group(cmd) != NULL)
+            berth_buf_printf(out, ".SS %s\n", berth_cmd_group(cmd));
         berth_buf_printf(out, ".TP\n\\fB%s\\fR ", cmd->name);
         put(out, cmd->words);
         berth_buf_putc(out, '\n');

@@ -37,11 +37,8 @@ print_json(const struct berth_args *args, const struct berth_json *v)
 static void
 put_replicas(struct berth_table *t, const struct berth_json *service)
 {
-    const struct berth_json *seen =
-        berth_json_get(berth_json_get(service, "resources"), "observed");
-
-    berth_table_put(t, "%llu/%llu", (unsigned long long)number(seen, "replicasReady"),
-                    (unsigned long long)number(seen, "replicasDesired"));
+    berth_table_put(t, "%llu/%llu", (unsigned long long)number(service, "replicasReady"),
+                    (unsigned long long)number(service, "replicaCount"));
 }
 
 static int
@@ -54,6 +51,9 @@ print_services(struct berth_remote *r, const struct berth_json *all)
 
     berth_table_init(&t, &r->arena, BERTH_COUNT(titles), titles);
     for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        if (berth_arg(r->args, "all") == NULL &&
+            strcmp(berth_remote_text(it.value, "phase", "?"), "terminated") == 0)
+            continue;
         berth_table_put(&t, "%s", berth_remote_text(it.value, "serviceId", "?"));
         berth_table_put(&t, "%s", berth_remote_text(it.value, "modelName", "?"));
         berth_table_put(&t, "%s", berth_remote_text(it.value, "phase", "?"));
