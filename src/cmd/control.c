@@ -116,7 +116,7 @@ berth_control_up(const struct berth_control_conf *how, struct berth_deploy **ret
         .model_root = c->model_root,
         .plugin_dir = how->plugin_dir,
         .plugin_any_path = c->load_any_path,
-        .plugin_sums = c->plugin_sums,
+        .plugin_sums = c->plugin_sums != NULL && *c->plugin_sums != '\0' ? c->plugin_sums : NULL,
         .workers = (uint32_t)c->workers,
         .resync_ns = (uint64_t)c->resync_secs * BERTH_S,
         .poll_ns = (uint64_t)c->poll_ms * BERTH_MS,
@@ -126,11 +126,16 @@ berth_control_up(const struct berth_control_conf *how, struct berth_deploy **ret
         .revisions_max = (uint32_t)c->max_revisions,
     };
     struct berth_arena a;
+    struct berth_buf settings;
     struct berth_deploy *d = NULL;
     int r;
 
     program[n > 0 ? n : 0] = '\0';
     berth_arena_init(&a, 16 << 20);
+    berth_buf_init(&settings, &a);
+    if (how->conf->plugins.plugin_configs != NULL)
+        berth_json_put(&settings, how->conf->plugins.plugin_configs);
+    conf.plugin_settings_json = settings.len > 0 ? berth_buf_text(&settings) : NULL;
     r = read_accelerators(c->accelerators, &a, &conf.accelerators, e);
     if (r == 0)
         r = berth_deploy_new(&conf, &d, e);

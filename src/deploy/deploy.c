@@ -302,6 +302,7 @@ fill_conf(struct berth_deploy *d, const struct berth_deploy_conf *conf)
     if (conf->accelerators != NULL &&
         (d->conf.accelerators = copy_accelerators(conf->accelerators)) == NULL)
         failed = 1;
+    (void)copy_text(&d->conf.plugin_settings_json, &failed);
     d->defaults = (struct berth_spec_defaults){.pipeline = d->conf.default_pipeline,
                                                .shimlet = d->conf.default_shimlet,
                                                .model_root = d->conf.model_root,
@@ -445,6 +446,7 @@ berth_deploy_free(struct berth_deploy *d)
     free((char *)d->conf.plugin_dir);
     free((char *)d->conf.plugin_sums);
     free_accelerators((struct berth_accelerator *)d->conf.accelerators);
+    free((char *)d->conf.plugin_settings_json);
     (void)pthread_cond_destroy(&d->released);
     (void)pthread_mutex_destroy(&d->mu);
     (void)pthread_mutex_destroy(&d->queue_mu);

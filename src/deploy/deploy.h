@@ -50,6 +50,7 @@ struct berth_deploy_conf {
     const char *plugin_dir;  /* of shimlets and pipelines in files; NULL: none */
     bool plugin_any_path;    /* they may be loaded from elsewhere, too */
     const char *plugin_sums; /* a file of lines "SHA256  NAME" that they must be in; or NULL */
+    const char *plugin_settings_json; /* {"NAME": {..}} of loaded shimlets; NULL: none */
     uint32_t workers;        /* 0: none; the caller drives berth_deploy_turn() */
     uint64_t resync_ns;      /* 300 s */
     uint64_t poll_ns;        /* of environments that do not tell of changes: 2 s */
@@ -104,6 +105,9 @@ int berth_deploy_unload(struct berth_deploy *d, const char *type, const char *na
 /* Every berth-shimlet-*.so and berth-pipeline-*.so of conf.plugin_dir.  What cannot be loaded is
  * told in the log and left out; strict: -BERTH_EABI instead. */
 int berth_deploy_load_folder(struct berth_deploy *d, bool strict, struct berth_err *e);
+
+/* In the child that a file is tried in: `berth probe TYPE`.  Does not return. */
+__attribute__((noreturn)) void berth_deploy_trial(const char *type);
 
 /* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..]} */
 int berth_deploy_plugins(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,

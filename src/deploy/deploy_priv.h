@@ -47,6 +47,10 @@ struct flow {
     uint32_t refs;
 };
 
+/* Do they fit this program?  -BERTH_EABI */
+int berth_environ_check(const struct berth_shimlet_ops *ops, struct berth_err *e);
+int berth_flow_check(const struct berth_pipeline_ops *ops, struct berth_err *e);
+
 /* ---- services ---- */
 
 /* One spec of a service; immutable. */
@@ -146,6 +150,7 @@ struct berth_deploy {
     struct berth_workq *queue;           /* without, under queue_mu */
     pthread_mutex_t queue_mu;
     atomic_bool stopping, started;
+    atomic_uint loads; /* of plugins from files, that stay mapped for good */
     atomic_uint_fast64_t runs, good_runs; /* that came to an end */
     atomic_uint illegal_moves;            /* of phases; refused */
 };

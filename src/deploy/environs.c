@@ -161,8 +161,8 @@ berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_e
 
 /* ---- coming ---- */
 
-static int
-check_shimlet(const struct berth_shimlet_ops *ops, struct berth_err *e)
+int
+berth_environ_check(const struct berth_shimlet_ops *ops, struct berth_err *e)
 {
     if (ops->abi != BERTH_SHIMLET_ABI)
         return berth_err_set(e, BERTH_EABI,
@@ -183,7 +183,7 @@ berth_deploy_add_shimlet(struct berth_deploy *d, const struct berth_shimlet_ops 
                          const char *file, const char *settings_json, bool replace,
                          struct berth_err *e)
 {
-    int r = check_shimlet(ops, e);
+    int r = berth_environ_check(ops, e);
 
     if (r < 0)
         return r;
@@ -217,8 +217,8 @@ berth_deploy_add_shimlet(struct berth_deploy *d, const struct berth_shimlet_ops 
     return r;
 }
 
-static int
-check_pipeline(const struct berth_pipeline_ops *ops, struct berth_err *e)
+int
+berth_flow_check(const struct berth_pipeline_ops *ops, struct berth_err *e)
 {
     if (ops->abi != BERTH_PIPELINE_ABI)
         return berth_err_set(e, BERTH_EABI,
@@ -242,7 +242,7 @@ berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry
 
     if (ops == NULL)
         return -BERTH_EABI;
-    if ((r = check_pipeline(ops, e)) < 0)
+    if ((r = berth_flow_check(ops, e)) < 0)
         return r;
     struct flow *x = calloc(1, sizeof *x), *old = NULL;
     if (x == NULL || (file != NULL && (x->file = strdup(file)) == NULL)) {

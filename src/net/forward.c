@@ -484,5 +484,6 @@ berth_forwarder_free(struct berth_forwarder *f)
     }
     f->closing = true;
     (void)curl_multi_cleanup(f->multi); /* closes the connections */
+    berth_forward_forget_all(f);
     free_when_idle(f);
 }

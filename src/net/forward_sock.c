@@ -5,10 +5,11 @@
 #include <unistd.h>
 
 /*
- * A socket that curl made is watched from its first use until it is closed, so that a kept
- * connection costs no system calls for each request: between two of them its events are set aside,
- * and an event then (the other side closed it) only ends the watching.  Others (the resolver's)
- * are watched for as long as curl says.
+ * A socket is watched for as long as curl says.  One on which an answer has come is watched until
+ * it is closed, so that a kept connection costs no system calls for each request: between two of
+ * them its events are set aside, and an event then (the other side closed it) only ends the
+ * watching. Not before: curl closes a socket that is still connecting without telling anybody, and
+ * a handle whose descriptor is another one's by now would take that one's events along.
  */
 struct berth_forward_sock {
     UT_hash_handle hh;
@@ -65,23 +66,7 @@ drop(struct berth_forwarder *f, struct berth_forward_sock *s)
     uv_close((uv_handle_t *)&s->poll, closed);
 }
 
-static void
-on_event(uv_poll_t *poll, int status, int events)
-{
-    struct berth_forward_sock *s = poll->data;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
-
-    if (s->idle) { /* closed by the other side: curl sees that when it wants to use it */
-        (void)uv_poll_stop(poll);
-        s->events = 0;
-        return;
-    }
-    if ((events & UV_READABLE) != 0)
-        flags |= CURL_CSELECT_IN;
-    if ((events & UV_WRITABLE) != 0)
-        flags |= CURL_CSELECT_OUT;
-    berth_forwarder_act(s->f, s->fd, flags); /* s may be gone */
-}
+static void on_event(uv_poll_t *poll, int status, int events);
 
 static int
 watch(struct berth_forward_sock *s, int events)
@@ -92,18 +77,53 @@ watch(struct berth_forward_sock *s, int events)
     return events == 0 ? uv_poll_stop(&s->poll) : uv_poll_start(&s->poll, events, on_event);
 }
 
+static void
+on_event(uv_poll_t *poll, int status, int events)
+{
+    struct berth_forward_sock *s = poll->data;
+    struct berth_forwarder *f = s->f;
+    const curl_socket_t fd = s->fd;
+    const int wanted = s->events;
+    int flags = 0;
+
+    if (s->idle) { /* closed by the other side: curl sees that when it wants to use it */
+        (void)uv_poll_stop(poll);
+        s->events = 0;
+        return;
+    }
+    if (status < 0) { /* an error on it: libuv has stopped the handle, curl reads what it is */
+        s->events = 0;
+        events = UV_READABLE | UV_WRITABLE;
+    }
+    if ((events & UV_READABLE) != 0)
+        flags |= CURL_CSELECT_IN;
+    if ((events & UV_WRITABLE) != 0)
+        flags |= CURL_CSELECT_OUT;
+    berth_forwarder_act(f, fd, flags); /* s may be gone */
+    if (status < 0 && (s = find(f, fd)) != NULL && s->events == 0 && !s->idle)
+        (void)watch(s, wanted);
+}
+
+/* Has an answer come on the transfer's connection?  Then curl tells when it closes it. */
+static bool
+has_answered(CURL *easy)
+{
+    const struct berth_forward *w = NULL;
+
+    return curl_easy_getinfo(easy, CURLINFO_PRIVATE, &w) == CURLE_OK && w != NULL && w->headed;
+}
+
 int
 berth_forward_on_socket(CURL *easy, curl_socket_t fd, int what, void *forwarder, void *unused)
 {
     struct berth_forwarder *f = forwarder;
     struct berth_forward_sock *s = find(f, fd);
 
-    (void)easy;
     (void)unused;
     if (what == CURL_POLL_REMOVE) {
         if (s == NULL)
             return 0;
-        if (!s->ours) {
+        if (!s->ours || !has_answered(easy)) {
             drop(f, s);
             return 0;
         }
@@ -121,6 +141,26 @@ berth_forward_on_socket(CURL *easy, curl_socket_t fd, int what, void *forwarder,
                : 0;
 }
 
+void
+berth_forward_forget(struct berth_forwarder *f, curl_socket_t fd)
+{
+    struct berth_forward_sock *s = find(f, fd);
+
+    if (s != NULL)
+        drop(f, s);
+}
+
+void
+berth_forward_forget_all(struct berth_forwarder *f)
+{
+    struct berth_forward_sock *s, *next;
+
+    HASH_ITER(hh, f->socks, s, next)
+    {
+        drop(f, s);
+    }
+}
+
 curl_socket_t
 berth_forward_open(void *forwarder, curlsocktype purpose, struct curl_sockaddr *a)
 {
@@ -129,6 +169,7 @@ berth_forward_open(void *forwarder, curlsocktype purpose, struct curl_sockaddr *
     (void)purpose;
     if (fd < 0)
         return CURL_SOCKET_BAD;
+    berth_forward_forget(forwarder, fd); /* of a socket that was closed without a word */
     if (add(forwarder, fd, true) == NULL) {
         (void)close(fd);
         return CURL_SOCKET_BAD;
@@ -139,9 +180,6 @@ berth_forward_open(void *forwarder, curlsocktype purpose, struct curl_sockaddr *
 int
 berth_forward_close(void *forwarder, curl_socket_t fd)
 {
-    struct berth_forward_sock *s = find(forwarder, fd);
-
-    if (s != NULL)
-        drop(forwarder, s); /* before the number can be another socket's */
+    berth_forward_forget(forwarder, fd); /* before the number can be another socket's */
     return close(fd);
 }

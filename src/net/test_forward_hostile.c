@@ -88,10 +88,12 @@ whatever_it_says(void **unused)
     for (size_t i = 0; i < BERTH_COUNT(scripts); i++) {
         struct script s = scripts[i];
         struct test_peer p = {.answer = say, .arg = &s};
-        struct front f = {
-            .to = {.once = true, .silent_ns_max = 300 * BERTH_MS}, /* one try, one word each */
-            .first_ns = 600 * BERTH_MS,
-            .total_ns = 5 * BERTH_S};
+        const bool waits =
+            s.keeps_open && (s.result == BERTH_FORWARD_LATE || s.result == BERTH_FORWARD_BROKEN);
+        const uint64_t patience_ns = waits ? 300 * BERTH_MS : 60 * BERTH_S;
+        struct front f = {.to = {.once = true, .silent_ns_max = patience_ns}, /* one try each */
+                          .first_ns = patience_ns,
+                          .total_ns = s.result == BERTH_FORWARD_LATE ? 600 * BERTH_MS : 0};
 
         test_peer_start(&p);
         front_start(&f, "http://127.0.0.1", p.port, NULL);
@@ -163,6 +165,47 @@ nobody_there(void **unused)
     (void)close(fd);
 }
 
+/* A port that takes no connection: what waits to be taken is full, so that connecting hangs. */
+static void
+nobody_takes_it(void **unused)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socklen_t len = sizeof sa;
+    int fill[8];
+
+    (void)unused;
+    assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&sa, &len), 0);
+    for (size_t i = 0; i < BERTH_COUNT(fill); i++) {
+        fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void)connect(fill[i], (struct sockaddr *)&sa, sizeof sa);
+    }
+    for (int by_client = 0; by_client < 3; by_client++) { /* by curl, by us, by a client */
+        struct front f = {.to = {.connect_ns_max = by_client == 0 ? 100 * BERTH_MS : 60 * BERTH_S},
+                          .first_ns = by_client == 1 ? 100 * BERTH_MS : 0};
+
+        front_start(&f, "http://127.0.0.1", ntohs(sa.sin_port), NULL);
+        if (by_client < 2) {
+            for (int i = 0; i < 3; i++) {
+                char *got = front_ask(&f, FRONT_GET("/"));
+                assert_non_null(strstr(got, by_client == 0 ? "unreached" : "late"));
+                free(got);
+            }
+        } else {
+            const int fd = test_connect(f.port);
+            test_send_text(fd, FRONT_GET("/"));
+            (void)shutdown(fd, SHUT_RDWR);
+            (void)close(fd);
+        }
+        front_stop(&f); /* would say so if a handle was left */
+    }
+    for (size_t i = 0; i < BERTH_COUNT(fill); i++)
+        (void)close(fill[i]);
+    (void)close(listener);
+}
+
 int
 main(void)
 {
@@ -170,6 +213,7 @@ main(void)
         cmocka_unit_test(whatever_it_says),
         cmocka_unit_test(heads_have_an_end),
         cmocka_unit_test(nobody_there),
+        cmocka_unit_test(nobody_takes_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

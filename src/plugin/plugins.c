@@ -76,6 +76,13 @@ keep(struct berth_plugins *p, const char *name, size_t name_len, const char *dir
     return 0;
 }
 
+/* Shimlets and pipelines lie in the same folder, and are no backends. */
+static bool
+is_other_kind(const char *name)
+{
+    return strncmp(name, "shimlet-", 8) == 0 || strncmp(name, "pipeline-", 9) == 0;
+}
+
 /* dir/berth-NAME.so, and dir/NAME/berth-NAME.so for one that brings its engine along. */
 static int
 scan_dir(struct berth_plugins *p, const char *dir, struct berth_err *e)
@@ -93,6 +100,8 @@ scan_dir(struct berth_plugins *p, const char *dir, struct berth_err *e)
         if (len > sizeof prefix - 1 + sizeof suffix - 1 &&
             strncmp(f->d_name, prefix, sizeof prefix - 1) == 0 &&
             strcmp(f->d_name + len - (sizeof suffix - 1), suffix) == 0) {
+            if (is_other_kind(f->d_name + sizeof prefix - 1))
+                continue;
             r = keep(p, f->d_name + sizeof prefix - 1,
                      len - (sizeof prefix - 1) - (sizeof suffix - 1), dir, f->d_name, e);
             continue;
