@@ -1,9 +1,11 @@
 """Fixtures: one server with the real models for the whole run, and small ones with echo models."""
+import os
 import pathlib
 import subprocess
 
 import pytest
 
+import dockerd
 import harness
 
 
@@ -39,6 +41,26 @@ def certificate(tmp_path_factory):
                     "2", "-subj", "/CN=localhost", "-addext",
                     "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
     return cert, key
+
+
+@pytest.fixture(scope="module")
+def docker(tmp_path_factory):
+    """A Docker daemon with an image of Berth in it.  That none can run here is a failure, unless
+    somebody said beforehand that it is known: then the tests count as skipped, with the reason."""
+    try:
+        d = dockerd.Dockerd().start()
+    except dockerd.CannotRun as why:
+        if os.environ.get("BERTH_TEST_NO_DOCKER"):
+            pytest.skip(f"no Docker daemon can run here: {why}")
+        pytest.fail(f"no Docker daemon can run here; nothing of shimlets/docker is tested "
+                    f"(BERTH_TEST_NO_DOCKER=1 leaves it out): {why}")
+    try:
+        tar = dockerd.berth_image(tmp_path_factory.mktemp("image") / "berth.tar",
+                                  backends=("llama", "echo"))
+        d.load(tar, dockerd.IMAGE)
+        yield d
+    finally:
+        d.stop()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ import harness
 
 BIN = harness.CACHE / "tools" / "docker" / "bin"
 LIB = harness.CACHE / "tools" / "docker" / "lib"
+IMAGE = "berth-test:1"
 
 # The first process of the namespaces.  $1 is an empty folder.  A bare chroot lacks control groups, and
 # its root is no mount, which a container's own root has to be put over: then the root is mounted upon

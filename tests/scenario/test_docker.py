@@ -10,26 +10,7 @@ import harness
 from harness import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # containers of a language model, on a machine that is busy
-IMAGE = "berth-test:1"
 PROGRAM = harness.BERTH.parent / "test_docker_daemon"
-
-
-@pytest.fixture(scope="module")
-def docker(tmp_path_factory):
-    """A daemon with an image of Berth in it.  That none can run here is a failure, unless somebody
-    said beforehand that it is known: then the tests count as skipped, with the reason."""
-    try:
-        d = dockerd.Dockerd().start()
-    except dockerd.CannotRun as why:
-        if os.environ.get("BERTH_TEST_NO_DOCKER"):
-            pytest.skip(f"no Docker daemon can run here: {why}")
-        pytest.fail(f"no Docker daemon can run here; nothing of shimlets/docker is tested "
-                    f"(BERTH_TEST_NO_DOCKER=1 leaves it out): {why}")
-    try:
-        d.load(dockerd.berth_image(tmp_path_factory.mktemp("image") / "berth.tar"), IMAGE)
-        yield d
-    finally:
-        d.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +21,7 @@ def nothing_left(docker):
 
 def operations(docker, only=None, network="host"):
     """shimlets/docker/test_daemon.c, which calls each operation as the control plane does."""
-    env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=IMAGE,
+    env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=dockerd.IMAGE,
                BERTH_TEST_NETWORK=network, BERTH_TEST_MODEL=str(harness.SMOLLM),
                BERTH_TEST_ENTER=" ".join(docker.enter()))
     r = subprocess.run([PROGRAM, *([only] if only else [])], env=env, capture_output=True,
@@ -79,7 +60,7 @@ def test_operations_with_published_ports(docker):
 def test_a_daemon_that_was_restarted(docker, how, tmp_path):
     """Containers come back, and the environment hears events again."""
     at = tmp_path / "at"
-    env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=IMAGE,
+    env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=dockerd.IMAGE,
                BERTH_TEST_AT=str(at))
     with subprocess.Popen([PROGRAM, "a_daemon_comes_back"], env=env, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True) as p:
@@ -134,7 +115,7 @@ def test_a_service_through_the_control_plane(docker):
     """docker_deploy.c: deployed, killed, scaled, a canary, rolled back, deleted."""
     kill = ('for p in /proc/[0-9]*; do [ "$(readlink $p/exe)" = /usr/bin/berth ] && '
             'kill -9 "${p#/proc/}"; done; true')  # of the daemon's process namespace alone
-    env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=IMAGE,
+    env = dict(os.environ, BERTH_TEST_DOCKER=docker.host, BERTH_TEST_IMAGE=dockerd.IMAGE,
                BERTH_TEST_MODEL=str(harness.SMOLLM),
                BERTH_TEST_KILL=f"{' '.join(docker.enter())} sh -c '{kill}'")
     r = subprocess.run([PROGRAM.with_name("test_docker_deploy")], env=env, capture_output=True,
