@@ -4,6 +4,7 @@
 
 #include "engine.h"
 #include "instance_priv.h"
+#include "quantize.h"
 
 static const struct berth_describe *
 describe(const struct berth_instance *m)
@@ -68,6 +69,7 @@ berth_backend_entry(const struct berth_host *h, struct berth_err *e)
         .tokenize = tokenize,
         .threads = threads,
         .forecast = berth_instance_forecast,
+        .quantize = berth_llama_quantize,
     };
 
     if (h->struct_size < offsetof(struct berth_host, finish) + sizeof h->finish) {

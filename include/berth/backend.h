@@ -178,6 +178,15 @@ struct berth_load {
     const struct berth_isolation *isolation; /* the host's own: not for plugins */
 };
 
+/* A model's file written anew with smaller numbers. */
+struct berth_quantize {
+    uint32_t struct_size;
+    const char *path, *out; /* out: a file that is made, or written over */
+    const char *type;       /* the engine's name for it, in lower case: "q8_0" */
+    uint32_t threads;       /* 0: as many as there are cores */
+    bool again;             /* also of numbers that are quantised already, which costs quality */
+};
+
 struct berth_backend_ops {
     uint32_t abi;                         /* = BERTH_BACKEND_ABI */
     uint32_t struct_size;                 /* = sizeof this struct in the plugin's headers */
@@ -225,6 +234,11 @@ struct berth_backend_ops {
     /* What memory() would say of an instance that was loaded like this, from the file's head alone:
      * at most some tenths of a second, and nothing stays.  0: it cannot tell.  Any thread. */
     uint64_t (*forecast)(const struct berth_host *h, const struct berth_load *how);
+    /* Blocks for minutes, for a process of its own: it may take the memory of the whole model.
+     * What is at `out` after a failure is not to be used.  -BERTH_EINVAL: the file, or a type that
+     * is not known (the message lists them); -BERTH_EIO; -BERTH_EBACKEND. */
+    int (*quantize)(const struct berth_host *h, const struct berth_quantize *how,
+                    struct berth_err *e);
 };
 
 /* Does the plugin offer `member`?  True only when it was compiled with it and set it. */

@@ -81,8 +81,12 @@ struct berth_pipeline_host {
 
     /* A goal that the host brings along, to be copied into a list: "model-validation",
      * "config-rendering", "resource-deployment", "health-check", "resource-removal",
-     * "accelerator-release".  NULL: no such. */
+     * "accelerator-release", "file-removal" (of folder()).  NULL: no such. */
     const struct berth_goal *(*goal)(const char *name);
+
+    /* A folder for files that the service's pipeline makes, with no folders in it: made already,
+     * there after a restart.  NULL: none is kept.  Borrowed until this step's function returns. */
+    const char *(*folder)(struct berth_deployment *d);
 };
 
 struct berth_pipeline_ops {

@@ -301,35 +301,67 @@ berth_services_update(struct berth_call *c)
         update(c, d, id, &spec, expected);
 }
 
+/* A spec with its variables as {NAME: value}, so that a patch may be about one of them. */
+static int
+by_variable(struct berth_arena *a, const struct berth_json **spec, struct berth_err *e)
+{
+    struct berth_buf b;
+    struct berth_jw w;
+
+    berth_buf_init(&b, a);
+    berth_jw_init(&w, &b);
+    berth_jw_object(&w);
+    for (struct berth_json_iter it = berth_json_iter(*spec); berth_json_next(&it);) {
+        berth_jw_key_n(&w, it.key.at, it.key.len);
+        if (!berth_slice_is(it.key, "env")) {
+            berth_jw_value(&w, it.value);
+            continue;
+        }
+        berth_jw_object(&w);
+        for (struct berth_json_iter v = berth_json_iter(it.value); berth_json_next(&v);) {
+            struct berth_slice name;
+
+            if (!berth_json_string(berth_json_get(v.value, "key"), &name))
+                continue; /* there is none: it is a spec in its one form */
+            berth_jw_key_n(&w, name.at, name.len);
+            berth_jw_value(&w, berth_json_get(v.value, "value"));
+        }
+        berth_jw_object_end(&w);
+    }
+    berth_jw_object_end(&w);
+    return berth_buf_text(&b) != NULL ? berth_json_parse(a, b.at, b.len, NULL, spec, e)
+                                      : berth_err_set(e, BERTH_ENOMEM, "out of memory");
+}
+
 void
 berth_services_patch(struct berth_call *c)
 {
     struct berth_deploy *d = berth_services_open(c);
     const char *id = d != NULL ? berth_services_named(c, d) : NULL;
     const struct berth_json *seen = NULL;
-    struct berth_buf text, merged;
+    struct berth_slice text;
+    struct berth_buf merged;
     struct berth_jw w;
     struct berth_spec spec;
     struct berth_spec_fault f = {""};
     struct berth_err e = {""};
-    uint64_t expected = 0;
+    uint64_t expected = 0, revision = 0;
     bool lenient;
     int r;
 
     if (id == NULL || !read_expected(c, &expected) || !berth_call_body(c))
         return;
-    berth_buf_init(&text, c->arena);
-    r = berth_deploy_describe(d, id, c->arena, &text, &e);
+    r = berth_deploy_spec(d, id, c->arena, &text, &revision, &e);
     if (r == 0)
         r = berth_json_parse(c->arena, text.at, text.len, NULL, &seen, &e);
+    if (r == 0)
+        r = by_variable(c->arena, &seen, &e);
     if (r == 0) {
-        uint64_t revision = 0;
-
-        if (expected == 0 && berth_json_uint(berth_json_get(seen, "revision"), &revision))
+        if (expected == 0)
             expected = revision; /* what is merged into must still be there */
         berth_buf_init(&merged, c->arena);
         berth_jw_init(&w, &merged);
-        berth_jw_merged(&w, berth_json_get(seen, "spec"), c->body);
+        berth_jw_merged(&w, seen, c->body);
         r = berth_buf_text(&merged) != NULL
                 ? berth_spec_parse_text((struct berth_slice){merged.at, merged.len},
                                         berth_deploy_defaults(d), c->arena, &spec, &lenient, &f, &e)

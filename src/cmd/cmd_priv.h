@@ -108,6 +108,7 @@ int berth_run_version(const struct berth_args *args);
 int berth_run_completion(const struct berth_args *args);
 int berth_run_man(const struct berth_args *args);
 int berth_run_worker(const struct berth_args *args);
+int berth_run_quantize(const struct berth_args *args);
 int berth_run_probe(const struct berth_args *args);
 
 /* "berth 0.1.0 (commit abcdef0)" */

@@ -51,6 +51,14 @@ static const struct berth_option pull_options[] = {
     {NULL, NULL, NULL, 0},
 };
 
+static const struct berth_option quantize_options[] = {
+    {"type", "TYPE", "q8_0, unless told; another one lists them all", 0},
+    {"again", NULL, "also what is quantised already, at a loss", 0},
+    {"threads", "N", "cores; all, unless told", 0},
+    {"backend", "NAME", "else by the file", 0},
+    {NULL, NULL, NULL, 0},
+};
+
 static const struct berth_option predict_options[] = {
     {"parameters", "JSON", "e.g. '{\"max_tokens\": 20}'", 0},
     {"json", NULL, "print the whole answer", 0},
@@ -230,6 +238,9 @@ static const struct berth_cmd commands[] = {
      NULL, 1, 1, false, false, berth_run_completion},
     {"man", "[COMMAND]", "a manual page in roff", "  berth man run | man -l -\n", NULL, 0, 1, false,
      false, berth_run_man},
+    {"quantize", "[options] FILE RESULT", "a model's file with smaller numbers",
+     "  berth quantize --type q4_k_m model-f16.gguf model-q4.gguf\n", quantize_options, 2, 2, false,
+     false, berth_run_quantize},
     {"worker", "MODEL [SOCKET]", "runs one isolated model; `berth serve` starts it", NULL, NULL, 1,
      2, false, false, berth_run_worker},
     {"probe", "shimlet|pipeline", "tries a plugin before it is loaded; `berth serve` starts it",

@@ -26,7 +26,7 @@ read_file(const struct berth_args *args, const char *path, struct berth_arena *a
     bool failed;
 
     if (f == NULL || text == NULL) {
-        (void)berth_failed(args, "%s: %s", path, f == NULL ? strerrorname_np(errno) : "no memory");
+        (void)berth_failed(args, "%s: %s", path, f == NULL ? strerrordesc_np(errno) : "no memory");
         return false;
     }
     n = fread(text, 1, FILE_BYTES_MAX + 1, f);
@@ -209,12 +209,20 @@ submit(struct berth_remote *r, const char *method, const char *path, const char 
     return berth_service_wait(r, id, revision, (uint64_t)limit_s);
 }
 
+/* KEY=VALUE, and no path that has a '=' in it. */
+static bool
+is_pair(const char *word)
+{
+    const size_t n = strcspn(word, "=/");
+
+    return n > 0 && word[n] == '=' && access(word, F_OK) != 0;
+}
+
 int
 berth_run_deploy(const struct berth_args *args)
 {
     const char *file = berth_arg(args, "file");
-    const size_t words =
-        file == NULL || (args->word_count > 0 && strchr(args->words[0], '=') == NULL);
+    const size_t words = args->word_count > 0 && !is_pair(args->words[0]);
     const struct berth_json *spec = NULL, *model = NULL, *more = NULL;
     struct berth_remote r;
 
@@ -223,11 +231,10 @@ berth_run_deploy(const struct berth_args *args)
     int rc = berth_remote_init(&r, args);
     if (rc != BERTH_EXIT_OK)
         return rc;
-    rc = BERTH_EXIT_FAILED;
-    if ((file == NULL || read_file(args, file, &r.arena, &spec)) &&
+    rc = berth_service_words(args, words, &r.arena, &more) ? BERTH_EXIT_FAILED : BERTH_EXIT_USAGE;
+    if (more != NULL && (file == NULL || read_file(args, file, &r.arena, &spec)) &&
         read_model(&r, words > 0 ? args->words[0] : NULL, &model) &&
-        berth_service_words(args, words, &r.arena, &more) && merge(&r.arena, spec, model, &spec) &&
-        merge(&r.arena, spec, more, &spec))
+        merge(&r.arena, spec, model, &spec) && merge(&r.arena, spec, more, &spec))
         rc = submit(&r, "POST", berth_arg(args, "plan") != NULL ? "/plan" : "/deploy", NULL, spec);
     berth_remote_fini(&r);
     return rc;
@@ -246,9 +253,8 @@ berth_run_update(const struct berth_args *args)
     int rc = berth_remote_init(&r, args);
     if (rc != BERTH_EXIT_OK)
         return rc;
-    rc = BERTH_EXIT_FAILED;
-    if ((file == NULL || read_file(args, file, &r.arena, &spec)) &&
-        berth_service_words(args, 1, &r.arena, &more)) {
+    rc = berth_service_words(args, 1, &r.arena, &more) ? BERTH_EXIT_FAILED : BERTH_EXIT_USAGE;
+    if (more != NULL && (file == NULL || read_file(args, file, &r.arena, &spec))) {
         rc = BERTH_EXIT_OK;
         if (file == NULL && berth_arg(args, "plan") != NULL) { /* a plan takes a whole spec */
             rc = berth_service_call(&r, "GET", "/{}", args->words[0], NULL, &now);

@@ -129,6 +129,10 @@ next_step(uint16_t status, struct berth_slice why)
     case 404:
         if (memmem(why.at, why.len, "no request ", 11) != NULL)
             return "`berth explain` lists those that are remembered.";
+        if (memmem(why.at, why.len, "no service ", 11) != NULL)
+            return "`berth services` lists those there are.";
+        if (memmem(why.at, why.len, " is not known; there are", 24) != NULL)
+            return ""; /* and which they are is told */
         return "`berth list` shows the models there are.";
     case 503:
         if (memmem(why.at, why.len, " UNLOADED", 9) != NULL)

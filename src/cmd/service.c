@@ -349,6 +349,33 @@ put_value(struct berth_jw *w, struct berth_arena *a, const char *text)
         berth_jw_string(w, text);
 }
 
+/* Two patches as one: b comes after a, and nulls stay nulls.  Not deeper than words have parts. */
+static void
+put_both(struct berth_jw *w, const struct berth_json *a, const struct berth_json *b)
+{
+    if (berth_json_type(a) != BERTH_JSON_OBJECT || berth_json_type(b) != BERTH_JSON_OBJECT) {
+        berth_jw_value(w, b);
+        return;
+    }
+    berth_jw_object(w);
+    for (struct berth_json_iter it = berth_json_iter(a); berth_json_next(&it);) {
+        const struct berth_json *over = berth_json_get(b, it.key.at);
+
+        berth_jw_key_n(w, it.key.at, it.key.len);
+        if (over != NULL)
+            put_both(w, it.value, over);
+        else
+            berth_jw_value(w, it.value);
+    }
+    for (struct berth_json_iter it = berth_json_iter(b); berth_json_next(&it);) {
+        if (berth_json_get(a, it.key.at) != NULL)
+            continue;
+        berth_jw_key_n(w, it.key.at, it.key.len);
+        berth_jw_value(w, it.value);
+    }
+    berth_jw_object_end(w);
+}
+
 bool
 berth_service_words(const struct berth_args *args, size_t from, struct berth_arena *a,
                     const struct berth_json **ret)
@@ -385,7 +412,7 @@ berth_service_words(const struct berth_args *args, size_t from, struct berth_are
         berth_buf_init(&merged, a);
         if (berth_buf_text(&b) != NULL && berth_json_parse(a, b.at, b.len, NULL, &one, NULL) == 0) {
             berth_jw_init(&w, &merged);
-            berth_jw_merged(&w, all, one);
+            put_both(&w, all, one);
         }
         if (berth_buf_text(&merged) == NULL ||
             berth_json_parse(a, merged.at, merged.len, NULL, &all, NULL) < 0) {

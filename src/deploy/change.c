@@ -605,36 +605,3 @@ berth_deploy_retry(struct berth_deploy *d, const char *id, const struct berth_ac
     }
     return change_end(&c, r);
 }
-
-int
-berth_deploy_drain_node(struct berth_deploy *d, const char *shimlet, const char *node, bool drain,
-                        const struct berth_actor *who, struct berth_err *e)
-{
-    struct environ *x = berth_environ_get(d, shimlet);
-    struct berth_shimlet *open;
-    struct berth_buf b;
-    struct berth_jw w;
-    struct change c;
-    int r;
-
-    if (x == NULL)
-        return berth_environ_unknown(d, shimlet, e);
-    change_init(&c, d, who);
-    const struct berth_op op = {.d = d, .deadline_ns = berth_deploy_now(d) + 300 * BERTH_S};
-    if (!BERTH_SHIMLET_HAS(x->ops, node))
-        r = berth_err_set(e, BERTH_EUNSUPPORTED, "shimlet %s has no machines to drain", shimlet);
-    else if ((r = berth_environ_open(x, &open, e)) == 0 &&
-             (r = x->ops->node(open, &op, node, drain, e)) == 0) {
-        audit_begin(&c, &b, &w, "node", drain ? "drain" : "undrain");
-        berth_jw_object(&w);
-        berth_jw_key(&w, "node");
-        berth_jw_string(&w, node);
-        berth_jw_key(&w, "shimlet");
-        berth_jw_string(&w, shimlet);
-        berth_jw_object_end(&w);
-        berth_pending_end(&c.pending, &b, &w);
-        r = berth_deploy_commit(d, NULL, &c.pending, NULL, 0, e);
-    }
-    berth_environ_put(d, x);
-    return change_end(&c, r);
-}

@@ -182,7 +182,11 @@ int berth_deploy_find(struct berth_deploy *d, const char *name, char id[BERTH_SE
  *  "canary","conditions","message","createdAt","updatedAt"} */
 int berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena *a,
                           struct berth_buf *out, struct berth_err *e);
-/* An array of the above without spec, replicas and conditions. */
+/* The spec as it was given, secrets as they are, and the revision that a change would follow: for
+ * what merges into it, not to be shown.  -BERTH_ENOENT: there is none, or none any more. */
+int berth_deploy_spec(struct berth_deploy *d, const char *id, struct berth_arena *a,
+                      struct berth_slice *ret, uint64_t *ret_revision, struct berth_err *e);
+/* An array of what describe tells, without spec, replicas and conditions. */
 int berth_deploy_list(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
                       struct berth_err *e);
 /* {"serviceId","pipeline","shimlet","state","currentStep","totalSteps":[..],"steps":[{"name",

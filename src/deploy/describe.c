@@ -361,6 +361,31 @@ berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena
     return no_room(out, before, e);
 }
 
+int
+berth_deploy_spec(struct berth_deploy *d, const char *id, struct berth_arena *a,
+                  struct berth_slice *ret, uint64_t *ret_revision, struct berth_err *e)
+{
+    struct service *s = find(d, id, e);
+    char *json = NULL;
+    size_t len = 0;
+
+    if (s == NULL)
+        return -BERTH_ENOENT;
+    (void)pthread_mutex_lock(&s->mu);
+    const struct revision *wish = s->tracks[STABLE].wish;
+    const uint64_t revision = s->last_revision;
+    if (wish != NULL)
+        json = berth_arena_strndup(a, wish->spec.json, len = wish->spec.json_len);
+    (void)pthread_mutex_unlock(&s->mu);
+    berth_service_unref(d, s);
+    if (json == NULL)
+        return berth_err_set(e, len > 0 ? BERTH_ENOMEM : BERTH_ENOENT, "service %s: %s", id,
+                             len > 0 ? "out of memory" : "it has no spec any more");
+    *ret = (struct berth_slice){json, len};
+    *ret_revision = revision;
+    return 0;
+}
+
 static int
 by_age(const void *a, const void *b)
 {

@@ -406,8 +406,8 @@ berth_environ_unknown(struct berth_deploy *d, const char *name, struct berth_err
 
     (void)pthread_mutex_lock(&d->mu);
     for (struct environ *x = d->environs; x != NULL && at < sizeof list; x = x->next)
-        at +=
-            (size_t)snprintf(list + at, sizeof list - at, "%s%s", at > 0 ? ", " : "are ", x->ops->name);
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", at > 0 ? ", " : "are ",
+                               x->ops->name);
     (void)pthread_mutex_unlock(&d->mu);
     return berth_err_set(e, BERTH_ENOENT, "shimlet %s is not known; there %s", name,
                          list[0] != '\0' ? list : "is none");

@@ -1,7 +1,11 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -152,6 +156,32 @@ host_resources(struct berth_deployment *x, struct berth_resources *ret, struct b
     return x->environ->ops->resources(x->shimlet, &x->op, ret, e);
 }
 
+/* Made when `make`; NULL: none is kept, or it cannot be made. */
+static const char *
+own_folder(struct berth_deployment *x, bool make)
+{
+    const char *state = x->d->conf.state_dir;
+
+    if (state == NULL)
+        return NULL;
+    const char *all = berth_arena_printf(&x->scratch, "%s/files", state);
+    const char *own = berth_arena_printf(&x->scratch, "%s/files/%s", state, x->s->id);
+    if (all == NULL || own == NULL)
+        return NULL;
+    if (make &&
+        ((mkdir(all, 0700) < 0 && errno != EEXIST) || (mkdir(own, 0700) < 0 && errno != EEXIST))) {
+        host_note(x, berth_arena_printf(&x->scratch, "%s: %m", own));
+        return NULL;
+    }
+    return own;
+}
+
+static const char *
+host_folder(struct berth_deployment *x)
+{
+    return own_folder(x, true);
+}
+
 const struct berth_pipeline_host berth_deploy_pipeline_host = {
     .struct_size = sizeof(struct berth_pipeline_host),
     .log = host_log,
@@ -167,6 +197,7 @@ const struct berth_pipeline_host berth_deploy_pipeline_host = {
     .check = host_check,
     .resources = host_resources,
     .goal = berth_host_goal,
+    .folder = host_folder,
 };
 
 /* ---- goals ---- */
@@ -309,6 +340,23 @@ release_achieved(struct berth_deployment *x, struct berth_err *e)
     return r < 0 ? r : held == 0;
 }
 
+/* Files alone: the folder has no others in it. */
+static int
+files_ensure(struct berth_deployment *x, struct berth_err *e)
+{
+    const char *path = own_folder(x, false);
+    DIR *d = path != NULL ? opendir(path) : NULL;
+
+    if (d == NULL)
+        return 0; /* there was nothing */
+    for (struct dirent *f; (f = readdir(d)) != NULL;) {
+        if (strcmp(f->d_name, ".") != 0 && strcmp(f->d_name, "..") != 0)
+            (void)unlinkat(dirfd(d), f->d_name, 0); /* rmdir() says what stayed */
+    }
+    (void)closedir(d);
+    return rmdir(path) == 0 || errno == ENOENT ? 0 : berth_err_set(e, BERTH_EIO, "%s: %m", path);
+}
+
 static const struct berth_goal goals[] = {
     {.name = "model-validation", .ensure = validate_ensure},
     {.name = "config-rendering", .ensure = render_ensure},
@@ -319,6 +367,7 @@ static const struct berth_goal goals[] = {
     {.name = "health-check", .achieved = health_achieved, .ensure = health_ensure},
     {.name = "resource-removal", .achieved = remove_achieved, .ensure = remove_ensure},
     {.name = "accelerator-release", .achieved = release_achieved},
+    {.name = "file-removal", .ensure = files_ensure},
     {.name = NULL},
 };
 

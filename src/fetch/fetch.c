@@ -277,7 +277,7 @@ attempt(struct job *j, struct berth_client *client, struct berth_client_answer *
     const bool hub = j->source.kind == BERTH_SOURCE_HUB;
     const struct berth_client_call call = {
         .url = j->source.at,
-        .bearer = hub ? said(j->what->hf_token) : NULL,
+        .bearer = said(hub ? j->what->hf_token : j->what->bearer),
         .body_bytes_max = UINT64_MAX,
         .resume_at = j->part.len,
         .if_range = j->part.etag[0] != '\0' ? j->part.etag : NULL,

@@ -19,6 +19,7 @@ struct berth_fetch {
     const char *name;        /* file name there; NULL: the source's last part */
     const char *hf_token;    /* NULL or empty: none */
     const char *hf_endpoint; /* NULL or empty: the hub's own address */
+    const char *bearer;      /* a token for http(s):// sources; NULL: none */
     uint64_t bytes_max;      /* 0: only the disk's free space bounds it */
     bool (*progress)(void *arg, uint64_t got, uint64_t total); /* total 0: unknown; false: stop */
     void *arg;

@@ -7,6 +7,8 @@ merge(struct berth_jw *w, const struct berth_json *v, const struct berth_json *p
         berth_jw_value(w, patch);
         return;
     }
+    if (berth_json_type(v) != BERTH_JSON_OBJECT)
+        v = NULL;       /* an array's elements have no keys: the patch takes its place */
     berth_jw_object(w); /* not deeper than patch, which has been parsed */
     for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
         const struct berth_json *p = berth_json_get(patch, it.key.at);
@@ -31,5 +33,5 @@ merge(struct berth_jw *w, const struct berth_json *v, const struct berth_json *p
 void
 berth_jw_merged(struct berth_jw *w, const struct berth_json *v, const struct berth_json *patch)
 {
-    merge(w, berth_json_type(v) == BERTH_JSON_OBJECT ? v : NULL, patch);
+    merge(w, v, patch);
 }

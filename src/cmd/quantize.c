@@ -1,0 +1,64 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "cmd/cmd_priv.h"
+#include "cmd/place.h"
+#include "infer/host.h"
+#include "plugin/plugins.h"
+
+/* `berth quantize`: a model's file with smaller numbers, complete or not there at all. */
+
+static int
+quantize(const struct berth_args *args, struct berth_plugins *plugins, const char *part,
+         uint32_t threads, struct berth_err *e)
+{
+    const char *backend = berth_arg(args, "backend"), *type = berth_arg(args, "type");
+    const struct berth_backend_ops *ops;
+    const struct berth_quantize how = {.struct_size = sizeof how,
+                                       .path = args->words[0],
+                                       .out = part,
+                                       .type = type != NULL ? type : "q8_0",
+                                       .threads = threads,
+                                       .again = berth_arg(args, "again") != NULL};
+    const int r = backend != NULL ? berth_plugins_backend(plugins, backend, &ops, e)
+                                  : berth_plugins_for_path(plugins, how.path, &ops, e);
+
+    if (r < 0)
+        return r;
+    if (!BERTH_HAS(ops, quantize))
+        return berth_err_set(e, BERTH_EUNSUPPORTED, "the backend %s does not quantise", ops->name);
+    return ops->quantize(berth_host_calls(), &how, e);
+}
+
+int
+berth_run_quantize(const struct berth_args *args)
+{
+    BERTH_AUTO_FREE char *part = NULL;
+    struct berth_plugins *plugins = NULL;
+    struct berth_place place;
+    struct berth_err e;
+    long long threads = 0;
+
+    if (!berth_arg_int(args, "threads", 0, 1024, &threads))
+        return BERTH_EXIT_USAGE;
+    if (access(args->words[0], R_OK) < 0)
+        return berth_failed(args, "%s: %m", args->words[0]);
+    if (asprintf(&part, "%s.part", args->words[1]) < 0) {
+        part = NULL;
+        return berth_failed(args, "out of memory");
+    }
+    int r = berth_place_find("none", getenv("BERTH_PLUGIN_DIR"), &place, &e);
+    if (r == 0)
+        r = berth_plugins_new(place.plugin_dirs, berth_host_calls(), &plugins, &e);
+    if (r == 0)
+        r = quantize(args, plugins, part, (uint32_t)threads, &e);
+    if (r == 0 && rename(part, args->words[1]) < 0)
+        r = berth_err_set(&e, BERTH_EIO, "%s: %m", args->words[1]);
+    if (r < 0)
+        (void)unlink(part);
+    berth_plugins_free(plugins);
+    return r < 0 ? berth_failed(args, "%s", e.msg) : BERTH_EXIT_OK;
+}
