@@ -51,13 +51,13 @@ struct berth_deploy_conf {
     bool plugin_any_path;    /* they may be loaded from elsewhere, too */
     const char *plugin_sums; /* a file of lines "SHA256  NAME" that they must be in; or NULL */
     const char *plugin_settings_json; /* {"NAME": {..}} of loaded shimlets; NULL: none */
-    uint32_t workers;        /* 0: none; the caller drives berth_deploy_turn() */
-    uint64_t resync_ns;      /* 300 s */
-    uint64_t poll_ns;        /* of environments that do not tell of changes: 2 s */
-    uint64_t forget_ns;      /* how long a deleted service is shown as terminated: 10 min */
-    uint32_t services_max;   /* 10,000 */
-    uint32_t events_max;     /* kept: 10,000 */
-    uint32_t revisions_max;  /* kept for a service: 20 */
+    uint32_t workers;                 /* 0: none; the caller drives berth_deploy_turn() */
+    uint64_t resync_ns;               /* 300 s */
+    uint64_t poll_ns;                 /* of environments that do not tell of changes: 2 s */
+    uint64_t forget_ns;     /* how long a deleted service is shown as terminated: 10 min */
+    uint32_t services_max;  /* 10,000 */
+    uint32_t events_max;    /* kept: 10,000 */
+    uint32_t revisions_max; /* kept for a service: 20 */
 };
 
 /* Everything in conf is copied but store, metrics, routes and clock, which must outlive it. */

@@ -150,7 +150,7 @@ struct berth_deploy {
     struct berth_workq *queue;           /* without, under queue_mu */
     pthread_mutex_t queue_mu;
     atomic_bool stopping, started;
-    atomic_uint loads; /* of plugins from files, that stay mapped for good */
+    atomic_uint loads;                    /* of plugins from files, that stay mapped for good */
     atomic_uint_fast64_t runs, good_runs; /* that came to an end */
     atomic_uint illegal_moves;            /* of phases; refused */
 };

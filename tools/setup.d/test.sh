@@ -3,7 +3,7 @@
 
 apt_test() {
     printf '%s\n' libcmocka-dev clang clang-format clang-tidy libclang-rt-14-dev llvm \
-        python3 python3-venv ca-certificates curl
+        python3 python3-venv ca-certificates curl iproute2
     [ -n "$(go_program)" ] || echo golang-1.19-go
 }
 
