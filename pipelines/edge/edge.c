@@ -9,8 +9,8 @@
 #include "pipelines/quant/quant.h"
 
 /* What an engine takes besides the weights, at the very least: its code, buffers, a short context.
- * Measured for Berth with SmolLM2 135M; larger models take more, so that this refuses only what
- * cannot work. */
+ * An estimate at the low end: larger models take more, so that this refuses only what cannot work.
+ */
 static const uint64_t engine_bytes = UINT64_C(48) << 20;
 
 static int
