@@ -14,7 +14,11 @@
  * says what it was made of: the same again is not made again. */
 
 enum { TYPE_MAX = 24, FROM_MAX = PATH_MAX + 128 };
-static const struct berth_policy policy = {.retries_max = 2, .timeout_ms = 60 * 60 * 1000};
+/* A large model takes its time. */
+#define QUANT_POLICY                                   \
+    {                                                  \
+        .retries_max = 2, .timeout_ms = 60 * 60 * 1000 \
+    }
 
 static bool
 is_gguf(const char *path)
@@ -195,7 +199,7 @@ berth_pipeline_quant(const struct berth_pipeline_host *h, struct berth_err *e)
                                         "health-check",     NULL};
     static const struct berth_goal own[] = {
         {.name = "model-validation", .ensure = berth_quant_check},
-        {.name = "model-quantization", .ensure = berth_quant_ensure, .policy = policy},
+        {.name = "model-quantization", .ensure = berth_quant_ensure, .policy = QUANT_POLICY},
         {.name = NULL},
     };
     static const char *const aliases[] = {"quant-pipeline", "quant-llm-deploy", NULL};

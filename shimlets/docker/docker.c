@@ -160,13 +160,9 @@ docker_status(struct berth_shimlet *s, const struct berth_op *op, const char *un
     if (r >= 0 && replicas == NULL)
         r = berth_err_set(e, BERTH_ENOMEM, "docker: out of memory");
     if (r >= 0) {
-        size_t fresh = 0;
-
         wanted(&record, has > 0, seen, count, &o);
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < count; i++)
             replicas[i] = replica_of(s, &seen[i]);
-            fresh += strcmp(seen[i].hash, o.hash) == 0;
-        }
         o.exists = has > 0 || count > 0;
         o.replicas = replicas;
         o.replica_count = count;

@@ -87,7 +87,7 @@ kept_fini(struct kept *k)
     free(k->type);
     free(k->service_id);
     free(k->json);
-    *k = (struct kept){NULL};
+    *k = (struct kept){.type = NULL};
 }
 
 static bool
@@ -354,7 +354,7 @@ berth_events_commit(struct berth_events *ev, const struct berth_store_op *ops, s
         (void)pthread_mutex_lock(&ev->mu);
         for (size_t i = 0; i < event_count; i++) {
             keep_locked(ev, &c->kept[i]);
-            c->kept[i] = (struct kept){NULL}; /* the ring's now */
+            c->kept[i] = (struct kept){.type = NULL}; /* the ring's now */
         }
         (void)pthread_mutex_unlock(&ev->mu);
     }
