@@ -29,15 +29,7 @@ read_which(struct berth_call *c, struct berth_fields *f, const char **ret_type,
 void
 berth_extensions_list(struct berth_call *c)
 {
-    struct berth_deploy *d = berth_services_open(c);
-    struct berth_buf data;
-    struct berth_err e = {""};
-
-    if (d == NULL)
-        return;
-    berth_buf_init(&data, c->arena);
-    const int r = berth_deploy_plugins(d, c->arena, &data, &e);
-    berth_services_answer(c, r, "success", &data, NULL, &e);
+    berth_services_all(c, berth_deploy_plugins);
 }
 
 void

@@ -432,7 +432,8 @@ berth_services_revisions(struct berth_call *c)
 }
 
 void
-berth_services_list(struct berth_call *c)
+berth_services_all(struct berth_call *c, int (*fn)(struct berth_deploy *d, struct berth_arena *a,
+                                                   struct berth_buf *out, struct berth_err *e))
 {
     struct berth_deploy *d = berth_services_open(c);
     struct berth_buf data;
@@ -441,8 +442,14 @@ berth_services_list(struct berth_call *c)
     if (d == NULL)
         return;
     berth_buf_init(&data, c->arena);
-    const int r = berth_deploy_list(d, c->arena, &data, &e);
+    const int r = fn(d, c->arena, &data, &e);
     berth_services_answer(c, r, "success", &data, NULL, &e);
+}
+
+void
+berth_services_list(struct berth_call *c)
+{
+    berth_services_all(c, berth_deploy_list);
 }
 
 void

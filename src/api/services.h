@@ -16,6 +16,10 @@ struct berth_actor berth_services_actor(struct berth_call *c);
 void berth_services_answer(struct berth_call *c, int r, const char *message,
                            const struct berth_buf *data, const char *field,
                            const struct berth_err *e);
+/* Answer with what fn tells of the whole control plane. */
+void berth_services_all(struct berth_call *c,
+                        int (*fn)(struct berth_deploy *d, struct berth_arena *a,
+                                  struct berth_buf *out, struct berth_err *e));
 /* A member of the query as text; NULL: it is not there. */
 const char *berth_services_asked(struct berth_call *c, const char *key);
 /* One that is a number: false when it is there and is none within [min, max]: c is answered. */
