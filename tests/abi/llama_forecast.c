@@ -14,6 +14,13 @@
 /* What a model will take, told from its file's head, against what the engine says once it is
  * loaded and what the process has grown by. */
 
+/* ThreadSanitizer's shadow memory is resident, too: several bytes for each that was touched. */
+#ifdef __SANITIZE_THREAD__
+#define RESIDENT_IS_OURS 0
+#else
+#define RESIDENT_IS_OURS 1
+#endif
+
 static const char model_name[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
 static uint64_t
@@ -82,7 +89,7 @@ it_tells_what_a_load_takes(void **unused)
             settings[i], (unsigned long long)said >> 20, (unsigned long long)took,
             (unsigned long long)ops->memory(m) >> 20, (unsigned long long)load);
         assert_near(said, ops->memory(m));
-        if (i > 0) /* the first opens the engine itself */
+        if (i > 0 && RESIDENT_IS_OURS) /* the first opens the engine itself */
             assert_true(kept < said / 2);
         ops->unload(m);
     }

@@ -268,7 +268,9 @@ def libraries(program):
 def berth_image(path, backends=("llama",), also=()):
     """A tar with Berth, backends, their engines, other programs and the libraries of all: a whole
     root file system."""
-    build = harness.BERTH.parent
+    # Its memory is limited there, which a sanitizer's shadow does not bear.
+    berth = harness.ROOT / "build" / "berth" if harness.SANITIZED else harness.BERTH
+    build = berth.parent
     here = "/usr/lib/berth/backends"
     with tarfile.open(path, "w") as tar:
         done = set()
@@ -285,8 +287,8 @@ def berth_image(path, backends=("llama",), also=()):
 
         for name in ("/proc", "/sys", "/dev", "/etc", "/tmp", "/usr", "/usr/bin", "/usr/lib"):
             folder(name)
-        add(harness.BERTH, "/usr/bin/berth")
-        programs = [harness.BERTH]
+        add(berth, "/usr/bin/berth")
+        programs = [berth]
         for backend in backends:
             so = build / "backends" / backend / f"berth-{backend}.so"
             add(so, f"{here}/{backend}/{so.name}")

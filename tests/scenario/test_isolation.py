@@ -472,15 +472,15 @@ def test_memory_comes_back(server, backend, path, capsys):
     server.wait_model("m", seconds=60)
     unload()
     # What the server's allocator keeps for the next time is not the model's: let it settle.
-    seen = [0]
-    for _ in range(12):
+    seen = []
+    for _ in range(40):
         load()
         unload()
         seen.append(together())
-        if len(seen) > 3 and max(seen[-3:]) - min(seen[-3:]) < 0.004 * seen[-1]:
+        if len(seen) > 4 and max(seen[-4:]) - min(seen[-4:]) < 0.004 * seen[-1]:
             break
     rounds = []
-    for _ in range(4):
+    for _ in range(8):
         before = together()
         load()
         loaded = together()

@@ -18,7 +18,7 @@ INFER = {"inputs": [harness.v2_input("x", "INT32", [1], [1])]}
 ROLES = {"reader": "viewer", "asker": "user", "keeper": "operator", "boss": "admin"}
 SCOPES = {"reader": {"read"}, "asker": {"read", "infer"}, "keeper": {"read", "manage"},
           "boss": {"read", "infer", "manage"}}
-PUBLIC = {"/health", "/ready"}
+PUBLIC = {"/health", "/ready", "/swagger", "/swagger/doc.json"}
 
 
 @pytest.fixture(scope="module")
