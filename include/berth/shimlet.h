@@ -101,7 +101,13 @@ struct berth_observed {
     size_t replica_count;
     const char *endpoint; /* one address for all of them (a Kubernetes Service); or NULL */
     const char *message;  /* or NULL */
+    /* What each of replicas[] calls the model, where that is another name than the unit's
+     * model_name: requests reach it under this one.  NULL, or NULL for one of them: the unit's. */
+    const char *const *model_names;
 };
+
+#define BERTH_OBSERVED_HAS(seen, member) \
+    ((seen)->struct_size >= offsetof(struct berth_observed, member) + sizeof(seen)->member)
 
 struct berth_listed {
     const char *service_id, *track, *name, *hash;

@@ -99,6 +99,8 @@ struct berth_forwarding {
     struct berth_forward *w;   /* NULL: none is running */
     struct berth_slice target; /* behind a replica's base */
     struct berth_slice body;
+    struct berth_slice asked; /* the model's name, as the client has it */
+    const char *served;       /* that target and body have now; in the trip's snapshot */
     struct berth_header more;
     const char *service, *name, *to; /* ids and the name, which outlive the trip; to: the replica */
     enum berth_track track;
@@ -267,56 +269,12 @@ target_at(struct berth_arena *a, const char *base, struct berth_slice rest)
     return all != NULL ? berth_slice_of(all) : BERTH_SLICE("");
 }
 
-/* Send it to the replica that the trip is at. */
-static void
-attempt(struct berth_forwarding *fw)
-{
-    struct berth_call *c = fw->c;
-    const struct berth_route_service *s = fw->trip.service;
-    const struct berth_route_replica *replica = fw->trip.replica;
-    const uint64_t until_ns = c->begin_ns + c->api->conf.request_timeout_ns;
-    struct berth_forwarder *f = forwarder_of(c->api->forwarders, c->x->loop);
-    struct berth_err e;
-
-    fw->tries++;
-    fw->begin_ns = berth_now_ns();
-    fw->to = berth_arena_strdup(c->arena, replica->id);
-    fw->track = replica->track;
-    const struct berth_forward_to to = {
-        .origin = replica->origin,
-        .target = target_at(c->arena, replica->base, fw->target),
-        .body = fw->body,
-        .ca_path = s->ca_path,
-        .authorization = s->authorization,
-        .request_id = c->id,
-        .more = &fw->more,
-        .more_count = 1,
-        .once = s->has_side_effects,
-        .connect_ns_max = s->connect_ns_max,
-        .silent_ns_max = s->silent_ns_max,
-        .first_until_ns = s->first_ns_max > 0 ? fw->begin_ns + s->first_ns_max : 0,
-        .until_ns = until_ns,
-        .pass = pass,
-        .done = done,
-        .arg = fw,
-    };
-    int r = f != NULL ? berth_forward_start(f, c->x, &to, &fw->w, &e)
-                      : berth_err_set(&e, BERTH_ENOMEM, "out of memory");
-    if (r < 0) { /* nothing that the replica did */
-        const struct berth_forward_end none = {.result = BERTH_FORWARD_UNWANTED, .why = ""};
-
-        berth_trip_done(&fw->trip, &none, fw->begin_ns);
-        fail(fw, r, e.msg);
-    }
-}
-
-/* ---- the beginning ---- */
-
 /* Path and query, with the replicas' own name of the model where the path has one.  False: memory.
  */
 static bool
-make_target(struct berth_forwarding *fw, struct berth_slice asked, const char *served)
+make_target(struct berth_forwarding *fw, const char *served)
 {
+    const struct berth_slice asked = fw->asked;
     const struct berth_exchange *x = fw->c->x;
     struct berth_slice name = {"", 0}, version = {"", 0};
     const char *end = x->path.at + x->path.len;
@@ -342,6 +300,74 @@ make_target(struct berth_forwarding *fw, struct berth_slice asked, const char *s
     return !b.failed;
 }
 
+/* The request with the model's name that a replica knows.  0, or a failure with its message. */
+static int
+name_model(struct berth_forwarding *fw, const char *served, struct berth_err *e)
+{
+    struct berth_call *c = fw->c;
+    int r = 0;
+
+    fw->body = c->x->body;
+    if (c->name.len == 0)
+        r = berth_forward_rename(c->arena, c->x->body, served, &fw->body);
+    if (r == -BERTH_EINVAL)
+        return berth_err_set(e, BERTH_EINVAL, "the body is not a JSON object");
+    if (r < 0 || !make_target(fw, served))
+        return berth_err_set(e, BERTH_ENOMEM,
+                             "the request is larger than its memory limit; send less");
+    fw->served = served;
+    return 0;
+}
+
+/* Send it to the replica that the trip is at. */
+static void
+attempt(struct berth_forwarding *fw)
+{
+    struct berth_call *c = fw->c;
+    const struct berth_route_service *s = fw->trip.service;
+    const struct berth_route_replica *replica = fw->trip.replica;
+    const uint64_t until_ns = c->begin_ns + c->api->conf.request_timeout_ns;
+    struct berth_forwarder *f = forwarder_of(c->api->forwarders, c->x->loop);
+    struct berth_err e;
+    int r = 0;
+
+    fw->tries++;
+    fw->begin_ns = berth_now_ns();
+    fw->to = berth_arena_strdup(c->arena, replica->id);
+    fw->track = replica->track;
+    if (replica->served_name != fw->served)
+        r = name_model(fw, replica->served_name, &e);
+    const struct berth_forward_to to = {
+        .origin = replica->origin,
+        .target = target_at(c->arena, replica->base, fw->target),
+        .body = fw->body,
+        .ca_path = s->ca_path,
+        .authorization = s->authorization,
+        .request_id = c->id,
+        .more = &fw->more,
+        .more_count = 1,
+        .once = s->has_side_effects,
+        .connect_ns_max = s->connect_ns_max,
+        .silent_ns_max = s->silent_ns_max,
+        .first_until_ns = s->first_ns_max > 0 ? fw->begin_ns + s->first_ns_max : 0,
+        .until_ns = until_ns,
+        .pass = pass,
+        .done = done,
+        .arg = fw,
+    };
+    if (r == 0)
+        r = f != NULL ? berth_forward_start(f, c->x, &to, &fw->w, &e)
+                      : berth_err_set(&e, BERTH_ENOMEM, "out of memory");
+    if (r < 0) { /* nothing that the replica did */
+        const struct berth_forward_end none = {.result = BERTH_FORWARD_UNWANTED, .why = ""};
+
+        berth_trip_done(&fw->trip, &none, fw->begin_ns);
+        fail(fw, r, e.msg);
+    }
+}
+
+/* ---- the beginning ---- */
+
 /* How often it was passed on from Berth to Berth; HOPS_MAX: too often, or nonsense. */
 static unsigned
 hops_of(const struct berth_exchange *x)
@@ -362,11 +388,10 @@ prepare(struct berth_forwarding *fw, struct berth_slice name, struct berth_err *
     struct berth_call *c = fw->c;
     const struct berth_route_service *s = fw->trip.service;
     const unsigned hops = hops_of(c->x);
-    int r = 0;
 
     fw->service = berth_arena_strdup(c->arena, s->id);
     fw->name = berth_arena_strdup(c->arena, s->name);
-    fw->body = c->x->body;
+    fw->asked = name;
     fw->more = (struct berth_header){.name = BERTH_SLICE("x-berth-hops"),
                                      .value = {&digits[(hops + 1) % 10], 1}};
     if (hops >= HOPS_MAX)
@@ -374,14 +399,10 @@ prepare(struct berth_forwarding *fw, struct berth_slice name, struct berth_err *
                              "service %s: this was passed on %d times; its replicas pass requests "
                              "on to each other",
                              s->id, HOPS_MAX);
-    if (c->name.len == 0)
-        r = berth_forward_rename(c->arena, c->x->body, s->served_name, &fw->body);
-    if (r == -BERTH_EINVAL)
-        return berth_err_set(e, BERTH_EINVAL, "the body is not a JSON object");
-    if (r < 0 || fw->service == NULL || fw->name == NULL || !make_target(fw, name, s->served_name))
+    if (fw->service == NULL || fw->name == NULL)
         return berth_err_set(e, BERTH_ENOMEM,
                              "the request is larger than its memory limit; send less");
-    return 0;
+    return name_model(fw, s->served_name, e);
 }
 
 bool

@@ -177,6 +177,7 @@ publish(struct front *f, const struct berth_json *v, struct berth_err *e)
         replicas[s.replica_count++] = (struct berth_routed_replica){
             .id = text_of(it.value, "id"),
             .endpoint = text_of(it.value, "endpoint"),
+            .served_name = text_of(it.value, "served"),
             .track = track != NULL && strcmp(track, "canary") == 0 ? BERTH_TRACK_CANARY
                                                                    : BERTH_TRACK_STABLE,
             .ready = flag_of(it.value, "ready"),

@@ -149,6 +149,17 @@ put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s, st
 
 static const char *const replica_states[] = {"starting", "ready", "failed", "stopping"};
 
+/* What clients of a replica's own endpoint ask for. */
+static const char *
+model_name_of(const struct track *t, size_t replica)
+{
+    const char *const *names = t->seen->as.model_names;
+
+    if (names != NULL && names[replica] != NULL)
+        return names[replica];
+    return t->wish != NULL ? t->wish->spec.model_name : NULL;
+}
+
 static void
 put_replicas(struct berth_jw *w, const struct service *s)
 {
@@ -163,6 +174,7 @@ put_replicas(struct berth_jw *w, const struct service *s)
             put_text(w, "track", k == CANARY ? "canary" : "stable");
             put_text(w, "state", replica_states[one->state & 3]);
             put_text(w, "endpoint", one->endpoint);
+            put_text(w, "modelName", model_name_of(&s->tracks[k], i));
             put_text(w, "reason", one->reason);
             put_text(w, "node", one->node);
             put_uint(w, "revision", one->revision);

@@ -355,6 +355,12 @@ berth_seen_new(const struct berth_observed *as, uint64_t wall_ns)
             return NULL;
         }
     }
+    if (BERTH_OBSERVED_HAS(as, model_names) && as->model_names != NULL) {
+        const char **names = BERTH_NEW_N(&s->arena, const char *, as->replica_count + 1);
+        for (size_t i = 0; names != NULL && i < as->replica_count; i++)
+            names[i] = keep(&s->arena, as->model_names[i]);
+        s->as.model_names = names;
+    }
     s->as.replicas = to;
     s->as.replica_count = as->replica_count;
     return s;

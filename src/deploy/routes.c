@@ -294,13 +294,17 @@ copy_service(struct berth_route_snapshot *s, const struct berth_routed_service *
 }
 
 static int
-copy_replica(struct berth_arena *a, struct berth_route_replica *to,
-             const struct berth_routed_replica *from, const char *service, struct berth_err *e)
+copy_replica(struct berth_route_snapshot *s, struct berth_route_replica *to,
+             const struct berth_routed_replica *from, struct berth_err *e)
 {
+    struct berth_arena *a = &s->arena;
+    const char *service = s->service.id;
     const char *endpoint = from->endpoint != NULL ? from->endpoint : "http://none";
     char *room = berth_arena_alloc_raw(a, strlen(endpoint) + 2);
 
-    if (room == NULL || !copy_text(a, from->id, &to->id))
+    to->served_name = s->service.served_name;
+    if (room == NULL || !copy_text(a, from->id, &to->id) ||
+        (from->served_name != NULL && !copy_text(a, from->served_name, &to->served_name)))
         return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", service);
     if (!berth_endpoint_split(endpoint, room, &to->origin, &to->base))
         return berth_err_set(e, BERTH_EINVAL,
@@ -330,7 +334,7 @@ snapshot_new(const struct berth_routed_service *from, struct berth_route_snapsho
     if (r == 0 && n > 0 && (s->replicas == NULL || s->shared == NULL || s->balanced == NULL))
         r = berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
     for (size_t i = 0; r == 0 && i < n; i++)
-        r = copy_replica(&s->arena, &s->replicas[i], &from->replicas[i], from->id, e);
+        r = copy_replica(s, &s->replicas[i], &from->replicas[i], e);
     if (r < 0) {
         snapshot_free(s);
         return r;

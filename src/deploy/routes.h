@@ -48,8 +48,9 @@ void berth_routes_free(struct berth_routes *r);
 /* ---- the engine's side ---- */
 
 struct berth_routed_replica {
-    const char *id;       /* never used again for another one */
-    const char *endpoint; /* "http://10.0.0.7:8080/base"; NULL: it gets no requests */
+    const char *id;          /* never used again for another one */
+    const char *endpoint;    /* "http://10.0.0.7:8080/base"; NULL: it gets no requests */
+    const char *served_name; /* that this one knows; NULL: the service's */
     enum berth_track track;
     bool ready;
 };
@@ -92,8 +93,9 @@ void berth_routes_put(struct berth_routes *r, const char *service_id, struct ber
 /* A replica as a request sees it. */
 struct berth_route_replica {
     const char *id;
-    const char *origin; /* "http://10.0.0.7:8080" */
-    const char *base;   /* "" or "/base" */
+    const char *origin;      /* "http://10.0.0.7:8080" */
+    const char *base;        /* "" or "/base" */
+    const char *served_name; /* that it knows the model by */
     enum berth_track track;
 };
 

@@ -122,6 +122,32 @@ endpoints_are_taken_apart(void **unused)
     }
 }
 
+/* A replica that says nothing of it has the service's name for the model. */
+static void
+replicas_have_names_of_their_own(void **state)
+{
+    struct table *t = *state;
+    const struct berth_routed_replica replicas[] = {
+        {.id = "a", .endpoint = "http://127.0.0.1:1", .served_name = "own", .ready = true},
+        {.id = "b", .endpoint = "http://127.0.0.1:2", .ready = true},
+    };
+    const struct berth_routed_service s = {
+        .id = "s", .name = "m", .served_name = "inner", .replicas = replicas, .replica_count = 2};
+    struct berth_trip trip;
+    struct berth_err e;
+
+    assert_int_equal(berth_routes_publish(t->routes, &s, &e), 0);
+    assert_int_equal(find(t, &trip, "m"), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(berth_trip_next(&trip, 0, &e), 0);
+        assert_string_equal(trip.replica->served_name,
+                            strcmp(trip.replica->id, "a") == 0 ? "own" : "inner");
+        berth_trip_done(
+            &trip, &(struct berth_forward_end){.result = BERTH_FORWARD_UNREACHED, .why = ""}, 0);
+    }
+    berth_trip_end(&trip, 0);
+}
+
 static void
 names_and_ids_are_found(void **state)
 {
@@ -389,6 +415,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(endpoints_are_taken_apart),
         cmocka_unit_test_setup_teardown(names_and_ids_are_found, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(replicas_have_names_of_their_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tries_go_to_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(why_nobody_is_asked, set_up, tear_down),

@@ -18,6 +18,7 @@ put_track(struct berth_arena *a, const struct track *t, enum berth_track track,
         return;
     for (size_t i = 0; i < as->replica_count && *count < BERTH_ROUTES_REPLICAS_MAX; i++) {
         const struct berth_replica *r = &as->replicas[i];
+        const char *name = as->model_names != NULL ? as->model_names[i] : NULL;
 
         if (r->endpoint == NULL)
             continue;
@@ -25,6 +26,7 @@ put_track(struct berth_arena *a, const struct track *t, enum berth_track track,
         to[(*count)++] = (struct berth_routed_replica){
             .id = berth_arena_strdup(a, r->id),
             .endpoint = berth_arena_strdup(a, r->endpoint),
+            .served_name = name != NULL ? berth_arena_strdup(a, name) : NULL,
             .track = track,
             .ready = r->state == BERTH_REPLICA_READY,
         };

@@ -44,13 +44,14 @@ class Front(harness.Server):
         assert answer["error"] is None, answer
         return answer
 
-    def publish(self, replicas, name="svc", **more):
-        """replicas: {id: server or (server, track)}; all of them ready."""
+    def publish(self, replicas, name="svc", names=None, **more):
+        """replicas: {id: server or (server, track)}; all of them ready.  names: {id: what it calls
+        the model}."""
         listed = []
         for rid, at in replicas.items():
             server, track = at if isinstance(at, tuple) else (at, "stable")
             listed.append({"id": rid, "endpoint": server if isinstance(server, str) else server.url,
-                           "track": track, "ready": True})
+                           "track": track, "ready": True, "served": (names or {}).get(rid)})
         self.tell(publish={"id": f"{name}-1", "name": name, "replicas": listed, **more})
 
     def routes(self, name="svc"):
@@ -146,6 +147,29 @@ def test_every_dialect_reaches_the_service_by_its_name(front, make_server):
     # What only concerns models that are registered here is not for others to decide.
     assert front.delete("/v1/models/svc").status == 404
     assert up.status("inner")["status"] in ("Ready", "Running")
+
+
+def test_each_replica_is_asked_by_its_own_name(front, make_server):
+    """One knows the model as "one", the other as the service does: also what is tried again at the
+    other has that one's name, in bodies and in paths."""
+    first, second = make_server(), make_server()
+    first.register("one")
+    second.register("svc")
+    front.publish({"r-1": first, "r-2": second}, names={"r-1": "one"})
+    own = {"r-1": "one", "r-2": "svc"}
+    seen = collections.Counter()
+    for _ in range(10):
+        a, b = chat(front, model="svc-1"), infer(front)
+        assert a.status == b.status == 200, (a, b)
+        assert a.json["model"] == own[a.headers["x-berth-replica"]]
+        assert b.json["model_name"] == own[b.headers["x-berth-replica"]]
+        seen.update(x.headers["x-berth-replica"] for x in (a, b))
+    assert set(seen) == set(own)
+    first.kill()
+    for _ in range(4):
+        a, b = chat(front), infer(front)
+        assert (a.status, a.json["model"]) == (200, "svc"), a
+        assert (b.status, b.json["model_name"]) == (200, "svc"), b
 
 
 def test_every_way_of_sending(front, make_server):
