@@ -39,6 +39,7 @@ struct exchange {
     uint64_t body_bytes_max;
     uint64_t got, range_begin;
     uint64_t activity_ns;
+    uint64_t sent;           /* of a file */
     bool headed, redirected; /* redirected: it has a Location that will be followed */
     int stop;                /* a code of ours, why the transfer was stopped from a callback */
     char host[BERTH_CLIENT_HOST_TEXT];
@@ -286,10 +287,46 @@ make_headers(const struct berth_client_call *call, const struct berth_client_hop
     return ok;
 }
 
-static void
-set_method(CURL *easy, const struct berth_client_call *call, const struct berth_client_hop *hop)
+static size_t
+read_file(char *to, size_t size, size_t count, void *arg)
 {
-    if (hop->body) {
+    struct exchange *x = arg;
+    const uint64_t left = x->call->body_len - x->sent, room = (uint64_t)size * count;
+    const ssize_t n =
+        pread(*x->call->body_fd, to, (size_t)(left < room ? left : room), (off_t)x->sent);
+
+    if (n < 0 || (n == 0 && left > 0)) /* it became shorter while it was sent */
+        return CURL_READFUNC_ABORT;
+    x->sent += (uint64_t)n;
+    return (size_t)n;
+}
+
+/* A kept connection that turned out to be closed is opened again. */
+static int
+rewind_file(void *arg, curl_off_t at, int origin)
+{
+    struct exchange *x = arg;
+
+    if (origin != SEEK_SET || at < 0 || (uint64_t)at > x->call->body_len)
+        return CURL_SEEKFUNC_FAIL;
+    x->sent = (uint64_t)at;
+    return CURL_SEEKFUNC_OK;
+}
+
+static void
+set_method(CURL *easy, struct exchange *x, const struct berth_client_hop *hop)
+{
+    const struct berth_client_call *call = x->call;
+
+    if (hop->body && call->body_fd != NULL) {
+        x->sent = 0;
+        (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        (void)curl_easy_setopt(easy, CURLOPT_READFUNCTION, read_file);
+        (void)curl_easy_setopt(easy, CURLOPT_READDATA, x);
+        (void)curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, rewind_file);
+        (void)curl_easy_setopt(easy, CURLOPT_SEEKDATA, x);
+        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
+    } else if (hop->body) {
         (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
         (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, call->body);
         (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
@@ -327,7 +364,7 @@ set_up(struct berth_client *c, struct exchange *x, const struct berth_client_hop
     (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, x);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, x);
-    set_method(easy, call, hop);
+    set_method(easy, x, hop);
     (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_S);
     (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_S / 2);
@@ -491,8 +528,9 @@ berth_client_call(struct berth_client *c, const struct berth_client_call *call,
         .body_bytes_max =
             call->body_bytes_max > 0 ? call->body_bytes_max : UINT64_C(64) * 1024 * 1024,
     };
-    struct berth_client_hop hop = {
-        .method = call->method, .body = call->body != NULL, .trusted = true};
+    struct berth_client_hop hop = {.method = call->method,
+                                   .body = call->body != NULL || call->body_fd != NULL,
+                                   .trusted = true};
 
     if (!berth_client_hop_to(&hop, call->url))
         return berth_err_set(e, BERTH_EINVAL, "%.200s: not a URL", call->url);

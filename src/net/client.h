@@ -41,6 +41,8 @@ struct berth_client_call {
     const char *bearer;         /* a token for Authorization; NULL: none */
     const void *body;
     size_t body_len;
+    const int *body_fd; /* NULL, or: body_len bytes from the beginning of this file are the body;
+                           one that is shorter ends the call with -BERTH_ENETWORK */
     uint64_t connect_ns_max; /* 0: 10 s */
     uint64_t silent_ns_max;  /* without a byte; 0: 60 s */
     uint64_t total_ns_max;   /* 0: no limit */

@@ -336,6 +336,48 @@ methods_and_bodies_arrive(void **unused)
     }
 }
 
+/* A body out of a file arrives whole; a file that became shorter meanwhile ends the call. */
+static void
+a_files_bytes_are_sent(void **unused)
+{
+    enum { BYTES = 600 };
+    char path[] = "/tmp/berth-client-XXXXXX", text[BYTES + 1];
+    const int fd = mkstemp(path);
+
+    (void)unused;
+    assert_true(fd >= 0);
+    (void)unlink(path);
+    memset(text, 'x', BYTES);
+    memcpy(text, "{begin", 6);
+    memcpy(text + BYTES - 4, "end}", 5);
+    assert_int_equal(write(fd, text, BYTES), BYTES);
+    for (size_t beyond = 0; beyond < 2; beyond++) {
+        struct script s = {.texts = {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"}};
+        struct test_peer peer = {.answer = answer, .arg = &s};
+        struct berth_client_answer a;
+        struct berth_client *c;
+        struct berth_err e;
+        char url[64];
+
+        test_peer_start(&peer);
+        (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/a", peer.port);
+        const struct berth_client_call call = {
+            .url = url, .body_fd = &fd, .body_len = BYTES + beyond};
+        assert_int_equal(berth_client_new(&c, &e), 0);
+        assert_int_equal(berth_client_call(c, &call, &a, &e), beyond ? -BERTH_ENETWORK : 0);
+        berth_client_free(c);
+        test_peer_stop(&peer);
+        if (beyond > 0)
+            continue;
+        assert_non_null(strstr(peer.log[0], "POST /a HTTP/1.1\r\n"));
+        assert_non_null(strstr(peer.log[0], "\r\nContent-Length: 600\r\n"));
+        assert_non_null(strstr(peer.log[0], "\r\n\r\n{begin"));
+        assert_int_equal(peer.log[0][strlen(peer.log[0]) - 1], '}');
+        berth_buf_fini(&a.body);
+    }
+    (void)close(fd);
+}
+
 static void
 a_socket_stands_in_for_host_and_port(void **unused)
 {
@@ -443,6 +485,7 @@ main(void)
         cmocka_unit_test(a_rest_begins_where_it_was_asked_for),
         cmocka_unit_test(redirects_keep_credentials_at_home),
         cmocka_unit_test(methods_and_bodies_arrive),
+        cmocka_unit_test(a_files_bytes_are_sent),
         cmocka_unit_test(a_socket_stands_in_for_host_and_port),
         cmocka_unit_test(a_peer_says_how_long_to_wait),
         cmocka_unit_test(a_call_that_waits_is_stopped_from_elsewhere),
