@@ -141,7 +141,9 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
     (void)pthread_mutex_lock(&s->mu);
     struct track *t = &s->tracks[which];
     t->mending = r == 0 && berth_seen_differs(t->seen, &x->unit);
-    if (which == STABLE && s->generation == x->op.generation && !s->deleting && r >= 0) {
+    /* What is seen to be short is told, also when it cannot be mended now. */
+    if (which == STABLE && s->generation == x->op.generation && !s->deleting &&
+        (r >= 0 || why[0] != '\0')) {
         const bool short_of = t->seen->ready < x->unit.replicas;
         if (s->phase == BERTH_PHASE_RUNNING && short_of)
             (void)berth_service_move(d, s, BERTH_PHASE_DEGRADED, why, &x->pending);

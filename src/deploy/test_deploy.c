@@ -275,6 +275,27 @@ a_canary_runs_beside_and_is_promoted_or_ended(void **unused)
     }
 }
 
+/* What is missing is told also while the environment refuses to mend it. */
+static void
+a_service_that_cannot_be_mended_is_degraded(void **unused)
+{
+    const char *id = create("{\"modelName\":\"m\",\"replicaCount\":2}");
+    struct world_unit *u;
+
+    (void)unused;
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+    u = world_unit_of(&w, id, "stable");
+    u->replica_count = 1; /* taken away by somebody else */
+    w.sealed = true;
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "degraded");
+    w.sealed = false;
+    world_run(&w, 120 * BERTH_S);
+    phase_is(id, "running");
+    assert_int_equal(world_ready(&w, u), 2);
+}
+
 static void
 drift_is_mended(void **unused)
 {
@@ -389,6 +410,8 @@ main(void)
         cmocka_unit_test_setup_teardown(an_update_rolls_and_a_rollback_goes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(scaling_rolls_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_canary_runs_beside_and_is_promoted_or_ended, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_service_that_cannot_be_mended_is_degraded, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(drift_is_mended, setup, teardown),
         cmocka_unit_test_setup_teardown(a_service_that_fails_is_tried_again, setup, teardown),

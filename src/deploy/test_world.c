@@ -275,6 +275,8 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
     (void)op;
     if (r < 0)
         return r;
+    if (w->sealed)
+        return berth_err_set(e, BERTH_ENETWORK, "it cannot be changed now");
     w->applies++;
     struct world_unit *u = by_name(w, unit->name);
     for (size_t i = 0; u == NULL && i < WORLD_UNITS_MAX; i++) {

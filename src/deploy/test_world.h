@@ -45,6 +45,7 @@ struct world {
     const char *broken_model;           /* replicas of this one never get ready */
     char broken_hash[24];               /* ... or of this unit */
     bool watches, offline;
+    bool sealed;      /* it can be looked at, and not changed */
     uint64_t dies_in; /* calls until the process is killed; 0: it is not */
     bool dead;        /* it was: nothing that it does counts any more */
     uint64_t calls, applies, removes, restarts;
