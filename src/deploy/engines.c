@@ -132,6 +132,15 @@ put_sglang(struct line *l, const struct berth_spec *s, const char *path)
         put_number(l, "tensor-parallel-size", s->accelerator_count);
 }
 
+/* The environment runs it. */
+static void
+put_none(struct line *l, const struct berth_spec *s, const char *path)
+{
+    (void)l;
+    (void)s;
+    (void)path;
+}
+
 static const struct engine {
     const char *name, *health_path, *image;
     bool folder; /* it takes a model's folder, not a file of it */
@@ -141,6 +150,7 @@ static const struct engine {
     {"llama-server", "/health", "ghcr.io/ggml-org/llama.cpp:server", false, put_llama},
     {"vllm", "/health", "vllm/vllm-openai:latest", true, put_vllm},
     {"sglang", "/health", "lmsysorg/sglang:latest", true, put_sglang},
+    {"ollama", "/", NULL, false, put_none},
     {"command", "/health", NULL, false, NULL},
 };
 
@@ -152,7 +162,8 @@ choose(const struct berth_spec *s)
     const char *name = s->engine;
 
     if (name == NULL)
-        name = s->command != NULL ? "command"
+        name = s->command != NULL               ? "command"
+               : strcmp(shimlet, "ollama") == 0 ? "ollama"
                : kubernetes || (strcmp(shimlet, "docker") == 0 && s->accelerator_count > 0)
                    ? "vllm"
                    : "berth";

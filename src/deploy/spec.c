@@ -30,7 +30,7 @@ const struct berth_spec_row berth_spec_rows[] = {
     {"contextLength", BERTH_SPEC_COUNT, AT(context_len), 0, 100000000, NULL, false, false},
     {"env", BERTH_SPEC_PAIRS, AT(env), 0, BERTH_SPEC_ENV_MAX, NULL, false, false},
     {"labels", BERTH_SPEC_LABELS, AT(labels), 0, BERTH_SPEC_LABELS_MAX, NULL, false, false},
-    {"engine", BERTH_SPEC_WORD, AT(engine), 0, 0, "berth llama-server vllm sglang command", false, false},
+    {"engine", BERTH_SPEC_WORD, AT(engine), 0, 0, "berth llama-server vllm sglang ollama command", false, false},
     {"command", BERTH_SPEC_STRINGS, AT(command), 1, BERTH_SPEC_ARGS_MAX, NULL, false, false},
     {"args", BERTH_SPEC_STRINGS, AT(args), 0, BERTH_SPEC_ARGS_MAX, NULL, false, false},
     {"image", BERTH_SPEC_TEXT, AT(image), 1, 512, NULL, false, false},

@@ -22,8 +22,8 @@ struct berth_json;
  *   pipeline | goalSetName, shimlet | shimletName      names; the defaults come with the server
  *   resourceRequirements {acceleratorType, acceleratorCount, cpu: "4", memory: "16Gi"}
  *   replicaCount (1), contextLength, env [{key,value}] or {KEY: value}, labels {}
- *   engine ("berth", "llama-server", "vllm", "sglang", "command"), command [], args [], image |
- *   modelImage, port, healthPath, workload ("Deployment", "StatefulSet")
+ *   engine ("berth", "llama-server", "vllm", "sglang", "ollama", "command"), command [], args [],
+ *   image | modelImage, port, healthPath, workload ("Deployment", "StatefulSet")
  *   autoscale {min, max, cpuPercent}, quantConfig {}, parameters {}: read by pipelines
  *   strategy {type ("rolling", "recreate", "canary"), maxSurge, maxUnavailable,
  *             canary {weight: percent, replicas}}

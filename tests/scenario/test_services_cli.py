@@ -198,7 +198,7 @@ def test_errors_say_what_to_do_next(server, tmp_path):
 
 def test_plugins_are_listed(server):
     out = ok("plugins", server=server)
-    for name in ("process", "edge", "docker", "kubernetes", "k8s", "shimmy"):
+    for name in ("process", "edge", "docker", "kubernetes", "k8s", "ollama", "shimmy"):
         assert re.search(rf"^shimlet +{name} ", out, re.M), out
     assert re.search(r"^pipeline +opensourcellm ", out, re.M)
     assert "unless a service says otherwise: process, by opensourcellm" in out

@@ -1,0 +1,231 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "shimlets/ollama/ollama_priv.h"
+
+/* What is known of a unit: a small file for each, written whole and renamed.  A unit has one
+ * operation at a time, so nothing is locked. */
+
+enum { RECORD_BYTES_MAX = 64 * 1024, PATH_BYTES = 1024, UNITS_MAX = 20000 };
+
+static bool
+path_of(const struct berth_shimlet *s, const char *unit, const char *end, char ret[PATH_BYTES])
+{
+    return snprintf(ret, PATH_BYTES, "%s/%s.%s", s->dir, unit, end) < PATH_BYTES;
+}
+
+static int
+no_memory(struct berth_err *e)
+{
+    return berth_err_set(e, BERTH_ENOMEM, "ollama: out of memory");
+}
+
+/* ---- as text ---- */
+
+static void
+put(struct berth_jw *w, const char *key, const char *text)
+{
+    if (text == NULL)
+        return;
+    berth_jw_key(w, key);
+    berth_jw_string(w, text);
+}
+
+static void
+put_number(struct berth_jw *w, const char *key, uint64_t n)
+{
+    berth_jw_key(w, key);
+    berth_jw_uint(w, n);
+}
+
+static void
+write_record(const struct berth_ollama_record *r, struct berth_buf *b)
+{
+    struct berth_jw w;
+
+    berth_jw_init(&w, b);
+    berth_jw_object(&w);
+    put(&w, "unit", r->unit);
+    put(&w, "service", r->service_id);
+    put(&w, "track", r->track);
+    put(&w, "hash", r->hash);
+    put(&w, "host", r->host);
+    put(&w, "pulled", r->pulled);
+    put_number(&w, "replicas", r->replicas);
+    put_number(&w, "number", r->number);
+    put_number(&w, "drain_ns", r->drain_ns);
+    berth_jw_key(&w, "made");
+    berth_jw_array(&w);
+    for (size_t i = 0; i < r->made_count; i++) {
+        berth_jw_object(&w);
+        put(&w, "name", r->made[i].name);
+        berth_jw_key(&w, "loaded");
+        berth_jw_bool(&w, r->made[i].loaded);
+        berth_jw_key(&w, "cold");
+        berth_jw_bool(&w, r->made[i].cold);
+        put(&w, "reason", r->made[i].reason);
+        berth_jw_object_end(&w);
+    }
+    berth_jw_array_end(&w);
+    berth_jw_object_end(&w);
+}
+
+static const char *
+text_of(const struct berth_json *v, const char *key)
+{
+    struct berth_slice s;
+
+    return berth_json_string(berth_json_get(v, key), &s) ? s.at : NULL;
+}
+
+static uint64_t
+number_of(const struct berth_json *v, const char *key)
+{
+    uint64_t n;
+
+    return berth_json_uint(berth_json_get(v, key), &n) ? n : 0;
+}
+
+static bool
+read_record(const char *text, size_t len, struct berth_arena *a, struct berth_ollama_record *ret)
+{
+    struct berth_ollama_record r = {0};
+    const struct berth_json *root;
+
+    if (berth_json_parse(a, text, len, NULL, &root, NULL) < 0)
+        return false;
+    r.unit = text_of(root, "unit");
+    r.service_id = text_of(root, "service");
+    r.track = text_of(root, "track");
+    r.hash = text_of(root, "hash");
+    r.host = text_of(root, "host");
+    r.pulled = text_of(root, "pulled");
+    r.replicas = (uint32_t)number_of(root, "replicas");
+    r.number = number_of(root, "number");
+    r.drain_ns = number_of(root, "drain_ns");
+    for (struct berth_json_iter it = berth_json_iter(berth_json_get(root, "made"));
+         berth_json_next(&it) && r.made_count < BERTH_OLLAMA_MADE_MAX;) {
+        struct berth_ollama_made *m = &r.made[r.made_count];
+
+        m->name = text_of(it.value, "name");
+        m->reason = text_of(it.value, "reason");
+        (void)berth_json_bool(berth_json_get(it.value, "loaded"), &m->loaded);
+        (void)berth_json_bool(berth_json_get(it.value, "cold"), &m->cold);
+        r.made_count += m->name != NULL;
+    }
+    *ret = r;
+    return r.unit != NULL && r.service_id != NULL && r.track != NULL && r.hash != NULL &&
+           r.host != NULL;
+}
+
+/* ---- as a file ---- */
+
+static int
+read_file(const char *path, struct berth_arena *a, struct berth_ollama_record *ret,
+          struct berth_err *e)
+{
+    BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char *text = fd >= 0 ? berth_arena_alloc(a, RECORD_BYTES_MAX) : NULL;
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : berth_err_set(e, BERTH_EIO, "ollama: %s: %m", path);
+    if (text == NULL)
+        return no_memory(e);
+    const ssize_t n = read(fd, text, RECORD_BYTES_MAX);
+    if (n <= 0 || n == RECORD_BYTES_MAX || !read_record(text, (size_t)n, a, ret))
+        return berth_err_set(e, BERTH_EIO,
+                             "ollama: %s is no record: remove it, and the models of its name from "
+                             "the server",
+                             path);
+    return 1;
+}
+
+int
+berth_ollama_record_get(const struct berth_shimlet *s, const char *unit, struct berth_arena *a,
+                        struct berth_ollama_record *ret, struct berth_err *e)
+{
+    char path[PATH_BYTES];
+
+    if (!path_of(s, unit, "json", path))
+        return berth_err_set(e, BERTH_EIO, "ollama: %.200s: the path is too long", s->dir);
+    return read_file(path, a, ret, e);
+}
+
+static int
+sync_dir(const char *dir)
+{
+    BERTH_AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 ? -1 : fsync(fd);
+}
+
+int
+berth_ollama_record_put(const struct berth_shimlet *s, const struct berth_ollama_record *r,
+                        struct berth_err *e)
+{
+    char path[PATH_BYTES], fresh[PATH_BYTES];
+    struct berth_buf b;
+    int rc = 0;
+
+    if (!path_of(s, r->unit, "json", path) || !path_of(s, r->unit, "new", fresh))
+        return berth_err_set(e, BERTH_EIO, "ollama: %.200s: the path is too long", s->dir);
+    berth_buf_init(&b, NULL);
+    write_record(r, &b);
+    if (b.failed || b.len >= RECORD_BYTES_MAX) {
+        berth_buf_fini(&b);
+        return no_memory(e);
+    }
+    BERTH_AUTO_CLOSE int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, b.at, b.len) != (ssize_t)b.len || fsync(fd) < 0 ||
+        rename(fresh, path) < 0 || sync_dir(s->dir) < 0)
+        rc = berth_err_set(e, BERTH_EIO, "ollama: %s: %m", path);
+    berth_buf_fini(&b);
+    return rc;
+}
+
+int
+berth_ollama_record_drop(const struct berth_shimlet *s, const char *unit, struct berth_err *e)
+{
+    char path[PATH_BYTES];
+
+    if (!path_of(s, unit, "json", path) || (unlink(path) < 0 && errno != ENOENT))
+        return berth_err_set(e, BERTH_EIO, "ollama: %s: %m", path);
+    return 0;
+}
+
+int
+berth_ollama_record_each(const struct berth_shimlet *s,
+                         void (*each)(void *arg, const struct berth_ollama_record *r), void *arg,
+                         struct berth_err *e)
+{
+    DIR *d = opendir(s->dir);
+    size_t count = 0;
+    int r = 0;
+
+    if (d == NULL)
+        return berth_err_set(e, BERTH_EIO, "ollama: %s: %m", s->dir);
+    for (const struct dirent *f; r >= 0 && count < UNITS_MAX && (f = readdir(d)) != NULL;) {
+        const char *end = strrchr(f->d_name, '.');
+        struct berth_ollama_record one;
+        struct berth_arena a;
+        char path[PATH_BYTES];
+
+        if (end == NULL || strcmp(end, ".json") != 0 ||
+            snprintf(path, sizeof path, "%s/%s", s->dir, f->d_name) >= (int)sizeof path)
+            continue;
+        berth_arena_init(&a, 4 * (size_t)RECORD_BYTES_MAX);
+        r = read_file(path, &a, &one, e);
+        if (r == 1)
+            each(arg, &one);
+        count++;
+        berth_arena_fini(&a);
+    }
+    (void)closedir(d);
+    return r < 0 ? r : 0;
+}
