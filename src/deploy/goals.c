@@ -202,6 +202,23 @@ const struct berth_pipeline_host berth_deploy_pipeline_host = {
 
 /* ---- goals ---- */
 
+/* A file that is not there is told now, and not by engines that end as soon as they are started;
+ * where they run elsewhere, nobody here can know. */
+int
+berth_deployment_model(struct berth_deployment *x, struct berth_err *e)
+{
+    const struct berth_shimlet_ops *ops = x->environ->ops;
+    const char *path = x->revision->spec.model_file;
+
+    if (path == NULL || path[0] != '/' || !BERTH_SHIMLET_HAS(ops, sees_files) ||
+        !ops->sees_files(x->shimlet) || access(path, R_OK) == 0)
+        return 0;
+    return berth_err_set(e, BERTH_EINVAL,
+                         "modelFile: %.150s: %m; put it there and retry the service, or update it "
+                         "with another",
+                         path);
+}
+
 /* Where the model is: as it was given, or below the model root when it is there. */
 static int
 validate_ensure(struct berth_deployment *x, struct berth_err *e)
@@ -209,8 +226,9 @@ validate_ensure(struct berth_deployment *x, struct berth_err *e)
     const struct berth_spec *spec = &x->revision->spec;
     struct stat st;
 
-    if (spec->model_file == NULL && x->d->defaults.model_root != NULL &&
-        strstr(spec->model_name, "..") == NULL) {
+    if (spec->model_file != NULL)
+        return berth_deployment_model(x, e);
+    if (x->d->defaults.model_root != NULL && strstr(spec->model_name, "..") == NULL) {
         const char *path =
             berth_arena_printf(&x->scratch, "%s/%s", x->d->defaults.model_root, spec->model_name);
         if (path == NULL)

@@ -381,6 +381,42 @@ what_is_wrong_is_said(void **unused)
     assert_int_equal(berth_deploy_retire_pipeline(w.d, "none", 0, &e), -BERTH_ENOENT);
 }
 
+/* A model that is not there fails at its step, before anything is started; where the environment
+ * reads elsewhere nobody here can know. */
+static void
+a_model_that_is_not_there_is_told_at_once(void **unused)
+{
+    static const char json[] = "{\"modelName\":\"m\",\"modelFile\":\"/nowhere/m.gguf\"}";
+    struct berth_err e = {""};
+    struct berth_spec spec;
+    struct berth_buf b;
+
+    (void)unused;
+    const char *id = create(json);
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+    w.sees_files = true;
+    id = create("{\"modelName\":\"n\",\"modelFile\":\"/nowhere/n.gguf\"}");
+    const uint64_t applies = w.applies;
+    world_run(&w, BERTH_S);
+    phase_is(id, "failed");
+    const char *message = text_of(describe(id), "message");
+    assert_ptr_equal(strstr(message, "model-validation: modelFile: /nowhere/n.gguf: No such file"),
+                     message);
+    assert_non_null(strstr(message, "retry"));
+    world_run(&w, 900 * BERTH_S); /* it does not come by itself */
+    phase_is(id, "failed");
+    assert_null(world_unit_of(&w, id, "stable"));
+    assert_int_equal(w.applies, applies);
+    berth_buf_init(&b, &a);
+    world_spec(&w, json, &a, &spec);
+    assert_int_equal(berth_deploy_plan(w.d, NULL, &spec, &a, &b, &e), 0);
+    assert_non_null(strstr(berth_buf_text(&b), "\"fits\":false,\"why\":\"modelFile: /nowhere/"));
+    assert_int_equal(update(id, "{\"modelName\":\"n\",\"modelFile\":\"/\"}"), 2);
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+}
+
 int
 main(void)
 {
@@ -395,6 +431,7 @@ main(void)
         cmocka_unit_test_setup_teardown(an_update_that_fails_is_taken_back_when_it_says_so, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_model_that_is_not_there_is_told_at_once, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -395,6 +395,13 @@ fake_watches(const struct berth_shimlet *s)
     return world->watches;
 }
 
+static bool
+fake_sees_files(const struct berth_shimlet *s)
+{
+    (void)s;
+    return world->sees_files;
+}
+
 static const struct berth_shimlet_ops fake_ops = {
     .abi = BERTH_SHIMLET_ABI,
     .struct_size = sizeof fake_ops,
@@ -408,6 +415,7 @@ static const struct berth_shimlet_ops fake_ops = {
     .status = fake_status,
     .list = fake_list,
     .watches = fake_watches,
+    .sees_files = fake_sees_files,
 };
 
 /* ---- a pipeline of the host's own goals ---- */

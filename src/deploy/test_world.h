@@ -44,7 +44,7 @@ struct world {
     uint64_t start_ns_max;              /* a replica's start takes up to that */
     const char *broken_model;           /* replicas of this one never get ready */
     char broken_hash[24];               /* ... or of this unit */
-    bool watches, offline;
+    bool watches, offline, sees_files;
     uint64_t dies_in; /* calls until the process is killed; 0: it is not */
     bool dead;        /* it was: nothing that it does counts any more */
     uint64_t calls, applies, removes, restarts;

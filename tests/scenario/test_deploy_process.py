@@ -235,13 +235,12 @@ def test_what_cannot_run_says_why(server):
     seen = wait_phase(server, sid, "failed", 60)
     assert "not ready" in seen["message"] and "bad.gguf" in json.dumps(seen["replicas"]), seen
     assert "bad.gguf" in server.get(f"{API}/{sid}/logs").text
-    absent = server.post(f"{API}/deploy", {"modelName": "absent", "modelFile": "/nowhere/x.gguf",
-                                                 "steps": {"model-validation": {"maxRetries": 0}}})
-    if absent.status == 200:
-        sid = absent.json["data"]["serviceId"]
-        assert "/nowhere/x.gguf" in wait_phase(server, sid, "failed", 60)["message"]
-    else:
-        assert absent.status == 400 and "/nowhere/x.gguf" in absent.text
+    sid = deploy(server, {"modelName": "absent", "modelFile": "/nowhere/x.gguf"})["serviceId"]
+    seen = wait_phase(server, sid, "failed", 60)
+    assert seen["message"].startswith("model-validation: modelFile: /nowhere/x.gguf: No such file"), seen
+    assert "retry" in seen["message"]
+    states = [(s["state"], s["attempts"]) for s in get(server, sid, "/pipeline")["steps"]]
+    assert states == [("failed", 1)] + [("pending", 0)] * 3  # nothing was started
 
 
 def test_a_command_is_an_engine_and_needs_no_network(make_server, tmp_path):
