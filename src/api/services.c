@@ -185,7 +185,7 @@ put_accepted(struct berth_call *c, struct berth_deploy *d, const char *id, bool 
     struct berth_jw w;
 
     berth_buf_init(&pipeline, c->arena);
-    if (berth_deploy_pipeline(d, id, c->arena, &pipeline, NULL) == 0)
+    if (berth_deploy_pipeline(d, id, NULL, c->arena, &pipeline, NULL) == 0)
         (void)berth_json_parse(c->arena, pipeline.at, pipeline.len, NULL, &p, NULL);
     steps = berth_json_get(p, "totalSteps");
     struct berth_json_iter it = berth_json_iter(steps);
@@ -422,7 +422,17 @@ berth_services_get(struct berth_call *c)
 void
 berth_services_pipeline(struct berth_call *c)
 {
-    look(c, berth_deploy_pipeline);
+    struct berth_deploy *d = berth_services_open(c);
+    const char *id = d != NULL ? berth_services_named(c, d) : NULL;
+    struct berth_buf data;
+    struct berth_err e = {""};
+
+    if (id == NULL)
+        return;
+    berth_buf_init(&data, c->arena);
+    const int r = berth_deploy_pipeline(d, id, berth_services_asked(c, "track"), c->arena, &data,
+                                        &e);
+    berth_services_answer(c, r, "success", &data, NULL, &e);
 }
 
 void

@@ -92,6 +92,24 @@ def test_an_update_is_about_what_it_names(server):
     assert {r["hash"] for r in again["replicas"]} == {r["hash"] for r in first["replicas"]}  # the token is what it was
 
 
+def test_a_change_is_waited_for(server):
+    """Whatever the change: when the command returns, it has come about, and its own steps were shown."""
+    deploy(server, "waited", 'shimletConfig={"start_ms":700}')
+    for words in (["env.A=1"], ["strategy.type=canary", "strategy.canary.weight=20", "env.A=2"]):
+        r = berth("update", "waited", *words, server=server)
+        assert r.returncode == 0, r
+        assert [line.split()[0] for line in r.stderr.splitlines() if " ok " in line] == STEPS, r.stderr
+        seen = described(server, "waited")
+        at = seen["canary"] or {"revision": seen["runningRevision"], "state": seen["phase"], "ready": seen["replicasReady"]}
+        assert (at["revision"], at["state"], at["ready"]) == (seen["revision"], "running", 1), seen
+        assert seen["phase"] == "running"
+    assert re.search(r"the canary runs after \S+ s, revision 3 with 20 % of the requests", r.stdout), r.stdout
+    r = berth("update", "waited", "strategy.type=canary", 'shimletConfig={"never_ready":true}',
+              "startTimeoutMs=500", 'steps={"resource-deployment":{"timeoutMs":1500}}', server=server)
+    assert r.returncode == 1 and "the canary failed" in r.stderr, r
+    assert described(server, "waited")["phase"] == "running"
+
+
 def test_the_life_of_a_service(server):
     assert "is running after" in deploy(server, "life")
     sid = described(server, "life")["serviceId"]
