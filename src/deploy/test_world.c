@@ -563,9 +563,15 @@ world_spec(struct world *w, const char *json, struct berth_arena *a, struct bert
 {
     struct berth_spec_fault fault;
     struct berth_err e = {""};
+    char *whole;
     bool lenient;
 
-    if (berth_spec_parse_text(berth_slice_of(json), berth_deploy_defaults(w->d), a, ret, &lenient,
+    /* Every engine needs a model, and no rule here is about which. */
+    whole = strstr(json, "modelFile") == NULL
+                ? berth_arena_printf(a, "{\"modelFile\":\"/models/m\",%s", json + 1)
+                : berth_arena_strdup(a, json);
+    assert_non_null(whole);
+    if (berth_spec_parse_text(berth_slice_of(whole), berth_deploy_defaults(w->d), a, ret, &lenient,
                               &fault, &e) < 0)
         fail_msg("%s: %s", fault.field, e.msg);
 }

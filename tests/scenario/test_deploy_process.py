@@ -240,7 +240,7 @@ def test_what_cannot_run_says_why(server):
     assert seen["message"].startswith("model-validation: modelFile: /nowhere/x.gguf: No such file"), seen
     assert "retry" in seen["message"]
     states = [(s["state"], s["attempts"]) for s in get(server, sid, "/pipeline")["steps"]]
-    assert states == [("failed", 1)] + [("pending", 0)] * 3  # nothing was started
+    assert states == [("failed", 1)] + [("skipped", 0)] * 3  # nothing was started
 
 
 def test_a_command_is_an_engine_and_needs_no_network(make_server, tmp_path):
