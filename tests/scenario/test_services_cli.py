@@ -84,6 +84,11 @@ def test_an_update_is_about_what_it_names(server):
     deploy(server, "kept", "env.API_TOKEN=hunter2", "env.A=1", "env.B=1")
     first = described(server, "kept")
     assert {e["key"]: e["value"] for e in first["spec"]["env"]} == {"API_TOKEN": "***", "A": "1", "B": "1"}
+    plan = json.loads(ok("update", "kept", "env.A=2", "--plan", "--json", server=server))
+    assert [(c["path"], c["from"], c["to"]) for c in plan["changes"]] == [("env.A", "1", "2")], plan
+    assert "nothing would change" in ok("update", "kept", "env.A=1", "--plan", server=server)
+    secret = ok("update", "kept", "env.API_TOKEN=other", "--plan", server=server)
+    assert "env.API_TOKEN" in secret and "other" not in secret and "hunter2" not in secret
     ok("update", "kept", "env.A=2", "env.B=null", server=server)
     env = {e["key"]: e["value"] for e in described(server, "kept")["spec"]["env"]}
     assert env == {"API_TOKEN": "***", "A": "2"}
