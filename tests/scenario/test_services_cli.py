@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import pwd
 import re
 import signal
 import subprocess
@@ -135,6 +136,8 @@ def test_the_life_of_a_service(server):
     harness.wait_until(lambda: not described(server, "life").get("canary"), 20, "the canary is the service")
     assert [e["value"] for e in described(server, "life")["spec"]["env"]] == ["2"]
     moves = [json.loads(line) for line in ok("events", "life", server=server).splitlines()]
+    me = pwd.getpwuid(os.getuid()).pw_name  # who did it, though there is no key
+    assert {m["operator"] for m in moves if m["type"] in ("service.created", "service.updated")} == {me}
     assert {m["serviceId"] for m in moves} == {sid}
     assert "service.status" in {m["type"] for m in moves}
     assert ok("delete", "life", server=server) == f"{sid} is deleted\n"
