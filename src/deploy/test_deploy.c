@@ -381,6 +381,26 @@ what_is_wrong_is_said(void **unused)
     assert_int_equal(berth_deploy_retire_pipeline(w.d, "none", 0, &e), -BERTH_ENOENT);
 }
 
+/* Where the environment reads elsewhere, the model root is there, too; where it reads here, it
+ * would have been found. */
+static void
+a_model_without_a_path_is_below_the_model_root(void **unused)
+{
+    (void)unused;
+    const char *id = create("{\"modelName\":\"m\",\"engine\":\"vllm\"}");
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+    assert_string_equal(world_unit_of(&w, id, "stable")->model_path, "/models/m");
+    w.sees_files = true;
+    for (size_t i = 0; i < 2; i++) {
+        id = create(i == 0 ? "{\"modelName\":\"n\",\"engine\":\"vllm\"}" : "{\"modelName\":\"o\"}");
+        world_run(&w, BERTH_S);
+        phase_is(id, "failed");
+        const char *message = text_of(describe(id), "message");
+        assert_ptr_equal(strstr(message, "config-rendering: modelFile: is missing"), message);
+    }
+}
+
 /* A model that is not there fails at its step, before anything is started; where the environment
  * reads elsewhere nobody here can know. */
 static void
@@ -432,6 +452,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(a_model_that_is_not_there_is_told_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_model_without_a_path_is_below_the_model_root, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
