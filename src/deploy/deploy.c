@@ -428,7 +428,8 @@ berth_deploy_free(struct berth_deploy *d)
 
     if (d == NULL)
         return;
-    berth_deploy_stop(d, 0);
+    berth_deploy_stop(d, UINT64_MAX); /* what is under way uses the environments ... */
+    berth_environs_free(d);           /* ... and these poke the queue until they are closed */
     berth_reconciler_free(d->reconciler);
     berth_workq_free(d->queue);
     HASH_ITER(hh, d->services, s, next)
@@ -436,7 +437,6 @@ berth_deploy_free(struct berth_deploy *d)
         HASH_DEL(d->services, s);
         berth_service_free(s);
     }
-    berth_environs_free(d);
     berth_events_free(d->events);
     free((char *)d->conf.state_dir);
     free((char *)d->conf.program);
