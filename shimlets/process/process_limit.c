@@ -121,14 +121,26 @@ make_group(const struct berth_shimlet *s, const struct process_replica *r, char 
 }
 
 void
-process_group_remove(const struct berth_shimlet *s, const char *id)
+process_group_kill(const struct berth_shimlet *s, const char *id)
 {
     char folder[PROCESS_PATH_MAX];
 
     if (s->conf.cgroup[0] == '\0')
         return;
     group_path(s, id, folder);
-    (void)write_text(folder, "cgroup.kill", "1");
+    if (access(folder, F_OK) == 0)
+        (void)write_text(folder, "cgroup.kill", "1");
+}
+
+void
+process_group_remove(const struct berth_shimlet *s, const char *id)
+{
+    char folder[PROCESS_PATH_MAX];
+
+    if (s->conf.cgroup[0] == '\0')
+        return;
+    process_group_kill(s, id);
+    group_path(s, id, folder);
     for (int i = 0; i < 50 && rmdir(folder) < 0 && errno == EBUSY; i++)
         (void)nanosleep(&(struct timespec){.tv_nsec = (long)BERTH_MS}, NULL);
 }

@@ -31,6 +31,7 @@ enum {
     PROCESS_REPLICAS_MAX = 1000,    /* of a unit */
     PROCESS_FILE_MAX = 1024 * 1024, /* of a record */
     PROCESS_DEVICES_MAX = 64,
+    PROCESS_LOCK_FD = 3, /* an engine's descriptor of its lock */
 };
 
 struct process_conf {
@@ -65,6 +66,7 @@ struct process_replica {
     char verdict[256];           /* why we killed it, for when it ends; "" */
     pid_t pid;                   /* 0: none runs */
     uint64_t start_ticks;        /* of the process of the last run */
+    pid_t session;               /* that it leads or led; 0 once nobody is left of it */
     int pidfd;                   /* -1 with pid 0 */
     bool sought;                 /* its lock is held, and it is not known yet by whom */
     uint32_t restarts, failures; /* failures in a row, for the back-off */
@@ -161,7 +163,7 @@ bool process_port_answers(const char *host, uint16_t port);
 /* Where to reach what listens on `host`. */
 const char *process_reach(const char *host);
 
-/* ---- /proc (process_find.c); no shimlet, any thread ---- */
+/* ---- /proc (process_find.c); any thread where no shimlet is given ---- */
 
 enum { PROCESS_SEEN_MAX = 32768 };
 struct process_stat {
@@ -177,9 +179,10 @@ void process_stat_all(bool (*fn)(void *arg, const struct process_stat *p), void 
 bool process_is_of(pid_t pid, const char *state_dir, const char *id);
 /* The process that leads the session of the replica; 0: none. */
 pid_t process_find_leader(const char *state_dir, const char *id);
-/* SIGKILL to everything that was started for the replica, wherever it went; false: something was
- * there still when all tries (50 ms) were used up. */
-bool process_sweep(const char *state_dir, const char *id);
+/* SIGKILL to everything that was started for the replica, wherever it went: what is in its control
+ * group or its session, holds its lock, or bears its mark; false: something was there still when all
+ * tries (50 ms) were used up.  Under mu. */
+bool process_sweep(const struct berth_shimlet *s, struct process_replica *r);
 /* SIGKILL to everything of this state folder whose replica is in no record. */
 void process_sweep_orphans(struct berth_shimlet *s);
 
@@ -198,6 +201,8 @@ int process_limits_make(struct berth_shimlet *s, const struct process_replica *r
                         struct process_limits *ret, struct berth_err *e);
 /* In the child, between fork and exec. */
 void process_limits_take(const struct process_limits *l);
+/* SIGKILL to everything in its group, if it has one. */
+void process_group_kill(const struct berth_shimlet *s, const char *id);
 /* Its group goes, with everything in it. */
 void process_group_remove(const struct berth_shimlet *s, const char *id);
 /* "limits: memory by RLIMIT_DATA, cpu by affinity" */

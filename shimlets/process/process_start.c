@@ -16,7 +16,7 @@
 
 extern char **environ; /* POSIX has it in no header without _GNU_SOURCE's unistd.h */
 
-enum { ENV_MAX = 4096, ARGS_MAX = 4096, LOCK_FD = 3, EXEC_FD = 4 };
+enum { ENV_MAX = 4096, ARGS_MAX = 4096, EXEC_FD = PROCESS_LOCK_FD + 1 };
 static const uint64_t seek_ns = 20 * BERTH_MS;
 
 /* ---- what is started ---- */
@@ -186,7 +186,7 @@ become(const struct child *c)
     (void)dup2(null_fd, STDIN_FILENO);
     (void)dup2(log_fd, STDOUT_FILENO);
     (void)dup2(log_fd, STDERR_FILENO);
-    (void)dup2(lock_fd, LOCK_FD);
+    (void)dup2(lock_fd, PROCESS_LOCK_FD);
     (void)dup3(exec_fd, EXEC_FD, O_CLOEXEC);
     (void)close_range(EXEC_FD + 1, ~0u, 0);
     if (chdir(c->cwd) == 0)
@@ -281,7 +281,7 @@ started(struct berth_shimlet *s, struct process_replica *r, pid_t pid)
 {
     struct berth_err e;
 
-    r->pid = pid;
+    r->pid = r->session = pid;
     r->pidfd = pidfd_open(pid, 0);
     r->state = BERTH_REPLICA_STARTING;
     r->begun_ns = r->probe_ns = berth_now_ns();
@@ -370,7 +370,7 @@ take_over(struct berth_shimlet *s, struct process_replica *r, pid_t pid)
         r->pid = 0;
         return;
     }
-    r->pid = pid;
+    r->pid = r->session = pid;
     r->sought = false;
     r->state = BERTH_REPLICA_STARTING; /* until it is asked how it is: at once */
     r->begun_ns = r->probe_ns = berth_now_ns();
@@ -397,10 +397,10 @@ process_adopt(struct berth_shimlet *s, struct process_replica *r)
         r->sought = true;
         r->due_ns = now + seek_ns;
         if (now - r->begun_ns > 10 * seek_ns)
-            (void)process_sweep(s->state_dir, r->rec.id);
+            (void)process_sweep(s, r);
     } else if (r->pid == 0) {
         r->sought = false;
-        (void)process_sweep(s->state_dir, r->rec.id);
+        (void)process_sweep(s, r);
         r->state = BERTH_REPLICA_FAILED;
         r->due_ns = now;
         (void)snprintf(r->reason, sizeof r->reason, "ended while no control plane was there");

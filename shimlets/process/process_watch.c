@@ -82,13 +82,25 @@ forget(struct berth_shimlet *s, struct process_replica *r)
     process_replica_drop(r);
 }
 
+/* All that it started and that stayed in its group, at once.  A child that ended and was not waited
+ * for holds its number, which is the group's; another's child may have given it back. */
+static void
+kill_group(const struct process_replica *r)
+{
+    siginfo_t how = {.si_pid = 0};
+
+    if (waitid(P_PID, (id_t)r->pid, &how, WEXITED | WNOHANG | WNOWAIT) == 0 && how.si_pid == r->pid)
+        (void)kill(-r->pid, SIGKILL);
+}
+
 /* True: it was forgotten. */
 static bool
 ended(struct berth_shimlet *s, struct process_replica *r)
 {
     char how[256];
-    const bool swept = process_sweep(s->state_dir, r->rec.id); /* what it leaves behind goes, too */
 
+    kill_group(r);
+    const bool swept = process_sweep(s, r); /* what it leaves behind goes, too */
     how_it_ended(r, how, sizeof how);
     r->verdict[0] = '\0';
     if (r->pidfd >= 0)
@@ -118,7 +130,7 @@ turn(struct berth_shimlet *s, struct process_replica *r, uint64_t *ret_next_ns)
     if (has_ended(r) && ended(s, r))
         return true;
     if (r->state == BERTH_REPLICA_STOPPING && now >= r->due_ns) {
-        if (r->pid == 0 && process_sweep(s->state_dir, r->rec.id) && !process_is_held(s, r)) {
+        if (r->pid == 0 && process_sweep(s, r) && !process_is_held(s, r)) {
             forget(s, r);
             return true;
         }

@@ -130,6 +130,76 @@ all_of_a_replica_ends_with_it(void **unused)
     end(&b, "u");                        /* SIGTERM is not heard by any */
 }
 
+/* ---- what bears no mark ---- */
+
+/* Its number, which the engine's shell prints into `file`. */
+static pid_t
+survivor(const char *file)
+{
+    FILE *f = fopen(file, "re");
+    int pid = 0;
+
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d", &pid), 1); /* NOLINT(cert-err34-c): a shell's number */
+    (void)fclose(f);
+    assert_true(pid > 1);
+    return pid;
+}
+
+static bool
+is_gone(void *arg)
+{
+    struct process_stat p;
+
+    return !process_stat_read(*(pid_t *)arg, &p) || p.state == 'Z';
+}
+
+/* A helper without the engine's environment holds its lock, and perhaps the accelerator. */
+static void
+what_bears_no_mark_ends_with_it(void **unused)
+{
+    static const struct {
+        const char *why, *shell;
+    } cases[] = {
+        {"in its group", "env -i sleep 777 & echo $! >\"$2\"; exec \"$0\" \"$1\""},
+        {"in its group, without the lock", "env -i sleep 777 3>&- & echo $! >\"$2\"; exec \"$0\" \"$1\""},
+        {"in a session of its own", "env -i setsid sleep 777 & echo $! >\"$2\"; exec \"$0\" \"$1\""},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+        const bool watched = i % 2 == 0;
+        struct bench b = {.program = NULL};
+        char file[96];
+        const char *const words[] = {"sh", "-c", cases[i / 2].shell, engine, "$(PORT)", file, NULL};
+        struct berth_unit u = unit("a", 1, words);
+        struct berth_err e = {{0}};
+
+        if (!watched && strstr(cases[i / 2].shell, "3>&-") != NULL)
+            continue; /* nothing tells it from a stranger then */
+        print_message("  %s%s\n", cases[i / 2].why, watched ? "" : ", ended unwatched");
+        begin(&b, quick);
+        (void)snprintf(file, sizeof file, "%s/pid", b.dir);
+        assert_true(test_settle(ops, b.s, &u));
+        const pid_t leader = pid_of(&b, test_look(ops, b.s, "u").r[0].id);
+        pid_t left = survivor(file);
+        assert_false(is_gone(&left));
+        if (!watched)
+            ops->close(b.s);
+        assert_int_equal(kill(leader, SIGKILL), 0);
+        if (!watched) {
+            assert_int_equal(waitpid(leader, NULL, 0), leader);
+            assert_int_equal(open_again(&b, quick, &e), 0);
+        }
+        await(&b, BERTH_REPLICA_READY, NULL, 1);
+        assert_true(test_until(is_gone, &left));
+        left = survivor(file);
+        assert_int_equal(unlink(file), 0);
+        end(&b, "u");
+        assert_true(test_until(is_gone, &left));
+    }
+}
+
 /* ---- over the end of the program ---- */
 
 static void
@@ -270,6 +340,7 @@ main(void)
         cmocka_unit_test(a_failing_engine_says_why),
         cmocka_unit_test(what_cannot_be_started_is_refused),
         cmocka_unit_test(all_of_a_replica_ends_with_it),
+        cmocka_unit_test(what_bears_no_mark_ends_with_it),
         cmocka_unit_test(what_runs_is_taken_over),
         cmocka_unit_test(what_nobody_knows_of_is_ended),
         cmocka_unit_test(what_is_about_to_run_is_waited_for),
