@@ -70,10 +70,21 @@ process_stat_read(pid_t pid, struct process_stat *ret)
 }
 
 void
+process_boot(char ret[PROCESS_BOOT_MAX])
+{
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+    if (f == NULL || fscanf(f, "%39s", ret) != 1)
+        (void)snprintf(ret, PROCESS_BOOT_MAX, "-");
+    if (f != NULL)
+        (void)fclose(f);
+}
+
+bool
 process_stat_all(bool (*fn)(void *arg, const struct process_stat *p), void *arg)
 {
     DIR *d = opendir("/proc");
-    bool more = d != NULL;
+    bool more = d != NULL, whole = more;
     size_t seen = 0;
 
     for (struct dirent *f; more && seen < PROCESS_SEEN_MAX && (f = readdir(d)) != NULL;) {
@@ -81,14 +92,19 @@ process_stat_all(bool (*fn)(void *arg, const struct process_stat *p), void *arg)
         char *end;
         const long pid = strtol(f->d_name, &end, 10);
 
-        if (!isdigit((unsigned char)f->d_name[0]) || *end != '\0' ||
-            !process_stat_read((pid_t)pid, &p))
+        if (!isdigit((unsigned char)f->d_name[0]) || *end != '\0')
             continue;
+        errno = 0;
+        if (!process_stat_read((pid_t)pid, &p)) { /* gone, but for want of descriptors or memory */
+            whole = whole && errno != EMFILE && errno != ENFILE && errno != ENOMEM;
+            continue;
+        }
         seen++;
         more = fn(arg, &p);
     }
     if (d != NULL)
         (void)closedir(d);
+    return whole;
 }
 
 /* ---- the mark that a replica's processes inherit ---- */
@@ -132,15 +148,15 @@ struct hunt {
     size_t found;
 };
 
-/* The replica's lock is what an engine inherits at LOCK_FD, also where it has emptied or overwritten
- * its environment (env -i, setproctitle) and left its session. */
+/* The replica's lock is what an engine inherits at LOCK_FD, also where it has emptied or
+ * overwritten its environment (env -i, setproctitle) and left its session. */
 static bool
 holds_lock(pid_t pid, const char *lock)
 {
     char path[64], to[PROCESS_PATH_MAX];
 
     (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, PROCESS_LOCK_FD);
-    const ssize_t n = readlink(path, to, sizeof to - 1);
+    const ssize_t n = readlink(path, to, sizeof to - 1); /* needs no descriptor of ours */
     if (n <= 0)
         return false;
     to[n] = '\0';
@@ -170,7 +186,7 @@ process_find_leader(const char *state_dir, const char *id)
 {
     struct hunt h = {.state_dir = state_dir, .id = id};
 
-    process_stat_all(is_leader, &h);
+    (void)process_stat_all(is_leader, &h);
     return h.leader;
 }
 
@@ -203,7 +219,8 @@ process_sweep(const struct berth_shimlet *s, struct process_replica *r)
         struct hunt h = {
             .state_dir = s->state_dir, .id = r->rec.id, .lock = lock, .session = r->session};
 
-        process_stat_all(kill_one, &h);
+        if (!process_stat_all(kill_one, &h))
+            return false;
         if (h.found == 0) {
             r->session = 0; /* its number may become another's from here on */
             return true;
@@ -243,5 +260,5 @@ kill_orphan(void *arg, const struct process_stat *p)
 void
 process_sweep_orphans(struct berth_shimlet *s)
 {
-    process_stat_all(kill_orphan, s);
+    (void)process_stat_all(kill_orphan, s);
 }

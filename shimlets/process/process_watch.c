@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,19 +36,6 @@ process_tell(struct berth_shimlet *s)
 }
 
 /* ---- one that ended ---- */
-
-static bool
-has_ended(const struct process_replica *r)
-{
-    struct pollfd p = {.fd = r->pidfd, .events = POLLIN};
-    struct process_stat now;
-
-    if (r->pid == 0)
-        return false;
-    if (r->pidfd < 0) /* there was no descriptor left for it */
-        return !process_stat_read(r->pid, &now) || now.state == 'Z';
-    return poll(&p, 1, 0) > 0;
-}
 
 /* "ended by signal 9 (Killed)" */
 static void
@@ -126,16 +112,17 @@ static bool
 turn(struct berth_shimlet *s, struct process_replica *r, uint64_t *ret_next_ns)
 {
     const uint64_t now = berth_now_ns();
+    const bool held = process_hold(r);
+    bool sure;
 
-    if (has_ended(r) && ended(s, r))
+    if (process_has_ended(r) && ended(s, r))
         return true;
     if (r->state == BERTH_REPLICA_STOPPING && now >= r->due_ns) {
-        if (r->pid == 0 && process_sweep(s, r) && !process_is_held(s, r)) {
+        if (r->pid == 0 && process_sweep(s, r) && !process_is_held(s, r, &sure)) {
             forget(s, r);
             return true;
         }
-        if (r->pid != 0) /* it was asked and did not go */
-            berth_process_kill(r->pid, r->pidfd);
+        process_signal(r, SIGKILL); /* it was asked and did not go */
         r->due_ns = now + 100 * BERTH_MS;
     } else if (r->state == BERTH_REPLICA_FAILED && now >= r->due_ns) {
         r->restarts++;
@@ -147,6 +134,8 @@ turn(struct berth_shimlet *s, struct process_replica *r, uint64_t *ret_next_ns)
         r->state == BERTH_REPLICA_STOPPING || r->state == BERTH_REPLICA_FAILED || r->sought
             ? r->due_ns
             : UINT64_MAX;
+    if (!held && *ret_next_ns > now + 100 * BERTH_MS)
+        *ret_next_ns = now + 100 * BERTH_MS; /* nothing tells of its end but another look */
     return false;
 }
 
