@@ -336,6 +336,14 @@ ollama_render(struct berth_shimlet *s, const struct berth_op *op, const struct b
     return r;
 }
 
+/* The server is sent what is read here. */
+static bool
+ollama_sees_files(const struct berth_shimlet *s)
+{
+    (void)s;
+    return true;
+}
+
 const struct berth_shimlet_ops berth_shimlet_ollama = {
     .abi = BERTH_SHIMLET_ABI,
     .struct_size = sizeof(struct berth_shimlet_ops),
@@ -352,4 +360,5 @@ const struct berth_shimlet_ops berth_shimlet_ollama = {
     .check = ollama_check,
     .resources = ollama_resources,
     .render = ollama_render,
+    .sees_files = ollama_sees_files,
 };

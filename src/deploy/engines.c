@@ -242,7 +242,7 @@ berth_engine_render(const struct berth_spec *spec, const char *model_path, struc
 
     if (engine == NULL)
         return berth_err_set(e, BERTH_EINVAL, "engine: \"%s\" is not known", spec->engine);
-    if (model_path == NULL && spec->command == NULL)
+    if (model_path == NULL && spec->command == NULL && engine->put != put_none)
         return berth_err_set(e, BERTH_EINVAL,
                              "modelFile: is missing, and the model root has no model \"%.64s\"",
                              spec->model_name);

@@ -45,6 +45,8 @@ each_engine_gets_its_own_words(void **unused)
          "[\"python3\",\"-m\",\"sglang.launch_server\",\"--host=$(HOST)\",\"--port=$(PORT)\","
          "\"--model-path=/models/m\",\"--served-model-name=m\",\"--trust-remote-code\"]",
          "lmsysorg/sglang:latest"},
+        {"Ollama runs its own, of a name alone, too",
+         "{\"modelName\":\"smollm:135m\",\"shimlet\":\"ollama\"}", NULL, "ollama", "[]", NULL},
         {"a command as it is", "{\"modelName\":\"m\",\"command\":[\"a\",\"b\"],\"args\":[\"c\"]}",
          "/models/m", "command", "[\"a\",\"b\",\"c\"]", NULL},
     };
