@@ -33,7 +33,7 @@ forget(struct berth_ollama_record *r, const char *name)
 }
 
 /* What is on the server is in the record, and nothing else. */
-static int
+static void
 join(struct berth_ollama_record *r, struct berth_ollama_seen *seen, size_t count)
 {
     struct berth_ollama_made made[BERTH_OLLAMA_MADE_MAX];
@@ -48,7 +48,6 @@ join(struct berth_ollama_record *r, struct berth_ollama_seen *seen, size_t count
     r->made_count = count;
     for (size_t i = 0; i < count; i++)
         seen[i].made = &r->made[i];
-    return 0;
 }
 
 /* ---- one model ---- */
@@ -62,6 +61,8 @@ load(struct round *k, const char *name, struct berth_err *e)
     for (size_t i = 0; i < k->r->made_count; i++)
         if (strcmp(k->r->made[i].name, name) == 0)
             m = &k->r->made[i];
+    if (m == NULL) /* it went in this round */
+        return 0;
     const bool before = m->loaded && !m->cold;
     const int r = berth_ollama_load(k->s, k->op, k->r->host, name, k->u->start_timeout_ns, e);
     if (r == 0 || r == -BERTH_EBACKEND) {
@@ -179,8 +180,9 @@ round_of(struct round *k, struct berth_err *e)
     bool ended = false;
     int r = berth_ollama_look(k->s, k->op, k->r, k->a, &seen, &count, e);
 
-    if (r < 0 || (r = join(k->r, seen, count)) < 0)
+    if (r < 0)
         return r;
+    join(k->r, seen, count);
     for (size_t i = 0; i < count; i++)
         if (strcmp(seen[i].tag.hash, k->u->hash) == 0)
             fresh[fresh_count++] = seen[i].name;
