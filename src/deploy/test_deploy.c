@@ -408,6 +408,42 @@ what_runs_is_reached_though_its_update_failed(void **unused)
     world_start(&w);
 }
 
+static void
+what_a_spec_says_of_requests_is_routed(void **unused)
+{
+    struct berth_trip trip = {0};
+    struct berth_routes *routes;
+    struct berth_err e = {""};
+
+    (void)unused;
+    assert_int_equal(berth_routes_new(&(struct berth_routes_conf){.arg = NULL}, &routes, &e), 0);
+    w.conf.routes = routes;
+    world_kill(&w);
+    world_start(&w);
+    const char *id = create("{\"modelName\":\"m\"}");
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_trip_find(&trip, routes, berth_slice_of("m")), 0);
+    assert_false(trip.service->has_side_effects);
+    assert_int_equal(trip.service->first_ns_max, 0);
+    berth_trip_end(&trip, 1);
+    const uint64_t first = world_unit_of(&w, id, "stable")->replicas[0].id;
+    assert_int_equal(update(id, "{\"modelName\":\"m\",\"hasSideEffects\":true,"
+                                "\"firstAnswerTimeoutMs\":700}"),
+                     2);
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_trip_find(&trip, routes, berth_slice_of("m")), 0);
+    assert_true(trip.service->has_side_effects);
+    assert_int_equal(trip.service->first_ns_max, 700 * BERTH_MS);
+    berth_trip_end(&trip, 1);
+    /* Its replicas need not know. */
+    assert_int_equal(world_unit_of(&w, id, "stable")->replicas[0].id, first);
+    berth_routes_remove(routes, id);
+    world_fini(&w);
+    berth_routes_free(routes);
+    world_init(&w, 42); /* for the teardown */
+    world_start(&w);
+}
+
 static const char *changing; /* the service that somebody updates meanwhile */
 
 static void
@@ -712,6 +748,7 @@ main(void)
         cmocka_unit_test_setup_teardown(old_revisions_go_once_nobody_has_them, setup, teardown),
         cmocka_unit_test_setup_teardown(what_runs_is_reached_though_its_update_failed, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_a_spec_says_of_requests_is_routed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_update_is_not_taken_back, setup, teardown),
         cmocka_unit_test_setup_teardown(drift_is_mended, setup, teardown),
         cmocka_unit_test_setup_teardown(what_could_not_be_written_is_written_later, setup,
