@@ -337,7 +337,7 @@ berth_deploy_new(const struct berth_deploy_conf *conf, struct berth_deploy **ret
         r = load_owner(d, e);
     if (r == 0)
         r = berth_events_new(conf->store, d->conf.events_max, conf->clock, &d->events, e);
-    queue.keys_max = d->conf.services_max;
+    queue.keys_max = d->conf.services_max + 1; /* and ORPHANS_KEY */
     queue.random = random_of;
     queue.random_arg = d;
     if (r == 0 && conf->workers == 0 && (r = berth_workq_new(&queue, &d->queue)) < 0)
@@ -390,7 +390,7 @@ berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
                                              .queue = queue_conf,
                                              .reconcile = berth_service_reconcile,
                                              .arg = d};
-        conf.queue.keys_max = d->conf.services_max;
+        conf.queue.keys_max = d->conf.services_max + 1; /* and ORPHANS_KEY */
         if ((r = berth_reconciler_new(&conf, &d->reconciler, e)) < 0)
             return r;
     }
@@ -403,6 +403,7 @@ berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
         berth_service_unref(d, all[i]);
     }
     free(all);
+    berth_deploy_poke(d, ORPHANS_KEY, 0);
     if (n > 0)
         berth_info("deploy: %zu services are taken up again", n);
     return 0;
@@ -437,6 +438,7 @@ berth_deploy_free(struct berth_deploy *d)
         berth_service_free(s);
     }
     berth_environs_free(d);
+    berth_orphans_free(d);
     berth_events_free(d->events);
     free((char *)d->conf.state_dir);
     free((char *)d->conf.program);

@@ -189,6 +189,12 @@ int berth_deploy_spec(struct berth_deploy *d, const char *id, struct berth_arena
 /* An array of what describe tells, without spec, replicas and conditions. */
 int berth_deploy_list(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
                       struct berth_err *e);
+/* What the environments have of this control plane's:
+ * [{"shimlet","unit","serviceId","track","hash", "state"}], state "known" or "orphan" (no service
+ * has it, and nobody deleted one that had); on their way out: "stray", a canary that is not wished
+ * for, and "deleted".  Asks the environments. */
+int berth_deploy_units(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
+                       struct berth_err *e);
 /* How far the steps came.  track: "canary"; NULL: the service itself.
  * {"serviceId","track","revision","pipeline","shimlet","state","currentStep","totalSteps":[..],"steps":[{"name",
  *  "state","attempts","maxRetries","timeoutMs","startedAt","finishedAt","durationMs","error"}]} */
@@ -217,7 +223,8 @@ int berth_deploy_logs(struct berth_deploy *d, const char *id, const struct berth
  * {"seq","time","type","serviceId",...}: type "service.created", "service.updated",
  * "service.deleted" (audit: "operator", "peer", "parameters"), "service.status" ("from", "to",
  * "status", "endpoint", "reason"), "service.step" ("step", "event", "state", "attempt",
- * "durationMs", "operator", "parameters", "message", "level"), "service.note".
+ * "durationMs", "operator", "parameters", "message", "level"), "service.note",
+ * "service.orphan" ("shimlet", "unit", "track": a workload that no service has).
  * Durable in the same transaction as the change that they tell of; numbered without gaps.
  */
 struct berth_event_query {

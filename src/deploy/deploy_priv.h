@@ -119,6 +119,7 @@ struct service {
     bool deleting, retry;
     bool promoting; /* the canary goes when stable has become it */
     struct progress *removal;
+    atomic_bool stray;        /* there is a workload of a canary that is not wished for */
     char reason[REASON_MAX];  /* why it failed or is degraded */
     char asker[OPERATOR_MAX]; /* who changed it last */
     uint64_t created_wall_ns, changed_wall_ns, phase_wall_ns;
@@ -149,6 +150,8 @@ struct berth_deploy {
     struct berth_reconciler *reconciler; /* with workers */
     struct berth_workq *queue;           /* without, under queue_mu */
     pthread_mutex_t queue_mu;
+    char **orphans; /* workloads that were told of; of the one sweep at a time */
+    size_t orphan_count;
     atomic_bool stopping, started;
     atomic_uint loads;                    /* of plugins from files, that stay mapped for good */
     atomic_uint_fast64_t runs, good_runs; /* that came to an end */
@@ -178,6 +181,8 @@ struct flow *berth_flow_get(struct berth_deploy *d, const char *name);       /* 
 void berth_environ_put(struct berth_deploy *d, struct environ *x);           /* NULL is fine */
 void berth_flow_put(struct berth_deploy *d, struct flow *x);
 int berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_err *e);
+/* Those that were ever opened, each with a reference; how many, at most cap. */
+size_t berth_environs_used(struct berth_deploy *d, struct environ **ret, size_t cap);
 void berth_environs_free(struct berth_deploy *d);
 int berth_environ_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
 int berth_flow_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
@@ -298,6 +303,12 @@ bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
 void berth_deploy_told_routes(struct berth_deploy *d, struct service *s);
 /* Is a replica to be replaced or started again? */
 bool berth_seen_failed(const struct seen *seen);
+/* orphans.c: workloads that no record wishes for.  The queue has this among the services. */
+#define ORPHANS_KEY ":orphans"
+struct berth_outcome berth_orphans_sweep(struct berth_deploy *d);
+/* 1: the canary that is not wished for is gone, 0: on its way */
+int berth_stray_remove(struct berth_deploy *d, struct service *s, struct berth_err *e);
+void berth_orphans_free(struct berth_deploy *d);
 /* reconcile.c */
 int berth_service_reconcile(void *d, const char *id, struct berth_outcome *ret);
 

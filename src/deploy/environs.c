@@ -128,6 +128,35 @@ berth_environs_free(struct berth_deploy *d)
     d->flows = NULL;
 }
 
+/* Its folder, when the control plane keeps a state; made when it is opened first. */
+static const char *
+state_dir_of(const struct environ *x, char ret[4096])
+{
+    const char *state = x->d->conf.state_dir;
+
+    if (state == NULL)
+        return NULL;
+    (void)snprintf(ret, 4096, "%s/shimlets/%s", state, x->ops->name);
+    return ret;
+}
+
+size_t
+berth_environs_used(struct berth_deploy *d, struct environ **ret, size_t cap)
+{
+    char dir[4096];
+    size_t n = 0;
+
+    (void)pthread_mutex_lock(&d->mu);
+    for (struct environ *x = d->environs; x != NULL && n < cap; x = x->next) {
+        if (!atomic_load(&x->opened) && (state_dir_of(x, dir) == NULL || access(dir, F_OK) != 0))
+            continue;
+        x->refs++;
+        ret[n++] = x;
+    }
+    (void)pthread_mutex_unlock(&d->mu);
+    return n;
+}
+
 int
 berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_err *e)
 {
@@ -139,8 +168,7 @@ berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_e
         if (x->d->conf.state_dir != NULL) {
             (void)snprintf(dir, sizeof dir, "%s/shimlets", x->d->conf.state_dir);
             (void)mkdir(dir, 0700); /* the next one says what is wrong */
-            (void)snprintf(dir, sizeof dir, "%s/shimlets/%s", x->d->conf.state_dir, x->ops->name);
-            if (mkdir(dir, 0700) < 0 && access(dir, W_OK | X_OK) < 0)
+            if (mkdir(state_dir_of(x, dir), 0700) < 0 && access(dir, W_OK | X_OK) < 0)
                 r = berth_err_set(e, BERTH_EIO, "shimlet %s: %s: %m", x->ops->name, dir);
         }
         const struct berth_shimlet_open how = {.struct_size = sizeof how,

@@ -302,7 +302,7 @@ reconcile_canary(struct berth_deploy *d, struct service *s, uint64_t *ret_wait_n
     int r;
 
     if (g.canary_wish == 0)
-        return 1;
+        return atomic_load(&s->stray) ? berth_stray_remove(d, s, e) : 1;
     if (g.canary_leaving)
         return berth_track_leave(d, s, e);
     if (g.canary_given_up)
@@ -361,6 +361,11 @@ int
 berth_service_reconcile(void *arg, const char *id, struct berth_outcome *ret)
 {
     struct berth_deploy *d = arg;
+
+    if (strcmp(id, ORPHANS_KEY) == 0) {
+        *ret = atomic_load(&d->stopping) ? after(BERTH_S) : berth_orphans_sweep(d);
+        return 0;
+    }
     struct service *s = berth_deploy_service(d, id);
 
     if (s == NULL)

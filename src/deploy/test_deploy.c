@@ -381,6 +381,78 @@ what_is_wrong_is_said(void **unused)
     assert_int_equal(berth_deploy_retire_pipeline(w.d, "none", 0, &e), -BERTH_ENOENT);
 }
 
+static bool
+count_event(void *arg, uint64_t seq, struct berth_slice json)
+{
+    (void)seq;
+    (void)json;
+    ++*(int *)arg;
+    return true;
+}
+
+static int
+events_of(const char *id, const char *type)
+{
+    const struct berth_event_query q = {.service_id = id, .type = type};
+    struct berth_err e;
+    uint64_t last;
+    int n = 0;
+
+    assert_int_equal(berth_deploy_events(w.d, &q, count_event, &n, &last, &e), 0);
+    return n;
+}
+
+/* The state of a unit as `services --units` has it; "": it is not there. */
+static const char *
+unit_state(const char *service_id, const char *track)
+{
+    const struct berth_json *all;
+    struct berth_err e;
+    struct berth_buf b;
+
+    berth_buf_init(&b, &a);
+    assert_int_equal(berth_deploy_units(w.d, &a, &b, &e), 0);
+    assert_int_equal(berth_json_parse(&a, b.at, b.len, NULL, &all, &e), 0);
+    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        if (strcmp(text_of(it.value, "serviceId"), service_id) == 0 &&
+            strcmp(text_of(it.value, "track"), track) == 0)
+            return text_of(it.value, "state");
+    }
+    return "";
+}
+
+static void
+what_no_record_wishes_for_is_found(void **unused)
+{
+    char gone[BERTH_SERVICE_ID_MAX];
+    struct berth_err e = {""};
+
+    (void)unused;
+    (void)snprintf(gone, sizeof gone, "%s", create("{\"modelName\":\"gone\"}"));
+    const char *id = create("{\"modelName\":\"m\"}");
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_deploy_delete(w.d, gone, &tester, &e), 0);
+    world_run(&w, 700 * BERTH_S);
+    assert_int_equal(berth_deploy_find(w.d, gone, gone, &e), -BERTH_ENOENT);
+    /* One that nobody knows is told once and left alone, over restarts, too. */
+    assert_non_null(world_leave(&w, "lost-1", "stable"));
+    /* What was deleted goes, and a canary that its service does not know. */
+    assert_non_null(world_leave(&w, gone, "stable"));
+    assert_non_null(world_leave(&w, id, "canary"));
+    assert_string_equal(unit_state(id, "stable"), "known");
+    assert_string_equal(unit_state(id, "canary"), "stray");
+    assert_string_equal(unit_state(gone, "stable"), "deleted");
+    assert_string_equal(unit_state("lost-1", "stable"), "orphan");
+    world_run(&w, 700 * BERTH_S);
+    assert_string_equal(unit_state(id, "canary"), "");
+    assert_string_equal(unit_state(gone, "stable"), "");
+    assert_string_equal(unit_state("lost-1", "stable"), "orphan");
+    assert_int_equal(events_of("lost-1", "service.orphan"), 1);
+    assert_int_equal(events_of(NULL, "service.orphan"), 1);
+    phase_is(id, "running");
+    assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 1);
+}
+
 /* A model that is not there fails at its step, before anything is started; where the environment
  * reads elsewhere nobody here can know. */
 static void
@@ -431,6 +503,7 @@ main(void)
         cmocka_unit_test_setup_teardown(an_update_that_fails_is_taken_back_when_it_says_so, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_no_record_wishes_for_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_model_that_is_not_there_is_told_at_once, setup, teardown),
     };
 
