@@ -377,12 +377,13 @@ int
 berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
 {
     struct service **all;
+    uint64_t hold_ns;
     size_t n = 0;
     int r;
 
     if (atomic_exchange(&d->started, true))
         return 0;
-    if ((r = load_services(d, e)) < 0)
+    if ((r = load_services(d, e)) < 0 || (r = berth_starts_begin(d, &hold_ns, e)) < 0)
         return r;
     if (d->conf.workers > 0) {
         struct berth_reconciler_conf conf = {.name = "deploy",
@@ -399,11 +400,11 @@ berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
     if (berth_deploy_all(d, &all, &n) < 0)
         return berth_err_set(e, BERTH_ENOMEM, "deploy: out of memory");
     for (size_t i = 0; i < n; i++) {
-        berth_deploy_poke(d, all[i]->id, 0);
+        berth_deploy_poke(d, all[i]->id, hold_ns);
         berth_service_unref(d, all[i]);
     }
     free(all);
-    berth_deploy_poke(d, ORPHANS_KEY, 0);
+    berth_deploy_poke(d, ORPHANS_KEY, hold_ns);
     if (n > 0)
         berth_info("deploy: %zu services are taken up again", n);
     return 0;
@@ -420,6 +421,7 @@ berth_deploy_stop(struct berth_deploy *d, uint64_t limit_ns)
         berth_workq_close(d->queue);
         (void)pthread_mutex_unlock(&d->queue_mu);
     }
+    berth_starts_end(d);
 }
 
 void

@@ -150,6 +150,7 @@ struct berth_deploy {
     struct berth_reconciler *reconciler; /* with workers */
     struct berth_workq *queue;           /* without, under queue_mu */
     pthread_mutex_t queue_mu;
+    uint64_t start_wall_ns, early_starts; /* 0 before it: starts.c */
     char **orphans; /* workloads that were told of; of the one sweep at a time */
     size_t orphan_count;
     atomic_bool stopping, started;
@@ -303,6 +304,9 @@ bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
 void berth_deploy_told_routes(struct berth_deploy *d, struct service *s);
 /* Is a replica to be replaced or started again? */
 bool berth_seen_failed(const struct seen *seen);
+/* starts.c: how long the services wait, since the starts before ended early */
+int berth_starts_begin(struct berth_deploy *d, uint64_t *ret_hold_ns, struct berth_err *e);
+void berth_starts_end(struct berth_deploy *d); /* as it should; idempotent */
 /* orphans.c: workloads that no record wishes for.  The queue has this among the services. */
 #define ORPHANS_KEY ":orphans"
 struct berth_outcome berth_orphans_sweep(struct berth_deploy *d);

@@ -453,6 +453,53 @@ what_no_record_wishes_for_is_found(void **unused)
     assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 1);
 }
 
+/* What waited goes on waiting after a restart, and a host that dies in a loop asks ever less. */
+static void
+a_crash_loop_is_no_storm(void **unused)
+{
+    (void)unused;
+    (void)create("{\"modelName\":\"m\"}");
+    world_run(&w, 30 * BERTH_S);
+    for (int i = 1; i <= 8; i++) {
+        world_kill(&w);
+        world_start(&w);
+        const uint64_t calls = w.calls;
+        world_run(&w, 900 * BERTH_MS);
+        if ((w.calls > calls) != (i <= 2))
+            fail_msg("start %d: %llu calls", i, (unsigned long long)(w.calls - calls));
+    }
+    uint64_t calls = w.calls;
+    world_run(&w, 8 * BERTH_S); /* the last one waits for ten seconds, and none for longer */
+    assert_int_equal(w.calls, calls);
+    world_run(&w, 2 * BERTH_S);
+    assert_true(w.calls > calls);
+    world_run(&w, 80 * BERTH_S); /* it lived: the next death is the first one */
+    world_kill(&w);
+    world_start(&w);
+    calls = w.calls;
+    world_run(&w, 900 * BERTH_MS);
+    assert_true(w.calls > calls);
+    for (int i = 0; i < 5; i++) { /* ends that were asked for do not count */
+        berth_deploy_stop(w.d, BERTH_S);
+        world_kill(&w);
+        world_start(&w);
+    }
+    calls = w.calls;
+    world_run(&w, 900 * BERTH_MS);
+    assert_true(w.calls > calls);
+    /* A service that fails for good is not tried at each start. */
+    w.broken_model = "bad";
+    const char *id = create("{\"modelName\":\"bad\",\"startTimeoutMs\":10000,"
+                            "\"steps\":{\"health-check\":{\"timeoutMs\":20000}}}");
+    world_run(&w, 60 * BERTH_S); /* twice by now */
+    phase_is(id, "failed");
+    berth_deploy_stop(w.d, BERTH_S);
+    world_kill(&w);
+    world_start(&w);
+    world_run(&w, BERTH_S);
+    phase_is(id, "failed");
+}
+
 /* A model that is not there fails at its step, before anything is started; where the environment
  * reads elsewhere nobody here can know. */
 static void
@@ -504,6 +551,7 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(what_no_record_wishes_for_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_crash_loop_is_no_storm, setup, teardown),
         cmocka_unit_test_setup_teardown(a_model_that_is_not_there_is_told_at_once, setup, teardown),
     };
 
