@@ -422,6 +422,11 @@ print_plugins(struct berth_remote *r, const struct berth_json *data)
     }
     berth_buf_init(&out, NULL);
     berth_table_print(&t, &out);
+    for (struct berth_json_iter it = berth_json_iter(berth_json_get(data, "missing"));
+         berth_json_next(&it);)
+        berth_buf_printf(&out, "\nmissing: %s %s: %s\n", berth_remote_text(it.value, "type", "?"),
+                         berth_remote_text(it.value, "name", "?"),
+                         berth_remote_text(it.value, "why", "?"));
     berth_buf_printf(&out, "\nunless a service says otherwise: %s, by %s\n",
                      berth_remote_text(data, "defaultShimlet", "?"),
                      berth_remote_text(data, "defaultPipeline", "?"));

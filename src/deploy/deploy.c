@@ -441,6 +441,7 @@ berth_deploy_free(struct berth_deploy *d)
     }
     berth_environs_free(d);
     berth_orphans_free(d);
+    berth_kept_free(d);
     berth_events_free(d->events);
     free((char *)d->conf.state_dir);
     free((char *)d->conf.program);

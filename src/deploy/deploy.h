@@ -91,6 +91,7 @@ struct berth_deploy_file {
     const char *config_json; /* a shimlet's settings; NULL: none */
     const char *sha256;      /* hex, that the file must have; NULL: any, or conf.plugin_sums */
     bool replace;
+    bool keep; /* load it again, the same bytes, at the next start; until it is unloaded */
 };
 /* {"type","name","version","path","loadedAt"}.
  *   -BERTH_EINVAL no plugin, another type or name, wrong checksum; -BERTH_EABI; -BERTH_ENOENT;
@@ -102,6 +103,9 @@ int berth_deploy_reload(struct berth_deploy *d, const char *type, const char *na
                         struct berth_arena *a, struct berth_buf *out, struct berth_err *e);
 int berth_deploy_unload(struct berth_deploy *d, const char *type, const char *name,
                         struct berth_err *e);
+/* Those that were kept, over what is there; before start().  What cannot be loaded is told in the
+ * log, by its services, and as "missing" by berth_deploy_plugins(). */
+int berth_deploy_load_kept(struct berth_deploy *d, struct berth_err *e);
 /* Every berth-shimlet-*.so and berth-pipeline-*.so of conf.plugin_dir.  What cannot be loaded is
  * told in the log and left out; strict: -BERTH_EABI instead. */
 int berth_deploy_load_folder(struct berth_deploy *d, bool strict, struct berth_err *e);
@@ -109,7 +113,8 @@ int berth_deploy_load_folder(struct berth_deploy *d, bool strict, struct berth_e
 /* In the child that a file is tried in: `berth probe TYPE`.  Does not return. */
 __attribute__((noreturn)) void berth_deploy_trial(const char *type);
 
-/* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..]} */
+/* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..],
+ * "missing":[{"type","name","why"}]}: those that were kept and cannot be loaded */
 int berth_deploy_plugins(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
                          struct berth_err *e);
 /* Are these known?  -BERTH_ENOENT: the message lists those there are. */

@@ -117,7 +117,8 @@ struct service {
     struct track tracks[TRACK_COUNT];
     uint32_t canary_percent;
     bool deleting, retry;
-    bool promoting; /* the canary goes when stable has become it */
+    atomic_bool unplugged; /* its shimlet or pipeline was not there when it was looked at last */
+    bool promoting;        /* the canary goes when stable has become it */
     struct progress *removal;
     atomic_bool stray;        /* there is a workload of a canary that is not wished for */
     char reason[REASON_MAX];  /* why it failed or is degraded */
@@ -145,6 +146,7 @@ struct berth_deploy {
     pthread_cond_t released; /* a plugin lost a user */
     struct environ *environs;
     struct flow *flows;
+    struct lost *lost;        /* plugins that should be there, under mu: kept.c */
     struct service *services; /* uthash by id */
     struct berth_events *events;
     struct berth_reconciler *reconciler; /* with workers */
@@ -187,6 +189,21 @@ size_t berth_environs_used(struct berth_deploy *d, struct environ **ret, size_t 
 void berth_environs_free(struct berth_deploy *d);
 int berth_environ_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
 int berth_flow_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
+
+/* kept.c: plugins that are loaded again at the next start */
+struct berth_jw;
+int berth_kept_put(struct berth_deploy *d, const struct berth_deploy_file *f, const char *name,
+                   const char *path, const char *sum, struct berth_arena *a, struct berth_err *e);
+int berth_kept_drop(struct berth_deploy *d, const char *type, const char *name,
+                    struct berth_arena *a, struct berth_err *e);
+bool berth_kept_is(struct berth_deploy *d, const char *type, const char *name,
+                   struct berth_arena *a);
+/* Why one that should be there is not.  False: none should. */
+bool berth_kept_why(struct berth_deploy *d, const char *type, const char *name, char *ret,
+                    size_t cap);
+void berth_kept_found(struct berth_deploy *d, const char *type, const char *name); /* it is */
+void berth_kept_list(struct berth_deploy *d, struct berth_jw *w); /* those missing; d->mu held */
+void berth_kept_free(struct berth_deploy *d);
 
 /* host.c: what plugins may call */
 struct berth_op {

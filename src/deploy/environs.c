@@ -206,6 +206,28 @@ berth_environ_check(const struct berth_shimlet_ops *ops, struct berth_err *e)
     return 0;
 }
 
+/* Services that stood still for want of it go on. */
+static void
+came(struct berth_deploy *d, const char *type, const char *name)
+{
+    struct service **all;
+    size_t n;
+
+    berth_kept_found(d, type, name);
+    if (!atomic_load(&d->started) || berth_deploy_all(d, &all, &n) < 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        (void)pthread_mutex_lock(&all[i]->mu);
+        const bool waits = atomic_load(&all[i]->unplugged);
+        all[i]->retry = all[i]->retry || (waits && all[i]->phase == BERTH_PHASE_FAILED);
+        (void)pthread_mutex_unlock(&all[i]->mu);
+        if (waits)
+            berth_deploy_poke(d, all[i]->id, 0);
+        berth_service_unref(d, all[i]);
+    }
+    free(all);
+}
+
 int
 berth_deploy_add_shimlet(struct berth_deploy *d, const struct berth_shimlet_ops *ops,
                          const char *file, const char *settings_json, bool replace,
@@ -242,6 +264,8 @@ berth_deploy_add_shimlet(struct berth_deploy *d, const struct berth_shimlet_ops 
     berth_environ_put(d, old);
     if (r < 0)
         environ_free(x);
+    else
+        came(d, "shimlet", ops->name);
     return r;
 }
 
@@ -296,6 +320,8 @@ berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry
     berth_flow_put(d, old);
     if (r < 0)
         flow_free(x);
+    else
+        came(d, "pipeline", ops->name);
     return r;
 }
 
@@ -432,6 +458,9 @@ berth_environ_unknown(struct berth_deploy *d, const char *name, struct berth_err
     char list[300] = "";
     size_t at = 0;
 
+    if (berth_kept_why(d, "shimlet", name, list, sizeof list))
+        return berth_err_set(e, BERTH_ENOENT, "shimlet %s is not loaded: %.180s; load it again",
+                             name, list);
     (void)pthread_mutex_lock(&d->mu);
     for (struct environ *x = d->environs; x != NULL && at < sizeof list; x = x->next)
         at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", at > 0 ? ", " : "are ",
@@ -447,6 +476,9 @@ berth_flow_unknown(struct berth_deploy *d, const char *name, struct berth_err *e
     char list[300] = "";
     size_t at = 0;
 
+    if (berth_kept_why(d, "pipeline", name, list, sizeof list))
+        return berth_err_set(e, BERTH_ENOENT, "pipeline %s is not loaded: %.180s; load it again",
+                             name, list);
     (void)pthread_mutex_lock(&d->mu);
     for (struct flow *x = d->flows; x != NULL && at < sizeof list; x = x->next)
         at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", at > 0 ? ", " : "are ",
@@ -574,6 +606,8 @@ put_plugins_locked(struct berth_deploy *d, struct berth_arena *a, struct berth_j
         }
     }
     berth_jw_array_end(w);
+    berth_jw_key(w, "missing");
+    berth_kept_list(d, w);
 }
 
 int

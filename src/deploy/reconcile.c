@@ -190,6 +190,36 @@ is_under_way(enum berth_phase p)
            p == BERTH_PHASE_UPDATING;
 }
 
+/* A service whose plugins are missing runs on and is not looked after: that is told.  s->mu held.
+ */
+static void
+say_unplugged_locked(struct berth_deploy *d, struct service *s, const struct berth_err *why,
+                     struct pending *p)
+{
+    struct berth_err e;
+
+    if (!atomic_load(&s->unplugged) || s->phase != BERTH_PHASE_RUNNING)
+        return;
+    (void)berth_service_move(d, s, BERTH_PHASE_DEGRADED, why->msg, p);
+    if (berth_deploy_commit(d, s, p, NULL, 0, &e) < 0)
+        berth_error("service %s: %s", s->id, e.msg);
+}
+
+/* It could not be looked at. */
+static struct berth_outcome
+not_kept(struct berth_deploy *d, struct service *s, const struct berth_err *why)
+{
+    struct berth_arena a;
+    struct pending p;
+
+    pending_init(&p, &a);
+    (void)pthread_mutex_lock(&s->mu);
+    say_unplugged_locked(d, s, why, &p);
+    (void)pthread_mutex_unlock(&s->mu);
+    berth_arena_fini(&a);
+    return failed();
+}
+
 /* A run of the stable track failed: when is the next one? */
 static struct berth_outcome
 stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, int code,
@@ -204,7 +234,8 @@ stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, in
     (void)pthread_mutex_lock(&s->mu);
     if (atomic_load(&s->generation) != generation) {
         ret = after(1); /* something else is wished for by now */
-    } else if (!is_under_way(s->phase)) {
+    } else if (!is_under_way(s->phase) && s->phase != BERTH_PHASE_FAILED) {
+        say_unplugged_locked(d, s, why, &p);
         (void)snprintf(s->reason, sizeof s->reason, "%s", why->msg);
     } else {
         uint64_t wait = retry_first_ns;
@@ -343,7 +374,7 @@ reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
     }
     r = berth_track_keep(d, s, STABLE, &wait_ns, &e);
     if (r < 0)
-        return failed();
+        return not_kept(d, s, &e);
     const bool steady = r == 1;
     if (g->promoting)
         end_promotion(d, s, g->generation);
