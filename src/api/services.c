@@ -90,7 +90,7 @@ berth_services_named(struct berth_call *c, struct berth_deploy *d)
         berth_call_fail(c, -BERTH_ENOMEM, NULL, "out of memory");
         return NULL;
     }
-    r = berth_deploy_find(d, c->version.at, id, &e);
+    r = berth_deploy_find(d, c->version.at, false, id, &e);
     if (r == 0)
         return id;
     berth_services_answer(c, r, NULL, NULL, "serviceId", &e);
@@ -393,7 +393,7 @@ berth_services_delete(struct berth_call *c)
         return;
     const struct berth_actor who = berth_services_actor(c);
     /* What is unknown has been deleted. */
-    r = berth_deploy_find(d, c->version.at, id, &e);
+    r = berth_deploy_find(d, c->version.at, true, id, &e);
     if (r == 0)
         r = berth_deploy_delete(d, id, &who, &e);
     else if (r == -BERTH_ENOENT)

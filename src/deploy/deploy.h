@@ -178,10 +178,11 @@ int berth_deploy_drain_node(struct berth_deploy *d, const char *shimlet, const c
 
 /* ---- what people look at ---- */
 
-/* The whole id of a service that is named by it, by an unambiguous beginning of it, or by its model
- * name.  -BERTH_ENOENT; -BERTH_EINVAL: several, listed. */
-int berth_deploy_find(struct berth_deploy *d, const char *name, char id[BERTH_SERVICE_ID_MAX],
-                      struct berth_err *e);
+/* The whole id of a service that is named by it; else by its model's name; else by an unambiguous
+ * beginning of the id, unless `whole`: who deletes names what he means.
+ *   -BERTH_ENOENT; -BERTH_EINVAL: several, or only a beginning; those that it may be are listed */
+int berth_deploy_find(struct berth_deploy *d, const char *name, bool whole,
+                      char id[BERTH_SERVICE_ID_MAX], struct berth_err *e);
 /* {"serviceId","status","phase","endpoint","updateTime","modelName","pipeline","shimlet",
  *  "revision","runningRevision","retrying","currentStep","totalSteps","spec","resources":{"requested","observed"},"replicas":[..],
  *  "canary","conditions","message","createdAt","updatedAt"} */

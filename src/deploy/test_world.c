@@ -109,10 +109,12 @@ fake_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open *h
     return 0;
 }
 
+/* Threads of an environment may tell of changes until it is closed. */
 static void
 fake_close(struct berth_shimlet *s)
 {
     (void)s;
+    world->host->changed(world->who, "its-last-word");
 }
 
 /* What time has brought about. */
@@ -292,6 +294,8 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
                  (unsigned long long)w->seed, u->name, (unsigned long long)u->revision,
                  (unsigned long long)unit->revision);
     (void)snprintf(u->hash, sizeof u->hash, "%s", unit->hash);
+    (void)snprintf(u->model_path, sizeof u->model_path, "%s",
+                   unit->model_path != NULL ? unit->model_path : "");
     u->revision = unit->revision;
     u->desired = unit->replicas;
     u->start_timeout_ns = unit->start_timeout_ns;
@@ -471,6 +475,7 @@ world_start(struct world *w)
     w->conf.clock = &w->clock;
     w->conf.default_shimlet = "fake";
     w->conf.default_pipeline = "plain";
+    w->conf.model_root = "/models";
     if (berth_deploy_new(&w->conf, &w->d, &e) < 0 ||
         berth_deploy_add_shimlet(w->d, &fake_ops, NULL, NULL, false, &e) < 0 ||
         berth_deploy_add_pipeline(w->d, fake_entry, NULL, false, &e) < 0 ||
@@ -587,15 +592,9 @@ world_spec(struct world *w, const char *json, struct berth_arena *a, struct bert
 {
     struct berth_spec_fault fault;
     struct berth_err e = {""};
-    char *whole;
     bool lenient;
 
-    /* Every engine needs a model, and no rule here is about which. */
-    whole = strstr(json, "modelFile") == NULL
-                ? berth_arena_printf(a, "{\"modelFile\":\"/models/m\",%s", json + 1)
-                : berth_arena_strdup(a, json);
-    assert_non_null(whole);
-    if (berth_spec_parse_text(berth_slice_of(whole), berth_deploy_defaults(w->d), a, ret, &lenient,
+    if (berth_spec_parse_text(berth_slice_of(json), berth_deploy_defaults(w->d), a, ret, &lenient,
                               &fault, &e) < 0)
         fail_msg("%s: %s", fault.field, e.msg);
 }

@@ -28,7 +28,7 @@ struct world_replica {
 };
 struct world_unit {
     bool exists, drifted;
-    char name[64], service_id[112], track[16], hash[24];
+    char name[64], service_id[112], track[16], hash[24], model_path[64];
     uint32_t desired, surge_max, unavailable_max;
     uint64_t revision, start_timeout_ns;
     struct world_replica replicas[WORLD_REPLICAS_MAX];

@@ -243,6 +243,19 @@ def test_what_cannot_run_says_why(server):
     assert states == [("failed", 1)] + [("skipped", 0)] * 3  # nothing was started
 
 
+@pytest.mark.parametrize("engine", ["vllm", "berth"])
+def test_a_service_without_a_model_fails_and_harms_nothing(server, engine):
+    """It was a crash, and with the record in the store one at each start."""
+    sid = deploy(server, {"modelName": "y", "engine": engine})["serviceId"]
+    for _ in range(2):
+        seen = wait_phase(server, sid, "failed")
+        assert seen["message"].startswith("config-rendering: modelFile: is missing"), seen
+        server.kill()
+        server.start()
+    assert server.post(f"{API}/{sid}/retry", {}).status in (200, 202)
+    wait_phase(server, sid, "failed")
+
+
 def test_a_command_is_an_engine_and_needs_no_network(make_server, tmp_path):
     """The edge shimlet, in a network namespace with nothing but loopback."""
     script = tmp_path / "engine.py"
