@@ -433,7 +433,7 @@ what_no_record_wishes_for_is_found(void **unused)
     world_run(&w, 30 * BERTH_S);
     assert_int_equal(berth_deploy_delete(w.d, gone, &tester, &e), 0);
     world_run(&w, 700 * BERTH_S);
-    assert_int_equal(berth_deploy_find(w.d, gone, gone, &e), -BERTH_ENOENT);
+    assert_int_equal(berth_deploy_find(w.d, gone, false, gone, &e), -BERTH_ENOENT);
     /* One that nobody knows is told once and left alone, over restarts, too. */
     assert_non_null(world_leave(&w, "lost-1", "stable"));
     /* What was deleted goes, and a canary that its service does not know. */
