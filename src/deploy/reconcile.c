@@ -198,7 +198,9 @@ say_unplugged_locked(struct berth_deploy *d, struct service *s, const struct ber
 {
     struct berth_err e;
 
-    if (!atomic_load(&s->unplugged) || s->phase != BERTH_PHASE_RUNNING)
+    if (!atomic_load(&s->unplugged) ||
+        (s->phase != BERTH_PHASE_RUNNING &&
+         (s->phase != BERTH_PHASE_DEGRADED || strcmp(s->reason, why->msg) == 0)))
         return;
     (void)berth_service_move(d, s, BERTH_PHASE_DEGRADED, why->msg, p);
     if (berth_deploy_commit(d, s, p, NULL, 0, &e) < 0)

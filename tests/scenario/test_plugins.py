@@ -116,7 +116,8 @@ def test_a_shimlet_is_loaded_used_and_unloaded(server, folder, template):
     wait_phase(server, other)
 
 
-def test_what_was_loaded_is_loaded_again(server, folder, template):
+def test_what_was_loaded_is_loaded_again(make_server, folder, template):
+    server = make_server("--shimlet", "shimmy", "--plugin-dir", folder, env={"BERTH_DEPLOY_LOAD_FOLDER": "false"})
     path = pathlib.Path(shutil.copy(template, folder))
     assert load(server, path).status == 200
     sid = deploy(server, on_template())["serviceId"]
