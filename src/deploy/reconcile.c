@@ -231,7 +231,9 @@ stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, in
 static void
 take_back_update(struct berth_deploy *d, struct service *s)
 {
-    static const struct berth_actor engine = {.name = "berth", .peer = ""};
+    /* What comes back was asked for by somebody who might. */
+    static const struct berth_actor engine = {
+        .name = "berth", .peer = "", .known = true, .scopes = BERTH_CALLER_MANAGE};
     struct revision *good = NULL;
     struct berth_err e = {""};
     uint64_t number = 0, ignored;
