@@ -300,6 +300,9 @@ int berth_service_remove(struct berth_deploy *d, struct service *s, uint64_t *re
 /* keep.c: look, and mend what differs.  1 as wished, 0 not (yet) */
 int berth_track_keep(struct berth_deploy *d, struct service *s, enum which which,
                      uint64_t *ret_wait_ns, struct berth_err *e);
+/* Look alone, for whoever looks at the service and for its routes; *ret_wait_ns: till the next. */
+int berth_track_look(struct berth_deploy *d, struct service *s, enum which which,
+                     uint64_t *ret_wait_ns, struct berth_err *e);
 /* Remove a canary's workload: 1 gone, 0 on its way. */
 int berth_track_leave(struct berth_deploy *d, struct service *s, struct berth_err *e);
 int berth_deployment_look(struct berth_deployment *x, struct berth_err *e);

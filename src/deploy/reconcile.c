@@ -10,6 +10,7 @@
 /* One look at one service: what is the next thing to be done for it, and when is the one after. */
 
 static const uint64_t retry_first_ns = 10 * BERTH_S, retry_max_ns = 300 * BERTH_S;
+static const uint64_t never_ns = UINT64_MAX;
 
 static struct berth_outcome
 after(uint64_t ns)
@@ -319,6 +320,22 @@ reconcile_canary(struct berth_deploy *d, struct service *s, uint64_t *ret_wait_n
     return r == 1 ? 0 : r; /* there now: it is looked at from the next time on */
 }
 
+/* Nothing is brought about until somebody asks or left_ns is over; but what ran before an update
+ * that failed goes on, and requests find it only where it was seen last. */
+static struct berth_outcome
+failed_look(struct berth_deploy *d, struct service *s, const struct glance *g, uint64_t left_ns)
+{
+    uint64_t wait_ns = d->conf.poll_ns;
+    struct berth_err e = {""};
+
+    if (g->good > 0) {
+        if (berth_track_look(d, s, STABLE, &wait_ns, &e) < 0)
+            berth_warn("service %s: cannot be looked at: %s", s->id, e.msg);
+        return after(wait_ns < left_ns ? wait_ns : left_ns);
+    }
+    return left_ns == never_ns ? (struct berth_outcome){.kind = BERTH_OUTCOME_OK} : after(left_ns);
+}
+
 static struct berth_outcome
 reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
 {
@@ -328,10 +345,11 @@ reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
 
     if (g->phase == BERTH_PHASE_FAILED && !g->retry) {
         const uint64_t wall = berth_deploy_wall(d);
-        if (g->retry_wall_ns == 0)
-            return (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
-        if (wall < g->retry_wall_ns)
-            return after(g->retry_wall_ns - wall);
+        const uint64_t left = g->retry_wall_ns > wall ? g->retry_wall_ns - wall
+                              : g->retry_wall_ns > 0  ? 0
+                                                      : never_ns;
+        if (left > 0)
+            return failed_look(d, s, g, left);
     }
     if (g->good != g->wish || is_under_way(g->phase) || g->phase == BERTH_PHASE_FAILED) {
         r = berth_track_bring(d, s, STABLE, &wait_ns, &e);
