@@ -126,6 +126,13 @@ make_own(struct berth_deployment *d, struct berth_arena *a, const char *folder,
     return berth_certificate_check(ret, seen, e);
 }
 
+/* A file that cannot be read will not be there a moment later: the spec is wrong. */
+static int
+given_is_wrong(struct berth_err *e, int r, const char *what)
+{
+    return berth_err_wrap(e, r == -BERTH_EIO ? -BERTH_EINVAL : r, "%s", what);
+}
+
 /* What the spec brings along. */
 static int
 take_given(struct berth_deployment *d, struct berth_certificate_paths *ret,
@@ -138,7 +145,7 @@ take_given(struct berth_deployment *d, struct berth_certificate_paths *ret,
     ret->ca = ca != NULL ? ca : ret->cert;    /* pinned */
     const int r = berth_certificate_check(ret, seen, e);
     if (r < 0)
-        return berth_err_wrap(e, r, "securityConfig");
+        return given_is_wrong(e, r, "securityConfig");
     if (seen->seconds_left <= 0)
         return berth_err_set(e, BERTH_EINVAL, "securityConfig.certFile: %s has expired", ret->cert);
     return 0;
@@ -186,7 +193,7 @@ find_key(struct berth_deployment *d, struct berth_arena *a, const char *folder, 
         return r;
     r = berth_bearer_read(*ret, word, e);
     explicit_bzero(word, sizeof word);
-    return r < 0 && given != NULL ? berth_err_wrap(e, r, "securityConfig.apiKeyFile") : r;
+    return r < 0 && given != NULL ? given_is_wrong(e, r, "securityConfig.apiKeyFile") : r;
 }
 
 static int
