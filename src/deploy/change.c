@@ -85,6 +85,8 @@ audit_begin(struct change *c, struct berth_buf *b, struct berth_jw *w, const cha
         berth_jw_key(w, "requestId");
         berth_jw_string(w, c->who->request_id);
     }
+    berth_jw_key(w, "durationMs");
+    berth_jw_uint(w, 0); /* it is taken down here; what follows has times of its own */
     berth_jw_key(w, "parameters");
 }
 

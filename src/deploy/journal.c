@@ -37,6 +37,19 @@ berth_pending_end(struct pending *p, struct berth_buf *b, struct berth_jw *w)
     p->at[p->count++] = (struct berth_event){p->type, p->service_id, members};
 }
 
+/* What a record is about, where there is no more to it than the revision, if that. */
+static void
+put_parameters(struct berth_jw *w, const struct revision *wish)
+{
+    berth_jw_key(w, "parameters");
+    berth_jw_object(w);
+    if (wish != NULL) {
+        berth_jw_key(w, "revision");
+        berth_jw_uint(w, wish->number);
+    }
+    berth_jw_object_end(w);
+}
+
 void
 berth_pending_note(struct pending *p, const struct service *s, const char *level, const char *text)
 {
@@ -48,6 +61,11 @@ berth_pending_note(struct pending *p, const struct service *s, const char *level
     berth_jw_string(&w, level);
     berth_jw_key(&w, "message");
     berth_jw_string_n(&w, text, strnlen(text, EVENT_BYTES_MAX / 8));
+    berth_jw_key(&w, "durationMs");
+    berth_jw_uint(&w, 0);
+    berth_jw_key(&w, "operator");
+    berth_jw_string(&w, ""); /* a step's or the control plane's own; mu may not be held here */
+    put_parameters(&w, NULL);
     berth_pending_end(p, &b, &w);
 }
 
@@ -73,6 +91,7 @@ tell_move(struct service *s, const char *from, uint64_t took_ns, struct pending 
     berth_jw_string(&w, there ? seen->as.endpoint : "");
     berth_jw_key(&w, "operator");
     berth_jw_string(&w, s->asker);
+    put_parameters(&w, s->tracks[STABLE].wish);
     if (s->reason[0] != '\0') {
         berth_jw_key(&w, "reason");
         berth_jw_string(&w, s->reason);
@@ -101,7 +120,7 @@ berth_service_move(struct berth_deploy *d, struct service *s, enum berth_phase t
     const uint64_t since = s->phase_wall_ns;
     if (berth_phase_move(&s->phase, to) < 0) {
         atomic_fetch_add(&d->illegal_moves, 1);
-        berth_error("service %s: from %s to %s is no way there is; it stays", s->id,
+        berth_error("service %s: illegal transition from %s to %s; it stays", s->id,
                     berth_phase_name(from), berth_phase_name(to));
         return -BERTH_EINVAL;
     }

@@ -409,6 +409,8 @@ apply_locked(struct berth_route_record *rec, struct berth_route_snapshot *s,
         sh = s->shared[i];
         sh->refs++;
         sh->b.ready = from->replicas[i].ready && from->replicas[i].endpoint != NULL;
+        if (sh->b.ready && rec->drains == 0) /* the drain was given up: it was not ended */
+            sh->b.draining = false;
         if (sh->b.track != from->replicas[i].track)
             release_series_locked(rec, sh); /* a canary that was promoted */
         sh->b.track = from->replicas[i].track;
@@ -525,6 +527,7 @@ berth_routes_drain(struct berth_routes *r, const char *service_id, const char *r
     if (rec == NULL)
         return 0;
     (void)pthread_mutex_lock(&rec->mu);
+    rec->drains++;
     while ((sh = find_shared_locked(rec, replica_id)) != NULL) { /* it may go meanwhile */
         sh->b.draining = true;
         left = sh->b.in_flight;
@@ -532,6 +535,7 @@ berth_routes_drain(struct berth_routes *r, const char *service_id, const char *r
             break;
         late = pthread_cond_timedwait(&rec->idle, &rec->mu, &until);
     }
+    rec->drains--;
     (void)pthread_mutex_unlock(&rec->mu);
     (void)pthread_mutex_lock(&r->mu);
     rec->snapshots--;

@@ -116,6 +116,7 @@ def test_pipeline_and_its_log(server):
     for s in p["steps"]:
         assert s["state"] == "succeeded" and s["attempts"] >= 0 and s["durationMs"] >= 0
     log = get(server, sid, "/pipeline/logs")
+    assert all({"operator", "durationMs", "parameters"} <= set(r) for r in log), log
     steps = [r for r in log if r["type"] == "service.step"]
     assert steps and all({"operator", "durationMs", "parameters"} <= set(r) for r in steps), steps[:3]
     assert all(r["operator"] == "alice" for r in steps)
@@ -357,11 +358,43 @@ def test_plugins_metrics_and_description(server):
     for path in ("/metrics", f"{API}/metrics"):
         text = server.get(path).text
         assert "modserv_deployments_total" in text and "modserv_pipeline_step_duration_seconds" in text
+    (version,) = [x["version"] for x in data["shimlets"] if x["name"] == "shimmy"]
+    assert server.metrics()["modserv_plugin_loaded", (("name", "shimmy"), ("type", "shimlet"), ("version", version))] == 1
+    assert server.metric("modserv_reconciles_total") >= 1 and server.metric("modserv_reconcile_errors_total") == 0
     paths = server.get("/openapi.json").json["paths"]
     assert f"{API}/deploy" in paths and f"{API}/{{service}}/pipeline/logs" in paths
     page = server.get("/swagger")
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
     assert server.get("/swagger/doc.json").json["paths"] == paths
+
+
+def test_what_is_asked_for_and_taken_is_a_metric(server):
+    need = {"acceleratorType": "NVIDIA H20", "acceleratorCount": 2, "cpu": "4", "memory": "16Gi"}
+    sid = deploy(server, shimmy(), replicaCount=2, resourceRequirements=need)["serviceId"]
+    wait_phase(server, sid)
+
+    def metric(name, resource):
+        return server.metric(f"modserv_resource_{name}", service=sid, resource=resource)
+
+    assert metric("requested", "nvidia.com/gpu") == 4 and metric("requested", "cpu_milli") == 8000
+    assert metric("requested", "memory_bytes") == 32 << 30
+    assert metric("used_ratio", "memory_bytes") == metric("used", "memory_bytes") / (32 << 30)
+    assert metric("used_ratio", "nvidia.com/gpu") is None  # nobody tells
+    server.delete(f"{API}/{sid}")
+    wait_gone(server, sid)
+    assert server.metric("modserv_resource_requested", service=sid) is None  # it went along
+
+
+def test_metrics_are_named_as_they_should_be(server):
+    """What promtool looks at: help and type of each, and names that fit their type."""
+    sid = deploy(server, shimmy())["serviceId"]
+    wait_phase(server, sid)
+    text = server.get("/metrics").text
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    assert types and set(types) == set(re.findall(r"^# HELP (\S+) \S", text, re.M))
+    for name, kind in types.items():
+        assert name.endswith("_total") == (kind == "counter"), (name, kind)
+        assert not re.search(r"_(count|sum|bucket)$|[A-Z]|^[^a-z]", name), name
 
 
 def test_ten_deploys_side_by_side(server):
