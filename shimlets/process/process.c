@@ -464,6 +464,13 @@ process_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open
     return 0;
 }
 
+static bool
+process_sees_files(const struct berth_shimlet *s)
+{
+    (void)s;
+    return true;
+}
+
 static const char *const features[] = {"tls", NULL};
 
 #define OPS(its_name, its_description)                                                        \
@@ -474,7 +481,7 @@ static const char *const features[] = {"tls", NULL};
         .apply = process_apply, .remove = process_remove, .status = process_status,           \
         .list = process_list, .check = process_check, .logs = process_logs,                   \
         .resources = process_resources, .render = process_render, .watches = process_watches, \
-        .held = process_held, .features = features,                                           \
+        .held = process_held, .sees_files = process_sees_files, .features = features,         \
     }
 
 const struct berth_shimlet_ops berth_shimlet_process =

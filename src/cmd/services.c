@@ -270,11 +270,12 @@ berth_run_delete(const struct berth_args *args)
     for (size_t i = 0; rc == BERTH_EXIT_OK && i < args->word_count; i++) {
         const struct berth_json *s = NULL;
 
-        /* Who types a name wants to hear that there is none; the API takes it as done. */
+        /* Who types a name wants to hear that there is none; the API takes it as done.  It is
+         * deleted by what was typed, as a beginning of an id is not enough for that. */
         rc = berth_service_call(&r, "GET", "/{}", args->words[i], NULL, &s);
         const char *id = berth_remote_text(s, "serviceId", args->words[i]);
         if (rc == BERTH_EXIT_OK)
-            rc = berth_service_call(&r, "DELETE", "/{}", id, NULL, NULL);
+            rc = berth_service_call(&r, "DELETE", "/{}", args->words[i], NULL, NULL);
         if (rc == BERTH_EXIT_OK && berth_arg(args, "no-wait") == NULL)
             rc = berth_service_wait_gone(&r, id, WAIT_S);
     }

@@ -181,12 +181,13 @@ void berth_deploy_access(struct berth_deploy *d, const char *service_id, const c
 
 /* ---- what people look at ---- */
 
-/* The whole id of a service that is named by it, by an unambiguous beginning of it, or by its model
- * name.  -BERTH_ENOENT; -BERTH_EINVAL: several, listed. */
-int berth_deploy_find(struct berth_deploy *d, const char *name, char id[BERTH_SERVICE_ID_MAX],
-                      struct berth_err *e);
+/* The whole id of a service that is named by it; else by its model's name; else by an unambiguous
+ * beginning of the id, unless `whole`: who deletes names what he means.
+ *   -BERTH_ENOENT; -BERTH_EINVAL: several, or only a beginning; those that it may be are listed */
+int berth_deploy_find(struct berth_deploy *d, const char *name, bool whole,
+                      char id[BERTH_SERVICE_ID_MAX], struct berth_err *e);
 /* {"serviceId","status","phase","endpoint","updateTime","modelName","pipeline","shimlet",
- *  "revision","currentStep","totalSteps","spec","resources":{"requested","observed"},"replicas":[..],
+ *  "revision","runningRevision","retrying","currentStep","totalSteps","spec","resources":{"requested","observed"},"replicas":[..],
  *  "canary","conditions","message","createdAt","updatedAt"} */
 int berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena *a,
                           struct berth_buf *out, struct berth_err *e);
@@ -197,10 +198,11 @@ int berth_deploy_spec(struct berth_deploy *d, const char *id, struct berth_arena
 /* An array of what describe tells, without spec, replicas and conditions. */
 int berth_deploy_list(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
                       struct berth_err *e);
-/* {"serviceId","pipeline","shimlet","state","currentStep","totalSteps":[..],"steps":[{"name",
+/* How far the steps came.  track: "canary"; NULL: the service itself.
+ * {"serviceId","track","revision","pipeline","shimlet","state","currentStep","totalSteps":[..],"steps":[{"name",
  *  "state","attempts","maxRetries","timeoutMs","startedAt","finishedAt","durationMs","error"}]} */
-int berth_deploy_pipeline(struct berth_deploy *d, const char *id, struct berth_arena *a,
-                          struct berth_buf *out, struct berth_err *e);
+int berth_deploy_pipeline(struct berth_deploy *d, const char *id, const char *track,
+                          struct berth_arena *a, struct berth_buf *out, struct berth_err *e);
 /* [{"revision","createdAt","operator","hash","current","spec"}], newest first. */
 int berth_deploy_revisions(struct berth_deploy *d, const char *id, struct berth_arena *a,
                            struct berth_buf *out, struct berth_err *e);

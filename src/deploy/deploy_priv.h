@@ -289,6 +289,8 @@ int berth_hook_pre(void *x, const struct berth_step *step, struct berth_err *e);
 int berth_hook_post(void *x, const struct berth_step *step, struct berth_err *e);
 /* goals.c */
 const struct berth_goal *berth_host_goal(const char *name);
+/* Is the model there, as far as can be known here?  -BERTH_EINVAL, with what to do */
+int berth_deployment_model(struct berth_deployment *x, struct berth_err *e);
 extern const struct berth_pipeline_host berth_deploy_pipeline_host;
 extern const struct berth_goal berth_goals_remove[];
 

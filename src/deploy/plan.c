@@ -63,6 +63,24 @@ take_objects(void *arg, const char *json, size_t len)
         berth_jw_null(p->w);
 }
 
+/* A pipeline without that step gets its model elsewhere. */
+static bool
+looks_at_model(const struct flow *f)
+{
+    const struct berth_goal *goals;
+    const char *const *names;
+    struct berth_err e;
+    uint32_t n;
+
+    if (berth_flow_steps(f, false, &goals, &names, &n, &e) < 0)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        if (strcmp(goals != NULL ? goals[i].name : names[i], "model-validation") == 0)
+            return true;
+    }
+    return false;
+}
+
 static void
 put_objects_and_fit(struct plan *p, struct berth_deployment *x)
 {
@@ -83,6 +101,8 @@ put_objects_and_fit(struct plan *p, struct berth_deployment *x)
         berth_jw_array_end(p->w);
     }
     e.msg[0] = '\0';
+    if (r == 0 && looks_at_model(x->flow))
+        r = berth_deployment_model(x, &e);
     if (r == 0 && BERTH_SHIMLET_HAS(ops, check))
         r = ops->check(x->shimlet, &x->op, &x->unit, &e);
     berth_jw_key(p->w, "fits");

@@ -367,18 +367,113 @@ what_is_wrong_is_said(void **unused)
     world_spec(&w, "{\"modelName\":\"m\",\"shimlet\":\"nonesuch\"}", &a, &spec);
     assert_int_equal(berth_deploy_create(w.d, &spec, &tester, id, &e), -BERTH_ENOENT);
     assert_non_null(strstr(e.msg, "fake"));
-    assert_int_equal(berth_deploy_find(w.d, "m", id, &e), -BERTH_ENOENT);
+    assert_int_equal(berth_deploy_find(w.d, "m", false, id, &e), -BERTH_ENOENT);
     char one[BERTH_SERVICE_ID_MAX];
     (void)snprintf(one, sizeof one, "%s", create("{\"modelName\":\"m\"}"));
-    assert_int_equal(berth_deploy_find(w.d, "m", id, &e), 0);
+    assert_int_equal(berth_deploy_find(w.d, "m", false, id, &e), 0);
     assert_string_equal(id, one);
     (void)create("{\"modelName\":\"m\",\"pipeline\":\"opensource-llm\"}");
-    assert_int_equal(berth_deploy_find(w.d, "m", id, &e), -BERTH_EINVAL);
+    assert_int_equal(berth_deploy_find(w.d, "m", false, id, &e), -BERTH_EINVAL);
     one[10] = '\0';
-    assert_int_equal(berth_deploy_find(w.d, one, id, &e), 0);
+    assert_int_equal(berth_deploy_find(w.d, one, false, id, &e), 0);
     assert_int_equal(berth_deploy_retire_shimlet(w.d, "fake", 0, &e), -BERTH_EPERM);
     assert_int_equal(berth_deploy_retire_pipeline(w.d, "plain", 0, &e), -BERTH_EPERM);
     assert_int_equal(berth_deploy_retire_pipeline(w.d, "none", 0, &e), -BERTH_ENOENT);
+}
+
+/* A service whose model is named as another's id begins is found by its name, and nothing is
+ * deleted by a beginning. */
+static void
+the_nearest_name_is_meant(void **unused)
+{
+    char id[BERTH_SERVICE_ID_MAX], one[BERTH_SERVICE_ID_MAX], other[BERTH_SERVICE_ID_MAX];
+    struct berth_err e = {""};
+
+    (void)unused;
+    (void)snprintf(other, sizeof other, "%s", create("{\"modelName\":\"llama-3-8b\"}"));
+    const struct {
+        const char *why, *name;
+        bool whole;
+        int want;
+        const char *found;
+    } before[] = {
+        {"a beginning will do", "llama", false, 0, other},
+        {"but not for what cannot be taken back", "llama", true, -BERTH_EINVAL, NULL},
+        {"a model's name is whole", "llama-3-8b", true, 0, other},
+        {"an id, too", other, true, 0, other},
+        {"nothing begins like that", "gemma", true, -BERTH_ENOENT, NULL},
+        {"nothing is no beginning", "", false, -BERTH_ENOENT, NULL},
+    };
+    for (size_t i = 0; i < sizeof before / sizeof before[0]; i++) {
+        print_message("  %s\n", before[i].why);
+        assert_int_equal(berth_deploy_find(w.d, before[i].name, before[i].whole, id, &e),
+                         before[i].want);
+        if (before[i].found != NULL)
+            assert_string_equal(id, before[i].found);
+    }
+    (void)snprintf(one, sizeof one, "%s", create("{\"modelName\":\"llama\"}"));
+    for (int whole = 0; whole < 2; whole++) {
+        assert_int_equal(berth_deploy_find(w.d, "llama", whole, id, &e), 0);
+        assert_string_equal(id, one);
+    }
+    assert_int_equal(berth_deploy_find(w.d, "llama-", false, id, &e), -BERTH_EINVAL);
+    assert_non_null(strstr(e.msg, "2 services"));
+}
+
+/* Where the environment reads elsewhere, the model root is there, too; where it reads here, it
+ * would have been found. */
+static void
+a_model_without_a_path_is_below_the_model_root(void **unused)
+{
+    (void)unused;
+    const char *id = create("{\"modelName\":\"m\",\"engine\":\"vllm\"}");
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+    assert_string_equal(world_unit_of(&w, id, "stable")->model_path, "/models/m");
+    w.sees_files = true;
+    for (size_t i = 0; i < 2; i++) {
+        id = create(i == 0 ? "{\"modelName\":\"n\",\"engine\":\"vllm\"}" : "{\"modelName\":\"o\"}");
+        world_run(&w, BERTH_S);
+        phase_is(id, "failed");
+        const char *message = text_of(describe(id), "message");
+        assert_ptr_equal(strstr(message, "config-rendering: modelFile: is missing"), message);
+    }
+}
+
+/* A model that is not there fails at its step, before anything is started; where the environment
+ * reads elsewhere nobody here can know. */
+static void
+a_model_that_is_not_there_is_told_at_once(void **unused)
+{
+    static const char json[] = "{\"modelName\":\"m\",\"modelFile\":\"/nowhere/m.gguf\"}";
+    struct berth_err e = {""};
+    struct berth_spec spec;
+    struct berth_buf b;
+
+    (void)unused;
+    const char *id = create(json);
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+    w.sees_files = true;
+    id = create("{\"modelName\":\"n\",\"modelFile\":\"/nowhere/n.gguf\"}");
+    const uint64_t applies = w.applies;
+    world_run(&w, BERTH_S);
+    phase_is(id, "failed");
+    const char *message = text_of(describe(id), "message");
+    assert_ptr_equal(strstr(message, "model-validation: modelFile: /nowhere/n.gguf: No such file"),
+                     message);
+    assert_non_null(strstr(message, "retry"));
+    world_run(&w, 900 * BERTH_S); /* it does not come by itself */
+    phase_is(id, "failed");
+    assert_null(world_unit_of(&w, id, "stable"));
+    assert_int_equal(w.applies, applies);
+    berth_buf_init(&b, &a);
+    world_spec(&w, json, &a, &spec);
+    assert_int_equal(berth_deploy_plan(w.d, NULL, &spec, &a, &b, &e), 0);
+    assert_non_null(strstr(berth_buf_text(&b), "\"fits\":false,\"why\":\"modelFile: /nowhere/"));
+    assert_int_equal(update(id, "{\"modelName\":\"n\",\"modelFile\":\"/\"}"), 2);
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
 }
 
 int
@@ -395,6 +490,10 @@ main(void)
         cmocka_unit_test_setup_teardown(an_update_that_fails_is_taken_back_when_it_says_so, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_nearest_name_is_meant, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_model_that_is_not_there_is_told_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_model_without_a_path_is_below_the_model_root, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

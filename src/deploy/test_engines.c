@@ -92,12 +92,42 @@ a_path_without_a_folder_of_its_own_is_refused(void **unused)
     berth_arena_fini(&a);
 }
 
+/* Engines that are told what to serve cannot be told of nothing. */
+static void
+without_a_model_there_is_nothing_to_run(void **unused)
+{
+    static const char *const engines[] = {"berth", "llama-server", "vllm", "sglang"};
+    struct berth_arena a;
+    struct berth_spec s;
+    struct berth_rendered r;
+    struct berth_err e = {""};
+    bool lenient;
+
+    (void)unused;
+    berth_arena_init(&a, 1 << 20);
+    for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
+        const char *json =
+            berth_arena_printf(&a, "{\"modelName\":\"m\",\"engine\":\"%s\"}", engines[i]);
+        assert_int_equal(
+            berth_spec_parse_text(berth_slice_of(json), &dflt, &a, &s, &lenient, NULL, &e), 0);
+        assert_int_equal(berth_engine_render(&s, NULL, &a, &r, &e), -BERTH_EINVAL);
+        assert_ptr_equal(strstr(e.msg, "modelFile: "), e.msg);
+    }
+    assert_int_equal(berth_spec_parse_text(BERTH_SLICE("{\"modelName\":\"m\",\"command\":[\"a\"]}"),
+                                           &dflt, &a, &s, &lenient, NULL, &e),
+                     0);
+    assert_int_equal(berth_engine_render(&s, NULL, &a, &r, &e), 0);
+    assert_null(r.model_path);
+    berth_arena_fini(&a);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_engine_gets_its_own_words),
         cmocka_unit_test(a_path_without_a_folder_of_its_own_is_refused),
+        cmocka_unit_test(without_a_model_there_is_nothing_to_run),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

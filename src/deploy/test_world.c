@@ -109,10 +109,12 @@ fake_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open *h
     return 0;
 }
 
+/* Threads of an environment may tell of changes until it is closed. */
 static void
 fake_close(struct berth_shimlet *s)
 {
     (void)s;
+    world->host->changed(world->who, "its-last-word");
 }
 
 /* What time has brought about. */
@@ -292,6 +294,8 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
                  (unsigned long long)w->seed, u->name, (unsigned long long)u->revision,
                  (unsigned long long)unit->revision);
     (void)snprintf(u->hash, sizeof u->hash, "%s", unit->hash);
+    (void)snprintf(u->model_path, sizeof u->model_path, "%s",
+                   unit->model_path != NULL ? unit->model_path : "");
     u->revision = unit->revision;
     u->desired = unit->replicas;
     u->start_timeout_ns = unit->start_timeout_ns;
@@ -395,6 +399,13 @@ fake_watches(const struct berth_shimlet *s)
     return world->watches;
 }
 
+static bool
+fake_sees_files(const struct berth_shimlet *s)
+{
+    (void)s;
+    return world->sees_files;
+}
+
 static const struct berth_shimlet_ops fake_ops = {
     .abi = BERTH_SHIMLET_ABI,
     .struct_size = sizeof fake_ops,
@@ -408,6 +419,7 @@ static const struct berth_shimlet_ops fake_ops = {
     .status = fake_status,
     .list = fake_list,
     .watches = fake_watches,
+    .sees_files = fake_sees_files,
 };
 
 /* ---- a pipeline of the host's own goals ---- */
@@ -461,6 +473,7 @@ world_start(struct world *w)
     w->conf.clock = &w->clock;
     w->conf.default_shimlet = "fake";
     w->conf.default_pipeline = "plain";
+    w->conf.model_root = "/models";
     if (berth_deploy_new(&w->conf, &w->d, &e) < 0 ||
         berth_deploy_add_shimlet(w->d, &fake_ops, NULL, NULL, false, &e) < 0 ||
         berth_deploy_add_pipeline(w->d, fake_entry, NULL, false, &e) < 0 ||

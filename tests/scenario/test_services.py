@@ -68,6 +68,16 @@ def test_a_deployed_service_is_described(server):
     assert get(server, "Qwen3-0.6B")["serviceId"] == sid
 
 
+def test_nothing_is_deleted_by_a_beginning(server):
+    sid = deploy(server, shimmy("llama-3-8b"))["serviceId"]
+    answer = server.delete(f"{API}/llama")
+    assert answer.status == 400 and sid in answer.json["message"], answer
+    short = deploy(server, shimmy("llama"))["serviceId"]
+    assert server.delete(f"{API}/llama").json["code"] == 0
+    wait_gone(server, short)
+    assert get(server, sid)["phase"] != "terminated"
+
+
 @pytest.mark.parametrize("body, field", [
     (b"", ""), (b"{", ""), (b"null", ""), (b"[]", ""), (b"{}", "modelName"),
     (b'{"modelName":"a","replicaCount":-1}', "replicaCount"),
