@@ -122,16 +122,6 @@ keep(struct berth_deployment *x, char *why, size_t cap, struct berth_err *e)
     return differs || why[0] != '\0' ? 0 : 1;
 }
 
-/* When the next look is: one that is well and tells of changes by itself needs few. */
-static uint64_t
-looks_after_ns(const struct berth_deployment *x, bool well)
-{
-    const bool watches =
-        BERTH_SHIMLET_HAS(x->environ->ops, watches) && x->environ->ops->watches(x->shimlet);
-
-    return well && watches ? x->d->conf.resync_ns : x->d->conf.poll_ns;
-}
-
 int
 berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, uint64_t *ret_wait_ns,
                  struct berth_err *e)
@@ -145,7 +135,9 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
         return r;
     x->op.deadline_ns = berth_deploy_now(d) + 60 * BERTH_S;
     r = keep(x, why, sizeof why, e);
-    *ret_wait_ns = looks_after_ns(x, r == 1);
+    const bool watches =
+        BERTH_SHIMLET_HAS(x->environ->ops, watches) && x->environ->ops->watches(x->shimlet);
+    *ret_wait_ns = r == 1 && watches ? d->conf.resync_ns : d->conf.poll_ns;
     (void)pthread_mutex_lock(&s->mu);
     struct track *t = &s->tracks[which];
     t->mending = r == 0 && berth_seen_differs(t->seen, &x->unit);
@@ -157,24 +149,8 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
             (void)berth_service_move(d, s, BERTH_PHASE_RUNNING, "", &x->pending);
     }
     if (x->pending.count > 0)
-        (void)berth_deploy_commit(d, s, &x->pending, NULL, 0, &ignored);
+        (void)berth_deploy_save(d, s, &x->pending, &ignored);
     (void)pthread_mutex_unlock(&s->mu);
-    berth_deployment_free(x);
-    return r;
-}
-
-int
-berth_track_look(struct berth_deploy *d, struct service *s, enum which which, uint64_t *ret_wait_ns,
-                 struct berth_err *e)
-{
-    struct berth_deployment *x = NULL;
-    int r = berth_deployment_new(&x, d, s, which, e);
-
-    if (r < 0)
-        return r;
-    x->op.deadline_ns = berth_deploy_now(d) + 60 * BERTH_S;
-    r = berth_deployment_look(x, e);
-    *ret_wait_ns = looks_after_ns(x, r == 0);
     berth_deployment_free(x);
     return r;
 }
@@ -202,7 +178,7 @@ berth_track_leave(struct berth_deploy *d, struct service *s, struct berth_err *e
             berth_seen_free(t->seen);
             *t = (struct track){0};
         }
-        r = berth_deploy_commit(d, s, &x->pending, NULL, 0, e);
+        r = berth_deploy_save(d, s, &x->pending, e);
         (void)pthread_mutex_unlock(&s->mu);
         if (r == 0)
             r = still ? 1 : 0;
