@@ -66,6 +66,8 @@ gather(struct service *s, struct berth_arena *a, struct told *told)
     ret->id = s->id;
     ret->name = berth_arena_strdup(a, stable->wish->spec.model_name);
     ret->replicas = told->replicas;
+    ret->has_side_effects = stable->wish->spec.has_side_effects;
+    ret->first_ns_max = stable->wish->spec.first_timeout_ns;
     const char *allow = berth_values_get(stable, BERTH_VALUE_ALLOW);
     if (allow != NULL) { /* behind the number of its revision */
         allow += strcspn(allow, " ");
