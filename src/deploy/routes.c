@@ -280,7 +280,7 @@ copy_service(struct berth_route_snapshot *s, const struct berth_routed_service *
     if (!copy_text(a, from->id, &to->id) || !copy_text(a, from->name, &to->name) ||
         !copy_text(a, served, &to->served_name) ||
         !copy_text(a, from->authorization, &to->authorization) ||
-        !copy_text(a, from->ca_path, &to->ca_path))
+        !copy_text(a, from->ca_path, &to->ca_path) || !copy_text(a, from->allow, &to->allow))
         return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
     to->has_side_effects = from->has_side_effects;
     to->connect_ns_max = from->connect_ns_max > 0 ? from->connect_ns_max : CONNECT_NS;
@@ -294,17 +294,16 @@ copy_service(struct berth_route_snapshot *s, const struct berth_routed_service *
 }
 
 static int
-copy_replica(struct berth_route_snapshot *s, struct berth_route_replica *to,
-             const struct berth_routed_replica *from, struct berth_err *e)
+copy_replica(struct berth_arena *a, struct berth_route_replica *to,
+             const struct berth_routed_replica *from, const char *service, struct berth_err *e)
 {
-    struct berth_arena *a = &s->arena;
-    const char *service = s->service.id;
     const char *endpoint = from->endpoint != NULL ? from->endpoint : "http://none";
     char *room = berth_arena_alloc_raw(a, strlen(endpoint) + 2);
 
-    to->served_name = s->service.served_name;
     if (room == NULL || !copy_text(a, from->id, &to->id) ||
-        (from->served_name != NULL && !copy_text(a, from->served_name, &to->served_name)))
+        !copy_text(a, from->ca_path, &to->ca_path) ||
+        !copy_text(a, from->authorization, &to->authorization) ||
+        !copy_text(a, from->served_name, &to->served_name))
         return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", service);
     if (!berth_endpoint_split(endpoint, room, &to->origin, &to->base))
         return berth_err_set(e, BERTH_EINVAL,
@@ -313,6 +312,18 @@ copy_replica(struct berth_route_snapshot *s, struct berth_route_replica *to,
                              service, from->id, endpoint);
     to->track = from->track;
     return 0;
+}
+
+/* What a replica does not say itself is the service's. */
+static void
+inherit(const struct berth_route_service *s, struct berth_route_replica *r)
+{
+    if (r->ca_path == NULL)
+        r->ca_path = s->ca_path;
+    if (r->authorization == NULL)
+        r->authorization = s->authorization;
+    if (r->served_name == NULL)
+        r->served_name = s->served_name;
 }
 
 static int
@@ -333,8 +344,10 @@ snapshot_new(const struct berth_routed_service *from, struct berth_route_snapsho
     s->balanced = BERTH_NEW_N(&s->arena, struct berth_balance_replica *, n);
     if (r == 0 && n > 0 && (s->replicas == NULL || s->shared == NULL || s->balanced == NULL))
         r = berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = copy_replica(s, &s->replicas[i], &from->replicas[i], e);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        r = copy_replica(&s->arena, &s->replicas[i], &from->replicas[i], from->id, e);
+        inherit(&s->service, &s->replicas[i]);
+    }
     if (r < 0) {
         snapshot_free(s);
         return r;
