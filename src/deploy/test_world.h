@@ -29,6 +29,7 @@ struct world_replica {
 struct world_unit {
     bool exists, drifted;
     char name[64], service_id[112], track[16], hash[24];
+    char image[64]; /* "": none */
     uint32_t desired, surge_max, unavailable_max;
     uint64_t revision, start_timeout_ns;
     struct world_replica replicas[WORLD_REPLICAS_MAX];
@@ -45,6 +46,7 @@ struct world {
     const char *broken_model;           /* replicas of this one never get ready */
     char broken_hash[24];               /* ... or of this unit */
     bool watches, offline;
+    const char *settings_json; /* of the environment, from the next start on; NULL: none */
     uint64_t dies_in; /* calls until the process is killed; 0: it is not */
     bool dead;        /* it was: nothing that it does counts any more */
     uint64_t calls, applies, removes, restarts;
