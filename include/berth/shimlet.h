@@ -210,6 +210,9 @@ struct berth_shimlet_ops {
     /* How many accelerators the workload still holds; remove() of the service waits for 0. */
     int (*held)(struct berth_shimlet *s, const struct berth_op *op, const char *unit_name,
                 uint32_t *ret_accelerators, struct berth_err *e);
+    /* True: model_path is opened on the machine that the host runs on, so that the host can say at
+     * once that it is not there.  False: other machines or containers open it. */
+    bool (*sees_files)(const struct berth_shimlet *s);
 };
 
 #define BERTH_SHIMLET_HAS(ops, member)                                                         \

@@ -418,6 +418,7 @@ new_shimlet(const struct berth_shimlet_host *h, const struct berth_shimlet_open 
     s->h = h;
     s->who = how->who;
     s->lock_fd = -1;
+    process_boot(s->boot);
     s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     (void)snprintf(s->owner, sizeof s->owner, "%s", how->owner != NULL ? how->owner : "");
     (void)snprintf(s->program, sizeof s->program, "%s", how->program != NULL ? how->program : "");
@@ -460,6 +461,13 @@ process_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open
     return 0;
 }
 
+static bool
+process_sees_files(const struct berth_shimlet *s)
+{
+    (void)s;
+    return true;
+}
+
 #define OPS(its_name, its_description)                                                        \
     {                                                                                         \
         .abi = BERTH_SHIMLET_ABI, .struct_size = sizeof(struct berth_shimlet_ops),            \
@@ -468,7 +476,7 @@ process_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open
         .apply = process_apply, .remove = process_remove, .status = process_status,           \
         .list = process_list, .check = process_check, .logs = process_logs,                   \
         .resources = process_resources, .render = process_render, .watches = process_watches, \
-        .held = process_held,                                                                 \
+        .held = process_held, .sees_files = process_sees_files,                               \
     }
 
 const struct berth_shimlet_ops berth_shimlet_process =

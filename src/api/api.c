@@ -406,6 +406,36 @@ api_refuse(void *arg, struct berth_exchange *x, uint16_t status, const char *why
     berth_call_fault(c, &f);
 }
 
+/* The line of the access log.  Without one it is a line for who looks for faults. */
+static void
+say_answer(const struct berth_api *api, const struct berth_exchange *x, const struct berth_call *c,
+           uint16_t status, double seconds)
+{
+    const bool grpc = c != NULL && c->grpc != NULL;
+    const char *colon = strrchr(x->peer, ':');
+    enum berth_log_level level = BERTH_LOG_DEBUG;
+    char code[8], took[32], bytes[24];
+
+    (void)snprintf(code, sizeof code, "%u", status);
+    (void)snprintf(took, sizeof took, "%.3f", seconds * 1e3);
+    (void)snprintf(bytes, sizeof bytes, "%" PRIu64, x->answer_bytes);
+    const struct berth_log_field fields[] = {
+        {"method", x->method.at != NULL ? x->method : BERTH_SLICE("-"), false},
+        {"path", x->path.at != NULL ? x->path : BERTH_SLICE("-"), false},
+        {grpc ? "grpc_status" : "status", berth_slice_of(code), true},
+        {"client", {x->peer, colon != NULL ? (size_t)(colon - x->peer) : strlen(x->peer)}, false},
+        {"duration_ms", berth_slice_of(took), true},
+        {"bytes", berth_slice_of(bytes), true},
+        {"id", berth_slice_of(c != NULL ? c->id : "-"), false},
+    };
+
+    if (api->conf.access_log)
+        level = grpc || status < 400 ? BERTH_LOG_INFO
+                : status < 500       ? BERTH_LOG_WARN
+                                     : BERTH_LOG_ERROR;
+    berth_log_fields(level, "request", fields, BERTH_COUNT(fields));
+}
+
 static void
 api_ended(void *arg, struct berth_exchange *x)
 {
@@ -422,13 +452,8 @@ api_ended(void *arg, struct berth_exchange *x)
     count_answer(api, d, status, seconds);
     if (c != NULL)
         berth_requests_note(c, now);
-    if (!api->conf.access_log && !berth_log_wanted(BERTH_LOG_DEBUG))
-        return;
-    berth_log(api->conf.access_log ? BERTH_LOG_INFO : BERTH_LOG_DEBUG,
-              "%s%.*s %.*s %u %" PRIu64 " bytes %.3f ms from %s id %s", grpc ? "gRPC " : "",
-              (int)x->method.len, x->method.at != NULL ? x->method.at : "", (int)x->path.len,
-              x->path.at != NULL ? x->path.at : "", status, x->answer_bytes, seconds * 1e3, x->peer,
-              c != NULL ? c->id : "-");
+    if (api->conf.access_log || berth_log_wanted(BERTH_LOG_DEBUG))
+        say_answer(api, x, c, status, seconds);
 }
 
 struct berth_server_app

@@ -89,7 +89,7 @@ pump(struct berth_feed *f)
         const struct berth_buf taken = f->waiting;
         f->waiting = f->writing;
         f->writing = taken;
-        done = f->done;
+        done = f->done && !f->posted; /* its message would run in what is freed here */
         (void)pthread_cond_broadcast(&f->wake);
         (void)pthread_mutex_unlock(&f->mu);
         f->written = 0;

@@ -90,7 +90,7 @@ berth_services_named(struct berth_call *c, struct berth_deploy *d)
         berth_call_fail(c, -BERTH_ENOMEM, NULL, "out of memory");
         return NULL;
     }
-    r = berth_deploy_find(d, c->version.at, id, &e);
+    r = berth_deploy_find(d, c->version.at, false, id, &e);
     if (r == 0)
         return id;
     berth_services_answer(c, r, NULL, NULL, "serviceId", &e);
@@ -185,7 +185,7 @@ put_accepted(struct berth_call *c, struct berth_deploy *d, const char *id, bool 
     struct berth_jw w;
 
     berth_buf_init(&pipeline, c->arena);
-    if (berth_deploy_pipeline(d, id, c->arena, &pipeline, NULL) == 0)
+    if (berth_deploy_pipeline(d, id, NULL, c->arena, &pipeline, NULL) == 0)
         (void)berth_json_parse(c->arena, pipeline.at, pipeline.len, NULL, &p, NULL);
     steps = berth_json_get(p, "totalSteps");
     struct berth_json_iter it = berth_json_iter(steps);
@@ -333,44 +333,52 @@ by_variable(struct berth_arena *a, const struct berth_json **spec, struct berth_
                                       : berth_err_set(e, BERTH_ENOMEM, "out of memory");
 }
 
-void
-berth_services_patch(struct berth_call *c)
+/* The body merged into the spec that there is, secrets as they are; *ret_revision is what it was
+ * merged into.  False: c is answered. */
+static bool
+read_patched(struct berth_call *c, struct berth_deploy *d, const char *id, struct berth_spec *ret,
+             uint64_t *ret_revision)
 {
-    struct berth_deploy *d = berth_services_open(c);
-    const char *id = d != NULL ? berth_services_named(c, d) : NULL;
     const struct berth_json *seen = NULL;
     struct berth_slice text;
     struct berth_buf merged;
     struct berth_jw w;
-    struct berth_spec spec;
     struct berth_spec_fault f = {""};
     struct berth_err e = {""};
-    uint64_t expected = 0, revision = 0;
     bool lenient;
     int r;
 
-    if (id == NULL || !read_expected(c, &expected) || !berth_call_body(c))
-        return;
-    r = berth_deploy_spec(d, id, c->arena, &text, &revision, &e);
+    if (!berth_call_body(c))
+        return false;
+    r = berth_deploy_spec(d, id, c->arena, &text, ret_revision, &e);
     if (r == 0)
         r = berth_json_parse(c->arena, text.at, text.len, NULL, &seen, &e);
     if (r == 0)
         r = by_variable(c->arena, &seen, &e);
     if (r == 0) {
-        if (expected == 0)
-            expected = revision; /* what is merged into must still be there */
         berth_buf_init(&merged, c->arena);
         berth_jw_init(&w, &merged);
         berth_jw_merged(&w, seen, c->body);
         r = berth_buf_text(&merged) != NULL
                 ? berth_spec_parse_text((struct berth_slice){merged.at, merged.len},
-                                        berth_deploy_defaults(d), c->arena, &spec, &lenient, &f, &e)
+                                        berth_deploy_defaults(d), c->arena, ret, &lenient, &f, &e)
                 : berth_err_set(&e, BERTH_ENOMEM, "out of memory");
     }
     if (r < 0)
         berth_services_answer(c, r, NULL, NULL, f.field, &e);
-    else
-        update(c, d, id, &spec, expected);
+    return r == 0;
+}
+
+void
+berth_services_patch(struct berth_call *c)
+{
+    struct berth_deploy *d = berth_services_open(c);
+    const char *id = d != NULL ? berth_services_named(c, d) : NULL;
+    struct berth_spec spec;
+    uint64_t expected = 0, revision = 0;
+
+    if (id != NULL && read_expected(c, &expected) && read_patched(c, d, id, &spec, &revision))
+        update(c, d, id, &spec, expected > 0 ? expected : revision); /* it must still be there */
 }
 
 void
@@ -385,7 +393,7 @@ berth_services_delete(struct berth_call *c)
         return;
     const struct berth_actor who = berth_services_actor(c);
     /* What is unknown has been deleted. */
-    r = berth_deploy_find(d, c->version.at, id, &e);
+    r = berth_deploy_find(d, c->version.at, true, id, &e);
     if (r == 0)
         r = berth_deploy_delete(d, id, &who, &e);
     else if (r == -BERTH_ENOENT)
@@ -422,7 +430,17 @@ berth_services_get(struct berth_call *c)
 void
 berth_services_pipeline(struct berth_call *c)
 {
-    look(c, berth_deploy_pipeline);
+    struct berth_deploy *d = berth_services_open(c);
+    const char *id = d != NULL ? berth_services_named(c, d) : NULL;
+    struct berth_buf data;
+    struct berth_err e = {""};
+
+    if (id == NULL)
+        return;
+    berth_buf_init(&data, c->arena);
+    const int r =
+        berth_deploy_pipeline(d, id, berth_services_asked(c, "track"), c->arena, &data, &e);
+    berth_services_answer(c, r, "success", &data, NULL, &e);
 }
 
 void
@@ -453,6 +471,12 @@ berth_services_list(struct berth_call *c)
 }
 
 void
+berth_services_units(struct berth_call *c)
+{
+    berth_services_all(c, berth_deploy_units);
+}
+
+void
 berth_services_plan(struct berth_call *c)
 {
     struct berth_deploy *d = berth_services_open(c);
@@ -460,10 +484,14 @@ berth_services_plan(struct berth_call *c)
     struct berth_spec spec;
     struct berth_buf data;
     struct berth_err e = {""};
+    uint64_t ignored;
     bool lenient;
 
-    if (d == NULL || (c->version.len > 0 && (id = berth_services_named(c, d)) == NULL) ||
-        !read_spec(c, d, &spec, &lenient))
+    if (d == NULL || (c->version.len > 0 && (id = berth_services_named(c, d)) == NULL))
+        return;
+    if (id != NULL && berth_services_asked_flag(c, "merge")
+            ? !read_patched(c, d, id, &spec, &ignored)
+            : !read_spec(c, d, &spec, &lenient))
         return;
     berth_buf_init(&data, c->arena);
     const int r = berth_deploy_plan(d, id, &spec, c->arena, &data, &e);

@@ -20,6 +20,7 @@ struct events {
     bool sse, text;
     struct berth_event_watch watch;
     struct berth_feed *feed;
+    uint64_t told_ns;  /* when the client was sent something last */
     struct berth_jw w; /* without follow: the array that is written */
     bool over;
 };
@@ -135,6 +136,7 @@ feed_one(void *arg, uint64_t seq, struct berth_slice json)
         berth_buf_putc(&b, '\n');
     }
     ev->over = b.failed || berth_feed_put(ev->feed, b.at, b.len) < 0;
+    ev->told_ns = berth_now_ns();
     berth_buf_fini(&b);
     return !ev->over;
 }
@@ -147,14 +149,34 @@ changed(struct berth_event_watch *w)
     berth_feed_wake(ev->feed);
 }
 
+/* Proxies end streams on which nothing comes, also while there are events that do not fit. */
+static void
+beat(struct events *ev)
+{
+    static const char text[] = ": still here\n\n";
+
+    if (!ev->sse || berth_now_ns() - ev->told_ns < HEARTBEAT_S * BERTH_S)
+        return;
+    ev->told_ns = berth_now_ns();
+    ev->over = berth_feed_put(ev->feed, text, sizeof text - 1) < 0;
+}
+
+/* How long until the next one is due. */
+static uint64_t
+until_beat(const struct events *ev)
+{
+    const uint64_t due = ev->told_ns + HEARTBEAT_S * BERTH_S, now = berth_now_ns();
+
+    return !ev->sse ? HEARTBEAT_S * BERTH_S : due > now ? due - now : 0;
+}
+
 static void
 follow(struct berth_feed *f, void *arg)
 {
-    static const char beat[] = ": still here\n\n";
     struct events *ev = arg;
-    uint64_t told_ns = berth_now_ns();
 
     ev->feed = f;
+    ev->told_ns = berth_now_ns();
     ev->watch.changed = changed;
     berth_deploy_watch(ev->d, &ev->watch);
     while (!ev->over && !berth_feed_over(f)) {
@@ -162,18 +184,12 @@ follow(struct berth_feed *f, void *arg)
 
         if (berth_deploy_events(ev->d, &ev->q, feed_one, ev, &last, NULL) < 0)
             break;
-        if (last > ev->q.after) {
-            ev->q.after = last;
-            told_ns = berth_now_ns();
-            continue;
-        }
-        if (!berth_feed_wait(f, HEARTBEAT_S * BERTH_S))
+        const bool more = last > ev->q.after;
+        ev->q.after = last;
+        if (!more && !berth_feed_wait(f, until_beat(ev)))
             break;
-        if (ev->sse && berth_now_ns() - told_ns >= HEARTBEAT_S * BERTH_S) {
-            told_ns = berth_now_ns();
-            if (berth_feed_put(f, beat, sizeof beat - 1) < 0)
-                break;
-        }
+        if (!ev->over)
+            beat(ev);
     }
     berth_deploy_unwatch(ev->d, &ev->watch);
 }

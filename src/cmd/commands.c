@@ -14,6 +14,7 @@ static const struct berth_option json_only[] = {
 
 static const struct berth_option services_options[] = {
     {"all", NULL, "those that were deleted lately, too", 0},
+    {"units", NULL, "what the environments have, orphans too", 0},
     {"json", NULL, "print the server's answer as it is", 0},
     {NULL, NULL, NULL, 0},
 };
@@ -201,8 +202,8 @@ static const struct berth_cmd commands[] = {
     {"services", "[options]", "the services that are deployed", NULL, services_options, 0, 0, false,
      true, berth_run_services},
     {"describe", "[options] SERVICE", "all about a service",
-     "SERVICE is its id, the beginning of it, or its model's name.\n", json_only, 1, 1, false, true,
-     berth_run_describe},
+     "SERVICE is its id, its model's name, or the beginning of its id.\n", json_only, 1, 1, false,
+     true, berth_run_describe},
     {"logs", "[options] SERVICE", "what a service's replicas print", NULL, logs_options, 1, 1,
      false, true, berth_run_logs},
     {"update", "[options] SERVICE [KEY=VALUE...]", "change a service",
@@ -221,8 +222,9 @@ static const struct berth_cmd commands[] = {
      2, false, true, berth_run_weight},
     {"retry", "[options] SERVICE", "try a failed service again", NULL, wait_options, 1, 1, false,
      true, berth_run_retry},
-    {"delete", "[options] SERVICE...", "delete services", NULL, wait_options, 1,
-     BERTH_CMD_WORDS_MAX, false, true, berth_run_delete},
+    {"delete", "[options] SERVICE...", "delete services",
+     "SERVICE is its whole id, or its model's name.\n", wait_options, 1, BERTH_CMD_WORDS_MAX, false,
+     true, berth_run_delete},
     {"events", "[options] [SERVICE]", "what happened to services", NULL, events_options, 0, 1,
      false, true, berth_run_events},
     {"plugins", "[options] [list|load FILE|reload NAME|unload NAME]",

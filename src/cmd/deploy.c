@@ -245,7 +245,8 @@ int
 berth_run_update(const struct berth_args *args)
 {
     const char *file = berth_arg(args, "file");
-    const struct berth_json *spec = NULL, *more = NULL, *now = NULL;
+    const struct berth_json *spec = NULL, *more = NULL;
+    const bool plan = berth_arg(args, "plan") != NULL;
     struct berth_remote r;
 
     if (file == NULL && args->word_count < 2)
@@ -256,16 +257,17 @@ berth_run_update(const struct berth_args *args)
     rc = berth_service_words(args, 1, &r.arena, &more) ? BERTH_EXIT_FAILED : BERTH_EXIT_USAGE;
     if (more != NULL && (file == NULL || read_file(args, file, &r.arena, &spec))) {
         rc = BERTH_EXIT_OK;
-        if (file == NULL && berth_arg(args, "plan") != NULL) { /* a plan takes a whole spec */
-            rc = berth_service_call(&r, "GET", "/{}", args->words[0], NULL, &now);
-            spec = berth_json_get(now, "spec");
-        }
-        if (rc == BERTH_EXIT_OK && spec != NULL && !merge(&r.arena, spec, more, &more))
+        if (spec != NULL && !merge(&r.arena, spec, more, &more))
             rc = berth_failed(args, "not enough memory");
-        if (rc == BERTH_EXIT_OK)
-            rc = berth_arg(args, "plan") != NULL
-                     ? submit(&r, "POST", "/{}/plan", args->words[0], more)
-                     : submit(&r, spec != NULL ? "PUT" : "PATCH", "/{}", args->words[0], more);
+        if (rc == BERTH_EXIT_OK) /* what is not named stays: only the server knows the secrets */
+            rc = submit(&r,
+                        plan           ? "POST"
+                        : spec != NULL ? "PUT"
+                                       : "PATCH",
+                        !plan          ? "/{}"
+                        : spec != NULL ? "/{}/plan"
+                                       : "/{}/plan?merge=1",
+                        args->words[0], more);
     }
     berth_remote_fini(&r);
     return rc;

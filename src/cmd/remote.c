@@ -1,9 +1,11 @@
 #include "cmd/remote.h"
 
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "cmd/cmd_priv.h"
@@ -172,17 +174,38 @@ berth_remote_tell(const struct berth_remote *r, uint16_t status, struct berth_sl
 
 /* ---- calls ---- */
 
+/* Who asks, for the audit: a key says that better.  NULL: nobody knows, or it is no header. */
+static const char *
+operator_header(struct berth_remote *r)
+{
+    struct passwd entry, *found = NULL;
+    char text[4096];
+
+    if (r->key != NULL && r->key[0] != '\0')
+        return NULL;
+    if (getpwuid_r(getuid(), &entry, text, sizeof text, &found) != 0 || found == NULL)
+        return berth_arena_printf(&r->arena, "X-Operator: uid-%u", (unsigned)getuid());
+    const size_t len = strlen(found->pw_name);
+    for (size_t i = 0; i < len; i++) {
+        if (found->pw_name[i] <= ' ' || found->pw_name[i] > '~')
+            return NULL;
+    }
+    return len > 0 && len <= 128 ? berth_arena_printf(&r->arena, "X-Operator: %s", found->pw_name)
+                                 : NULL;
+}
+
 int
 berth_remote_try(struct berth_remote *r, const char *method, const char *path, const char *name,
                  const struct berth_buf *body, uint16_t *ret_status, struct berth_slice *ret_text)
 {
-    static const char *const json[] = {"Content-Type: application/json", NULL};
+    const char *headers[3] = {NULL};
+    size_t n = 0;
     struct berth_client_answer answer;
     struct berth_err e;
     const struct berth_client_call call = {
         .method = method,
         .url = berth_remote_url(r, path, name),
-        .headers = body != NULL ? json : NULL,
+        .headers = headers,
         .bearer = r->key,
         .body = body != NULL ? body->at : NULL,
         .body_len = body != NULL ? body->len : 0,
@@ -192,6 +215,10 @@ berth_remote_try(struct berth_remote *r, const char *method, const char *path, c
 
     if (call.url == NULL || (body != NULL && body->failed))
         return berth_failed(r->args, "not enough memory");
+    if (body != NULL)
+        headers[n++] = "Content-Type: application/json";
+    if (strcmp(method, "GET") != 0) /* what changes something is remembered with who did it */
+        headers[n] = operator_header(r);
     const int rc = berth_client_call(r->client, &call, &answer, &e);
     if (rc == -BERTH_ENETWORK)
         return berth_remote_absent(r, e.msg);

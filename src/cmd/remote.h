@@ -31,7 +31,8 @@ void berth_remote_fini(struct berth_remote *r);
 /* A URL of the server: "/v1/models/{}/status" with name escaped in place of {}.  In the arena. */
 const char *berth_remote_url(struct berth_remote *r, const char *path, const char *name);
 
-/* GET, POST or DELETE path; *ret (may be NULL) is the parsed answer.  body NULL: none. */
+/* A call that is no GET says who asks (X-Operator), unless a key does: for the audit.
+ * GET, POST or DELETE path; *ret (may be NULL) is the parsed answer.  body NULL: none. */
 int berth_remote_call(struct berth_remote *r, const char *method, const char *path,
                       const char *name, const struct berth_buf *body,
                       const struct berth_json **ret);

@@ -19,6 +19,7 @@
 #include "cmd/control.h"
 #include "cmd/gauges.h"
 #include "cmd/keys.h"
+#include "cmd/logging.h"
 #include "cmd/place.h"
 #include "conf/conf.h"
 #include "deploy/deploy.h"
@@ -59,21 +60,18 @@ struct serving {
     struct berth_api *api;
     struct berth_server *server;
     struct berth_gauges gauges;
+    struct berth_logging logging;
 };
 
-static void
-log_set_up(const struct berth_conf *c)
+/* What the configuration has to be told of is told where its log goes. */
+static int
+log_set_up(struct serving *s, const struct berth_conf *c, struct berth_err *e)
 {
-    enum berth_log_level level = BERTH_LOG_INFO;
+    const int r = berth_logging_set(&s->logging, c, e);
 
-    if (strcmp(c->logging.level, "trace") == 0)
-        level = BERTH_LOG_DEBUG;
-    else
-        (void)berth_log_level_parse(c->logging.level, &level); /* the table allows no other */
-    berth_log_init(level, strcmp(c->logging.format, "json") == 0 ? BERTH_LOG_JSON : BERTH_LOG_TEXT,
-                   STDERR_FILENO);
-    for (size_t i = 0; i < c->notes.count; i++)
+    for (size_t i = 0; r == 0 && i < c->notes.count; i++)
         berth_info("%s", c->notes.at[i]);
+    return r;
 }
 
 /* Every connection is a descriptor; the usual soft limit of 1,024 would be met first. */
@@ -395,6 +393,7 @@ server_up(struct serving *s, struct berth_err *e)
         .streams_max = (uint32_t)c->max_streams,
         .head_timeout_ns = (uint64_t)c->head_timeout_secs * BERTH_S,
         .body_timeout_ns = (uint64_t)c->body_timeout_secs * BERTH_S,
+        .receive_timeout_ns = (uint64_t)c->receive_timeout_secs * BERTH_S,
         .idle_timeout_ns = (uint64_t)c->idle_timeout_secs * BERTH_S,
         .write_timeout_ns = (uint64_t)c->write_timeout_secs * BERTH_S,
     };
@@ -485,12 +484,12 @@ reload(struct serving *s)
     struct berth_conf *now = NULL;
     struct berth_err e;
 
-    if (berth_conf_load(&s->conf->from, &now, &e) < 0) {
+    if (berth_conf_load(&s->conf->from, &now, &e) < 0 || log_set_up(s, now, &e) < 0) {
         berth_error("SIGHUP: %s; the old configuration stays", e.msg);
+        berth_conf_free(now);
         return;
     }
     berth_conf_diff(s->conf, now, say_changed, NULL);
-    log_set_up(now);
     struct berth_batch_conf batch = batch_conf(now);
     berth_registry_batch_set(s->registry, &batch);
     berth_registry_cache_set(s->registry, (uint64_t)now->engine.memory.cache_size_mb << 20);
@@ -542,13 +541,15 @@ berth_cmd_serve(const struct berth_conf *conf)
     struct berth_err e = {{0}};
     uint64_t start_ns = berth_now_ns();
 
-    log_set_up(conf);
     hand_on_plugin_dir(conf);
-    raise_file_limit(conf);
     signals_block(&s);
-    int r = serve_up(&s, &e);
+    int r = log_set_up(&s, conf, &e);
+    if (r == 0) {
+        raise_file_limit(conf);
+        r = serve_up(&s, &e);
+    }
     if (r < 0) {
-        berth_error("%s", e.msg);
+        berth_logging_failed(conf, e.msg);
     } else {
         berth_info("berth %s is up after %.1f ms", BERTH_VERSION,
                    (double)(berth_now_ns() - start_ns) / 1e6);
@@ -558,5 +559,6 @@ berth_cmd_serve(const struct berth_conf *conf)
     serve_down(&s);
     if (r == 0)
         berth_info("stopped");
+    berth_logging_end(&s.logging);
     return r < 0 ? 1 : 0;
 }

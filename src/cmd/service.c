@@ -55,7 +55,7 @@ berth_service_call(struct berth_remote *r, const char *method, const char *path,
 struct shown {
     struct berth_remote *r;
     const char *id;
-    bool is_terminal;
+    bool is_terminal, began;
     size_t done;     /* steps that stand above */
     size_t line_len; /* of the line that is rewritten */
     uint64_t begin_ns, limit_ns;
@@ -140,16 +140,63 @@ say_steps(struct shown *s, const struct berth_json *pipeline)
 }
 
 static void
-say_running(struct berth_remote *r, const struct berth_json *service, uint64_t took_ns)
+say_running(struct berth_remote *r, const struct berth_json *service, bool canary, uint64_t took_ns)
 {
+    const struct berth_json *c = berth_json_get(service, "canary");
     const char *endpoint = berth_remote_text(service, "endpoint", "");
     const char *model = berth_remote_text(service, "modelName", "");
 
+    if (canary) {
+        (void)printf(
+            "%s: the canary runs after %.1f s, revision %llu with %llu %% of the requests\n",
+            berth_remote_text(service, "serviceId", "?"), (double)took_ns / 1e9,
+            (unsigned long long)number(c, "revision"), (unsigned long long)number(c, "weight"));
+        return;
+    }
     (void)printf("%s is running after %.1f s\n", berth_remote_text(service, "serviceId", "?"),
                  (double)took_ns / 1e9);
     if (endpoint[0] != '\0')
         (void)printf("  endpoint  %s\n", endpoint);
     (void)printf("  as model  %s at %s/v1\n", model, r->base);
+}
+
+/* Where the revision that is waited for stands. */
+struct stand {
+    bool is_canary, runs, failed, began;
+};
+
+static struct stand
+stand_of(const struct berth_json *service, uint64_t revision)
+{
+    const struct berth_json *canary = berth_json_get(service, "canary");
+    const char *state = berth_remote_text(canary, "state", "");
+    const char *phase = berth_remote_text(service, "phase", "?");
+    bool retrying = false;
+
+    /* One that is promoted or taken away is no canary any more: a later revision says how it ends.
+     */
+    if (revision > 0 && number(canary, "revision") == revision && strcmp(state, "promoting") != 0 &&
+        strcmp(state, "leaving") != 0)
+        return (struct stand){.is_canary = true,
+                              .runs = strcmp(state, "running") == 0,
+                              .failed = strcmp(state, "failed") == 0,
+                              .began = true};
+    (void)berth_json_bool(berth_json_get(service, "retrying"), &retrying);
+    const bool running = strcmp(phase, "running") == 0, failed = strcmp(phase, "failed") == 0;
+    return (struct stand){.runs = running && !retrying &&
+                                  number(service, "runningRevision") >= revision,
+                          .failed = failed && !retrying,
+                          .began = !(failed && retrying) && !(running && revision == 0)};
+}
+
+static int
+say_failed(const struct shown *s, const struct berth_json *service)
+{
+    return berth_failed(s->r->args,
+                        "%s has failed: %s\nLook at `berth describe %s` and `berth logs %s`; "
+                        "`berth retry %s` tries again.",
+                        s->id, berth_remote_text(service, "message", "no reason given"), s->id,
+                        s->id, s->id);
 }
 
 /* 0: go on; else the exit status + 1. */
@@ -160,29 +207,24 @@ look(struct shown *s, uint64_t revision)
     const struct berth_json *service = NULL, *pipeline = NULL;
     int rc = berth_service_call(r, "GET", "/{}", s->id, NULL, &service);
 
-    if (rc == BERTH_EXIT_OK)
-        rc = berth_service_call(r, "GET", "/{}/pipeline", s->id, NULL, &pipeline);
     if (rc != BERTH_EXIT_OK)
         return rc + 1;
-    const char *phase = berth_remote_text(service, "phase", "?");
-    say_steps(s, pipeline);
-    if (number(service, "revision") < revision) /* not taken up yet */
+    const struct stand stand = stand_of(service, revision);
+    rc =
+        berth_service_call(r, "GET", stand.is_canary ? "/{}/pipeline?track=canary" : "/{}/pipeline",
+                           s->id, NULL, &pipeline);
+    if (rc != BERTH_EXIT_OK)
+        return rc + 1;
+    s->began = s->began || stand.began; /* what runs from the first look on has no steps to show */
+    if (s->began && number(pipeline, "revision") >= revision)
+        say_steps(s, pipeline);
+    if (!stand.runs && !stand.failed)
         return 0;
-    if (strcmp(phase, "running") == 0) {
-        clear_line(s);
-        say_running(r, service, berth_now_ns() - s->begin_ns);
-        return BERTH_EXIT_OK + 1;
-    }
-    if (strcmp(phase, "failed") == 0) {
-        clear_line(s);
-        return berth_failed(r->args,
-                            "%s has failed: %s\nLook at `berth describe %s` and `berth logs %s`; "
-                            "`berth retry %s` tries again.",
-                            s->id, berth_remote_text(service, "message", "no reason given"), s->id,
-                            s->id, s->id) +
-               1;
-    }
-    return 0;
+    clear_line(s);
+    if (stand.failed)
+        return say_failed(s, service) + 1;
+    say_running(r, service, stand.is_canary, berth_now_ns() - s->begin_ns);
+    return BERTH_EXIT_OK + 1;
 }
 
 static int

@@ -48,13 +48,13 @@ print_help(FILE *to)
 /* ---- one configuration to the other ---- */
 
 /* Where a member of theirs goes.  Both of their forms are here. */
-enum kind { TEXT, NUMBER, ADDRESS, SECONDS, FORMAT, PRELOAD, SHIMLETS, KUBERNETES, IGNORED };
+enum kind { TEXT, NUMBER, ADDRESS, SECONDS, READ_SECONDS, OUTPUT, PRELOAD, SHIMLETS, KUBERNETES };
 static const struct {
     const char *theirs, *ours;
     enum kind kind;
 } members[] = {
     {"service.port", "server.port", ADDRESS},
-    {"service.readTimeout", "server.body_timeout_secs", SECONDS},
+    {"service.readTimeout", "server.receive_timeout_secs", READ_SECONDS},
     {"service.writeTimeout", "server.write_timeout_secs", SECONDS},
     {"plugins.defaultShimlet", "deploy.shimlet", TEXT},
     {"plugins.defaultPipeline", "deploy.pipeline", TEXT},
@@ -64,15 +64,15 @@ static const struct {
     {"defaultShimlet", "deploy.shimlet", TEXT},
     {"defaultPipeline", "deploy.pipeline", TEXT},
     {"logging.level", "logging.level", TEXT},
-    {"logging.format", "logging.format", FORMAT},
-    {"logging.output", NULL, IGNORED},
+    {"logging.format", "logging.format", TEXT},
+    {"logging.output", "logging.output", OUTPUT},
     {"server.port", "server.port", ADDRESS},
     {"log.level", "logging.level", TEXT},
     {"log.path", "logging.file_path", TEXT},
     {"log.max-size", "logging.rotation_size_mb", NUMBER},
-    {"log.max-age", NULL, IGNORED},
-    {"log.compress", NULL, IGNORED},
-    {"log.show-line", NULL, IGNORED},
+    {"log.max-age", "logging.max_age_days", NUMBER},
+    {"log.compress", "logging.compress", NUMBER},
+    {"log.show-line", "logging.show_line", NUMBER},
     {"log.enable-console", "logging.console_output", NUMBER},
     {"current-shimlet", "deploy.shimlet", TEXT},
     {"shimlet.name", "deploy.shimlet", TEXT},
@@ -80,7 +80,7 @@ static const struct {
     {"tracer.interval", "deploy.resync_secs", NUMBER},
     {"shimlets", "plugins.plugin_configs", SHIMLETS},
     {"k8s", "plugins.plugin_configs", KUBERNETES},
-    {NULL, NULL, IGNORED},
+    {NULL, NULL, TEXT},
 };
 
 /* Ours, while it is put together: a tree that further members are merged into. */
@@ -202,6 +202,19 @@ put_seconds(struct converting *c, const char *theirs, const char *ours, const st
     return put(c, ours, text);
 }
 
+/* stdout, stderr, or a file, which then is the only place. */
+static int
+put_output(struct converting *c, const char *ours, const struct berth_json *v)
+{
+    struct berth_slice t;
+    int rc;
+
+    if (!berth_json_string(v, &t) || berth_slice_is(t, "stdout") || berth_slice_is(t, "stderr"))
+        return put(c, ours, json_text(c, v));
+    rc = t.len > 0 ? put(c, "logging.file_path", json_text(c, v)) : 0;
+    return rc < 0 || t.len == 0 ? rc : put(c, "logging.console_output", "false");
+}
+
 static const char *
 text_of(const struct berth_json *v, const char *key)
 {
@@ -314,17 +327,22 @@ put_member(struct converting *c, const char *theirs, const char *ours, enum kind
            const struct berth_json *v)
 {
     struct berth_slice t;
+    int rc;
 
     switch (kind) {
     case ADDRESS:
         return put_address(c, theirs, v);
     case SECONDS:
         return put_seconds(c, theirs, ours, v);
+    case READ_SECONDS: /* the head is part of what is read */
+        rc = put_seconds(c, theirs, ours, v);
+        return rc < 0 ? rc : put_seconds(c, theirs, "server.head_timeout_secs", v);
+    case OUTPUT:
+        return put_output(c, ours, v);
     case TEXT:
         if (berth_json_string(v, &t) && t.len == 0)
             return 0; /* empty: as if it were not there */
         return put(c, ours, json_text(c, v));
-    case FORMAT:
     case NUMBER:
         return put(c, ours, json_text(c, v));
     case PRELOAD:
@@ -333,9 +351,6 @@ put_member(struct converting *c, const char *theirs, const char *ours, enum kind
         return put_shimlets(c, v);
     case KUBERNETES:
         return put_settings(c, "kubernetes", v);
-    case IGNORED:
-        berth_buf_printf(c->notes, "%s has no effect here\n", theirs);
-        return 0;
     }
     return 0;
 }
@@ -372,7 +387,9 @@ int
 berth_shim_convert(const struct berth_json *theirs, const char *dir, struct berth_arena *a,
                    struct berth_buf *ours, struct berth_buf *notes, struct berth_err *e)
 {
-    static const char base[] = "{\"server\":{\"port\":8080}}";
+    /* What it has done always, or says that it does. */
+    static const char base[] = "{\"server\":{\"port\":8080},\"monitoring\":{\"access_log\":true},"
+                               "\"logging\":{\"output\":\"stdout\"}}";
     struct converting c = {.dir = dir, .a = a, .notes = notes, .e = e};
     int rc = berth_json_parse(a, base, sizeof base - 1, NULL, &c.ours, e);
 
@@ -462,6 +479,22 @@ load(const struct given *g, struct berth_arena *a, struct berth_conf **ret, stru
     return berth_conf_load(&from, ret, e);
 }
 
+/* What a configuration comes to, in our words. */
+static int
+print_checked(const struct berth_conf *conf)
+{
+    struct berth_buf all;
+    int rc;
+
+    berth_buf_init(&all, NULL);
+    berth_buf_puts(&all, "the configuration is fine; in effect, and from where:\n");
+    berth_conf_print(conf, true, &all);
+    const char *text = berth_buf_text(&all);
+    rc = text != NULL && fputs(text, stdout) >= 0 && fflush(stdout) == 0 ? 0 : 1;
+    berth_buf_fini(&all);
+    return rc;
+}
+
 int
 berth_shim_main(int argc, char *const *argv)
 {
@@ -484,7 +517,7 @@ berth_shim_main(int argc, char *const *argv)
         (void)fprintf(stderr, "model-serve-shim: %s\n", e.msg);
         rc = 1;
     } else if (g.values[CHECK] != NULL) {
-        (void)puts("the configuration is fine");
+        rc = print_checked(conf);
     } else {
         rc = berth_cmd_serve(conf);
     }

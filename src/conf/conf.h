@@ -49,7 +49,8 @@ struct berth_conf_server {
     int64_t max_connections;
     int64_t worker_threads; /* 0: by the number of cores */
     int64_t request_timeout_secs;
-    int64_t head_timeout_secs, body_timeout_secs, idle_timeout_secs, write_timeout_secs;
+    int64_t head_timeout_secs, body_timeout_secs, receive_timeout_secs, idle_timeout_secs,
+        write_timeout_secs;
     int64_t drain_timeout_secs;
     int64_t max_head_bytes, max_body_bytes, max_unsent_bytes, max_streams;
     bool enable_tls;
@@ -141,9 +142,10 @@ struct berth_conf_storage {
 struct berth_conf_logging {
     const char *level;  /* trace, debug, info, warn, error */
     const char *format; /* text, json */
-    bool console_output, file_output;
+    bool console_output, file_output, compress, show_line;
+    const char *output; /* of the console: stderr, stdout */
     const char *file_path;
-    int64_t rotation_size_mb, retention_count;
+    int64_t rotation_size_mb, retention_count, max_age_days;
 };
 
 struct berth_conf_from {

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "deploy/deploy_priv.h"
@@ -71,6 +72,44 @@ berth_deploy_count_move(struct berth_deploy *d, enum berth_phase from, enum bert
 }
 
 /* Gauges that are read when somebody asks: the queue, and what services ask for and take. */
+
+#define UNKNOWN UINT64_MAX /* environments do not tell how busy accelerators are */
+
+/* Not held on to: what a service or a plugin had goes with it. */
+static void
+set_gauge(struct berth_metrics *m, enum berth_family f, const char *const *labels, double v)
+{
+    struct berth_series *s = berth_metrics_series(m, f, labels);
+
+    berth_series_set(s, v);
+    berth_metrics_release(m, &s, 1);
+}
+
+static void
+set_count(struct berth_metrics *m, enum berth_family f, uint64_t n)
+{
+    berth_series_set_count(berth_metrics_series(m, f, (const char *const[]){NULL}), n);
+}
+
+static void
+render_plugins(struct berth_deploy *d, struct berth_metrics *m)
+{
+    berth_metrics_forget_of(m, "type", "shimlet"); /* those that were unloaded */
+    berth_metrics_forget_of(m, "type", "pipeline");
+    (void)pthread_mutex_lock(&d->mu);
+    for (const struct environ *x = d->environs; x != NULL; x = x->next)
+        set_gauge(m, BERTH_METRIC_PLUGIN_LOADED,
+                  (const char *const[]){"shimlet", x->ops->name,
+                                        x->ops->version != NULL ? x->ops->version : "", NULL},
+                  1);
+    for (const struct flow *x = d->flows; x != NULL; x = x->next)
+        set_gauge(m, BERTH_METRIC_PLUGIN_LOADED,
+                  (const char *const[]){"pipeline", x->ops->name,
+                                        x->ops->version != NULL ? x->ops->version : "", NULL},
+                  1);
+    (void)pthread_mutex_unlock(&d->mu);
+}
+
 static void
 render_service(struct berth_metrics *m, struct service *s)
 {
@@ -88,26 +127,35 @@ render_service(struct berth_metrics *m, struct service *s)
         }
     }
     const uint64_t n = wish != NULL && !s->deleting ? wish->spec.replicas : 0;
+    const bool gone = s->phase == BERTH_PHASE_TERMINATED;
+    const char *accelerator = wish != NULL && wish->spec.accelerator_resource != NULL
+                                  ? wish->spec.accelerator_resource
+                                  : "accelerators";
     const struct {
         const char *resource;
         uint64_t asked, used;
     } rows[] = {
         {"memory_bytes", wish != NULL ? n * wish->spec.memory_bytes : 0, memory},
         {"cpu_milli", wish != NULL ? n * wish->spec.cpu_milli : 0, cpu},
-        {"accelerators", wish != NULL ? n * wish->spec.accelerator_count : 0, 0},
+        {"", wish != NULL ? n * wish->spec.accelerator_count : 0, UNKNOWN},
     };
-    const bool gone = s->phase == BERTH_PHASE_TERMINATED;
+    char name[128];
+
+    (void)snprintf(name, sizeof name, "%s", accelerator); /* wish may go when mu is given back */
     (void)pthread_mutex_unlock(&s->mu);
-    if (gone) {
-        berth_metrics_forget(m, s->id);
-        return;
-    }
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const char *const labels[] = {s->id, rows[i].resource, NULL};
-        berth_series_set(berth_metrics_series(m, BERTH_METRIC_RESOURCE_REQUESTED, labels),
-                         (double)rows[i].asked);
-        berth_series_set(berth_metrics_series(m, BERTH_METRIC_RESOURCE_USED, labels),
-                         (double)rows[i].used);
+    if (gone)
+        berth_metrics_forget_of(m, "service", s->id);
+    for (size_t i = 0; !gone && i < sizeof rows / sizeof rows[0]; i++) {
+        const char *resource = rows[i].resource[0] != '\0' ? rows[i].resource : name;
+        const char *const labels[] = {s->id, resource, NULL};
+
+        set_gauge(m, BERTH_METRIC_RESOURCE_REQUESTED, labels, (double)rows[i].asked);
+        if (rows[i].used == UNKNOWN)
+            continue;
+        set_gauge(m, BERTH_METRIC_RESOURCE_USED, labels, (double)rows[i].used);
+        if (rows[i].asked > 0)
+            set_gauge(m, BERTH_METRIC_RESOURCE_RATIO, labels,
+                      (double)rows[i].used / (double)rows[i].asked);
     }
 }
 
@@ -129,11 +177,13 @@ berth_deploy_render(void *arg)
                          (double)stats.busy);
         berth_series_set(berth_metrics_series(m, BERTH_METRIC_WORKQUEUE_LONGEST, none),
                          (double)stats.longest_ns / 1e9);
-        berth_series_set(berth_metrics_series(m, BERTH_METRIC_WORKQUEUE_RETRIES, none),
-                         (double)stats.queue.retries);
-        berth_series_set(berth_metrics_series(m, BERTH_METRIC_RECONCILES, none),
-                         (double)stats.done);
+        set_count(m, BERTH_METRIC_WORKQUEUE_RETRIES, stats.queue.retries);
+        set_count(m, BERTH_METRIC_RECONCILES, stats.done);
+        set_count(m, BERTH_METRIC_RECONCILE_ERRORS, stats.failed);
+        berth_series_set(berth_metrics_series(m, BERTH_METRIC_RECONCILE_SECONDS, none),
+                         (double)stats.busy_ns / 1e9);
     }
+    render_plugins(d, m);
     if (berth_deploy_all(d, &all, &n) < 0)
         return;
     for (size_t i = 0; i < n; i++) {

@@ -68,6 +68,7 @@ berth_service_free(struct service *s)
         berth_seen_free(t->seen);
     }
     berth_progress_free(s->removal);
+    berth_service_forget_kept(s);
     (void)pthread_mutex_destroy(&s->mu);
     free(s);
 }
@@ -161,37 +162,59 @@ berth_deploy_named(struct berth_deploy *d, struct service *s)
     (void)pthread_mutex_unlock(&d->mu);
 }
 
-int
-berth_deploy_find(struct berth_deploy *d, const char *name, char id[BERTH_SERVICE_ID_MAX],
-                  struct berth_err *e)
+struct found {
+    const struct service *s; /* the last of them */
+    size_t count, at;
+    char list[300]; /* the first of them, for a person */
+};
+
+/* Services that are not gone, by their model's name or by how their id begins. */
+static void
+find_locked(const struct berth_deploy *d, const char *name, bool by_model, struct found *f)
 {
     const size_t len = strlen(name);
-    struct service *s = NULL, *next, *found = NULL;
-    char list[300] = "";
-    size_t n = 0, at = 0;
+
+    *f = (struct found){.count = 0};
+    for (const struct service *s = d->services; s != NULL; s = s->hh.next) {
+        if (s->gone ||
+            (by_model ? strcmp(s->model_name, name) != 0 : strncmp(s->id, name, len) != 0))
+            continue;
+        f->s = s;
+        if (++f->count <= 5 && f->at < sizeof f->list)
+            f->at += (size_t)snprintf(f->list + f->at, sizeof f->list - f->at, "%s%s",
+                                      f->count > 1 ? ", " : "", s->id);
+    }
+}
+
+int
+berth_deploy_find(struct berth_deploy *d, const char *name, bool whole,
+                  char id[BERTH_SERVICE_ID_MAX], struct berth_err *e)
+{
+    struct found f = {.count = 0};
+    const struct service *exact = NULL;
+    bool begins = false;
 
     (void)pthread_mutex_lock(&d->mu);
-    if (len < BERTH_SERVICE_ID_MAX)
-        HASH_FIND_STR(d->services, name, found);
-    if (found == NULL && len > 0) {
-        HASH_ITER(hh, d->services, s, next)
-        {
-            if (s->gone || (strncmp(s->id, name, len) != 0 && strcmp(s->model_name, name) != 0))
-                continue;
-            found = s;
-            if (++n <= 5 && at < sizeof list)
-                at +=
-                    (size_t)snprintf(list + at, sizeof list - at, "%s%s", n > 1 ? ", " : "", s->id);
-        }
+    if (name[0] != '\0' && strlen(name) < BERTH_SERVICE_ID_MAX)
+        HASH_FIND_STR(d->services, name, exact);
+    if (exact == NULL && name[0] != '\0')
+        find_locked(d, name, true, &f);
+    if (exact == NULL && name[0] != '\0' && f.count == 0) {
+        find_locked(d, name, false, &f);
+        begins = f.count > 0;
     }
-    if (found != NULL && n <= 1)
-        (void)snprintf(id, BERTH_SERVICE_ID_MAX, "%s", found->id);
+    if (exact != NULL || (f.count == 1 && !(begins && whole)))
+        (void)snprintf(id, BERTH_SERVICE_ID_MAX, "%s", exact != NULL ? exact->id : f.s->id);
     (void)pthread_mutex_unlock(&d->mu);
-    if (found == NULL)
+    if (exact == NULL && f.count == 0)
         return berth_err_set(e, BERTH_ENOENT, "there is no service %s", name);
-    if (n > 1)
-        return berth_err_set(e, BERTH_EINVAL, "%s may be one of %zu services: %s%s", name, n, list,
-                             n > 5 ? ", ..." : "");
+    if (begins && whole)
+        return berth_err_set(e, BERTH_EINVAL,
+                             "%s is no whole id and no model's name; it begins those of %s%s", name,
+                             f.list, f.count > 5 ? ", ..." : "");
+    if (f.count > 1)
+        return berth_err_set(e, BERTH_EINVAL, "%s may be one of %zu services: %s%s", name, f.count,
+                             f.list, f.count > 5 ? ", ..." : "");
     return 0;
 }
 
@@ -337,7 +360,7 @@ berth_deploy_new(const struct berth_deploy_conf *conf, struct berth_deploy **ret
         r = load_owner(d, e);
     if (r == 0)
         r = berth_events_new(conf->store, d->conf.events_max, conf->clock, &d->events, e);
-    queue.keys_max = d->conf.services_max;
+    queue.keys_max = d->conf.services_max + 1; /* and ORPHANS_KEY */
     queue.random = random_of;
     queue.random_arg = d;
     if (r == 0 && conf->workers == 0 && (r = berth_workq_new(&queue, &d->queue)) < 0)
@@ -377,12 +400,13 @@ int
 berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
 {
     struct service **all;
+    uint64_t hold_ns;
     size_t n = 0;
     int r;
 
     if (atomic_exchange(&d->started, true))
         return 0;
-    if ((r = load_services(d, e)) < 0)
+    if ((r = load_services(d, e)) < 0 || (r = berth_starts_begin(d, &hold_ns, e)) < 0)
         return r;
     if (d->conf.workers > 0) {
         struct berth_reconciler_conf conf = {.name = "deploy",
@@ -390,7 +414,7 @@ berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
                                              .queue = queue_conf,
                                              .reconcile = berth_service_reconcile,
                                              .arg = d};
-        conf.queue.keys_max = d->conf.services_max;
+        conf.queue.keys_max = d->conf.services_max + 1; /* and ORPHANS_KEY */
         if ((r = berth_reconciler_new(&conf, &d->reconciler, e)) < 0)
             return r;
     }
@@ -399,10 +423,11 @@ berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
     if (berth_deploy_all(d, &all, &n) < 0)
         return berth_err_set(e, BERTH_ENOMEM, "deploy: out of memory");
     for (size_t i = 0; i < n; i++) {
-        berth_deploy_poke(d, all[i]->id, 0);
+        berth_deploy_poke(d, all[i]->id, hold_ns);
         berth_service_unref(d, all[i]);
     }
     free(all);
+    berth_deploy_poke(d, ORPHANS_KEY, hold_ns);
     if (n > 0)
         berth_info("deploy: %zu services are taken up again", n);
     return 0;
@@ -419,6 +444,7 @@ berth_deploy_stop(struct berth_deploy *d, uint64_t limit_ns)
         berth_workq_close(d->queue);
         (void)pthread_mutex_unlock(&d->queue_mu);
     }
+    berth_starts_end(d);
 }
 
 void
@@ -428,7 +454,8 @@ berth_deploy_free(struct berth_deploy *d)
 
     if (d == NULL)
         return;
-    berth_deploy_stop(d, 0);
+    berth_deploy_stop(d, UINT64_MAX); /* what is under way uses the environments ... */
+    berth_environs_free(d);           /* ... and these poke the queue until they are closed */
     berth_reconciler_free(d->reconciler);
     berth_workq_free(d->queue);
     HASH_ITER(hh, d->services, s, next)
@@ -436,7 +463,8 @@ berth_deploy_free(struct berth_deploy *d)
         HASH_DEL(d->services, s);
         berth_service_free(s);
     }
-    berth_environs_free(d);
+    berth_orphans_free(d);
+    berth_kept_free(d);
     berth_events_free(d->events);
     free((char *)d->conf.state_dir);
     free((char *)d->conf.program);

@@ -59,6 +59,7 @@ struct revision {
     struct berth_arena arena;
     struct berth_spec spec;
     uint64_t number;
+    bool good; /* when it was loaded: it had run as the stable one, or its record is an older one */
 };
 
 struct value {
@@ -117,11 +118,16 @@ struct service {
     struct track tracks[TRACK_COUNT];
     uint32_t canary_percent;
     bool deleting, retry;
-    bool promoting; /* the canary goes when stable has become it */
+    atomic_bool unplugged; /* its shimlet or pipeline was not there when it was looked at last */
+    bool promoting;        /* the canary goes when stable has become it */
     struct progress *removal;
+    atomic_bool stray;        /* there is a workload of a canary that is not wished for */
     char reason[REASON_MAX];  /* why it failed or is degraded */
     char asker[OPERATOR_MAX]; /* who changed it last */
     uint64_t created_wall_ns, changed_wall_ns, phase_wall_ns;
+    uint64_t marked;        /* the stable revision whose record says that it was good */
+    bool unsaved;           /* what is here is not in the store */
+    struct kept *kept;      /* events that could not be written; NULL: none */
     uint32_t failed_runs;   /* in a row */
     uint64_t retry_wall_ns; /* when a failed one is tried again; 0: when asked to */
 };
@@ -144,11 +150,15 @@ struct berth_deploy {
     pthread_cond_t released; /* a plugin lost a user */
     struct environ *environs;
     struct flow *flows;
+    struct lost *lost;        /* plugins that should be there, under mu: kept.c */
     struct service *services; /* uthash by id */
     struct berth_events *events;
     struct berth_reconciler *reconciler; /* with workers */
     struct berth_workq *queue;           /* without, under queue_mu */
     pthread_mutex_t queue_mu;
+    uint64_t start_wall_ns, early_starts; /* 0 before it: starts.c */
+    char **orphans; /* workloads that were told of; of the one sweep at a time */
+    size_t orphan_count;
     atomic_bool stopping, started;
     atomic_uint loads;                    /* of plugins from files, that stay mapped for good */
     atomic_uint_fast64_t runs, good_runs; /* that came to an end */
@@ -172,15 +182,40 @@ void berth_deploy_drop_service(struct berth_deploy *d, struct service *s);
 /* Every service, each with a reference; the array is the caller's to free(). */
 int berth_deploy_all(struct berth_deploy *d, struct service ***ret, size_t *ret_count);
 
+/* change.c */
+/* May the service become the spec?  s->mu held.  -BERTH_ENOTREADY it is going, -BERTH_EINVAL */
+int berth_service_takes(const struct service *s, const struct berth_spec *spec,
+                        struct berth_err *e);
+/* An update that failed and says so is taken back: the last good revision becomes a new one.  0, or
+ * 1: there is nothing to be taken back. */
+int berth_deploy_take_back(struct berth_deploy *d, const char *id, struct berth_err *e);
+
 /* environs.c */
 struct environ *berth_environ_get(struct berth_deploy *d, const char *name); /* NULL: none */
 struct flow *berth_flow_get(struct berth_deploy *d, const char *name);       /* by an alias too */
 void berth_environ_put(struct berth_deploy *d, struct environ *x);           /* NULL is fine */
 void berth_flow_put(struct berth_deploy *d, struct flow *x);
 int berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_err *e);
+/* Those that were ever opened, each with a reference; how many, at most cap. */
+size_t berth_environs_used(struct berth_deploy *d, struct environ **ret, size_t cap);
 void berth_environs_free(struct berth_deploy *d);
 int berth_environ_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
 int berth_flow_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
+
+/* kept.c: plugins that are loaded again at the next start */
+struct berth_jw;
+int berth_kept_put(struct berth_deploy *d, const struct berth_deploy_file *f, const char *name,
+                   const char *path, const char *sum, struct berth_arena *a, struct berth_err *e);
+int berth_kept_drop(struct berth_deploy *d, const char *type, const char *name,
+                    struct berth_arena *a, struct berth_err *e);
+bool berth_kept_is(struct berth_deploy *d, const char *type, const char *name,
+                   struct berth_arena *a);
+/* Why one that should be there is not.  False: none should. */
+bool berth_kept_why(struct berth_deploy *d, const char *type, const char *name, char *ret,
+                    size_t cap);
+void berth_kept_found(struct berth_deploy *d, const char *type, const char *name); /* it is */
+void berth_kept_list(struct berth_deploy *d, struct berth_jw *w); /* those missing; d->mu held */
+void berth_kept_free(struct berth_deploy *d);
 
 /* host.c: what plugins may call */
 struct berth_op {
@@ -204,6 +239,10 @@ void berth_revision_unref(struct revision *r); /* NULL is fine */
 int berth_revision_load(struct berth_deploy *d, const char *id, uint64_t number,
                         struct revision **ret, struct berth_err *e);
 const char *berth_revision_key(struct berth_arena *a, const char *id, uint64_t number);
+/* op: the revision's record with the mark that it ran as the stable one; in a.  0, or 1: it has
+ * that mark, or is not kept any more. */
+int berth_revision_mark(struct berth_deploy *d, const char *id, uint64_t number,
+                        struct berth_arena *a, struct berth_store_op *op, struct berth_err *e);
 void berth_record_put(const struct service *s, struct berth_buf *out); /* s->mu held */
 int berth_record_read(struct berth_deploy *d, const struct berth_record *record,
                       struct service **ret, struct berth_err *e);
@@ -220,6 +259,11 @@ int berth_values_set(struct track *t, const char *key, const char *text, struct 
  * only those.  s->mu held.  On success pending is empty. */
 int berth_deploy_commit(struct berth_deploy *d, struct service *s, struct pending *p,
                         const struct berth_store_op *ops, size_t count, struct berth_err *e);
+/* The same for what the engine itself has changed: when it fails, memory is ahead of the store, and
+ * what is pending is kept and written with the next one (s->unsaved). */
+int berth_deploy_save(struct berth_deploy *d, struct service *s, struct pending *p,
+                      struct berth_err *e);
+void berth_service_forget_kept(struct service *s);
 /* One more event; when there is no room it is counted in the log and left out. */
 struct berth_jw;
 void berth_pending_begin(struct pending *p, struct berth_buf *b, struct berth_jw *w,
@@ -276,6 +320,8 @@ int berth_hook_pre(void *x, const struct berth_step *step, struct berth_err *e);
 int berth_hook_post(void *x, const struct berth_step *step, struct berth_err *e);
 /* goals.c */
 const struct berth_goal *berth_host_goal(const char *name);
+/* Is the model there, as far as can be known here?  -BERTH_EINVAL, with what to do */
+int berth_deployment_model(struct berth_deployment *x, struct berth_err *e);
 extern const struct berth_pipeline_host berth_deploy_pipeline_host;
 extern const struct berth_goal berth_goals_remove[];
 
@@ -296,6 +342,15 @@ bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
 void berth_deploy_told_routes(struct berth_deploy *d, struct service *s);
 /* Is a replica to be replaced or started again? */
 bool berth_seen_failed(const struct seen *seen);
+/* starts.c: how long the services wait, since the starts before ended early */
+int berth_starts_begin(struct berth_deploy *d, uint64_t *ret_hold_ns, struct berth_err *e);
+void berth_starts_end(struct berth_deploy *d); /* as it should; idempotent */
+/* orphans.c: workloads that no record wishes for.  The queue has this among the services. */
+#define ORPHANS_KEY ":orphans"
+struct berth_outcome berth_orphans_sweep(struct berth_deploy *d);
+/* 1: the canary that is not wished for is gone, 0: on its way */
+int berth_stray_remove(struct berth_deploy *d, struct service *s, struct berth_err *e);
+void berth_orphans_free(struct berth_deploy *d);
 /* reconcile.c */
 int berth_service_reconcile(void *d, const char *id, struct berth_outcome *ret);
 

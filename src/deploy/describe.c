@@ -65,23 +65,24 @@ endpoint_of(const struct service *s, struct berth_arena *a)
 }
 
 static const struct progress *
-progress_of(const struct service *s)
+progress_of(const struct service *s, enum which which)
 {
-    return s->removal != NULL ? s->removal : s->tracks[STABLE].progress;
+    return which == STABLE && s->removal != NULL ? s->removal : s->tracks[which].progress;
 }
 
 static void
-put_step_names(struct berth_deploy *d, struct berth_jw *w, const struct service *s)
+put_step_names(struct berth_deploy *d, struct berth_jw *w, const struct service *s,
+               enum which which)
 {
-    const struct progress *p = progress_of(s);
+    const struct progress *p = progress_of(s, which);
 
     berth_jw_key(w, "totalSteps");
     berth_jw_array(w);
     if (p != NULL) {
         for (uint32_t i = 0; i < p->run->step_count; i++)
             berth_jw_string(w, p->infos[i].name);
-    } else if (s->tracks[STABLE].wish != NULL) {
-        struct flow *f = berth_flow_get(d, s->tracks[STABLE].wish->spec.pipeline);
+    } else if (s->tracks[which].wish != NULL) {
+        struct flow *f = berth_flow_get(d, s->tracks[which].wish->spec.pipeline);
         const struct berth_goal *goals;
         const char *const *names;
         struct berth_err e;
@@ -97,16 +98,17 @@ put_step_names(struct berth_deploy *d, struct berth_jw *w, const struct service 
 
 /* The step that is under way; the first one before anything began. */
 static const char *
-current_step(struct berth_deploy *d, const struct service *s, struct berth_arena *a)
+current_step(struct berth_deploy *d, const struct service *s, enum which which,
+             struct berth_arena *a)
 {
-    const struct progress *p = progress_of(s);
+    const struct progress *p = progress_of(s, which);
     const char *name = "";
 
     if (p != NULL)
         return p->infos[p->run->state == BERTH_RUN_FAILED ? p->run->failed : p->run->at].name;
-    if (s->tracks[STABLE].wish == NULL)
+    if (s->tracks[which].wish == NULL)
         return name;
-    struct flow *f = berth_flow_get(d, s->tracks[STABLE].wish->spec.pipeline);
+    struct flow *f = berth_flow_get(d, s->tracks[which].wish->spec.pipeline);
     const struct berth_goal *goals;
     const char *const *names;
     struct berth_err e;
@@ -138,8 +140,11 @@ put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s, st
     put_text(w, "pipeline", wish != NULL ? wish->spec.pipeline : "");
     put_text(w, "shimlet", s->shimlet);
     put_uint(w, "revision", s->last_revision);
-    put_text(w, "currentStep", current_step(d, s, a));
-    put_step_names(d, w, s);
+    put_uint(w, "runningRevision", s->tracks[STABLE].good);
+    berth_jw_key(w, "retrying");
+    berth_jw_bool(w, s->retry);
+    put_text(w, "currentStep", current_step(d, s, STABLE, a));
+    put_step_names(d, w, s, STABLE);
     put_uint(w, "replicaCount", wish != NULL ? wish->spec.replicas : 0);
     put_uint(w, "replicasReady", seen != NULL && !s->deleting ? seen->ready : 0);
     put_text(w, "message", s->reason[0] != '\0' || seen == NULL ? s->reason : seen->as.message);
@@ -453,9 +458,10 @@ put_steps(struct berth_jw *w, const struct progress *p)
 }
 
 int
-berth_deploy_pipeline(struct berth_deploy *d, const char *id, struct berth_arena *a,
-                      struct berth_buf *out, struct berth_err *e)
+berth_deploy_pipeline(struct berth_deploy *d, const char *id, const char *track,
+                      struct berth_arena *a, struct berth_buf *out, struct berth_err *e)
 {
+    const enum which which = track != NULL && strcmp(track, "canary") == 0 ? CANARY : STABLE;
     struct service *s = find(d, id, e);
     const size_t before = out->len;
     struct berth_jw w;
@@ -465,14 +471,16 @@ berth_deploy_pipeline(struct berth_deploy *d, const char *id, struct berth_arena
     berth_jw_init(&w, out);
     berth_jw_object(&w);
     (void)pthread_mutex_lock(&s->mu);
-    const struct progress *p = progress_of(s);
+    const struct progress *p = progress_of(s, which);
+    const struct revision *wish = s->tracks[which].wish;
     put_text(&w, "serviceId", s->id);
-    put_text(&w, "pipeline",
-             s->tracks[STABLE].wish != NULL ? s->tracks[STABLE].wish->spec.pipeline : "");
+    put_text(&w, "track", which == CANARY ? "canary" : "stable");
+    put_uint(&w, "revision", p != NULL ? p->revision : wish != NULL ? wish->number : 0);
+    put_text(&w, "pipeline", wish != NULL ? wish->spec.pipeline : "");
     put_text(&w, "shimlet", s->shimlet);
     put_text(&w, "state", p != NULL ? run_states[p->run->state] : "pending");
-    put_text(&w, "currentStep", current_step(d, s, a));
-    put_step_names(d, &w, s);
+    put_text(&w, "currentStep", current_step(d, s, which, a));
+    put_step_names(d, &w, s, which);
     put_steps(&w, p);
     (void)pthread_mutex_unlock(&s->mu);
     berth_jw_object_end(&w);

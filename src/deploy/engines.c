@@ -103,7 +103,7 @@ put_vllm(struct line *l, const struct berth_spec *s, const char *path)
     put(l, "python3");
     put(l, "-m");
     put(l, "vllm.entrypoints.openai.api_server");
-    put_option(l, "host", "0.0.0.0");
+    put_option(l, "host", "$(HOST)");
     put_option(l, "port", "$(PORT)");
     put_option(l, "model", path);
     put_option(l, "dtype", "auto");
@@ -121,7 +121,7 @@ put_sglang(struct line *l, const struct berth_spec *s, const char *path)
     put(l, "python3");
     put(l, "-m");
     put(l, "sglang.launch_server");
-    put_option(l, "host", "0.0.0.0");
+    put_option(l, "host", "$(HOST)");
     put_option(l, "port", "$(PORT)");
     put_option(l, "model-path", path);
     put_option(l, "served-model-name", s->model_name);
@@ -231,10 +231,14 @@ berth_engine_render(const struct berth_spec *spec, const char *model_path, struc
 
     if (engine == NULL)
         return berth_err_set(e, BERTH_EINVAL, "engine: \"%s\" is not known", spec->engine);
+    if (model_path == NULL && spec->command == NULL)
+        return berth_err_set(e, BERTH_EINVAL,
+                             "modelFile: is missing, and the model root has no model \"%.64s\"",
+                             spec->model_name);
     r.engine = engine->name;
     r.health_path = spec->health_path != NULL ? spec->health_path : engine->health_path;
     r.image = spec->image != NULL ? spec->image : engine->image;
-    if (engine->folder)
+    if (engine->folder && model_path != NULL)
         rc = berth_name_model_dir(model_path, a, &r.model_path, e);
     if (rc == 0)
         rc = render_command(engine, spec, r.model_path, a, &r.command, e);

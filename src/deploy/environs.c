@@ -128,6 +128,35 @@ berth_environs_free(struct berth_deploy *d)
     d->flows = NULL;
 }
 
+/* Its folder, when the control plane keeps a state; made when it is opened first. */
+static const char *
+state_dir_of(const struct environ *x, char ret[4096])
+{
+    const char *state = x->d->conf.state_dir;
+
+    if (state == NULL)
+        return NULL;
+    (void)snprintf(ret, 4096, "%s/shimlets/%s", state, x->ops->name);
+    return ret;
+}
+
+size_t
+berth_environs_used(struct berth_deploy *d, struct environ **ret, size_t cap)
+{
+    char dir[4096];
+    size_t n = 0;
+
+    (void)pthread_mutex_lock(&d->mu);
+    for (struct environ *x = d->environs; x != NULL && n < cap; x = x->next) {
+        if (!atomic_load(&x->opened) && (state_dir_of(x, dir) == NULL || access(dir, F_OK) != 0))
+            continue;
+        x->refs++;
+        ret[n++] = x;
+    }
+    (void)pthread_mutex_unlock(&d->mu);
+    return n;
+}
+
 int
 berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_err *e)
 {
@@ -139,8 +168,7 @@ berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_e
         if (x->d->conf.state_dir != NULL) {
             (void)snprintf(dir, sizeof dir, "%s/shimlets", x->d->conf.state_dir);
             (void)mkdir(dir, 0700); /* the next one says what is wrong */
-            (void)snprintf(dir, sizeof dir, "%s/shimlets/%s", x->d->conf.state_dir, x->ops->name);
-            if (mkdir(dir, 0700) < 0 && access(dir, W_OK | X_OK) < 0)
+            if (mkdir(state_dir_of(x, dir), 0700) < 0 && access(dir, W_OK | X_OK) < 0)
                 r = berth_err_set(e, BERTH_EIO, "shimlet %s: %s: %m", x->ops->name, dir);
         }
         const struct berth_shimlet_open how = {.struct_size = sizeof how,
@@ -176,6 +204,28 @@ berth_environ_check(const struct berth_shimlet_ops *ops, struct berth_err *e)
                              "the shimlet lacks one of name, open, close, apply, "
                              "remove, status and list");
     return 0;
+}
+
+/* Services that stood still for want of it go on. */
+static void
+came(struct berth_deploy *d, const char *type, const char *name)
+{
+    struct service **all;
+    size_t n;
+
+    berth_kept_found(d, type, name);
+    if (!atomic_load(&d->started) || berth_deploy_all(d, &all, &n) < 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        (void)pthread_mutex_lock(&all[i]->mu);
+        const bool waits = atomic_load(&all[i]->unplugged);
+        all[i]->retry = all[i]->retry || (waits && all[i]->phase == BERTH_PHASE_FAILED);
+        (void)pthread_mutex_unlock(&all[i]->mu);
+        if (waits)
+            berth_deploy_poke(d, all[i]->id, 0);
+        berth_service_unref(d, all[i]);
+    }
+    free(all);
 }
 
 int
@@ -214,6 +264,8 @@ berth_deploy_add_shimlet(struct berth_deploy *d, const struct berth_shimlet_ops 
     berth_environ_put(d, old);
     if (r < 0)
         environ_free(x);
+    else
+        came(d, "shimlet", ops->name);
     return r;
 }
 
@@ -259,6 +311,12 @@ berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry
                           "there is a pipeline %s already; say replace to have "
                           "this one take over",
                           ops->name);
+    } else if (*at != NULL && strcmp((*at)->ops->name, ops->name) != 0) {
+        r = berth_err_set(
+            e, BERTH_EEXIST,
+            "pipeline %s has the other name %s; one of yours needs a name of its own, "
+            "or %s, to take over all of it",
+            (*at)->ops->name, ops->name, (*at)->ops->name);
     } else {
         old = *at;
         x->next = old != NULL ? old->next : NULL;
@@ -268,6 +326,8 @@ berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry
     berth_flow_put(d, old);
     if (r < 0)
         flow_free(x);
+    else
+        came(d, "pipeline", ops->name);
     return r;
 }
 
@@ -286,10 +346,12 @@ users(struct berth_deploy *d, const char *shimlet, const struct flow *flow, char
     for (size_t i = 0; i < n; i++) {
         struct service *s = all[i];
         (void)pthread_mutex_lock(&s->mu);
-        const struct revision *wish = s->tracks[STABLE].wish;
-        bool is = s->phase != BERTH_PHASE_TERMINATED &&
-                  ((shimlet != NULL && strcmp(s->shimlet, shimlet) == 0) ||
-                   (flow != NULL && wish != NULL && flow_is(flow, wish->spec.pipeline)));
+        bool is = shimlet != NULL && strcmp(s->shimlet, shimlet) == 0;
+        for (int k = 0; k < TRACK_COUNT && flow != NULL; k++) {
+            const struct revision *wish = s->tracks[k].wish;
+            is = is || (wish != NULL && flow_is(flow, wish->spec.pipeline));
+        }
+        is = is && s->phase != BERTH_PHASE_TERMINATED;
         (void)pthread_mutex_unlock(&s->mu);
         if (is && ++used <= 5 && at < cap) {
             int len = snprintf(ret + at, cap - at, "%s%s", used > 1 ? ", " : "", s->id);
@@ -404,6 +466,9 @@ berth_environ_unknown(struct berth_deploy *d, const char *name, struct berth_err
     char list[300] = "";
     size_t at = 0;
 
+    if (berth_kept_why(d, "shimlet", name, list, sizeof list))
+        return berth_err_set(e, BERTH_ENOENT, "shimlet %s is not loaded: %.180s; load it again",
+                             name, list);
     (void)pthread_mutex_lock(&d->mu);
     for (struct environ *x = d->environs; x != NULL && at < sizeof list; x = x->next)
         at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", at > 0 ? ", " : "are ",
@@ -419,6 +484,9 @@ berth_flow_unknown(struct berth_deploy *d, const char *name, struct berth_err *e
     char list[300] = "";
     size_t at = 0;
 
+    if (berth_kept_why(d, "pipeline", name, list, sizeof list))
+        return berth_err_set(e, BERTH_ENOENT, "pipeline %s is not loaded: %.180s; load it again",
+                             name, list);
     (void)pthread_mutex_lock(&d->mu);
     for (struct flow *x = d->flows; x != NULL && at < sizeof list; x = x->next)
         at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", at > 0 ? ", " : "are ",
@@ -546,6 +614,8 @@ put_plugins_locked(struct berth_deploy *d, struct berth_arena *a, struct berth_j
         }
     }
     berth_jw_array_end(w);
+    berth_jw_key(w, "missing");
+    berth_kept_list(d, w);
 }
 
 int

@@ -202,23 +202,53 @@ const struct berth_pipeline_host berth_deploy_pipeline_host = {
 
 /* ---- goals ---- */
 
+static bool
+sees_files(const struct berth_deployment *x)
+{
+    const struct berth_shimlet_ops *ops = x->environ->ops;
+
+    return BERTH_SHIMLET_HAS(ops, sees_files) && ops->sees_files(x->shimlet);
+}
+
+/* A file that is not there is told now, and not by engines that end as soon as they are started;
+ * where they run elsewhere, nobody here can know. */
+int
+berth_deployment_model(struct berth_deployment *x, struct berth_err *e)
+{
+    const char *path = x->revision->spec.model_file;
+
+    if (path == NULL || path[0] != '/' || !sees_files(x) || access(path, R_OK) == 0)
+        return 0;
+    return berth_err_set(e, BERTH_EINVAL,
+                         "modelFile: %.150s: %m; put it there and retry the service, or update it "
+                         "with another",
+                         path);
+}
+
+/* Where the model root would have it; *ret NULL: nowhere. */
+static int
+path_below_root(struct berth_deployment *x, const char **ret, struct berth_err *e)
+{
+    const char *root = x->d->defaults.model_root, *name = x->revision->spec.model_name;
+
+    *ret = NULL;
+    if (root == NULL || strstr(name, "..") != NULL)
+        return 0;
+    *ret = berth_arena_printf(&x->scratch, "%s/%s", root, name);
+    return *ret != NULL ? 0 : berth_err_set(e, BERTH_ENOMEM, "out of memory");
+}
+
 /* Where the model is: as it was given, or below the model root when it is there. */
 static int
 validate_ensure(struct berth_deployment *x, struct berth_err *e)
 {
-    const struct berth_spec *spec = &x->revision->spec;
+    const char *path;
     struct stat st;
 
-    if (spec->model_file == NULL && x->d->defaults.model_root != NULL &&
-        strstr(spec->model_name, "..") == NULL) {
-        const char *path =
-            berth_arena_printf(&x->scratch, "%s/%s", x->d->defaults.model_root, spec->model_name);
-        if (path == NULL)
-            return berth_err_set(e, BERTH_ENOMEM, "out of memory");
-        if (stat(path, &st) == 0)
-            return host_set(x, "modelPath", path, e);
-    }
-    return 0;
+    if (x->revision->spec.model_file != NULL)
+        return berth_deployment_model(x, e);
+    const int r = path_below_root(x, &path, e);
+    return r == 0 && path != NULL && stat(path, &st) == 0 ? host_set(x, "modelPath", path, e) : r;
 }
 
 /* Keep a value that the spec does not say itself. */
@@ -242,18 +272,33 @@ names_image(struct berth_deployment *x, const char *settings_json)
            berth_json_string(berth_json_get(root, "image"), &text) && text.len > 0;
 }
 
+/* What an engine is started on: where a step has put the model, or as it was given; machines that
+ * read other files than this one have it below the model root, too.  *ret NULL: there is none. */
+static int
+path_of_model(struct berth_deployment *x, const char **ret, struct berth_err *e)
+{
+    const struct berth_spec *spec = &x->revision->spec;
+    const char *path = berth_values_get(&x->s->tracks[x->which], "modelPath");
+
+    *ret = path != NULL ? path : spec->model_file;
+    if (*ret != NULL || spec->command != NULL || sees_files(x))
+        return 0;
+    return path_below_root(x, ret, e);
+}
+
 static int
 render_ensure(struct berth_deployment *x, struct berth_err *e)
 {
     const struct berth_spec *spec = &x->revision->spec;
     const bool own_image = spec->image != NULL || names_image(x, spec->shimlet_json) ||
                            names_image(x, x->environ->settings_json);
-    const char *path = berth_values_get(&x->s->tracks[x->which], "modelPath");
     struct berth_rendered done;
+    const char *path;
     char key[300];
-    int r =
-        berth_engine_render(spec, path != NULL ? path : spec->model_file, &x->scratch, &done, e);
+    int r = path_of_model(x, &path, e);
 
+    if (r == 0)
+        r = berth_engine_render(spec, path, &x->scratch, &done, e);
     if (r < 0)
         return r;
     if (done.command != NULL) {

@@ -37,6 +37,19 @@ berth_pending_end(struct pending *p, struct berth_buf *b, struct berth_jw *w)
     p->at[p->count++] = (struct berth_event){p->type, p->service_id, members};
 }
 
+/* What a record is about, where there is no more to it than the revision, if that. */
+static void
+put_parameters(struct berth_jw *w, const struct revision *wish)
+{
+    berth_jw_key(w, "parameters");
+    berth_jw_object(w);
+    if (wish != NULL) {
+        berth_jw_key(w, "revision");
+        berth_jw_uint(w, wish->number);
+    }
+    berth_jw_object_end(w);
+}
+
 void
 berth_pending_note(struct pending *p, const struct service *s, const char *level, const char *text)
 {
@@ -48,6 +61,11 @@ berth_pending_note(struct pending *p, const struct service *s, const char *level
     berth_jw_string(&w, level);
     berth_jw_key(&w, "message");
     berth_jw_string_n(&w, text, strnlen(text, EVENT_BYTES_MAX / 8));
+    berth_jw_key(&w, "durationMs");
+    berth_jw_uint(&w, 0);
+    berth_jw_key(&w, "operator");
+    berth_jw_string(&w, ""); /* a step's or the control plane's own; mu may not be held here */
+    put_parameters(&w, NULL);
     berth_pending_end(p, &b, &w);
 }
 
@@ -73,6 +91,7 @@ tell_move(struct service *s, const char *from, uint64_t took_ns, struct pending 
     berth_jw_string(&w, there ? seen->as.endpoint : "");
     berth_jw_key(&w, "operator");
     berth_jw_string(&w, s->asker);
+    put_parameters(&w, s->tracks[STABLE].wish);
     if (s->reason[0] != '\0') {
         berth_jw_key(&w, "reason");
         berth_jw_string(&w, s->reason);
@@ -101,7 +120,7 @@ berth_service_move(struct berth_deploy *d, struct service *s, enum berth_phase t
     const uint64_t since = s->phase_wall_ns;
     if (berth_phase_move(&s->phase, to) < 0) {
         atomic_fetch_add(&d->illegal_moves, 1);
-        berth_error("service %s: from %s to %s is no way there is; it stays", s->id,
+        berth_error("service %s: illegal transition from %s to %s; it stays", s->id,
                     berth_phase_name(from), berth_phase_name(to));
         return -BERTH_EINVAL;
     }
@@ -143,6 +162,87 @@ berth_deploy_commit(struct berth_deploy *d, struct service *s, struct pending *p
     if (r == 0)
         p->count = 0;
     berth_arena_fini(&a);
+    return r;
+}
+
+/* ---- what could not be written ---- */
+
+struct kept {
+    uint32_t count;
+    struct {
+        const char *type;
+        char *members;
+    } at[BERTH_EVENTS_AT_ONCE_MAX];
+};
+
+void
+berth_service_forget_kept(struct service *s)
+{
+    for (uint32_t i = 0; s->kept != NULL && i < s->kept->count; i++)
+        free(s->kept->at[i].members);
+    free(s->kept);
+    s->kept = NULL;
+}
+
+static void
+keep_pending(struct service *s, struct pending *p)
+{
+    if (s->kept == NULL && p->count > 0)
+        s->kept = calloc(1, sizeof *s->kept);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const bool room = s->kept != NULL && s->kept->count < BERTH_EVENTS_AT_ONCE_MAX;
+        char *members = room ? strdup(p->at[i].members) : NULL;
+
+        if (members == NULL) {
+            berth_warn("service %s: the store cannot be written: an event %s is left out", s->id,
+                       p->at[i].type);
+            continue;
+        }
+        s->kept->at[s->kept->count].type = p->at[i].type;
+        s->kept->at[s->kept->count++].members = members;
+    }
+    p->count = 0;
+}
+
+/* What was kept, with the record as it is now. */
+static int
+commit_kept(struct berth_deploy *d, struct service *s, struct berth_err *e)
+{
+    struct pending p = {.count = 0};
+
+    if (s->kept == NULL)
+        return 0;
+    for (; p.count < s->kept->count; p.count++)
+        p.at[p.count] =
+            (struct berth_event){s->kept->at[p.count].type, s->id, s->kept->at[p.count].members};
+    const int r = berth_deploy_commit(d, s, &p, NULL, 0, e);
+    if (r == 0)
+        berth_service_forget_kept(s);
+    return r;
+}
+
+int
+berth_deploy_save(struct berth_deploy *d, struct service *s, struct pending *p, struct berth_err *e)
+{
+    const uint64_t good = s->tracks[STABLE].good;
+    struct berth_store_op mark;
+    struct berth_arena a;
+    int r = 1;
+
+    berth_arena_init(&a, 4 << 20);
+    if (good > 0 && good != s->marked)
+        r = berth_revision_mark(d, s->id, good, &a, &mark, e);
+    const size_t marks = r == 0;
+    if (r >= 0)
+        r = commit_kept(d, s, e);
+    if (r == 0)
+        r = berth_deploy_commit(d, s, p, &mark, marks, e);
+    berth_arena_fini(&a);
+    if (r == 0)
+        s->marked = good;
+    else
+        keep_pending(s, p);
+    s->unsaved = r < 0;
     return r;
 }
 

@@ -63,6 +63,24 @@ take_objects(void *arg, const char *json, size_t len)
         berth_jw_null(p->w);
 }
 
+/* A pipeline without that step gets its model elsewhere. */
+static bool
+looks_at_model(const struct flow *f)
+{
+    const struct berth_goal *goals;
+    const char *const *names;
+    struct berth_err e;
+    uint32_t n;
+
+    if (berth_flow_steps(f, false, &goals, &names, &n, &e) < 0)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        if (strcmp(goals != NULL ? goals[i].name : names[i], "model-validation") == 0)
+            return true;
+    }
+    return false;
+}
+
 static void
 put_objects_and_fit(struct plan *p, struct berth_deployment *x)
 {
@@ -83,6 +101,8 @@ put_objects_and_fit(struct plan *p, struct berth_deployment *x)
         berth_jw_array_end(p->w);
     }
     e.msg[0] = '\0';
+    if (r == 0 && looks_at_model(x->flow))
+        r = berth_deployment_model(x, &e);
     if (r == 0 && BERTH_SHIMLET_HAS(ops, check))
         r = ops->check(x->shimlet, &x->op, &x->unit, &e);
     berth_jw_key(p->w, "fits");
@@ -135,9 +155,14 @@ berth_deploy_plan(struct berth_deploy *d, const char *id, const struct berth_spe
         return r;
     if (id != NULL && (p.s = berth_deploy_service(d, id)) == NULL)
         return berth_err_set(e, BERTH_ENOENT, "there is no service %s", id);
+    if (p.s != NULL) { /* what an update refuses is no plan */
+        (void)pthread_mutex_lock(&p.s->mu);
+        r = berth_service_takes(p.s, spec, e);
+        (void)pthread_mutex_unlock(&p.s->mu);
+    }
     berth_jw_init(&w, out);
     berth_jw_object(&w);
-    if ((r = pretend(&p, spec, &made, &x, e)) == 0) {
+    if (r == 0 && (r = pretend(&p, spec, &made, &x, e)) == 0) {
         put_changes(&p, spec);
         put_objects_and_fit(&p, x);
         berth_deployment_free(x);

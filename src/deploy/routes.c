@@ -320,7 +320,7 @@ snapshot_new(const struct berth_routed_service *from, struct berth_route_snapsho
 
     if (s == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
-    berth_arena_init(&s->arena, SNAPSHOT_BYTES_MAX);
+    berth_arena_init_small(&s->arena, SNAPSHOT_BYTES_MAX);
     s->refs = 1;
     s->count = n;
     int r = copy_service(s, from, e);
@@ -395,6 +395,8 @@ apply_locked(struct berth_route_record *rec, struct berth_route_snapshot *s,
         sh = s->shared[i];
         sh->refs++;
         sh->b.ready = from->replicas[i].ready && from->replicas[i].endpoint != NULL;
+        if (sh->b.ready && rec->drains == 0) /* the drain was given up: it was not ended */
+            sh->b.draining = false;
         if (sh->b.track != from->replicas[i].track)
             release_series_locked(rec, sh); /* a canary that was promoted */
         sh->b.track = from->replicas[i].track;
@@ -511,6 +513,7 @@ berth_routes_drain(struct berth_routes *r, const char *service_id, const char *r
     if (rec == NULL)
         return 0;
     (void)pthread_mutex_lock(&rec->mu);
+    rec->drains++;
     while ((sh = find_shared_locked(rec, replica_id)) != NULL) { /* it may go meanwhile */
         sh->b.draining = true;
         left = sh->b.in_flight;
@@ -518,6 +521,7 @@ berth_routes_drain(struct berth_routes *r, const char *service_id, const char *r
             break;
         late = pthread_cond_timedwait(&rec->idle, &rec->mu, &until);
     }
+    rec->drains--;
     (void)pthread_mutex_unlock(&rec->mu);
     (void)pthread_mutex_lock(&r->mu);
     rec->snapshots--;

@@ -78,7 +78,8 @@ int berth_routes_publish(struct berth_routes *r, const struct berth_routed_servi
 /* Of an unknown one: nothing. */
 void berth_routes_remove(struct berth_routes *r, const char *service_id);
 /*
- * No new requests to this replica, for good, and wait until none is in flight, limit_ns at most.
+ * No new requests to this replica, and wait until none is in flight, limit_ns at most.  It gets
+ * requests again when it is published as ready after that: then it was not ended after all.
  * Not from a loop.  Returns how many still are: 0 when it was unknown.
  */
 uint32_t berth_routes_drain(struct berth_routes *r, const char *service_id, const char *replica_id,

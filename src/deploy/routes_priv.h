@@ -40,6 +40,7 @@ struct berth_route_record {
     uint32_t snapshots;               /* alive; under routes->mu */
     pthread_mutex_t mu;
     pthread_cond_t idle; /* a draining replica has nothing in flight */
+    uint32_t drains;     /* that wait just now */
     struct berth_balance balance;
     struct berth_route_shared *replicas;             /* by id */
     struct berth_series *seconds[BERTH_TRACK_COUNT]; /* NULL: not made yet */

@@ -383,6 +383,24 @@ draining_waits_for_what_is_in_flight(void **state)
     assert_int_equal(berth_routes_drain(t->routes, "s", "s-0", BERTH_S), 0);
 }
 
+/* Scaled down and up again at once: the replica that was drained was not ended. */
+static void
+a_drain_that_is_given_up_is_over(void **state)
+{
+    struct table *t = *state;
+    struct berth_trip trip;
+    struct berth_err e;
+
+    assert_int_equal(publish(t, "s", "m", 1), 0);
+    assert_int_equal(berth_routes_drain(t->routes, "s", "s-0", BERTH_S), 0);
+    assert_int_equal(find(t, &trip, "m"), 0);
+    assert_int_equal(berth_trip_next(&trip, 1, &e), -BERTH_ENOTREADY);
+    assert_int_equal(publish(t, "s", "m", 1), 0);
+    assert_int_equal(berth_trip_next(&trip, 1, &e), 0);
+    berth_trip_done(&trip, &ok, 2);
+    berth_trip_end(&trip, 2);
+}
+
 int
 main(void)
 {
@@ -396,6 +414,7 @@ main(void)
         cmocka_unit_test_setup_teardown(they_are_told_of, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_threads_and_changes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(draining_waits_for_what_is_in_flight, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_drain_that_is_given_up_is_over, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,10 +109,12 @@ fake_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open *h
     return 0;
 }
 
+/* Threads of an environment may tell of changes until it is closed. */
 static void
 fake_close(struct berth_shimlet *s)
 {
     (void)s;
+    world->host->changed(world->who, "its-last-word");
 }
 
 /* What time has brought about. */
@@ -293,6 +295,8 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
                  (unsigned long long)unit->revision);
     (void)snprintf(u->hash, sizeof u->hash, "%s", unit->hash);
     (void)snprintf(u->image, sizeof u->image, "%s", unit->image != NULL ? unit->image : "");
+    (void)snprintf(u->model_path, sizeof u->model_path, "%s",
+                   unit->model_path != NULL ? unit->model_path : "");
     u->revision = unit->revision;
     u->desired = unit->replicas;
     u->start_timeout_ns = unit->start_timeout_ns;
@@ -380,13 +384,15 @@ fake_list(struct berth_shimlet *s, const struct berth_op *op,
 
     (void)s;
     (void)op;
-    (void)e;
+    const int r = on_the_way(w, e);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < WORLD_UNITS_MAX; i++) {
         const struct world_unit *u = &w->units[i];
         if (u->exists)
             each(arg, &(struct berth_listed){u->service_id, u->track, u->name, u->hash});
     }
-    return 0;
+    return on_the_way_back(w, 0, e);
 }
 
 static bool
@@ -394,6 +400,13 @@ fake_watches(const struct berth_shimlet *s)
 {
     (void)s;
     return world->watches;
+}
+
+static bool
+fake_sees_files(const struct berth_shimlet *s)
+{
+    (void)s;
+    return world->sees_files;
 }
 
 static const struct berth_shimlet_ops fake_ops = {
@@ -409,6 +422,7 @@ static const struct berth_shimlet_ops fake_ops = {
     .status = fake_status,
     .list = fake_list,
     .watches = fake_watches,
+    .sees_files = fake_sees_files,
 };
 
 /* ---- a pipeline of the host's own goals ---- */
@@ -462,6 +476,7 @@ world_start(struct world *w)
     w->conf.clock = &w->clock;
     w->conf.default_shimlet = "fake";
     w->conf.default_pipeline = "plain";
+    w->conf.model_root = "/models";
     if (berth_deploy_new(&w->conf, &w->d, &e) < 0 ||
         berth_deploy_add_shimlet(w->d, &fake_ops, NULL, w->settings_json, false, &e) < 0 ||
         berth_deploy_add_pipeline(w->d, fake_entry, NULL, false, &e) < 0 ||
@@ -483,6 +498,28 @@ world_kill(struct world *w)
     w->dead = false;
     w->dies_in = 0;
     w->restarts++;
+}
+
+struct world_unit *
+world_leave(struct world *w, const char *service_id, const char *track)
+{
+    struct berth_arena a;
+
+    for (size_t i = 0; i < WORLD_UNITS_MAX; i++) {
+        struct world_unit *u = &w->units[i];
+        if (u->exists)
+            continue;
+        *u = (struct world_unit){.exists = true, .desired = 1, .surge_max = 1};
+        berth_arena_init(&a, 4096);
+        (void)snprintf(u->name, sizeof u->name, "%s", berth_name_unit(service_id, track, &a));
+        berth_arena_fini(&a);
+        (void)snprintf(u->service_id, sizeof u->service_id, "%s", service_id);
+        (void)snprintf(u->track, sizeof u->track, "%s", track);
+        (void)snprintf(u->hash, sizeof u->hash, "0123456789abcdef");
+        add_replica(w, u, "left");
+        return u;
+    }
+    return NULL;
 }
 
 void

@@ -28,7 +28,7 @@ struct world_replica {
 };
 struct world_unit {
     bool exists, drifted;
-    char name[64], service_id[112], track[16], hash[24];
+    char name[64], service_id[112], track[16], hash[24], model_path[64];
     char image[64]; /* "": none */
     uint32_t desired, surge_max, unavailable_max;
     uint64_t revision, start_timeout_ns;
@@ -45,10 +45,10 @@ struct world {
     uint64_t start_ns_max;              /* a replica's start takes up to that */
     const char *broken_model;           /* replicas of this one never get ready */
     char broken_hash[24];               /* ... or of this unit */
-    bool watches, offline;
+    bool watches, offline, sees_files;
     const char *settings_json; /* of the environment, from the next start on; NULL: none */
-    uint64_t dies_in; /* calls until the process is killed; 0: it is not */
-    bool dead;        /* it was: nothing that it does counts any more */
+    uint64_t dies_in;          /* calls until the process is killed; 0: it is not */
+    bool dead;                 /* it was: nothing that it does counts any more */
     uint64_t calls, applies, removes, restarts;
     const struct berth_shimlet_host *host;
     void *who;
@@ -68,6 +68,8 @@ uint64_t world_random(struct world *w);
 bool world_chance(struct world *w, uint32_t percent);
 struct world_unit *world_unit_of(struct world *w, const char *service_id, const char *track);
 uint32_t world_ready(const struct world *w, const struct world_unit *u);
+/* Something of this control plane's that it has not asked for, or not any more; NULL: no room. */
+struct world_unit *world_leave(struct world *w, const char *service_id, const char *track);
 /* Something about the unit changed: an environment that watches says so. */
 void world_changed(struct world *w, const struct world_unit *u);
 /* Turn the engine until nothing is due before now + ns; killed and started again on the way. */

@@ -269,6 +269,17 @@ berth_xchg_body_put(struct berth_xchg *x, const void *at, size_t n)
     return 0;
 }
 
+uint64_t
+berth_xchg_body_deadline_ns(const struct berth_xchg *x)
+{
+    const struct berth_server_conf *conf = &x->conn->nl->server->conf;
+    const uint64_t pause_ns = berth_loop_now_ns(x->conn->nl->loop) + conf->body_timeout_ns;
+    const uint64_t all_ns = x->pub.begin_ns + conf->receive_timeout_ns;
+
+    return conf->receive_timeout_ns == 0 || x->pub.piece != NULL || pause_ns < all_ns ? pause_ns
+                                                                                      : all_ns;
+}
+
 int
 berth_xchg_body_end(struct berth_xchg *x)
 {

@@ -175,6 +175,28 @@ put_forwarded(struct lines *l, const struct berth_exchange *x, struct berth_slic
         PUT(l, "x-forwarded-host", host != NULL ? *host : x->authority);
 }
 
+/* What Connection names, on one line or on several (RFC 9110, section 7.6.1). */
+struct named {
+    struct berth_slice list; /* of all lines so far */
+    struct berth_buf more;   /* of the second one on */
+};
+
+static void
+add_named(struct named *n, struct berth_slice value, struct berth_arena *a)
+{
+    if (n->list.len == 0) {
+        n->list = value;
+        return;
+    }
+    if (n->more.at == NULL) {
+        berth_buf_init(&n->more, a);
+        berth_buf_put(&n->more, n->list.at, n->list.len);
+    }
+    berth_buf_putc(&n->more, ',');
+    berth_buf_put(&n->more, value.at, value.len);
+    n->list = (struct berth_slice){n->more.at, n->more.len};
+}
+
 /* A line that makes curl leave out a header of its own. */
 static void
 put_none(struct lines *l, const char *line)
@@ -208,10 +230,8 @@ is_replaced(const struct berth_forward_to *to, struct berth_slice name)
 
 static void
 put_all(struct lines *l, const struct berth_exchange *x, const struct berth_forward_to *to,
-        struct berth_slice chain)
+        struct berth_slice chain, struct berth_slice connection)
 {
-    const struct berth_slice *named = berth_exchange_header(x, "connection");
-    const struct berth_slice connection = named != NULL ? *named : BERTH_SLICE("");
     bool typed = false, accepts = false;
 
     for (size_t i = 0; i < x->header_count; i++) {
@@ -244,7 +264,13 @@ berth_forward_headers(struct berth_exchange *x, const struct berth_forward_to *t
     const struct berth_slice *before = berth_exchange_header(x, "x-forwarded-for");
     struct berth_slice chain = address_of(x->peer);
     struct lines l = {.count = 0};
+    struct named named = {.list = {"", 0}};
 
+    for (size_t i = 0; i < x->header_count; i++)
+        if (berth_slice_is(x->headers[i].name, "connection"))
+            add_named(&named, x->headers[i].value, &x->arena);
+    if (named.more.failed)
+        return NULL;
     if (before != NULL && before->len > 0) {
         const char *longer = berth_arena_printf(&x->arena, "%.*s, %.*s", (int)before->len,
                                                 before->at, (int)chain.len, chain.at);
@@ -252,13 +278,13 @@ berth_forward_headers(struct berth_exchange *x, const struct berth_forward_to *t
             return NULL;
         chain = berth_slice_of(longer);
     }
-    put_all(&l, x, to, chain);
+    put_all(&l, x, to, chain, named.list);
     struct curl_slist *nodes = BERTH_NEW_N(&x->arena, struct curl_slist, l.count);
     char *text = berth_arena_alloc_raw(&x->arena, l.bytes);
     if (nodes == NULL || text == NULL)
         return NULL;
     l = (struct lines){.nodes = nodes, .at = text};
-    put_all(&l, x, to, chain);
+    put_all(&l, x, to, chain, named.list);
     return nodes;
 }
 
@@ -315,14 +341,14 @@ const char *
 berth_forward_add_lines(struct berth_exchange *x, char *lines, size_t len)
 {
     char *const end = lines + len;
-    struct berth_slice connection = {"", 0};
+    struct named named = {.list = {"", 0}};
     const char *type = NULL;
 
     /* What Connection names may stand before it. */
     for (char *at = lines, *next; at < end; at = next) {
         next = line_end(at, end);
         if ((size_t)(next - at) > 11 && strncasecmp(at, "connection:", 11) == 0)
-            connection = (struct berth_slice){at + 11, strcspn(at + 11, "\r\n")};
+            add_named(&named, (struct berth_slice){at + 11, strcspn(at + 11, "\r\n")}, &x->arena);
     }
     for (char *at = lines, *next; at < end; at = next) {
         struct berth_header h;
@@ -332,7 +358,7 @@ berth_forward_add_lines(struct berth_exchange *x, char *lines, size_t len)
             continue;
         if (berth_slice_is(h.name, "content-type"))
             type = berth_arena_strndup(&x->arena, h.value.at, h.value.len);
-        else if (berth_forward_comes_down(h.name, connection))
+        else if (berth_forward_comes_down(h.name, named.list))
             berth_exchange_add(x, h.name.at, h.value.at);
     }
     return type;

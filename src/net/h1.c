@@ -180,7 +180,7 @@ begin(struct berth_conn *c, const struct berth_http1_head *head)
     if (h->expects)
         (void)berth_conn_put(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     h->state = head->chunked ? BERTH_H1_CHUNKED : BERTH_H1_BODY;
-    c->read_deadline_ns = deadline(c, conf(c)->body_timeout_ns);
+    c->read_deadline_ns = berth_xchg_body_deadline_ns(x);
 }
 
 /* One whole head at at[0..len). */
@@ -268,7 +268,7 @@ consume_body(struct berth_conn *c, const char *at, size_t n)
         take_piece(c, at, n, h->left == 0);
         return n;
     }
-    c->read_deadline_ns = deadline(c, conf(c)->body_timeout_ns);
+    c->read_deadline_ns = berth_xchg_body_deadline_ns(h->x);
     (void)berth_xchg_body_put(h->x, at, n); /* there is room: the length was checked */
     if (h->left == 0)
         handle(c);
@@ -284,7 +284,7 @@ consume_chunked(struct berth_conn *c, const char *at, size_t n)
     size_t used = n;
 
     berth_assert(h->x != NULL);
-    c->read_deadline_ns = deadline(c, conf(c)->body_timeout_ns);
+    c->read_deadline_ns = berth_xchg_body_deadline_ns(h->x);
     int r = berth_http1_chunks_next(&h->chunks, at, n, &used, &data, &fault);
     if (h->x->pub.piece != NULL) {
         if (r < 0)
@@ -411,7 +411,7 @@ h1_filled(struct berth_conn *c, size_t n)
     berth_assert(h->state == BERTH_H1_BODY && n <= h->left);
     h->left -= n;
     h->x->pub.body.len += n;
-    c->read_deadline_ns = deadline(c, conf(c)->body_timeout_ns);
+    c->read_deadline_ns = berth_xchg_body_deadline_ns(h->x);
     if (h->left == 0)
         handle(c);
 }

@@ -176,7 +176,7 @@ begin(struct berth_h2_stream *st, bool ended)
     else if (ended)
         handle(st);
     else
-        st->deadline_ns = berth_h2_now(c) + berth_h2_conf(c)->body_timeout_ns;
+        st->deadline_ns = berth_xchg_body_deadline_ns(x);
 }
 
 /* len bytes of a body are dealt with: let the client send more, but do not tell it every time. */
@@ -226,7 +226,7 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t
     }
     if (st->x->answer != BERTH_ANSWER_NONE)
         return 0;
-    st->deadline_ns = berth_h2_now(c) + berth_h2_conf(c)->body_timeout_ns;
+    st->deadline_ns = berth_xchg_body_deadline_ns(st->x);
     if (berth_xchg_body_put(st->x, at, len) < 0)
         refuse(st, 413, "the body is too large");
     return 0;

@@ -132,9 +132,11 @@ struct berth_server_conf {
     uint32_t header_count_max;
     size_t exchange_bytes_max; /* an exchange's arena */
     size_t unsent_bytes_max;
-    uint32_t streams_max;      /* HTTP/2 streams at once on a connection */
-    uint64_t head_timeout_ns;  /* first byte to the end of the head; TLS handshake */
-    uint64_t body_timeout_ns;  /* without any byte of the body */
+    uint32_t streams_max;     /* HTTP/2 streams at once on a connection */
+    uint64_t head_timeout_ns; /* first byte to the end of the head; TLS handshake */
+    uint64_t body_timeout_ns; /* without any byte of the body */
+    /* First byte of a request to the last of a body that is taken whole; 0: no limit. */
+    uint64_t receive_timeout_ns;
     uint64_t idle_timeout_ns;  /* keep-alive */
     uint64_t write_timeout_ns; /* without any byte taken by the reader */
 };

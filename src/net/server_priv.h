@@ -269,6 +269,9 @@ void berth_xchg_unref(struct berth_xchg *x);
 int berth_xchg_body_start(struct berth_xchg *x, bool known, uint64_t len);
 int berth_xchg_body_put(struct berth_xchg *x, const void *at, size_t n);
 int berth_xchg_body_end(struct berth_xchg *x);
+/* When the client has sent too little of a body for too long, or is too slow with all of one that
+ * the application takes whole. */
+uint64_t berth_xchg_body_deadline_ns(const struct berth_xchg *x);
 /* Frees the pool; no exchange is in use. */
 void berth_xchg_pool_free(struct berth_net_loop *nl);
 

@@ -218,6 +218,7 @@ what_goes_up(void **unused)
     static const char request[] =
         "POST /a%20b?c=d HTTP/1.1\r\nHost: front:1\r\nAuthorization: Bearer client\r\n"
         "X-API-Key: client\r\nCookie: a=b\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\n"
+        "Connection: X-Own\r\nX-Own: 1\r\n"
         "X-Request-Id: client's\r\nX-Forwarded-For: 10.0.0.1\r\nX-Other: stays\r\nX-More: "
         "client\r\nX-Empty:\r\n"
         "Content-Type: application/json\r\nTE: trailers\r\nContent-Length: 2\r\n\r\n{}";
@@ -234,11 +235,12 @@ what_goes_up(void **unused)
                                       "\r\nx-forwarded-host: front:1\r\n",
                                       "\r\ncontent-type: application/json\r\n",
                                       "\r\n\r\n{}"};
-    static const char *const lacks[] = {"client",   "cookie",    "x-mine",
-                                        "trailers", "expect",    "transfer-encoding",
-                                        "accept",   "user-agent"};
+    static const char *const lacks[] = {
+        "client", "cookie",    "x-mine", "x-own", "trailers", "expect", "transfer-encoding",
+        "accept", "user-agent"};
     static const struct berth_header more = {.name = {"x-more", 6}, .value = {"yes", 3}};
-    char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    char ok[] = "HTTP/1.1 200 OK\r\nX-One: 1\r\nConnection: X-One\r\nContent-Length: 2\r\n"
+                "Connection: close\r\nConnection: X-Two\r\nX-Two: 2\r\nX-Three: 3\r\n\r\nok";
     struct test_peer p = {.answer = say, .arg = ok};
     struct front f = {
         .to = {
@@ -247,7 +249,11 @@ what_goes_up(void **unused)
     (void)unused;
     test_peer_start(&p);
     front_start(&f, "http://127.0.0.1", p.port, NULL);
-    free(front_ask(&f, request));
+    char *got = front_ask(&f, request);
+    if (strstr(got, "x-one") != NULL || strstr(got, "x-two") != NULL ||
+        strstr(got, "x-three: 3") == NULL)
+        fail_msg("%s", got);
+    free(got);
     front_stop(&f);
     test_peer_stop(&p);
     for (size_t i = 0; i < BERTH_COUNT(has); i++)

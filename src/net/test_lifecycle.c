@@ -1,6 +1,7 @@
 #include "net/test_support.h"
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -136,6 +137,37 @@ slow_clients_are_dropped(void **unused)
     for (size_t i = 0; i < BERTH_COUNT(slow_rows); i++)
         test_bytes(&t, slow_rows[i].why, slow_rows[i].bytes, strlen(slow_rows[i].bytes),
                    slow_rows[i].statuses);
+    test_stop(&t);
+}
+
+/* A byte now and then is no pause, but all of it takes too long. */
+static void
+a_steady_but_slow_body_is_cut_off(void **unused)
+{
+    static const char *const heads[] = {
+        "POST /echo HTTP/1.1\r\n" H "Content-Length: 1000000\r\n\r\n",
+        "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nF4240\r\n",
+    };
+    struct berth_server_conf conf = test_conf();
+    struct test_server t;
+
+    (void)unused;
+    conf.receive_timeout_ns = 50 * BERTH_MS;
+    test_start(&t, conf, 1, NULL, false);
+    for (size_t i = 0; i < BERTH_COUNT(heads); i++) {
+        const uint64_t until = berth_now_ns() + 20 * BERTH_S;
+        struct pollfd p = {.fd = test_connect(t.port), .events = POLLIN};
+        char got[64] = "";
+
+        test_send_text(p.fd, heads[i]);
+        while (poll(&p, 1, 2) == 0) {
+            assert_true(berth_now_ns() < until);
+            (void)send(p.fd, "x", 1, MSG_NOSIGNAL);
+        }
+        assert_true(recv(p.fd, got, sizeof got - 1, 0) > 12);
+        assert_memory_equal(got, "HTTP/1.1 408", 12);
+        (void)close(p.fd);
+    }
     test_stop(&t);
 }
 
@@ -313,6 +345,7 @@ main(void)
         cmocka_unit_test(a_client_that_leaves_within_its_body_ends_the_exchange),
         cmocka_unit_test(a_reader_that_takes_nothing_is_dropped),
         cmocka_unit_test(slow_clients_are_dropped),
+        cmocka_unit_test(a_steady_but_slow_body_is_cut_off),
         cmocka_unit_test(connections_beyond_the_limit_get_503),
         cmocka_unit_test(a_header_cannot_be_forged_by_a_value),
         cmocka_unit_test(an_aborted_answer_does_not_look_complete),

@@ -89,14 +89,21 @@
     X(RESOURCE_USED, BERTH_GAUGE, "modserv_resource_used",                                        \
       "What a service's replicas take together, as their environment tells it.",                  \
       "service,resource")                                                                         \
+    X(RESOURCE_RATIO, BERTH_GAUGE, "modserv_resource_used_ratio",                                 \
+      "Of what they ask for, the share that they take.", "service,resource")                      \
     X(WORKQUEUE_DEPTH, BERTH_GAUGE, "modserv_workqueue_depth",                                    \
       "Services that are due to be looked at and wait for a worker.", "")                         \
     X(WORKQUEUE_BUSY, BERTH_GAUGE, "modserv_workqueue_busy", "Workers that look at one now.", "") \
     X(WORKQUEUE_LONGEST, BERTH_GAUGE, "modserv_workqueue_longest_seconds",                        \
       "Time that the look at a service that takes longest has taken so far.", "")                 \
-    X(WORKQUEUE_RETRIES, BERTH_GAUGE, "modserv_workqueue_retries_total",                          \
+    X(WORKQUEUE_RETRIES, BERTH_COUNTER, "modserv_workqueue_retries_total",                        \
       "Looks that failed and were put back with a wait.", "")                                     \
-    X(RECONCILES, BERTH_GAUGE, "modserv_reconciles_total", "Looks at services that ended.", "")   \
+    X(RECONCILES, BERTH_COUNTER, "modserv_reconciles_total", "Looks at services that ended.", "") \
+    X(RECONCILE_ERRORS, BERTH_COUNTER, "modserv_reconcile_errors_total", "Of these, failed.", "") \
+    X(RECONCILE_SECONDS, BERTH_GAUGE, "modserv_reconcile_seconds",                                \
+      "Time that these took together.", "")                                                       \
+    X(PLUGIN_LOADED, BERTH_GAUGE, "modserv_plugin_loaded", "1 for each shimlet and pipeline.",    \
+      "type,name,version")                                                                        \
     X(FORWARDED, BERTH_COUNTER, "berth_forwarded_total",                                          \
       "Requests passed on to a replica, by the status of its whole answer, or none.",             \
       "replica,service,track,status")                                                             \

@@ -348,6 +348,13 @@ berth_series_sub(struct berth_series *s, uint64_t n)
 }
 
 void
+berth_series_set_count(struct berth_series *s, uint64_t n)
+{
+    berth_assert(families[s->family].type == BERTH_COUNTER);
+    atomic_store_explicit(&s->value, n, memory_order_relaxed);
+}
+
+void
 berth_series_set(struct berth_series *s, double v)
 {
     berth_assert(families[s->family].type == BERTH_GAUGE);

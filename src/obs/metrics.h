@@ -47,7 +47,9 @@ void berth_metrics_forget(struct berth_metrics *m, const char *first_label);
 /* Likewise of the families whose first label is `label` ("service"), and not "model". */
 void berth_metrics_forget_of(struct berth_metrics *m, const char *label, const char *first_label);
 
-void berth_series_add(struct berth_series *s, uint64_t n);   /* counter, gauge */
+void berth_series_add(struct berth_series *s, uint64_t n); /* counter, gauge */
+/* A counter whose count is kept elsewhere. */
+void berth_series_set_count(struct berth_series *s, uint64_t n);
 void berth_series_sub(struct berth_series *s, uint64_t n);   /* gauge */
 void berth_series_set(struct berth_series *s, double v);     /* gauge */
 void berth_series_observe(struct berth_series *s, double v); /* histogram: seconds or a count */

@@ -235,13 +235,25 @@ def test_what_cannot_run_says_why(server):
     seen = wait_phase(server, sid, "failed", 60)
     assert "not ready" in seen["message"] and "bad.gguf" in json.dumps(seen["replicas"]), seen
     assert "bad.gguf" in server.get(f"{API}/{sid}/logs").text
-    absent = server.post(f"{API}/deploy", {"modelName": "absent", "modelFile": "/nowhere/x.gguf",
-                                                 "steps": {"model-validation": {"maxRetries": 0}}})
-    if absent.status == 200:
-        sid = absent.json["data"]["serviceId"]
-        assert "/nowhere/x.gguf" in wait_phase(server, sid, "failed", 60)["message"]
-    else:
-        assert absent.status == 400 and "/nowhere/x.gguf" in absent.text
+    sid = deploy(server, {"modelName": "absent", "modelFile": "/nowhere/x.gguf"})["serviceId"]
+    seen = wait_phase(server, sid, "failed", 60)
+    assert seen["message"].startswith("model-validation: modelFile: /nowhere/x.gguf: No such file"), seen
+    assert "retry" in seen["message"]
+    states = [(s["state"], s["attempts"]) for s in get(server, sid, "/pipeline")["steps"]]
+    assert states == [("failed", 1)] + [("skipped", 0)] * 3  # nothing was started
+
+
+@pytest.mark.parametrize("engine", ["vllm", "berth"])
+def test_a_service_without_a_model_fails_and_harms_nothing(server, engine):
+    """It was a crash, and with the record in the store one at each start."""
+    sid = deploy(server, {"modelName": "y", "engine": engine})["serviceId"]
+    for _ in range(2):
+        seen = wait_phase(server, sid, "failed")
+        assert seen["message"].startswith("config-rendering: modelFile: is missing"), seen
+        server.kill()
+        server.start()
+    assert server.post(f"{API}/{sid}/retry", {}).status in (200, 202)
+    wait_phase(server, sid, "failed")
 
 
 def test_a_command_is_an_engine_and_needs_no_network(make_server, tmp_path):

@@ -1,11 +1,14 @@
 """The program under ModelServeShim's name: its flags, its configuration, alone in an empty folder."""
 import contextlib
+import json
 import pathlib
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -107,7 +110,7 @@ def test_starts_alone_with_documented_flags(folder, tmp_path, how):
 def test_port_8080_unless_told(folder, tmp_path):
     """In a network of its own: the port may well be in use here."""
     line = (f"ip link set lo up; cd {folder}; env -i {folder}/model-serve-shim --version;"
-            f"env -i BERTH_STATE_DIR={tmp_path}/state {folder}/model-serve-shim 2>{tmp_path}/log & p=$!;"
+            f"env -i BERTH_STATE_DIR={tmp_path}/state {folder}/model-serve-shim >{tmp_path}/log 2>&1 & p=$!;"
             "for i in $(seq 200); do curl -sf -o /dev/null 127.0.0.1:8080/health && break; sleep 0.1; done;"
             "curl -so /dev/null -w '%{http_code}\n' 127.0.0.1:8080/api/v1/plugins; kill $p; wait $p; echo ended $?")
     out = subprocess.run(["unshare", "-rn", "bash", "-c", line], capture_output=True, text=True,
@@ -191,7 +194,13 @@ def test_both_dialects_are_taken(folder, tmp_path, text, shim):
     at.write_text(text.format(port=port, dir=tmp_path))
     r = shim("--config", at, "--check-config")
     assert r.returncode == 0 and "fine" in r.stdout, r
-    assert "is not known" not in r.stderr, r.stderr
+    assert r.stderr == "", r.stderr  # everything in both forms has an effect
+    said = re.sub(r" +#.*", "", r.stdout)  # where each value came from
+    for word in (f" port: {port}\n", *((" receive_timeout_secs: 30\n", " write_timeout_secs: 60\n",
+                                        ' output: "stdout"\n') if text is SEED else
+                                       (f' model_root: "{tmp_path}/models"\n', " max_age_days: 7\n", " compress: true\n",
+                                        " show_line: true\n", " rotation_size_mb: 100\n"))):
+        assert word in said, (word, r.stdout)
     with started(folder, "--config", at, env={"BERTH_STATE_DIR": str(tmp_path / "state")}, port=port) as server:
         assert plugins(server)["defaultShimlet"] == "k8s"
         if text is UPSTREAM:
@@ -208,12 +217,12 @@ def test_both_dialects_are_taken(folder, tmp_path, text, shim):
 
 def test_check_config_tells_what_is_wrong(shim, tmp_path):
     at = tmp_path / "c.yaml"
-    at.write_text("service: {port: 8081, colour: red}\nspeed: 3\nlog: {max-age: 3}\n")
+    at.write_text("service: {port: 8081, colour: red}\nspeed: 3\n")
     r = shim("--config", at, "--check-config")
     assert r.returncode == 0, r
     lines = r.stderr.splitlines()
-    assert len(lines) == 3 and all(str(at) in line for line in lines), lines
-    for word in ("service.colour is not known", "speed is not known", "log.max-age has no effect"):
+    assert len(lines) == 2 and all(str(at) in line for line in lines), lines
+    for word in ("service.colour is not known", "speed is not known"):
         assert word in r.stderr, r.stderr
     for text, word in (("service: {port: '80:80x'}\n", "service.port"), ("service: {port: 99999}\n", "port"),
                        ("service: [\n", str(at)), ("service: {readTimeout: soon}\n", "service.readTimeout"),
@@ -224,6 +233,57 @@ def test_check_config_tells_what_is_wrong(shim, tmp_path):
         assert r.returncode == 1 and word in r.stderr, (text, r)
     r = shim("--config", tmp_path / "none.yaml")
     assert r.returncode == 1 and "none.yaml" in r.stderr
+
+
+def test_every_request_is_a_line_of_the_log(folder, tmp_path):
+    """On standard output, where every line is JSON."""
+    port = harness.free_port()
+    at = tmp_path / "c.yaml"
+    at.write_text(f"service: {{port: {port}}}\nlogging: {{level: debug, format: json, output: stdout}}\n")
+    with open(tmp_path / "out", "wb") as out, open(tmp_path / "err", "wb") as err:
+        p = subprocess.Popen([folder / "model-serve-shim", "-c", at], cwd=folder, stdout=out, stderr=err,
+                             env={"BERTH_STATE_DIR": str(tmp_path / "state")}, stdin=subprocess.DEVNULL)
+    server = harness.Server(argv=[], port=port)
+    server.process = p
+
+    def up():
+        with contextlib.suppress(OSError):
+            return server.get("/api/v1/plugins").status == 200
+
+    try:
+        harness.wait_until(up, 30, "it is up")
+        for path in ("/api/v1/modserv", "/api/v1/modserv/none", "/nowhere"):
+            server.get(path)
+        server.post("/api/v1/modserv/deploy", b"{")
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(30 * harness.SLOW) == 0
+    finally:
+        server.remove()
+    assert (tmp_path / "err").read_text() == ""
+    lines = [json.loads(x) for x in (tmp_path / "out").read_text().splitlines()]
+    assert all({"time", "level", "msg"} <= set(x) for x in lines)
+    asked = [x for x in lines if x["msg"] == "request" and x["path"] != "/api/v1/plugins"]
+    assert [(x["method"], x["path"], x["status"], x["client"], x["level"]) for x in asked] == [
+        ("GET", "/api/v1/modserv", 200, "127.0.0.1", "info"), ("GET", "/api/v1/modserv/none", 404, "127.0.0.1", "warn"),
+        ("GET", "/nowhere", 404, "127.0.0.1", "warn"), ("POST", "/api/v1/modserv/deploy", 400, "127.0.0.1", "warn")]
+    assert all(x["duration_ms"] >= 0 for x in asked)
+
+
+def test_a_slow_client_has_the_read_timeout_for_a_request(folder, tmp_path):
+    port = harness.free_port()
+    at = tmp_path / "c.yaml"
+    at.write_text(f"service: {{port: {port}, readTimeout: 3s}}\n")
+    with started(folder, "-c", at, env={"BERTH_STATE_DIR": str(tmp_path / "state")}, port=port) as server:
+        for begin in (b"GET /health HT", b"POST /api/v1/modserv/deploy HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n"):
+            with server.socket() as s:
+                at = time.monotonic()
+                s.sendall(begin)
+                while not select.select([s], [], [], 0.5)[0]:  # a byte each half second
+                    s.sendall(b"x")
+                    assert time.monotonic() - at < 20 * harness.SLOW
+                assert time.monotonic() - at > 2  # not for the first pause
+                data, _ = harness.read_answer(s)
+                assert harness.Raw(data, True).statuses in ([408], [])
 
 
 def test_make_build_leaves_it(tmp_path):

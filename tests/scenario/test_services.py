@@ -1,7 +1,10 @@
 """Services over ModelServeShim's API, in a scripted environment: what the API promises, to the letter."""
+import contextlib
 import json
+import pathlib
 import re
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -68,6 +71,16 @@ def test_a_deployed_service_is_described(server):
     assert get(server, "Qwen3-0.6B")["serviceId"] == sid
 
 
+def test_nothing_is_deleted_by_a_beginning(server):
+    sid = deploy(server, shimmy("llama-3-8b"))["serviceId"]
+    answer = server.delete(f"{API}/llama")
+    assert answer.status == 400 and sid in answer.json["message"], answer
+    short = deploy(server, shimmy("llama"))["serviceId"]
+    assert server.delete(f"{API}/llama").json["code"] == 0
+    wait_gone(server, short)
+    assert get(server, sid)["phase"] != "terminated"
+
+
 @pytest.mark.parametrize("body, field", [
     (b"", ""), (b"{", ""), (b"null", ""), (b"[]", ""), (b"{}", "modelName"),
     (b'{"modelName":"a","replicaCount":-1}', "replicaCount"),
@@ -116,6 +129,7 @@ def test_pipeline_and_its_log(server):
     for s in p["steps"]:
         assert s["state"] == "succeeded" and s["attempts"] >= 0 and s["durationMs"] >= 0
     log = get(server, sid, "/pipeline/logs")
+    assert all({"operator", "durationMs", "parameters"} <= set(r) for r in log), log
     steps = [r for r in log if r["type"] == "service.step"]
     assert steps and all({"operator", "durationMs", "parameters"} <= set(r) for r in steps), steps[:3]
     assert all(r["operator"] == "alice" for r in steps)
@@ -293,6 +307,41 @@ def test_kill_9_and_restart_bring_every_service_on(make_server):
     assert {s["serviceId"] for s in server.get(API).json["data"] if s["phase"] == "running"} == {running, under_way}
 
 
+def test_a_workload_without_a_record_is_told_and_left_alone(make_server):
+    """A store that was put back to an earlier state: what came after it is still there."""
+    server = make_server("--shimlet", "shimmy")
+    kept, lost, gone = (deploy(server, shimmy(name))["serviceId"] for name in ("kept", "lost", "gone"))
+    for sid in (kept, lost, gone):
+        wait_phase(server, sid)
+    units = server.get(f"{API}/units").json["data"]
+    assert {u["serviceId"]: (u["state"], u["track"], u["shimlet"]) for u in units} == {
+        sid: ("known", "stable", "shimmy") for sid in (kept, lost, gone)}
+    server.kill()
+    files = [f for f in pathlib.Path(server.state_dir).iterdir() if f.is_file()]
+    (store,) = [f for f in files if f.read_bytes()[:15] == b"SQLite format 3"]
+    with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as db:
+        for sid in (lost, gone):
+            db.execute("DELETE FROM records WHERE key = ? OR key LIKE ?", (f"service/{sid}", f"revision/{sid}/%"))
+        (number,) = db.execute("SELECT max(key) FROM records WHERE key LIKE 'event/%'").fetchone()
+        event = {"seq": int(number[6:], 16) + 1, "time": "2026-01-01T00:00:00.000000Z", "type": "service.deleted",
+                 "serviceId": gone}
+        db.execute("INSERT INTO records SELECT ?, ?, max(revision) FROM records",
+                   (f"event/{event['seq']:016x}", json.dumps(event).encode()))
+    server.start()
+    harness.wait_until(lambda: services.events(server, lost, "service.orphan"), 20, "it is told")
+    (told,) = services.events(server, lost, "service.orphan")
+    assert (told["shimlet"], told["track"], told["level"]) == ("shimmy", "stable", "warn"), told
+    assert services.events(server, kind="service.orphan") == [told]
+
+    def states():
+        return {u["serviceId"]: u["state"] for u in server.get(f"{API}/units").json["data"]}
+
+    # What the events say was deleted goes; the other one is a person's to judge.
+    harness.wait_until(lambda: gone not in states(), 20, "what was deleted is removed")
+    assert states() == {kept: "known", lost: "orphan"}
+    wait_phase(server, kept)
+
+
 def test_sigterm_during_a_deploy_ends_well(make_server):
     server = make_server("--shimlet", "shimmy")
     sid = deploy(server, shimmy(apply_ms=3000))["serviceId"]
@@ -357,11 +406,43 @@ def test_plugins_metrics_and_description(server):
     for path in ("/metrics", f"{API}/metrics"):
         text = server.get(path).text
         assert "modserv_deployments_total" in text and "modserv_pipeline_step_duration_seconds" in text
+    (version,) = [x["version"] for x in data["shimlets"] if x["name"] == "shimmy"]
+    assert server.metrics()["modserv_plugin_loaded", (("name", "shimmy"), ("type", "shimlet"), ("version", version))] == 1
+    assert server.metric("modserv_reconciles_total") >= 1 and server.metric("modserv_reconcile_errors_total") == 0
     paths = server.get("/openapi.json").json["paths"]
     assert f"{API}/deploy" in paths and f"{API}/{{service}}/pipeline/logs" in paths
     page = server.get("/swagger")
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
     assert server.get("/swagger/doc.json").json["paths"] == paths
+
+
+def test_what_is_asked_for_and_taken_is_a_metric(server):
+    need = {"acceleratorType": "NVIDIA H20", "acceleratorCount": 2, "cpu": "4", "memory": "16Gi"}
+    sid = deploy(server, shimmy(), replicaCount=2, resourceRequirements=need)["serviceId"]
+    wait_phase(server, sid)
+
+    def metric(name, resource):
+        return server.metric(f"modserv_resource_{name}", service=sid, resource=resource)
+
+    assert metric("requested", "nvidia.com/gpu") == 4 and metric("requested", "cpu_milli") == 8000
+    assert metric("requested", "memory_bytes") == 32 << 30
+    assert metric("used_ratio", "memory_bytes") == metric("used", "memory_bytes") / (32 << 30)
+    assert metric("used_ratio", "nvidia.com/gpu") is None  # nobody tells
+    server.delete(f"{API}/{sid}")
+    wait_gone(server, sid)
+    assert server.metric("modserv_resource_requested", service=sid) is None  # it went along
+
+
+def test_metrics_are_named_as_they_should_be(server):
+    """What promtool looks at: help and type of each, and names that fit their type."""
+    sid = deploy(server, shimmy())["serviceId"]
+    wait_phase(server, sid)
+    text = server.get("/metrics").text
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    assert types and set(types) == set(re.findall(r"^# HELP (\S+) \S", text, re.M))
+    for name, kind in types.items():
+        assert name.endswith("_total") == (kind == "counter"), (name, kind)
+        assert not re.search(r"_(count|sum|bucket)$|[A-Z]|^[^a-z]", name), name
 
 
 def test_ten_deploys_side_by_side(server):

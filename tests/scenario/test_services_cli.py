@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import pwd
 import re
 import signal
 import subprocess
@@ -84,12 +85,35 @@ def test_an_update_is_about_what_it_names(server):
     deploy(server, "kept", "env.API_TOKEN=hunter2", "env.A=1", "env.B=1")
     first = described(server, "kept")
     assert {e["key"]: e["value"] for e in first["spec"]["env"]} == {"API_TOKEN": "***", "A": "1", "B": "1"}
+    plan = json.loads(ok("update", "kept", "env.A=2", "--plan", "--json", server=server))
+    assert [(c["path"], c["from"], c["to"]) for c in plan["changes"]] == [("env.A", "1", "2")], plan
+    assert "nothing would change" in ok("update", "kept", "env.A=1", "--plan", server=server)
+    secret = ok("update", "kept", "env.API_TOKEN=other", "--plan", server=server)
+    assert "env.API_TOKEN" in secret and "other" not in secret and "hunter2" not in secret
     ok("update", "kept", "env.A=2", "env.B=null", server=server)
     env = {e["key"]: e["value"] for e in described(server, "kept")["spec"]["env"]}
     assert env == {"API_TOKEN": "***", "A": "2"}
     ok("update", "kept", "env.A=1", "env.B=1", server=server)
     again = described(server, "kept")
     assert {r["hash"] for r in again["replicas"]} == {r["hash"] for r in first["replicas"]}  # the token is what it was
+
+
+def test_a_change_is_waited_for(server):
+    """Whatever the change: when the command returns, it has come about, and its own steps were shown."""
+    deploy(server, "waited", 'shimletConfig={"start_ms":700}')
+    for words in (["env.A=1"], ["strategy.type=canary", "strategy.canary.weight=20", "env.A=2"]):
+        r = berth("update", "waited", *words, server=server)
+        assert r.returncode == 0, r
+        assert [line.split()[0] for line in r.stderr.splitlines() if " ok " in line] == STEPS, r.stderr
+        seen = described(server, "waited")
+        at = seen["canary"] or {"revision": seen["runningRevision"], "state": seen["phase"], "ready": seen["replicasReady"]}
+        assert (at["revision"], at["state"], at["ready"]) == (seen["revision"], "running", 1), seen
+        assert seen["phase"] == "running"
+    assert re.search(r"the canary runs after \S+ s, revision 3 with 20 % of the requests", r.stdout), r.stdout
+    r = berth("update", "waited", "strategy.type=canary", 'shimletConfig={"never_ready":true}',
+              "startTimeoutMs=500", 'steps={"resource-deployment":{"timeoutMs":1500}}', server=server)
+    assert r.returncode == 1 and "the canary failed" in r.stderr, r
+    assert described(server, "waited")["phase"] == "running"
 
 
 def test_the_life_of_a_service(server):
@@ -99,6 +123,8 @@ def test_the_life_of_a_service(server):
     ok("scale", "life", "3", server=server)
     row, = [line.split() for line in ok("services", server=server).splitlines() if line.startswith(sid)]
     assert row[1:6] == ["life", "running", "3/3", "3", "shimmy"], row
+    row, = [line.split() for line in ok("services", "--units", server=server).splitlines() if sid in line]
+    assert (row[0], row[2:]) == ("shimmy", ["stable", "known", sid]), row
     out = ok("describe", "life", server=server)
     for word in ("phase        running", "revisions    3, ", *STEPS, '"key":"A"'):
         assert word in out, (word, out)
@@ -112,6 +138,8 @@ def test_the_life_of_a_service(server):
     harness.wait_until(lambda: not described(server, "life").get("canary"), 20, "the canary is the service")
     assert [e["value"] for e in described(server, "life")["spec"]["env"]] == ["2"]
     moves = [json.loads(line) for line in ok("events", "life", server=server).splitlines()]
+    me = pwd.getpwuid(os.getuid()).pw_name  # who did it, though there is no key
+    assert {m["operator"] for m in moves if m["type"] in ("service.created", "service.updated")} == {me}
     assert {m["serviceId"] for m in moves} == {sid}
     assert "service.status" in {m["type"] for m in moves}
     assert ok("delete", "life", server=server) == f"{sid} is deleted\n"
