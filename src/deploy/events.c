@@ -38,47 +38,6 @@ struct berth_events {
     pthread_cond_t told;               /* telling has changed */
 };
 
-/* ---- masking ---- */
-
-static void
-put_masked(struct berth_jw *w, const struct berth_json *v, bool secret)
-{
-    const struct berth_json *key = berth_json_get(v, "key");
-    struct berth_slice name;
-
-    if (berth_json_type(v) == BERTH_JSON_OBJECT) {
-        const bool pair =
-            key != NULL && berth_json_string(key, &name) && berth_key_is_secret(name.at);
-
-        berth_jw_object(w);
-        for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
-            berth_jw_key_n(w, it.key.at, it.key.len);
-            put_masked(w, it.value,
-                       secret || berth_key_is_secret(it.key.at) ||
-                           (pair && !berth_slice_is(it.key, "key")));
-        }
-        berth_jw_object_end(w);
-    } else if (berth_json_type(v) == BERTH_JSON_ARRAY) {
-        berth_jw_array(w);
-        for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);)
-            put_masked(w, it.value, secret);
-        berth_jw_array_end(w);
-    } else if (secret && berth_json_type(v) != BERTH_JSON_NULL) {
-        berth_jw_string(w, "***");
-    } else {
-        berth_jw_value(w, v);
-    }
-}
-
-void
-berth_event_put_masked(struct berth_buf *b, const struct berth_json *v)
-{
-    struct berth_jw w;
-
-    berth_jw_init(&w, b);
-    put_masked(&w, v, false);
-}
-
 /* ---- in memory ---- */
 
 static void
