@@ -218,7 +218,7 @@ put_observed(struct berth_jw *w, const struct service *s)
     berth_jw_key(w, "observed");
     berth_jw_object(w);
     put_uint(w, "replicasDesired",
-             s->deleting ? 0 : s->tracks[STABLE].wish->spec.replicas);
+             s->deleting ? 0 : berth_spec_wanted(&s->tracks[STABLE].wish->spec));
     put_uint(w, "replicasReady", seen != NULL ? seen->ready : 0);
     put_uint(w, "replicas", n);
     berth_jw_key(w, "nodes");
@@ -294,7 +294,7 @@ put_conditions(struct berth_jw *w, const struct service *s)
 {
     const struct track *t = &s->tracks[STABLE];
     const bool ready = t->wish != NULL && t->seen != NULL && !s->deleting &&
-                       t->seen->ready >= t->wish->spec.replicas && t->seen->as.exists;
+                       t->seen->ready >= berth_spec_wanted(&t->wish->spec) && t->seen->as.exists;
 
     berth_jw_key(w, "conditions");
     berth_jw_array(w);
