@@ -52,7 +52,8 @@ spawn(const struct berth_spawn *how, const int moved[], pid_t *ret_pid)
     (void)posix_spawnattr_setsigdefault(&attr, &every);
     r = file_actions(how, moved, &acts);
     if (r == 0)
-        r = posix_spawn(&pid, how->file, &acts, &attr, (char *const *)how->argv, environ);
+        r = posix_spawn(&pid, how->file, &acts, &attr, (char *const *)how->argv,
+                        how->env != NULL ? (char *const *)how->env : environ);
     if (r == 0)
         *ret_pid = pid;
     (void)posix_spawnattr_destroy(&attr);
@@ -114,6 +115,7 @@ berth_process_kill(pid_t pid, int pidfd)
 void
 berth_process_end(pid_t pid)
 {
+    (void)kill(-pid, SIGKILL); /* first, as its number is not used again before it is reaped */
     (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;

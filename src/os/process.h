@@ -17,6 +17,7 @@ enum { BERTH_SPAWN_FDS_MAX = 4 };
 struct berth_spawn {
     const char *file;        /* the program; no PATH is searched */
     const char *const *argv; /* NULL-ended */
+    const char *const *env;  /* NULL-ended; NULL: our own environment */
     int out_fd;              /* becomes its 1 and 2; its 0 is /dev/null */
     int fds[BERTH_SPAWN_FDS_MAX];
     size_t fd_count; /* they become 3, 4, ...; every other one is closed in it */
@@ -31,7 +32,8 @@ int berth_process_watch(pid_t pid);
 bool berth_process_reap(pid_t pid, int *ret_status);
 /* SIGKILL to it, and to its session's processes when it leads one. */
 void berth_process_kill(pid_t pid, int pidfd);
-/* SIGKILL to a child of ours, and wait until it is gone: a few milliseconds. */
+/* SIGKILL to a child of ours that leads a session, with what it has started there, and wait until
+ * it is gone: a few milliseconds. */
 void berth_process_end(pid_t pid);
 /* "was ended by signal 11 (Segmentation fault)", "ended with status 0". */
 const char *berth_process_status_text(int status, char *ret, size_t cap);
