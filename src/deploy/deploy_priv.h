@@ -174,6 +174,8 @@ void berth_service_unref(struct berth_deploy *d, struct service *s);
 /* Take over what a service is found by.  s->mu held. */
 void berth_deploy_named(struct berth_deploy *d, struct service *s);
 void berth_deploy_poke(struct berth_deploy *d, const char *id, uint64_t after_ns);
+/* Every service is looked at by then, where it is not sooner anyway.  Returns how many there are. */
+size_t berth_deploy_poke_all(struct berth_deploy *d, uint64_t after_ns);
 uint64_t berth_deploy_now(const struct berth_deploy *d);
 uint64_t berth_deploy_wall(const struct berth_deploy *d);
 uint64_t berth_deploy_random(const struct berth_deploy *d);

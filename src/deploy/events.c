@@ -372,12 +372,17 @@ berth_events_read(struct berth_events *ev, const struct berth_event_query *q,
 {
     struct copied some[READ_AT_ONCE];
     struct berth_buf text;
-    uint64_t at = q->after + 1, last = q->after;
+    uint64_t at, last;
     size_t left = q->limit > 0 ? q->limit : 1000;
     bool more = true;
     int r = 0;
 
     berth_buf_init(&text, NULL);
+    (void)pthread_mutex_lock(&ev->mu);
+    /* Who has seen more than there is has seen another store's: this one is new to him. */
+    last = q->after < ev->next ? q->after : 0;
+    (void)pthread_mutex_unlock(&ev->mu);
+    at = last + 1;
     while (more && left > 0) {
         const size_t n = copy_some(ev, q, &at, some, &text);
 

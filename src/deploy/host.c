@@ -177,8 +177,12 @@ static void
 host_changed(void *who, const char *service_id)
 {
     struct environ *x = who;
+    struct service *s = berth_deploy_service(x->d, service_id);
 
+    if (s == NULL)
+        return; /* somebody else's, or gone: not to fill the queue with */
     berth_deploy_poke(x->d, service_id, 0);
+    berth_service_unref(x->d, s);
 }
 
 const struct berth_shimlet_host berth_deploy_shimlet_host = {

@@ -86,6 +86,14 @@ events_are_numbered_filtered_and_kept(void **unused)
     assert_int_equal(berth_events_read(ev, &q, note, &s, &last, &e), 0);
     assert_int_equal(s.count, 0);
     assert_int_equal(last, 3);
+    static const uint64_t beyond[] = {4, 1000, UINT64_MAX}; /* of a store that is there no more */
+    for (size_t i = 0; i < sizeof beyond / sizeof beyond[0]; i++) {
+        q = (struct berth_event_query){.after = beyond[i]};
+        s = (struct seen){.count = 0};
+        assert_int_equal(berth_events_read(ev, &q, note, &s, &last, &e), 0);
+        assert_int_equal(s.count, 3);
+        assert_int_equal(last, 3);
+    }
 
     /* Eight are kept, in memory and in the store; numbers go on after a restart. */
     for (int i = 0; i < 20; i++)

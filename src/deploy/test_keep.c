@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "deploy/routes.h"
 #include "deploy/test_world.h"
+#include "obs/metrics.h"
 #include "wire/json.h"
 
 /* What environments do by themselves, or for a person, and what the engine makes of it. */
@@ -142,6 +143,61 @@ what_the_environment_scales_is_held_against_its_least(void **unused)
     assert_int_equal(w.applies, applies); /* nothing to be mended */
 }
 
+/* ---- the queue ---- */
+
+/* More changes than the queue has room for, of workloads that are nobody's. */
+static void
+what_is_nobodys_takes_no_room_in_the_queue(void **unused)
+{
+    struct berth_spec spec;
+    char id[BERTH_SERVICE_ID_MAX];
+    struct berth_err e = {""};
+
+    (void)unused;
+    world_kill(&w);
+    w.conf.services_max = 4;
+    world_start(&w);
+    (void)create("{\"modelName\":\"m\"}"); /* the environment is opened */
+    for (int i = 0; i < 4000; i++) {
+        (void)snprintf(id, sizeof id, "nobodys-%d", i);
+        w.host->changed(w.who, id);
+    }
+    world_spec(&w, "{\"modelName\":\"n\"}", &a, &spec);
+    assert_int_equal(berth_deploy_create(w.d, &spec, &tester, id, &e), 0);
+    world_run(&w, 30 * BERTH_S);
+    assert_non_null(strstr(described(id), "\"phase\":\"running\""));
+}
+
+/* ---- what is told of a service ---- */
+
+static void
+a_service_that_is_gone_has_no_series(void **unused)
+{
+    struct berth_metrics *m = berth_metrics_new();
+    struct berth_err e = {""};
+    char id[BERTH_SERVICE_ID_MAX];
+    struct berth_buf b;
+
+    (void)unused;
+    assert_non_null(m);
+    world_kill(&w);
+    w.conf.metrics = m;
+    world_start(&w);
+    (void)snprintf(id, sizeof id, "%s", create("{\"modelName\":\"m\"}"));
+    for (int gone = 0; gone < 2; gone++) {
+        berth_buf_init(&b, &a);
+        berth_metrics_render(m, &b);
+        const char *text = berth_buf_text(&b);
+        assert_int_equal(strstr(text, id) == NULL, gone);
+        assert_int_equal(berth_deploy_delete(w.d, id, &tester, &e), 0);
+        world_run(&w, 1200 * BERTH_S); /* nobody looks until it is forgotten */
+    }
+    world_kill(&w);
+    berth_metrics_free(m);
+    w.conf.metrics = NULL;
+    world_start(&w);
+}
+
 int
 main(void)
 {
@@ -150,6 +206,9 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_the_environment_scales_is_held_against_its_least,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_nobodys_takes_no_room_in_the_queue, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_service_that_is_gone_has_no_series, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
