@@ -113,6 +113,7 @@ void berth_v2_shm_unregister(struct berth_call *c);
 /* services.c, services_watch.c, extensions.c */
 void berth_services_deploy(struct berth_call *c);
 void berth_services_list(struct berth_call *c);
+void berth_services_units(struct berth_call *c);
 void berth_services_models(struct berth_call *c);
 void berth_services_get(struct berth_call *c);
 void berth_services_update(struct berth_call *c);

@@ -36,7 +36,7 @@ void
 berth_extensions_load(struct berth_call *c)
 {
     struct berth_deploy *d = berth_services_open(c);
-    struct berth_deploy_file file = {.type = NULL};
+    struct berth_deploy_file file = {.keep = true};
     struct berth_slice path = {"", 0}, sum = {"", 0};
     struct berth_buf data, config;
     struct berth_err e = {""};

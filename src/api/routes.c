@@ -123,6 +123,8 @@ static const struct berth_route routes[] = {
      "Models under the model root that can be deployed"},
     {"GET", S "/modellist", MS, READ, NONE, true, berth_services_models, "The same"},
     {"GET", S "/modelsfiles", MS, READ, NONE, true, berth_services_models, "The same"},
+    {"GET", S "/units", MS, READ, NONE, true, berth_services_units,
+     "Workloads in the environments, and which no service has"},
     {"GET", S "/metrics", MS, READ, NONE, true, berth_admin_metrics, "Metrics for Prometheus"},
     {"POST", S "/nodes/{node}/drain", MS, MANAGE, SMALL, true, berth_services_node,
      "Keep new work off a machine of ?shimlet= and move away what is there"},

@@ -471,6 +471,12 @@ berth_services_list(struct berth_call *c)
 }
 
 void
+berth_services_units(struct berth_call *c)
+{
+    berth_services_all(c, berth_deploy_units);
+}
+
+void
 berth_services_plan(struct berth_call *c)
 {
     struct berth_deploy *d = berth_services_open(c);

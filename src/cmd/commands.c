@@ -14,6 +14,7 @@ static const struct berth_option json_only[] = {
 
 static const struct berth_option services_options[] = {
     {"all", NULL, "those that were deleted lately, too", 0},
+    {"units", NULL, "what the environments have, orphans too", 0},
     {"json", NULL, "print the server's answer as it is", 0},
     {NULL, NULL, NULL, 0},
 };

@@ -82,7 +82,8 @@ load_files(struct berth_deploy *d, const struct berth_conf *c, struct berth_aren
         if (r < 0)
             berth_warn("deploy.preload: %s", e->msg);
     }
-    return c->deploy.load_folder ? berth_deploy_load_folder(d, c->deploy.load_strict, e) : 0;
+    const int r = c->deploy.load_folder ? berth_deploy_load_folder(d, c->deploy.load_strict, e) : 0;
+    return r < 0 ? r : berth_deploy_load_kept(d, e);
 }
 
 static int

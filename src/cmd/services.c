@@ -67,6 +67,24 @@ print_services(struct berth_remote *r, const struct berth_json *all)
     return berth_print(r->args, &out);
 }
 
+static int
+print_units(struct berth_remote *r, const struct berth_json *all)
+{
+    static const char *const titles[] = {"SHIMLET", "UNIT", "TRACK", "STATE", "SERVICE"};
+    static const char *const keys[] = {"shimlet", "unit", "track", "state", "serviceId"};
+    struct berth_table t;
+    struct berth_buf out;
+
+    berth_table_init(&t, &r->arena, BERTH_COUNT(titles), titles);
+    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        for (size_t i = 0; i < BERTH_COUNT(keys); i++)
+            berth_table_put(&t, "%s", berth_remote_text(it.value, keys[i], ""));
+    }
+    berth_buf_init(&out, NULL);
+    berth_table_print(&t, &out);
+    return berth_print(r->args, &out);
+}
+
 int
 berth_run_services(const struct berth_args *args)
 {
@@ -76,9 +94,12 @@ berth_run_services(const struct berth_args *args)
 
     if (rc != BERTH_EXIT_OK)
         return rc;
-    rc = berth_service_call(&r, "GET", "", NULL, NULL, &all);
-    if (rc == BERTH_EXIT_OK)
-        rc = berth_arg(args, "json") != NULL ? print_json(args, all) : print_services(&r, all);
+    const bool units = berth_arg(args, "units") != NULL;
+    rc = berth_service_call(&r, "GET", units ? "/units" : "", NULL, NULL, &all);
+    if (rc == BERTH_EXIT_OK && berth_arg(args, "json") != NULL)
+        rc = print_json(args, all);
+    else if (rc == BERTH_EXIT_OK)
+        rc = units ? print_units(&r, all) : print_services(&r, all);
     berth_remote_fini(&r);
     return rc;
 }
@@ -402,6 +423,11 @@ print_plugins(struct berth_remote *r, const struct berth_json *data)
     }
     berth_buf_init(&out, NULL);
     berth_table_print(&t, &out);
+    for (struct berth_json_iter it = berth_json_iter(berth_json_get(data, "missing"));
+         berth_json_next(&it);)
+        berth_buf_printf(&out, "\nmissing: %s %s: %s\n", berth_remote_text(it.value, "type", "?"),
+                         berth_remote_text(it.value, "name", "?"),
+                         berth_remote_text(it.value, "why", "?"));
     berth_buf_printf(&out, "\nunless a service says otherwise: %s, by %s\n",
                      berth_remote_text(data, "defaultShimlet", "?"),
                      berth_remote_text(data, "defaultPipeline", "?"));

@@ -45,6 +45,7 @@ berth_deployment_new(struct berth_deployment **ret, struct berth_deploy *d, stru
         r = berth_json_parse(&x->arena, x->revision->spec.json, x->revision->spec.json_len, NULL,
                              &x->spec, e);
     }
+    atomic_store(&s->unplugged, x->revision != NULL && (x->environ == NULL || x->flow == NULL));
     if (r < 0) {
         berth_deployment_free(x);
         return r;

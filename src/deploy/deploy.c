@@ -360,7 +360,7 @@ berth_deploy_new(const struct berth_deploy_conf *conf, struct berth_deploy **ret
         r = load_owner(d, e);
     if (r == 0)
         r = berth_events_new(conf->store, d->conf.events_max, conf->clock, &d->events, e);
-    queue.keys_max = d->conf.services_max;
+    queue.keys_max = d->conf.services_max + 1; /* and ORPHANS_KEY */
     queue.random = random_of;
     queue.random_arg = d;
     if (r == 0 && conf->workers == 0 && (r = berth_workq_new(&queue, &d->queue)) < 0)
@@ -400,12 +400,13 @@ int
 berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
 {
     struct service **all;
+    uint64_t hold_ns;
     size_t n = 0;
     int r;
 
     if (atomic_exchange(&d->started, true))
         return 0;
-    if ((r = load_services(d, e)) < 0)
+    if ((r = load_services(d, e)) < 0 || (r = berth_starts_begin(d, &hold_ns, e)) < 0)
         return r;
     if (d->conf.workers > 0) {
         struct berth_reconciler_conf conf = {.name = "deploy",
@@ -413,7 +414,7 @@ berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
                                              .queue = queue_conf,
                                              .reconcile = berth_service_reconcile,
                                              .arg = d};
-        conf.queue.keys_max = d->conf.services_max;
+        conf.queue.keys_max = d->conf.services_max + 1; /* and ORPHANS_KEY */
         if ((r = berth_reconciler_new(&conf, &d->reconciler, e)) < 0)
             return r;
     }
@@ -422,10 +423,11 @@ berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
     if (berth_deploy_all(d, &all, &n) < 0)
         return berth_err_set(e, BERTH_ENOMEM, "deploy: out of memory");
     for (size_t i = 0; i < n; i++) {
-        berth_deploy_poke(d, all[i]->id, 0);
+        berth_deploy_poke(d, all[i]->id, hold_ns);
         berth_service_unref(d, all[i]);
     }
     free(all);
+    berth_deploy_poke(d, ORPHANS_KEY, hold_ns);
     if (n > 0)
         berth_info("deploy: %zu services are taken up again", n);
     return 0;
@@ -442,6 +444,7 @@ berth_deploy_stop(struct berth_deploy *d, uint64_t limit_ns)
         berth_workq_close(d->queue);
         (void)pthread_mutex_unlock(&d->queue_mu);
     }
+    berth_starts_end(d);
 }
 
 void
@@ -460,6 +463,8 @@ berth_deploy_free(struct berth_deploy *d)
         HASH_DEL(d->services, s);
         berth_service_free(s);
     }
+    berth_orphans_free(d);
+    berth_kept_free(d);
     berth_events_free(d->events);
     free((char *)d->conf.state_dir);
     free((char *)d->conf.program);

@@ -91,6 +91,7 @@ struct berth_deploy_file {
     const char *config_json; /* a shimlet's settings; NULL: none */
     const char *sha256;      /* hex, that the file must have; NULL: any, or conf.plugin_sums */
     bool replace;
+    bool keep; /* load it again, the same bytes, at the next start; until it is unloaded */
 };
 /* {"type","name","version","path","loadedAt"}.
  *   -BERTH_EINVAL no plugin, another type or name, wrong checksum; -BERTH_EABI; -BERTH_ENOENT;
@@ -102,6 +103,9 @@ int berth_deploy_reload(struct berth_deploy *d, const char *type, const char *na
                         struct berth_arena *a, struct berth_buf *out, struct berth_err *e);
 int berth_deploy_unload(struct berth_deploy *d, const char *type, const char *name,
                         struct berth_err *e);
+/* Those that were kept, over what is there; before start().  What cannot be loaded is told in the
+ * log, by its services, and as "missing" by berth_deploy_plugins(). */
+int berth_deploy_load_kept(struct berth_deploy *d, struct berth_err *e);
 /* Every berth-shimlet-*.so and berth-pipeline-*.so of conf.plugin_dir.  What cannot be loaded is
  * told in the log and left out; strict: -BERTH_EABI instead. */
 int berth_deploy_load_folder(struct berth_deploy *d, bool strict, struct berth_err *e);
@@ -109,7 +113,8 @@ int berth_deploy_load_folder(struct berth_deploy *d, bool strict, struct berth_e
 /* In the child that a file is tried in: `berth probe TYPE`.  Does not return. */
 __attribute__((noreturn)) void berth_deploy_trial(const char *type);
 
-/* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..]} */
+/* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..],
+ * "missing":[{"type","name","why"}]}: those that were kept and cannot be loaded */
 int berth_deploy_plugins(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
                          struct berth_err *e);
 /* Are these known?  -BERTH_ENOENT: the message lists those there are. */
@@ -190,6 +195,12 @@ int berth_deploy_spec(struct berth_deploy *d, const char *id, struct berth_arena
 /* An array of what describe tells, without spec, replicas and conditions. */
 int berth_deploy_list(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
                       struct berth_err *e);
+/* What the environments have of this control plane's:
+ * [{"shimlet","unit","serviceId","track","hash", "state"}], state "known" or "orphan" (no service
+ * has it, and nobody deleted one that had); on their way out: "stray", a canary that is not wished
+ * for, and "deleted".  Asks the environments. */
+int berth_deploy_units(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
+                       struct berth_err *e);
 /* How far the steps came.  track: "canary"; NULL: the service itself.
  * {"serviceId","track","revision","pipeline","shimlet","state","currentStep","totalSteps":[..],"steps":[{"name",
  *  "state","attempts","maxRetries","timeoutMs","startedAt","finishedAt","durationMs","error"}]} */
@@ -218,7 +229,8 @@ int berth_deploy_logs(struct berth_deploy *d, const char *id, const struct berth
  * {"seq","time","type","serviceId",...}: type "service.created", "service.updated",
  * "service.deleted" (audit: "operator", "peer", "parameters"), "service.status" ("from", "to",
  * "status", "endpoint", "reason"), "service.step" ("step", "event", "state", "attempt",
- * "durationMs", "operator", "parameters", "message", "level"), "service.note".
+ * "durationMs", "operator", "parameters", "message", "level"), "service.note",
+ * "service.orphan" ("shimlet", "unit", "track": a workload that no service has).
  * Durable in the same transaction as the change that they tell of; numbered without gaps.
  */
 struct berth_event_query {

@@ -118,8 +118,10 @@ struct service {
     struct track tracks[TRACK_COUNT];
     uint32_t canary_percent;
     bool deleting, retry;
-    bool promoting; /* the canary goes when stable has become it */
+    atomic_bool unplugged; /* its shimlet or pipeline was not there when it was looked at last */
+    bool promoting;        /* the canary goes when stable has become it */
     struct progress *removal;
+    atomic_bool stray;        /* there is a workload of a canary that is not wished for */
     char reason[REASON_MAX];  /* why it failed or is degraded */
     char asker[OPERATOR_MAX]; /* who changed it last */
     uint64_t created_wall_ns, changed_wall_ns, phase_wall_ns;
@@ -148,11 +150,15 @@ struct berth_deploy {
     pthread_cond_t released; /* a plugin lost a user */
     struct environ *environs;
     struct flow *flows;
+    struct lost *lost;        /* plugins that should be there, under mu: kept.c */
     struct service *services; /* uthash by id */
     struct berth_events *events;
     struct berth_reconciler *reconciler; /* with workers */
     struct berth_workq *queue;           /* without, under queue_mu */
     pthread_mutex_t queue_mu;
+    uint64_t start_wall_ns, early_starts; /* 0 before it: starts.c */
+    char **orphans; /* workloads that were told of; of the one sweep at a time */
+    size_t orphan_count;
     atomic_bool stopping, started;
     atomic_uint loads;                    /* of plugins from files, that stay mapped for good */
     atomic_uint_fast64_t runs, good_runs; /* that came to an end */
@@ -190,9 +196,26 @@ struct flow *berth_flow_get(struct berth_deploy *d, const char *name);       /* 
 void berth_environ_put(struct berth_deploy *d, struct environ *x);           /* NULL is fine */
 void berth_flow_put(struct berth_deploy *d, struct flow *x);
 int berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_err *e);
+/* Those that were ever opened, each with a reference; how many, at most cap. */
+size_t berth_environs_used(struct berth_deploy *d, struct environ **ret, size_t cap);
 void berth_environs_free(struct berth_deploy *d);
 int berth_environ_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
 int berth_flow_unknown(struct berth_deploy *d, const char *name, struct berth_err *e);
+
+/* kept.c: plugins that are loaded again at the next start */
+struct berth_jw;
+int berth_kept_put(struct berth_deploy *d, const struct berth_deploy_file *f, const char *name,
+                   const char *path, const char *sum, struct berth_arena *a, struct berth_err *e);
+int berth_kept_drop(struct berth_deploy *d, const char *type, const char *name,
+                    struct berth_arena *a, struct berth_err *e);
+bool berth_kept_is(struct berth_deploy *d, const char *type, const char *name,
+                   struct berth_arena *a);
+/* Why one that should be there is not.  False: none should. */
+bool berth_kept_why(struct berth_deploy *d, const char *type, const char *name, char *ret,
+                    size_t cap);
+void berth_kept_found(struct berth_deploy *d, const char *type, const char *name); /* it is */
+void berth_kept_list(struct berth_deploy *d, struct berth_jw *w); /* those missing; d->mu held */
+void berth_kept_free(struct berth_deploy *d);
 
 /* host.c: what plugins may call */
 struct berth_op {
@@ -319,6 +342,15 @@ bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
 void berth_deploy_told_routes(struct berth_deploy *d, struct service *s);
 /* Is a replica to be replaced or started again? */
 bool berth_seen_failed(const struct seen *seen);
+/* starts.c: how long the services wait, since the starts before ended early */
+int berth_starts_begin(struct berth_deploy *d, uint64_t *ret_hold_ns, struct berth_err *e);
+void berth_starts_end(struct berth_deploy *d); /* as it should; idempotent */
+/* orphans.c: workloads that no record wishes for.  The queue has this among the services. */
+#define ORPHANS_KEY ":orphans"
+struct berth_outcome berth_orphans_sweep(struct berth_deploy *d);
+/* 1: the canary that is not wished for is gone, 0: on its way */
+int berth_stray_remove(struct berth_deploy *d, struct service *s, struct berth_err *e);
+void berth_orphans_free(struct berth_deploy *d);
 /* reconcile.c */
 int berth_service_reconcile(void *d, const char *id, struct berth_outcome *ret);
 

@@ -128,6 +128,35 @@ berth_environs_free(struct berth_deploy *d)
     d->flows = NULL;
 }
 
+/* Its folder, when the control plane keeps a state; made when it is opened first. */
+static const char *
+state_dir_of(const struct environ *x, char ret[4096])
+{
+    const char *state = x->d->conf.state_dir;
+
+    if (state == NULL)
+        return NULL;
+    (void)snprintf(ret, 4096, "%s/shimlets/%s", state, x->ops->name);
+    return ret;
+}
+
+size_t
+berth_environs_used(struct berth_deploy *d, struct environ **ret, size_t cap)
+{
+    char dir[4096];
+    size_t n = 0;
+
+    (void)pthread_mutex_lock(&d->mu);
+    for (struct environ *x = d->environs; x != NULL && n < cap; x = x->next) {
+        if (!atomic_load(&x->opened) && (state_dir_of(x, dir) == NULL || access(dir, F_OK) != 0))
+            continue;
+        x->refs++;
+        ret[n++] = x;
+    }
+    (void)pthread_mutex_unlock(&d->mu);
+    return n;
+}
+
 int
 berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_err *e)
 {
@@ -139,8 +168,7 @@ berth_environ_open(struct environ *x, struct berth_shimlet **ret, struct berth_e
         if (x->d->conf.state_dir != NULL) {
             (void)snprintf(dir, sizeof dir, "%s/shimlets", x->d->conf.state_dir);
             (void)mkdir(dir, 0700); /* the next one says what is wrong */
-            (void)snprintf(dir, sizeof dir, "%s/shimlets/%s", x->d->conf.state_dir, x->ops->name);
-            if (mkdir(dir, 0700) < 0 && access(dir, W_OK | X_OK) < 0)
+            if (mkdir(state_dir_of(x, dir), 0700) < 0 && access(dir, W_OK | X_OK) < 0)
                 r = berth_err_set(e, BERTH_EIO, "shimlet %s: %s: %m", x->ops->name, dir);
         }
         const struct berth_shimlet_open how = {.struct_size = sizeof how,
@@ -176,6 +204,28 @@ berth_environ_check(const struct berth_shimlet_ops *ops, struct berth_err *e)
                              "the shimlet lacks one of name, open, close, apply, "
                              "remove, status and list");
     return 0;
+}
+
+/* Services that stood still for want of it go on. */
+static void
+came(struct berth_deploy *d, const char *type, const char *name)
+{
+    struct service **all;
+    size_t n;
+
+    berth_kept_found(d, type, name);
+    if (!atomic_load(&d->started) || berth_deploy_all(d, &all, &n) < 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        (void)pthread_mutex_lock(&all[i]->mu);
+        const bool waits = atomic_load(&all[i]->unplugged);
+        all[i]->retry = all[i]->retry || (waits && all[i]->phase == BERTH_PHASE_FAILED);
+        (void)pthread_mutex_unlock(&all[i]->mu);
+        if (waits)
+            berth_deploy_poke(d, all[i]->id, 0);
+        berth_service_unref(d, all[i]);
+    }
+    free(all);
 }
 
 int
@@ -214,6 +264,8 @@ berth_deploy_add_shimlet(struct berth_deploy *d, const struct berth_shimlet_ops 
     berth_environ_put(d, old);
     if (r < 0)
         environ_free(x);
+    else
+        came(d, "shimlet", ops->name);
     return r;
 }
 
@@ -274,6 +326,8 @@ berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry
     berth_flow_put(d, old);
     if (r < 0)
         flow_free(x);
+    else
+        came(d, "pipeline", ops->name);
     return r;
 }
 
@@ -412,6 +466,9 @@ berth_environ_unknown(struct berth_deploy *d, const char *name, struct berth_err
     char list[300] = "";
     size_t at = 0;
 
+    if (berth_kept_why(d, "shimlet", name, list, sizeof list))
+        return berth_err_set(e, BERTH_ENOENT, "shimlet %s is not loaded: %.180s; load it again",
+                             name, list);
     (void)pthread_mutex_lock(&d->mu);
     for (struct environ *x = d->environs; x != NULL && at < sizeof list; x = x->next)
         at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", at > 0 ? ", " : "are ",
@@ -427,6 +484,9 @@ berth_flow_unknown(struct berth_deploy *d, const char *name, struct berth_err *e
     char list[300] = "";
     size_t at = 0;
 
+    if (berth_kept_why(d, "pipeline", name, list, sizeof list))
+        return berth_err_set(e, BERTH_ENOENT, "pipeline %s is not loaded: %.180s; load it again",
+                             name, list);
     (void)pthread_mutex_lock(&d->mu);
     for (struct flow *x = d->flows; x != NULL && at < sizeof list; x = x->next)
         at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", at > 0 ? ", " : "are ",
@@ -554,6 +614,8 @@ put_plugins_locked(struct berth_deploy *d, struct berth_arena *a, struct berth_j
         }
     }
     berth_jw_array_end(w);
+    berth_jw_key(w, "missing");
+    berth_kept_list(d, w);
 }
 
 int

@@ -258,6 +258,9 @@ berth_deploy_load(struct berth_deploy *d, const struct berth_deploy_file *f, str
     }
     if ((r = try_and_take(d, f, path, fd, name, &version, a, e)) < 0)
         return r;
+    if (f->keep && (r = berth_kept_put(d, f, name, path, sum, a, e)) < 0)
+        return berth_err_wrap(e, r, "%s %s is loaded, and will not be at the next start", f->type,
+                              name);
     if (!is_shimlet(f->type))
         version = flow_version(d, name, a);
     put_loaded(d, f->type, name, path, version, out);
@@ -304,6 +307,7 @@ berth_deploy_reload(struct berth_deploy *d, const char *type, const char *name,
     struct berth_deploy_file file;
     const int r = origin(d, type, name, a, &file, e);
 
+    file.keep = r == 0 && berth_kept_is(d, type, file.name, a);
     return r < 0 ? r : berth_deploy_load(d, &file, a, out, e);
 }
 
@@ -315,9 +319,19 @@ berth_deploy_unload(struct berth_deploy *d, const char *type, const char *name, 
 
     berth_arena_init(&a, 1 << 20);
     int r = origin(d, type, name, &a, &file, e);
+    if (r == -BERTH_ENOENT && berth_kept_is(d, type, name, &a)) {
+        r = berth_kept_drop(d, type, name, &a, e); /* missing, and not missed any more */
+        berth_kept_found(d, type, name);
+        berth_arena_fini(&a);
+        return r;
+    }
     if (r == 0)
         r = is_shimlet(type) ? berth_deploy_retire_shimlet(d, name, retire_limit_ns, e)
                              : berth_deploy_retire_pipeline(d, name, retire_limit_ns, e);
+    if (r == 0)
+        r = berth_kept_drop(d, type, file.name, &a, e);
+    else if (r == -BERTH_EDEADLINE) /* it goes all the same */
+        (void)berth_kept_drop(d, type, file.name, &a, NULL);
     berth_arena_fini(&a);
     return r;
 }

@@ -191,6 +191,38 @@ is_under_way(enum berth_phase p)
            p == BERTH_PHASE_UPDATING;
 }
 
+/* A service whose plugins are missing runs on and is not looked after: that is told.  s->mu held.
+ */
+static void
+say_unplugged_locked(struct berth_deploy *d, struct service *s, const struct berth_err *why,
+                     struct pending *p)
+{
+    struct berth_err e;
+
+    if (!atomic_load(&s->unplugged) ||
+        (s->phase != BERTH_PHASE_RUNNING &&
+         (s->phase != BERTH_PHASE_DEGRADED || strcmp(s->reason, why->msg) == 0)))
+        return;
+    (void)berth_service_move(d, s, BERTH_PHASE_DEGRADED, why->msg, p);
+    if (berth_deploy_commit(d, s, p, NULL, 0, &e) < 0)
+        berth_error("service %s: %s", s->id, e.msg);
+}
+
+/* It could not be looked at. */
+static struct berth_outcome
+not_kept(struct berth_deploy *d, struct service *s, const struct berth_err *why)
+{
+    struct berth_arena a;
+    struct pending p;
+
+    pending_init(&p, &a);
+    (void)pthread_mutex_lock(&s->mu);
+    say_unplugged_locked(d, s, why, &p);
+    (void)pthread_mutex_unlock(&s->mu);
+    berth_arena_fini(&a);
+    return failed();
+}
+
 /* A run of the stable track failed: when is the next one? */
 static struct berth_outcome
 stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, int code,
@@ -205,7 +237,8 @@ stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, in
     (void)pthread_mutex_lock(&s->mu);
     if (atomic_load(&s->generation) != generation) {
         ret = after(1); /* something else is wished for by now */
-    } else if (!is_under_way(s->phase)) {
+    } else if (!is_under_way(s->phase) && s->phase != BERTH_PHASE_FAILED) {
+        say_unplugged_locked(d, s, why, &p);
         (void)snprintf(s->reason, sizeof s->reason, "%s", why->msg);
     } else {
         uint64_t wait = retry_first_ns;
@@ -276,7 +309,7 @@ reconcile_canary(struct berth_deploy *d, struct service *s, uint64_t *ret_wait_n
     int r;
 
     if (g.canary_wish == 0)
-        return 1;
+        return atomic_load(&s->stray) ? berth_stray_remove(d, s, e) : 1;
     if (g.canary_leaving)
         return berth_track_leave(d, s, e);
     if (g.canary_given_up)
@@ -348,7 +381,7 @@ reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
     }
     r = berth_track_keep(d, s, STABLE, &wait_ns, &e);
     if (r < 0)
-        return failed();
+        return not_kept(d, s, &e);
     const bool steady = r == 1;
     if (g->promoting)
         end_promotion(d, s, g->generation);
@@ -382,6 +415,11 @@ int
 berth_service_reconcile(void *arg, const char *id, struct berth_outcome *ret)
 {
     struct berth_deploy *d = arg;
+
+    if (strcmp(id, ORPHANS_KEY) == 0) {
+        *ret = atomic_load(&d->stopping) ? after(BERTH_S) : berth_orphans_sweep(d);
+        return 0;
+    }
     struct service *s = berth_deploy_service(d, id);
 
     if (s == NULL)

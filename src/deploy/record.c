@@ -24,7 +24,7 @@ berth_revision_parse(struct berth_deploy *d, const char *json, size_t len, uint6
         return berth_err_set(e, BERTH_ENOMEM, "a revision: out of memory");
     atomic_init(&r->refs, 1);
     r->number = number;
-    berth_arena_init(&r->arena, REVISION_BYTES_MAX);
+    berth_arena_init_small(&r->arena, REVISION_BYTES_MAX);
     rc = berth_spec_parse_text((struct berth_slice){json, len}, &d->defaults, &r->arena, &r->spec,
                                &lenient, NULL, e);
     if (rc < 0) {
@@ -370,7 +370,7 @@ berth_seen_new(const struct berth_observed *as, uint64_t wall_ns)
 
     if (s == NULL)
         return NULL;
-    berth_arena_init(&s->arena, SEEN_BYTES_MAX);
+    berth_arena_init_small(&s->arena, SEEN_BYTES_MAX);
     s->wall_ns = wall_ns;
     s->as = (struct berth_observed){.struct_size = sizeof s->as,
                                     .exists = as->exists,

@@ -320,7 +320,7 @@ snapshot_new(const struct berth_routed_service *from, struct berth_route_snapsho
 
     if (s == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
-    berth_arena_init(&s->arena, SNAPSHOT_BYTES_MAX);
+    berth_arena_init_small(&s->arena, SNAPSHOT_BYTES_MAX);
     s->refs = 1;
     s->count = n;
     int r = copy_service(s, from, e);

@@ -408,6 +408,42 @@ what_runs_is_reached_though_its_update_failed(void **unused)
     world_start(&w);
 }
 
+static void
+what_a_spec_says_of_requests_is_routed(void **unused)
+{
+    struct berth_trip trip = {0};
+    struct berth_routes *routes;
+    struct berth_err e = {""};
+
+    (void)unused;
+    assert_int_equal(berth_routes_new(&(struct berth_routes_conf){.arg = NULL}, &routes, &e), 0);
+    w.conf.routes = routes;
+    world_kill(&w);
+    world_start(&w);
+    const char *id = create("{\"modelName\":\"m\"}");
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_trip_find(&trip, routes, berth_slice_of("m")), 0);
+    assert_false(trip.service->has_side_effects);
+    assert_int_equal(trip.service->first_ns_max, 0);
+    berth_trip_end(&trip, 1);
+    const uint64_t first = world_unit_of(&w, id, "stable")->replicas[0].id;
+    assert_int_equal(update(id, "{\"modelName\":\"m\",\"hasSideEffects\":true,"
+                                "\"firstAnswerTimeoutMs\":700}"),
+                     2);
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_trip_find(&trip, routes, berth_slice_of("m")), 0);
+    assert_true(trip.service->has_side_effects);
+    assert_int_equal(trip.service->first_ns_max, 700 * BERTH_MS);
+    berth_trip_end(&trip, 1);
+    /* Its replicas need not know. */
+    assert_int_equal(world_unit_of(&w, id, "stable")->replicas[0].id, first);
+    berth_routes_remove(routes, id);
+    world_fini(&w);
+    berth_routes_free(routes);
+    world_init(&w, 42); /* for the teardown */
+    world_start(&w);
+}
+
 static const char *changing; /* the service that somebody updates meanwhile */
 
 static void
@@ -604,6 +640,125 @@ what_is_wrong_is_said(void **unused)
     assert_non_null(strstr(e.msg, "plain"));
 }
 
+static bool
+count_event(void *arg, uint64_t seq, struct berth_slice json)
+{
+    (void)seq;
+    (void)json;
+    ++*(int *)arg;
+    return true;
+}
+
+static int
+events_of(const char *id, const char *type)
+{
+    const struct berth_event_query q = {.service_id = id, .type = type};
+    struct berth_err e;
+    uint64_t last;
+    int n = 0;
+
+    assert_int_equal(berth_deploy_events(w.d, &q, count_event, &n, &last, &e), 0);
+    return n;
+}
+
+/* The state of a unit as `services --units` has it; "": it is not there. */
+static const char *
+unit_state(const char *service_id, const char *track)
+{
+    const struct berth_json *all;
+    struct berth_err e;
+    struct berth_buf b;
+
+    berth_buf_init(&b, &a);
+    assert_int_equal(berth_deploy_units(w.d, &a, &b, &e), 0);
+    assert_int_equal(berth_json_parse(&a, b.at, b.len, NULL, &all, &e), 0);
+    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        if (strcmp(text_of(it.value, "serviceId"), service_id) == 0 &&
+            strcmp(text_of(it.value, "track"), track) == 0)
+            return text_of(it.value, "state");
+    }
+    return "";
+}
+
+static void
+what_no_record_wishes_for_is_found(void **unused)
+{
+    char gone[BERTH_SERVICE_ID_MAX];
+    struct berth_err e = {""};
+
+    (void)unused;
+    (void)snprintf(gone, sizeof gone, "%s", create("{\"modelName\":\"gone\"}"));
+    const char *id = create("{\"modelName\":\"m\"}");
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_deploy_delete(w.d, gone, &tester, &e), 0);
+    world_run(&w, 700 * BERTH_S);
+    assert_int_equal(berth_deploy_find(w.d, gone, false, gone, &e), -BERTH_ENOENT);
+    /* One that nobody knows is told once and left alone, over restarts, too. */
+    assert_non_null(world_leave(&w, "lost-1", "stable"));
+    /* What was deleted goes, and a canary that its service does not know. */
+    assert_non_null(world_leave(&w, gone, "stable"));
+    assert_non_null(world_leave(&w, id, "canary"));
+    assert_string_equal(unit_state(id, "stable"), "known");
+    assert_string_equal(unit_state(id, "canary"), "stray");
+    assert_string_equal(unit_state(gone, "stable"), "deleted");
+    assert_string_equal(unit_state("lost-1", "stable"), "orphan");
+    world_run(&w, 700 * BERTH_S);
+    assert_string_equal(unit_state(id, "canary"), "");
+    assert_string_equal(unit_state(gone, "stable"), "");
+    assert_string_equal(unit_state("lost-1", "stable"), "orphan");
+    assert_int_equal(events_of("lost-1", "service.orphan"), 1);
+    assert_int_equal(events_of(NULL, "service.orphan"), 1);
+    phase_is(id, "running");
+    assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 1);
+}
+
+/* What waited goes on waiting after a restart, and a host that dies in a loop asks ever less. */
+static void
+a_crash_loop_is_no_storm(void **unused)
+{
+    (void)unused;
+    (void)create("{\"modelName\":\"m\"}");
+    world_run(&w, 30 * BERTH_S);
+    for (int i = 1; i <= 8; i++) {
+        world_kill(&w);
+        world_start(&w);
+        const uint64_t calls = w.calls;
+        world_run(&w, 900 * BERTH_MS);
+        if ((w.calls > calls) != (i <= 2))
+            fail_msg("start %d: %llu calls", i, (unsigned long long)(w.calls - calls));
+    }
+    uint64_t calls = w.calls;
+    world_run(&w, 8 * BERTH_S); /* the last one waits for ten seconds, and none for longer */
+    assert_int_equal(w.calls, calls);
+    world_run(&w, 2 * BERTH_S);
+    assert_true(w.calls > calls);
+    world_run(&w, 80 * BERTH_S); /* it lived: the next death is the first one */
+    world_kill(&w);
+    world_start(&w);
+    calls = w.calls;
+    world_run(&w, 900 * BERTH_MS);
+    assert_true(w.calls > calls);
+    for (int i = 0; i < 5; i++) { /* ends that were asked for do not count */
+        berth_deploy_stop(w.d, BERTH_S);
+        world_kill(&w);
+        world_start(&w);
+    }
+    calls = w.calls;
+    world_run(&w, 900 * BERTH_MS);
+    assert_true(w.calls > calls);
+    /* A service that fails for good is not tried at each start. */
+    w.broken_model = "bad";
+    const char *id = create("{\"modelName\":\"bad\",\"startTimeoutMs\":10000,"
+                            "\"steps\":{\"health-check\":{\"timeoutMs\":20000}}}");
+    world_run(&w, 60 * BERTH_S); /* twice by now */
+    phase_is(id, "failed");
+    berth_deploy_stop(w.d, BERTH_S);
+    world_kill(&w);
+    world_start(&w);
+    world_run(&w, BERTH_S);
+    phase_is(id, "failed");
+}
+
 /* A service whose model is named as another's id begins is found by its name, and nothing is
  * deleted by a beginning. */
 static void
@@ -712,6 +867,7 @@ main(void)
         cmocka_unit_test_setup_teardown(old_revisions_go_once_nobody_has_them, setup, teardown),
         cmocka_unit_test_setup_teardown(what_runs_is_reached_though_its_update_failed, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_a_spec_says_of_requests_is_routed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_update_is_not_taken_back, setup, teardown),
         cmocka_unit_test_setup_teardown(drift_is_mended, setup, teardown),
         cmocka_unit_test_setup_teardown(what_could_not_be_written_is_written_later, setup,
@@ -720,6 +876,8 @@ main(void)
         cmocka_unit_test_setup_teardown(an_update_that_fails_is_taken_back_when_it_says_so, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_no_record_wishes_for_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_crash_loop_is_no_storm, setup, teardown),
         cmocka_unit_test_setup_teardown(the_nearest_name_is_meant, setup, teardown),
         cmocka_unit_test_setup_teardown(a_model_that_is_not_there_is_told_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_model_without_a_path_is_below_the_model_root, setup,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -183,6 +184,32 @@ meanwhile(struct world *w)
 
 /* ---- the environment's own doings ---- */
 
+#define STRANGER "stranger-1"
+
+/* Something is there that no record wishes for: of a service that was deleted and forgotten (an
+ * answer that came late), a canary, or of a service that nobody knows. */
+static void
+leave_something(void)
+{
+    struct world *w = &sim->w;
+
+    if (world_chance(w, 10)) {
+        if (world_unit_of(w, STRANGER, "stable") == NULL)
+            (void)world_leave(w, STRANGER, "stable");
+        return;
+    }
+    if (sim->count == 0)
+        return;
+    const struct tracked *t = &sim->services[world_random(w) % sim->count];
+    const struct service *s = NULL;
+    HASH_FIND_STR(w->d->services, t->id, s);
+    if (s == NULL && t->deleted && world_unit_of(w, t->id, "stable") == NULL)
+        (void)world_leave(w, t->id, "stable");
+    else if (s != NULL && s->tracks[CANARY].wish == NULL &&
+             world_unit_of(w, t->id, "canary") == NULL)
+        (void)world_leave(w, t->id, "canary");
+}
+
 static void
 nature(void)
 {
@@ -193,7 +220,10 @@ nature(void)
         u = &w->units[(size_t)(u - w->units + 1) % WORLD_UNITS_MAX];
     if (!u->exists)
         return;
-    switch (world_random(w) % 6) {
+    switch (world_random(w) % 7) {
+    case 6:
+        leave_something();
+        return;
     case 0:
     case 1:
         if (u->replica_count > 0)
@@ -374,6 +404,33 @@ show(const char *id)
         print_message("  %.*s\n", (int)b.len, b.at);
 }
 
+static bool
+note_seen(void *arg, uint64_t seq, struct berth_slice json)
+{
+    (void)seq;
+    (void)json;
+    *(bool *)arg = true;
+    return false;
+}
+
+/* What nobody knows stays as it is, and is told of. */
+static void
+check_stranger(void)
+{
+    const struct berth_event_query told = {.service_id = STRANGER, .type = "service.orphan"};
+    struct world *w = &sim->w;
+    struct berth_err e = {""};
+    uint64_t ignored;
+    bool seen = false;
+
+    if (world_unit_of(w, STRANGER, "stable") == NULL)
+        return; /* it never came, or the environment lost it */
+    world_run(w, 301 * BERTH_S);
+    rule(world_unit_of(w, STRANGER, "stable") != NULL, "it was taken away", STRANGER);
+    rule(berth_deploy_events(w->d, &told, note_seen, &seen, &ignored, &e) == 0 && seen,
+         "nobody was told of it", STRANGER);
+}
+
 static void
 converge(void)
 {
@@ -406,12 +463,17 @@ converge(void)
     if (why != NULL && only_seed > 0)
         show(sim->services[who].id);
     rule(why == NULL, why, sim->services[who].id);
+    check_stranger();
     for (size_t i = 0; i < WORLD_UNITS_MAX; i++)
-        rule(!w->units[i].exists || is_known(w->units[i].service_id), "an orphan",
-             w->units[i].name);
+        rule(!w->units[i].exists || is_known(w->units[i].service_id) ||
+                 strcmp(w->units[i].service_id, STRANGER) == 0,
+             "an orphan", w->units[i].name);
     check_acknowledged();
     rule(berth_deploy_events(w->d, &all, next_seq, &last, &ignored, &e) == 0, e.msg, "");
 }
+
+static char state_dir[] =
+    "/tmp/berth-sim-XXXXXX"; /* the environment has one, made at its first use */
 
 static void
 simulate(uint64_t seed)
@@ -421,7 +483,8 @@ simulate(uint64_t seed)
     sim->count = 0;
     sim->busy = false;
     world_init(w, seed);
-    w->conf = (struct berth_deploy_conf){.poll_ns = 3 * BERTH_S, .forget_ns = 60 * BERTH_S};
+    w->conf = (struct berth_deploy_conf){
+        .poll_ns = 3 * BERTH_S, .forget_ns = 60 * BERTH_S, .state_dir = state_dir};
     w->watches = world_chance(w, 50);
     w->error_percent = (uint32_t)(world_random(w) % 30);
     w->lost_percent = (uint32_t)(world_random(w) % 20);
@@ -459,6 +522,7 @@ all_comes_to_be_as_wished(void **unused)
     uint64_t calls = 0, applies = 0;
 
     (void)unused;
+    assert_non_null(mkdtemp(state_dir));
     sim = calloc(1, sizeof *sim);
     assert_non_null(sim);
     berth_arena_init(&sim->a, 256 << 20);
@@ -474,6 +538,12 @@ all_comes_to_be_as_wished(void **unused)
         (unsigned long long)sim->restarts, (unsigned long long)calls, (unsigned long long)applies);
     berth_arena_fini(&sim->a);
     free(sim);
+    static const char *const made[] = {"/shimlets/fake", "/shimlets", ""};
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "%s%s", state_dir, made[i]);
+        (void)rmdir(path);
+    }
 }
 
 int

@@ -383,13 +383,15 @@ fake_list(struct berth_shimlet *s, const struct berth_op *op,
 
     (void)s;
     (void)op;
-    (void)e;
+    const int r = on_the_way(w, e);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < WORLD_UNITS_MAX; i++) {
         const struct world_unit *u = &w->units[i];
         if (u->exists)
             each(arg, &(struct berth_listed){u->service_id, u->track, u->name, u->hash});
     }
-    return 0;
+    return on_the_way_back(w, 0, e);
 }
 
 static bool
@@ -495,6 +497,28 @@ world_kill(struct world *w)
     w->dead = false;
     w->dies_in = 0;
     w->restarts++;
+}
+
+struct world_unit *
+world_leave(struct world *w, const char *service_id, const char *track)
+{
+    struct berth_arena a;
+
+    for (size_t i = 0; i < WORLD_UNITS_MAX; i++) {
+        struct world_unit *u = &w->units[i];
+        if (u->exists)
+            continue;
+        *u = (struct world_unit){.exists = true, .desired = 1, .surge_max = 1};
+        berth_arena_init(&a, 4096);
+        (void)snprintf(u->name, sizeof u->name, "%s", berth_name_unit(service_id, track, &a));
+        berth_arena_fini(&a);
+        (void)snprintf(u->service_id, sizeof u->service_id, "%s", service_id);
+        (void)snprintf(u->track, sizeof u->track, "%s", track);
+        (void)snprintf(u->hash, sizeof u->hash, "0123456789abcdef");
+        add_replica(w, u, "left");
+        return u;
+    }
+    return NULL;
 }
 
 void

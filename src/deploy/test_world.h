@@ -66,6 +66,8 @@ uint64_t world_random(struct world *w);
 bool world_chance(struct world *w, uint32_t percent);
 struct world_unit *world_unit_of(struct world *w, const char *service_id, const char *track);
 uint32_t world_ready(const struct world *w, const struct world_unit *u);
+/* Something of this control plane's that it has not asked for, or not any more; NULL: no room. */
+struct world_unit *world_leave(struct world *w, const char *service_id, const char *track);
 /* Something about the unit changed: an environment that watches says so. */
 void world_changed(struct world *w, const struct world_unit *u);
 /* Turn the engine until nothing is due before now + ns; killed and started again on the way. */

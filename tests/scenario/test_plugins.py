@@ -3,6 +3,7 @@ import hashlib
 import itertools
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import threading
@@ -113,6 +114,47 @@ def test_a_shimlet_is_loaded_used_and_unloaded(server, folder, template):
     assert server.pid == pid and server.alive
     other = deploy(server, shimmy())["serviceId"]
     wait_phase(server, other)
+
+
+def test_what_was_loaded_is_loaded_again(make_server, folder, template):
+    server = make_server("--shimlet", "shimmy", "--plugin-dir", folder, env={"BERTH_DEPLOY_LOAD_FOLDER": "false"})
+    path = pathlib.Path(shutil.copy(template, folder))
+    assert load(server, path).status == 200
+    sid = deploy(server, on_template())["serviceId"]
+    wait_phase(server, sid)
+    server.kill()
+    server.start()
+    assert listed(server)["template"]["source"] == str(path)
+    harness.wait_until(lambda: get(server, sid)["replicas"], 20, "it is adopted")
+    assert get(server, sid)["phase"] == "running"
+
+    # Another file in its place is not what was tried; none at all is no plugin either.
+    server.stop()
+    path.write_bytes(template.read_bytes() + b"more")
+    server.start()
+    seen = wait_phase(server, sid, "degraded")
+    assert "shimlet template is not loaded" in seen["message"] and "sha256" in seen["message"], seen
+    server.stop()
+    path.unlink()
+    server.start()
+    (missing,) = server.get(PLUGINS).json["data"]["missing"]
+    assert (missing["type"], missing["name"]) == ("shimlet", "template") and str(path) in missing["why"]
+    assert re.search(r"error .*shimlet template, which was loaded before, is not there", server.log())
+    assert "No such file" in wait_phase(server, sid, "degraded")["message"]
+    answer = server.post(f"{services.API}/deploy", on_template("other"))
+    assert answer.status == 400 and str(path) in answer.json["message"], answer
+
+    shutil.copy(template, folder)
+    assert load(server, path).status == 200
+    assert server.get(PLUGINS).json["data"]["missing"] == []
+    wait_phase(server, sid, seconds=10)  # at once, and not when it would have been looked at next
+    server.delete(f"{services.API}/{sid}")
+    wait_gone(server, sid)
+    assert server.post(f"{PLUGINS}/unload", {"type": "shimlet", "name": "template"}).status == 200
+    server.stop()
+    path.unlink()
+    server.start()
+    assert "template" not in listed(server) and server.get(PLUGINS).json["data"]["missing"] == []
 
 
 def test_what_is_no_plugin_is_refused(server, folder):

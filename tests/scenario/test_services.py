@@ -1,7 +1,10 @@
 """Services over ModelServeShim's API, in a scripted environment: what the API promises, to the letter."""
+import contextlib
 import json
+import pathlib
 import re
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -302,6 +305,41 @@ def test_kill_9_and_restart_bring_every_service_on(make_server):
     wait_phase(server, under_way)
     wait_gone(server, going)
     assert {s["serviceId"] for s in server.get(API).json["data"] if s["phase"] == "running"} == {running, under_way}
+
+
+def test_a_workload_without_a_record_is_told_and_left_alone(make_server):
+    """A store that was put back to an earlier state: what came after it is still there."""
+    server = make_server("--shimlet", "shimmy")
+    kept, lost, gone = (deploy(server, shimmy(name))["serviceId"] for name in ("kept", "lost", "gone"))
+    for sid in (kept, lost, gone):
+        wait_phase(server, sid)
+    units = server.get(f"{API}/units").json["data"]
+    assert {u["serviceId"]: (u["state"], u["track"], u["shimlet"]) for u in units} == {
+        sid: ("known", "stable", "shimmy") for sid in (kept, lost, gone)}
+    server.kill()
+    files = [f for f in pathlib.Path(server.state_dir).iterdir() if f.is_file()]
+    (store,) = [f for f in files if f.read_bytes()[:15] == b"SQLite format 3"]
+    with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as db:
+        for sid in (lost, gone):
+            db.execute("DELETE FROM records WHERE key = ? OR key LIKE ?", (f"service/{sid}", f"revision/{sid}/%"))
+        (number,) = db.execute("SELECT max(key) FROM records WHERE key LIKE 'event/%'").fetchone()
+        event = {"seq": int(number[6:], 16) + 1, "time": "2026-01-01T00:00:00.000000Z", "type": "service.deleted",
+                 "serviceId": gone}
+        db.execute("INSERT INTO records SELECT ?, ?, max(revision) FROM records",
+                   (f"event/{event['seq']:016x}", json.dumps(event).encode()))
+    server.start()
+    harness.wait_until(lambda: services.events(server, lost, "service.orphan"), 20, "it is told")
+    (told,) = services.events(server, lost, "service.orphan")
+    assert (told["shimlet"], told["track"], told["level"]) == ("shimmy", "stable", "warn"), told
+    assert services.events(server, kind="service.orphan") == [told]
+
+    def states():
+        return {u["serviceId"]: u["state"] for u in server.get(f"{API}/units").json["data"]}
+
+    # What the events say was deleted goes; the other one is a person's to judge.
+    harness.wait_until(lambda: gone not in states(), 20, "what was deleted is removed")
+    assert states() == {kept: "known", lost: "orphan"}
+    wait_phase(server, kept)
 
 
 def test_sigterm_during_a_deploy_ends_well(make_server):

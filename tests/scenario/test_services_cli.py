@@ -123,6 +123,8 @@ def test_the_life_of_a_service(server):
     ok("scale", "life", "3", server=server)
     row, = [line.split() for line in ok("services", server=server).splitlines() if line.startswith(sid)]
     assert row[1:6] == ["life", "running", "3/3", "3", "shimmy"], row
+    row, = [line.split() for line in ok("services", "--units", server=server).splitlines() if sid in line]
+    assert (row[0], row[2:]) == ("shimmy", ["stable", "known", sid]), row
     out = ok("describe", "life", server=server)
     for word in ("phase        running", "revisions    3, ", *STEPS, '"key":"A"'):
         assert word in out, (word, out)
