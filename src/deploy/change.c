@@ -140,6 +140,8 @@ static void
 set_asker(struct change *c)
 {
     (void)snprintf(c->s->asker, sizeof c->s->asker, "%s", c->who->name != NULL ? c->who->name : "");
+    c->s->asker_known = c->who->known;
+    c->s->asker_scopes = c->who->scopes;
     c->s->changed_wall_ns = berth_deploy_wall(c->d);
 }
 
@@ -230,6 +232,8 @@ struct before {
     uint64_t last_revision, retry_wall_ns, changed_wall_ns, phase_wall_ns;
     enum berth_phase phase;
     char asker[OPERATOR_MAX];
+    bool asker_known;
+    uint32_t asker_scopes;
 };
 
 static struct before
@@ -245,7 +249,9 @@ remember(const struct service *s)
                        .retry_wall_ns = s->retry_wall_ns,
                        .changed_wall_ns = s->changed_wall_ns,
                        .phase_wall_ns = s->phase_wall_ns,
-                       .phase = s->phase};
+                       .phase = s->phase,
+                       .asker_known = s->asker_known,
+                       .asker_scopes = s->asker_scopes};
     memcpy(b.asker, s->asker, sizeof b.asker);
     return b;
 }
@@ -269,6 +275,8 @@ put_back(struct service *s, const struct before *b)
     s->phase = b->phase;
     s->phase_wall_ns = b->phase_wall_ns;
     memcpy(s->asker, b->asker, sizeof s->asker);
+    s->asker_known = b->asker_known;
+    s->asker_scopes = b->asker_scopes;
 }
 
 /* Write what was changed; when that fails all is as it was. */
@@ -565,7 +573,9 @@ berth_deploy_rollback(struct berth_deploy *d, const char *id, uint64_t revision,
 int
 berth_deploy_take_back(struct berth_deploy *d, const char *id, struct berth_err *e)
 {
-    static const struct berth_actor engine = {.name = "berth", .peer = ""};
+    /* What comes back was asked for by somebody who might. */
+    static const struct berth_actor engine = {
+        .name = "berth", .peer = "", .known = true, .scopes = BERTH_CALLER_MANAGE};
     struct revision *good = NULL;
     uint64_t ignored;
     struct change c;
