@@ -26,7 +26,7 @@ step_ollama() {
     local started=$SECONDS d="$TMP/ollama" version flags
     version="$(sed -n 's/.*\/ollama v\([0-9.]*\)$/\1/p' "$here/setup.d/ollama/go.mod")"
     flags="$(ollama_flags)"
-    say "building Ollama $version from source: some 80 MB fetched, some 4 minutes of one core"
+    say "building Ollama $version from source: some 80 MB fetched, some 5 minutes of one core"
     kube_go_open
     mkdir -p "$d"
     cp "$here/setup.d/ollama/go.mod" "$here/setup.d/ollama/go.sum" "$d/"
