@@ -170,7 +170,7 @@ try_pipeline(const char **ret_name, struct berth_err *e)
         return -BERTH_EINVAL;
     if ((r = berth_flow_check(ops, e)) < 0)
         return r;
-    const struct flow flow = {.ops = ops};
+    const struct flow flow = {.ops = ops, .names = berth_flow_names(ops)};
     if ((r = berth_flow_steps(&flow, false, &goals, &names, &count, e)) < 0 ||
         (r = berth_flow_steps(&flow, true, &goals, &names, &count, e)) < 0)
         return r;
