@@ -66,7 +66,8 @@ struct berth_routed_service {
     const char *ca_path;       /* PEM, whom to believe for https; NULL: the system's */
     bool has_side_effects;     /* a request must not reach two replicas */
     uint64_t connect_ns_max;   /* 2 s */
-    uint64_t first_ns_max;     /* until an answer begins; 0: as long as the request may take */
+    uint64_t first_ns_max;     /* until an answer begins; 0: of a stream as silent_ns_max, else as
+                                  long as the request may take */
     uint64_t silent_ns_max;    /* within an answer: 120 s */
 };
 /* In place of what was published for that id.  A replica that is not named any more gets no new
