@@ -418,6 +418,7 @@ new_shimlet(const struct berth_shimlet_host *h, const struct berth_shimlet_open 
     s->h = h;
     s->who = how->who;
     s->lock_fd = -1;
+    process_boot(s->boot);
     s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     (void)snprintf(s->owner, sizeof s->owner, "%s", how->owner != NULL ? how->owner : "");
     (void)snprintf(s->program, sizeof s->program, "%s", how->program != NULL ? how->program : "");

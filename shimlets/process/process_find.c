@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -69,10 +70,21 @@ process_stat_read(pid_t pid, struct process_stat *ret)
 }
 
 void
+process_boot(char ret[PROCESS_BOOT_MAX])
+{
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+    if (f == NULL || fscanf(f, "%39s", ret) != 1)
+        (void)snprintf(ret, PROCESS_BOOT_MAX, "-");
+    if (f != NULL)
+        (void)fclose(f);
+}
+
+bool
 process_stat_all(bool (*fn)(void *arg, const struct process_stat *p), void *arg)
 {
     DIR *d = opendir("/proc");
-    bool more = d != NULL;
+    bool more = d != NULL, whole = more;
     size_t seen = 0;
 
     for (struct dirent *f; more && seen < PROCESS_SEEN_MAX && (f = readdir(d)) != NULL;) {
@@ -80,14 +92,19 @@ process_stat_all(bool (*fn)(void *arg, const struct process_stat *p), void *arg)
         char *end;
         const long pid = strtol(f->d_name, &end, 10);
 
-        if (!isdigit((unsigned char)f->d_name[0]) || *end != '\0' ||
-            !process_stat_read((pid_t)pid, &p))
+        if (!isdigit((unsigned char)f->d_name[0]) || *end != '\0')
             continue;
+        errno = 0;
+        if (!process_stat_read((pid_t)pid, &p)) { /* gone, but for want of descriptors or memory */
+            whole = whole && errno != EMFILE && errno != ENFILE && errno != ENOMEM;
+            continue;
+        }
         seen++;
         more = fn(arg, &p);
     }
     if (d != NULL)
         (void)closedir(d);
+    return whole;
 }
 
 /* ---- the mark that a replica's processes inherit ---- */
@@ -122,11 +139,37 @@ process_is_of(pid_t pid, const char *state_dir, const char *id)
            strcmp(its_dir, state_dir) == 0 && (id == NULL || strcmp(its_id, id) == 0);
 }
 
+/* What tells the processes of one replica from all others. */
 struct hunt {
     const char *state_dir, *id;
+    const char *lock; /* its lock file */
+    pid_t session;    /* that its last run leads; 0: no longer known */
     pid_t leader;
     size_t found;
 };
+
+/* The replica's lock is what an engine inherits at LOCK_FD, also where it has emptied or
+ * overwritten its environment (env -i, setproctitle) and left its session. */
+static bool
+holds_lock(pid_t pid, const char *lock)
+{
+    char path[64], to[PROCESS_PATH_MAX];
+
+    (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, PROCESS_LOCK_FD);
+    const ssize_t n = readlink(path, to, sizeof to - 1); /* needs no descriptor of ours */
+    if (n <= 0)
+        return false;
+    to[n] = '\0';
+    return strcmp(to, lock) == 0;
+}
+
+static bool
+belongs(const struct hunt *h, const struct process_stat *p)
+{
+    return p->pid != getpid() &&
+           ((h->session != 0 && p->session == h->session) || holds_lock(p->pid, h->lock) ||
+            process_is_of(p->pid, h->state_dir, h->id));
+}
 
 static bool
 is_leader(void *arg, const struct process_stat *p)
@@ -143,11 +186,52 @@ process_find_leader(const char *state_dir, const char *id)
 {
     struct hunt h = {.state_dir = state_dir, .id = id};
 
-    process_stat_all(is_leader, &h);
+    (void)process_stat_all(is_leader, &h);
     return h.leader;
 }
 
-/* SIGKILL, if it still is what it was: a number may have become another's in between. */
+static bool
+kill_one(void *arg, const struct process_stat *p)
+{
+    struct hunt *h = arg;
+    struct process_stat now;
+
+    if (p->state == 'Z' || p->state == 'X' || !belongs(h, p))
+        return true;
+    h->found++;
+    /* SIGKILL, if it still is what it was: a number may have become another's in between. */
+    BERTH_AUTO_CLOSE int fd = pidfd_open(p->pid, 0);
+    if (fd >= 0 && process_stat_read(p->pid, &now) && belongs(h, &now))
+        (void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
+    else if (fd < 0 && process_stat_read(p->pid, &now) && now.start_ticks == p->start_ticks)
+        (void)kill(p->pid, SIGKILL); /* no descriptor is left */
+    return true;
+}
+
+bool
+process_sweep(const struct berth_shimlet *s, struct process_replica *r)
+{
+    char lock[PROCESS_PATH_MAX];
+
+    process_path(s, r->unit->name, r->rec.id, ".lock", lock);
+    process_group_kill(s, r->rec.id);
+    for (int i = 0; i < SWEEPS_MAX; i++) {
+        struct hunt h = {
+            .state_dir = s->state_dir, .id = r->rec.id, .lock = lock, .session = r->session};
+
+        if (!process_stat_all(kill_one, &h))
+            return false;
+        if (h.found == 0) {
+            r->session = 0; /* its number may become another's from here on */
+            return true;
+        }
+        (void)nanosleep(&(struct timespec){.tv_nsec = (long)BERTH_MS}, NULL);
+    }
+    return false;
+}
+
+/* ---- those of no replica ---- */
+
 static void
 kill_marked(pid_t pid, const char *state_dir, const char *id)
 {
@@ -155,32 +239,6 @@ kill_marked(pid_t pid, const char *state_dir, const char *id)
 
     if (fd >= 0 && process_is_of(pid, state_dir, id))
         (void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
-}
-
-static bool
-kill_one(void *arg, const struct process_stat *p)
-{
-    struct hunt *h = arg;
-
-    if (p->state != 'Z' && p->state != 'X' && process_is_of(p->pid, h->state_dir, h->id)) {
-        h->found++;
-        kill_marked(p->pid, h->state_dir, h->id);
-    }
-    return true;
-}
-
-bool
-process_sweep(const char *state_dir, const char *id)
-{
-    for (int i = 0; i < SWEEPS_MAX; i++) {
-        struct hunt h = {.state_dir = state_dir, .id = id};
-
-        process_stat_all(kill_one, &h);
-        if (h.found == 0)
-            return true;
-        (void)nanosleep(&(struct timespec){.tv_nsec = (long)BERTH_MS}, NULL);
-    }
-    return false;
 }
 
 static bool
@@ -202,5 +260,5 @@ kill_orphan(void *arg, const struct process_stat *p)
 void
 process_sweep_orphans(struct berth_shimlet *s)
 {
-    process_stat_all(kill_orphan, s);
+    (void)process_stat_all(kill_orphan, s);
 }

@@ -134,14 +134,14 @@ int
 process_keep_run(const struct berth_shimlet *s, const struct process_replica *r,
                  struct berth_err *e)
 {
-    char path[PROCESS_PATH_MAX], text[128];
+    char path[PROCESS_PATH_MAX], text[128 + PROCESS_BOOT_MAX];
     struct process_stat p;
 
     if (!process_stat_read(r->pid, &p))
         return berth_err_set(e, BERTH_EIO, "process %d is gone", (int)r->pid);
     process_path(s, r->unit->name, r->rec.id, ".run", path);
-    const int len = snprintf(text, sizeof text, "%d %llu %u %u\n", (int)r->pid,
-                             (unsigned long long)p.start_ticks, r->restarts, r->failures);
+    const int len = snprintf(text, sizeof text, "%d %llu %u %u %s\n", (int)r->pid,
+                             (unsigned long long)p.start_ticks, r->restarts, r->failures, s->boot);
     return write_file(path, text, (size_t)len, e);
 }
 
@@ -155,7 +155,7 @@ read_json(const char *path, struct berth_arena *a, const struct berth_json **ret
     struct stat st;
 
     if (fd < 0 || fstat(fd, &st) < 0)
-        return berth_err_set(e, BERTH_EIO, "%s: %m", path);
+        return berth_err_set(e, errno == ENOENT ? BERTH_ENOENT : BERTH_EIO, "%s: %m", path);
     if (st.st_size > PROCESS_FILE_MAX)
         return berth_err_set(e, BERTH_ETOOBIG, "%s: larger than %d bytes", path, PROCESS_FILE_MAX);
     BERTH_AUTO_FREE char *text = malloc((size_t)st.st_size + 1);
@@ -246,12 +246,13 @@ get_record(const struct berth_json *v, struct process_replica *r, const char *id
     return 0;
 }
 
-/* The last run's process, if it is that still: a number that was given again is another's. */
+/* The last run's process, if it is that still: a number that was given again is another's.  Start
+ * times count from the machine's start, so that they tell nothing after the next one. */
 static void
 get_run(const struct berth_shimlet *s, struct process_replica *r)
 {
     unsigned long long start = 0;
-    char path[PROCESS_PATH_MAX];
+    char path[PROCESS_PATH_MAX], boot[PROCESS_BOOT_MAX] = "";
     struct process_stat p;
     int pid;
 
@@ -260,10 +261,12 @@ get_run(const struct berth_shimlet *s, struct process_replica *r)
     if (f == NULL)
         return;
     /* NOLINTNEXTLINE(cert-err34-c): our own text; what does not fit is not taken */
-    if (fscanf(f, "%d %llu %u %u", &pid, &start, &r->restarts, &r->failures) == 4 && pid > 0 &&
-        process_stat_read(pid, &p) && p.start_ticks == start && p.state != 'Z')
-        r->pid = pid;
-    r->start_ticks = start;
+    if (fscanf(f, "%d %llu %u %u %39s", &pid, &start, &r->restarts, &r->failures, boot) == 5 &&
+        boot[0] != '-' && strcmp(boot, s->boot) == 0) {
+        r->start_ticks = start;
+        if (pid > 0 && process_stat_read(pid, &p) && p.start_ticks == start && p.state != 'Z')
+            r->pid = pid;
+    }
     (void)fclose(f);
 }
 
@@ -285,26 +288,29 @@ load_replica(struct berth_shimlet *s, struct process_unit *u, const char *id, st
         get_run(s, r);
         return 0;
     }
-    /* A power cut: it runs nowhere, and apply() makes another. */
-    s->h->log(BERTH_LOG_WARN, e->msg);
-    process_erase_replica(s, r);
+    /* A power cut left half of it: it runs nowhere, and apply() makes another.  One that cannot be
+     * read now may be whole, and its process at work. */
+    if (ret == -BERTH_EINVAL) {
+        s->h->log(BERTH_LOG_WARN, e->msg);
+        process_erase_replica(s, r);
+        ret = 0;
+    }
     process_replica_drop(r);
-    return 0;
+    return ret;
 }
 
+/* What the unit was last given.  One that is not whole, or not there yet, is given it again. */
 static int
-load_unit(struct berth_shimlet *s, const char *name, struct berth_err *e)
+load_wish(const struct berth_shimlet *s, struct process_unit *u, struct berth_err *e)
 {
     struct berth_arena a;
     const struct berth_json *v;
     char path[PROCESS_PATH_MAX];
-    struct process_unit *u = process_unit_new(s, name);
 
-    if (u == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     berth_arena_init(&a, 4 * PROCESS_FILE_MAX);
-    process_path(s, name, NULL, "unit.json", path);
-    if (read_json(path, &a, &v, e) == 0) {
+    process_path(s, u->name, NULL, "unit.json", path);
+    int r = read_json(path, &a, &v, e);
+    if (r == 0) {
         const char *texts[] = {text_of(v, "service_id"), text_of(v, "track"), text_of(v, "hash")};
 
         (void)snprintf(u->service_id, sizeof u->service_id, "%s", texts[0] ? texts[0] : "");
@@ -314,14 +320,28 @@ load_unit(struct berth_shimlet *s, const char *name, struct berth_err *e)
         u->accelerators = (uint32_t)number(v, "accelerators");
         u->memory_bytes = number(v, "memory_bytes");
         u->cpu_milli = number(v, "cpu_milli");
-    } else {
+    } else if (r == -BERTH_EINVAL || r == -BERTH_ENOENT) {
         s->h->log(BERTH_LOG_WARN, e->msg);
+        r = 0;
     }
     berth_arena_fini(&a);
+    return r;
+}
+
+static int
+load_unit(struct berth_shimlet *s, const char *name, struct berth_err *e)
+{
+    char path[PROCESS_PATH_MAX];
+    struct process_unit *u = process_unit_new(s, name);
+
+    if (u == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     process_path(s, name, NULL, "", path);
     DIR *d = opendir(path);
-    int r = 0;
-    for (struct dirent *f; d != NULL && r == 0 && (f = readdir(d)) != NULL;) {
+    if (d == NULL)
+        return berth_err_set(e, BERTH_EIO, "%s: %m", path);
+    int r = load_wish(s, u, e);
+    for (struct dirent *f; r == 0 && (f = readdir(d)) != NULL;) {
         const size_t len = strlen(f->d_name);
         char id[PROCESS_ID_MAX];
 
@@ -331,8 +351,7 @@ load_unit(struct berth_shimlet *s, const char *name, struct berth_err *e)
         (void)snprintf(id, sizeof id, "%.*s", (int)len - 5, f->d_name);
         r = load_replica(s, u, id, e);
     }
-    if (d != NULL)
-        (void)closedir(d);
+    (void)closedir(d);
     return r;
 }
 
@@ -344,12 +363,13 @@ process_load(struct berth_shimlet *s, struct berth_err *e)
 
     process_path(s, "", NULL, "", path);
     DIR *d = opendir(path);
-    for (struct dirent *f; d != NULL && r == 0 && (f = readdir(d)) != NULL;) {
+    if (d == NULL)
+        return berth_err_set(e, BERTH_EIO, "%s: %m", path);
+    for (struct dirent *f; r == 0 && (f = readdir(d)) != NULL;) {
         if (f->d_name[0] != '.' && strlen(f->d_name) < PROCESS_NAME_MAX)
             r = load_unit(s, f->d_name, e);
     }
-    if (d != NULL)
-        (void)closedir(d);
+    (void)closedir(d);
     return r;
 }
 

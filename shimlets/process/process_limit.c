@@ -28,14 +28,27 @@ write_text(const char *folder, const char *file, const char *text)
     return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
 }
 
+/* "cpuset" is no "cpu". */
+static bool
+has_word(const char *text, const char *word)
+{
+    while (*text != '\0') {
+        const size_t len = strcspn(text, " \t\n");
+
+        if (len == strlen(word) && strncmp(text, word, len) == 0)
+            return true;
+        text += len + (text[len] != '\0');
+    }
+    return false;
+}
+
 static bool
 has_controllers(const char *folder)
 {
     char text[BERTH_CGROUP_TEXT_MAX], file[PROCESS_PATH_MAX + 32];
 
     (void)snprintf(file, sizeof file, "%s/cgroup.subtree_control", folder);
-    return berth_cgroup_text("", file, text) && strstr(text, "memory") != NULL &&
-           strstr(text, "cpu") != NULL;
+    return berth_cgroup_text("", file, text) && has_word(text, "memory") && has_word(text, "cpu");
 }
 
 static void
@@ -121,14 +134,26 @@ make_group(const struct berth_shimlet *s, const struct process_replica *r, char 
 }
 
 void
-process_group_remove(const struct berth_shimlet *s, const char *id)
+process_group_kill(const struct berth_shimlet *s, const char *id)
 {
     char folder[PROCESS_PATH_MAX];
 
     if (s->conf.cgroup[0] == '\0')
         return;
     group_path(s, id, folder);
-    (void)write_text(folder, "cgroup.kill", "1");
+    if (access(folder, F_OK) == 0)
+        (void)write_text(folder, "cgroup.kill", "1");
+}
+
+void
+process_group_remove(const struct berth_shimlet *s, const char *id)
+{
+    char folder[PROCESS_PATH_MAX];
+
+    if (s->conf.cgroup[0] == '\0')
+        return;
+    process_group_kill(s, id);
+    group_path(s, id, folder);
     for (int i = 0; i < 50 && rmdir(folder) < 0 && errno == EBUSY; i++)
         (void)nanosleep(&(struct timespec){.tv_nsec = (long)BERTH_MS}, NULL);
 }
@@ -193,22 +218,40 @@ process_limits_make(struct berth_shimlet *s, const struct process_replica *r,
     return 0;
 }
 
-void
+static int
+join_group(const char *procs)
+{
+    const int fd = open(procs, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    const bool ok = fd >= 0 && write(fd, "0", 1) == 1; /* the writer */
+    const int why = errno;
+
+    if (fd >= 0)
+        (void)close(fd);
+    return ok ? 0 : why;
+}
+
+int
 process_limits_take(const struct process_limits *l)
 {
-    if (l->group[0] != '\0') {
-        const int fd = open(l->group, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    struct rlimit data;
 
-        (void)!write(fd, "0", 1); /* the writer */
-        (void)close(fd);
+    if (l->group[0] != '\0') {
+        const int why = join_group(l->group);
+
+        if (why != 0)
+            return why;
     }
     if (l->data_bytes > 0) {
-        const struct rlimit data = {.rlim_cur = l->data_bytes, .rlim_max = l->data_bytes};
-
-        (void)setrlimit(RLIMIT_DATA, &data);
+        if (getrlimit(RLIMIT_DATA, &data) < 0)
+            return errno;
+        /* A narrower one that we live under ourselves is not ours to widen. */
+        if (data.rlim_max > l->data_bytes)
+            data.rlim_max = l->data_bytes;
+        data.rlim_cur = data.rlim_max;
+        if (setrlimit(RLIMIT_DATA, &data) < 0)
+            return errno;
     }
-    if (l->pin)
-        (void)sched_setaffinity(0, sizeof l->cpus, &l->cpus);
+    return l->pin && sched_setaffinity(0, sizeof l->cpus, &l->cpus) < 0 ? errno : 0;
 }
 
 const char *

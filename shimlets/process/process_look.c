@@ -1,9 +1,9 @@
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "os/process.h"
 #include "shimlets/process/process_priv.h"
 
 /* A replica that starts is asked often at first, then less; one that is ready, every look_ns. */
@@ -82,7 +82,7 @@ is_silent(struct berth_shimlet *s, struct process_replica *r, const char *why, u
     if (r->rec.start_timeout_ns > 0 && now - r->begun_ns >= r->rec.start_timeout_ns) {
         (void)snprintf(r->verdict, sizeof r->verdict, "not ready after %llu s: %s",
                        (unsigned long long)(r->rec.start_timeout_ns / BERTH_S), why);
-        berth_process_kill(r->pid, r->pidfd);
+        process_signal(r, SIGKILL);
         r->silent = 0;
         r->probe_ns = UINT64_MAX; /* the watch thread sees it end */
     }
@@ -183,7 +183,7 @@ look_at_figures(struct berth_shimlet *s)
 
     if (list_sessions(s, &f) > 0) {
         (void)pthread_mutex_unlock(&s->mu);
-        process_stat_all(add_figures, &f);
+        (void)process_stat_all(add_figures, &f);
         (void)pthread_mutex_lock(&s->mu);
     }
     const uint64_t now = berth_now_ns();

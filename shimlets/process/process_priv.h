@@ -31,6 +31,8 @@ enum {
     PROCESS_REPLICAS_MAX = 1000,    /* of a unit */
     PROCESS_FILE_MAX = 1024 * 1024, /* of a record */
     PROCESS_DEVICES_MAX = 64,
+    PROCESS_BOOT_MAX = 40,
+    PROCESS_LOCK_FD = 3, /* an engine's descriptor of its lock */
 };
 
 struct process_conf {
@@ -65,7 +67,8 @@ struct process_replica {
     char verdict[256];           /* why we killed it, for when it ends; "" */
     pid_t pid;                   /* 0: none runs */
     uint64_t start_ticks;        /* of the process of the last run */
-    int pidfd;                   /* -1 with pid 0 */
+    pid_t session;               /* that it leads or led; 0 once nobody is left of it */
+    int pidfd;                   /* -1 with pid 0, or while there is no descriptor left for it */
     bool sought;                 /* its lock is held, and it is not known yet by whom */
     uint32_t restarts, failures; /* failures in a row, for the back-off */
     uint64_t begun_ns;           /* this try to get ready */
@@ -94,6 +97,7 @@ struct berth_shimlet {
     void *who;
     struct process_conf conf;
     char state_dir[PROCESS_PATH_MAX], owner[48], program[PROCESS_PATH_MAX];
+    char boot[PROCESS_BOOT_MAX];
     int lock_fd, event_fd;
     pthread_mutex_t mu;
     pthread_cond_t look; /* wakes the look thread; on CLOCK_MONOTONIC */
@@ -112,6 +116,12 @@ struct process_replica *process_replica_find(struct berth_shimlet *s, const char
 /* A place for one, with an empty record. */
 struct process_replica *process_replica_new(struct process_unit *u);
 void process_replica_drop(struct process_replica *r);
+/* Open its pidfd if that could not be done before.  False: there is no descriptor left. */
+bool process_hold(struct process_replica *r);
+/* Has its process ended? */
+bool process_has_ended(struct process_replica *r);
+/* To its process and the rest of its group, if it still runs. */
+void process_signal(struct process_replica *r, int sig);
 /* Begin the end of it: SIGTERM now, SIGKILL after stop_ns.  Kept, so that a restart goes on. */
 void process_stop(struct berth_shimlet *s, struct process_replica *r);
 /* It runs no more: the reason, and when the next try is.  how: "ended by signal 9 (Killed)". */
@@ -148,8 +158,9 @@ int process_program(const struct berth_shimlet *s, const char *name, char ret[PR
                     struct berth_err *e);
 /* Take over what runs of it, if something does: after open(), and for one that is sought. */
 void process_adopt(struct berth_shimlet *s, struct process_replica *r);
-/* Does somebody hold the replica's lock? */
-bool process_is_held(const struct berth_shimlet *s, const struct process_replica *r);
+/* Does somebody hold the replica's lock?  True without being sure when it cannot be opened. */
+bool process_is_held(const struct berth_shimlet *s, const struct process_replica *r,
+                     bool *ret_sure);
 
 /* ---- ports (process_port.c) ---- */
 
@@ -161,7 +172,7 @@ bool process_port_answers(const char *host, uint16_t port);
 /* Where to reach what listens on `host`. */
 const char *process_reach(const char *host);
 
-/* ---- /proc (process_find.c); no shimlet, any thread ---- */
+/* ---- /proc (process_find.c); any thread where no shimlet is given ---- */
 
 enum { PROCESS_SEEN_MAX = 32768 };
 struct process_stat {
@@ -169,17 +180,21 @@ struct process_stat {
     char state; /* 'Z' for a zombie */
     uint64_t start_ticks, cpu_ticks, memory_bytes;
 };
-/* False: there is none of that number. */
+/* What tells this start of the machine from others; "-": not known. */
+void process_boot(char ret[PROCESS_BOOT_MAX]);
+/* False: there is none of that number, or it cannot be looked at. */
 bool process_stat_read(pid_t pid, struct process_stat *ret);
-/* Call fn for every process; false stops. */
-void process_stat_all(bool (*fn)(void *arg, const struct process_stat *p), void *arg);
+/* Call fn for every process; false stops.  False: for want of descriptors or memory not every one
+ * could be looked at. */
+bool process_stat_all(bool (*fn)(void *arg, const struct process_stat *p), void *arg);
 /* Was it started for that replica of that state folder?  By its environment. */
 bool process_is_of(pid_t pid, const char *state_dir, const char *id);
 /* The process that leads the session of the replica; 0: none. */
 pid_t process_find_leader(const char *state_dir, const char *id);
-/* SIGKILL to everything that was started for the replica, wherever it went; false: something was
- * there still when all tries (50 ms) were used up. */
-bool process_sweep(const char *state_dir, const char *id);
+/* SIGKILL to everything that was started for the replica, wherever it went: what is in its control
+ * group or its session, holds its lock, or bears its mark; false: something was there still when
+ * all tries (50 ms) were used up, or not everything could be looked at.  Under mu. */
+bool process_sweep(const struct berth_shimlet *s, struct process_replica *r);
 /* SIGKILL to everything of this state folder whose replica is in no record. */
 void process_sweep_orphans(struct berth_shimlet *s);
 
@@ -196,8 +211,10 @@ struct process_limits {
 void process_cgroup_find(const char *asked, char ret[PROCESS_PATH_MAX]);
 int process_limits_make(struct berth_shimlet *s, const struct process_replica *r,
                         struct process_limits *ret, struct berth_err *e);
-/* In the child, between fork and exec. */
-void process_limits_take(const struct process_limits *l);
+/* In the child, between fork and exec; 0 or an errno: they are not in force. */
+int process_limits_take(const struct process_limits *l);
+/* SIGKILL to everything in its group, if it has one. */
+void process_group_kill(const struct berth_shimlet *s, const char *id);
 /* Its group goes, with everything in it. */
 void process_group_remove(const struct berth_shimlet *s, const char *id);
 /* "limits: memory by RLIMIT_DATA, cpu by affinity" */

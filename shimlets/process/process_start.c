@@ -16,7 +16,7 @@
 
 extern char **environ; /* POSIX has it in no header without _GNU_SOURCE's unistd.h */
 
-enum { ENV_MAX = 4096, ARGS_MAX = 4096, LOCK_FD = 3, EXEC_FD = 4 };
+enum { ENV_MAX = 4096, ARGS_MAX = 4096, EXEC_FD = PROCESS_LOCK_FD + 1 };
 static const uint64_t seek_ns = 20 * BERTH_MS;
 
 /* ---- what is started ---- */
@@ -81,6 +81,12 @@ struct child {
     const char *cwd;
     int log_fd, lock_fd, exec_fd;
     struct process_limits limits;
+};
+
+/* What it says when it cannot become the engine. */
+struct fault {
+    int why; /* errno */
+    bool limits;
 };
 
 static bool
@@ -171,7 +177,7 @@ become(const struct child *c)
 {
     sigset_t none;
     int null_fd = open("/dev/null", O_RDONLY);
-    int fault;
+    struct fault fault;
 
     /* Ignored signals stay ignored over exec. */
     for (int sig = 1; sig < NSIG; sig++)
@@ -179,19 +185,21 @@ become(const struct child *c)
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)setsid();
-    process_limits_take(&c->limits);
+    fault = (struct fault){.why = process_limits_take(&c->limits), .limits = true};
     /* Above what they are to become, then down: a target may be another's number now. */
     const int log_fd = fcntl(c->log_fd, F_DUPFD, 16), lock_fd = fcntl(c->lock_fd, F_DUPFD, 16);
     const int exec_fd = fcntl(c->exec_fd, F_DUPFD, 16);
     (void)dup2(null_fd, STDIN_FILENO);
     (void)dup2(log_fd, STDOUT_FILENO);
     (void)dup2(log_fd, STDERR_FILENO);
-    (void)dup2(lock_fd, LOCK_FD);
+    (void)dup2(lock_fd, PROCESS_LOCK_FD);
     (void)dup3(exec_fd, EXEC_FD, O_CLOEXEC);
     (void)close_range(EXEC_FD + 1, ~0u, 0);
-    if (chdir(c->cwd) == 0)
-        (void)execve(c->program, (char *const *)c->argv, (char *const *)c->envp);
-    fault = errno;
+    if (fault.why == 0) {
+        if (chdir(c->cwd) == 0)
+            (void)execve(c->program, (char *const *)c->argv, (char *const *)c->envp);
+        fault = (struct fault){.why = errno};
+    }
     (void)!write(EXEC_FD, &fault, sizeof fault);
     _exit(127);
 }
@@ -201,8 +209,8 @@ become(const struct child *c)
 static int
 launch(const struct child *c, int exec_read_fd, pid_t *ret_pid, struct berth_err *e)
 {
+    struct fault fault = {.why = 0};
     sigset_t every, was;
-    int fault = 0;
 
     (void)sigfillset(&every);
     (void)pthread_sigmask(SIG_SETMASK, &every, &was);
@@ -223,7 +231,11 @@ launch(const struct child *c, int exec_read_fd, pid_t *ret_pid, struct berth_err
     if (n == (ssize_t)sizeof fault) {
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
-        errno = fault;
+        errno = fault.why;
+        if (fault.limits)
+            return berth_err_set(e, BERTH_EIO, "its limits cannot be put on it (%s): %m",
+                                 c->limits.group[0] != '\0' ? c->limits.group
+                                                            : "RLIMIT_DATA, affinity");
         return berth_err_set(e, BERTH_EINVAL, "cannot start %s in %s: %m", c->program, c->cwd);
     }
     *ret_pid = pid;
@@ -251,11 +263,12 @@ take_lock(const struct berth_shimlet *s, const struct process_replica *r)
 }
 
 bool
-process_is_held(const struct berth_shimlet *s, const struct process_replica *r)
+process_is_held(const struct berth_shimlet *s, const struct process_replica *r, bool *ret_sure)
 {
     BERTH_AUTO_CLOSE int fd = take_lock(s, r);
 
-    return fd < 0 && errno == EWOULDBLOCK;
+    *ret_sure = fd >= 0 || errno == EWOULDBLOCK;
+    return fd < 0;
 }
 
 /* The port it had, if it can still be had; a fixed one or none. */
@@ -279,10 +292,12 @@ settle_port(struct berth_shimlet *s, struct process_replica *r, struct berth_err
 static void
 started(struct berth_shimlet *s, struct process_replica *r, pid_t pid)
 {
+    struct process_stat p;
     struct berth_err e;
 
-    r->pid = pid;
-    r->pidfd = pidfd_open(pid, 0);
+    r->pid = r->session = pid;
+    r->start_ticks = process_stat_read(pid, &p) ? p.start_ticks : 0;
+    r->pidfd = pidfd_open(pid, 0); /* -1: process_hold() tries again */
     r->state = BERTH_REPLICA_STARTING;
     r->begun_ns = r->probe_ns = berth_now_ns();
     r->ready_ns = 0;
@@ -362,7 +377,7 @@ take_over(struct berth_shimlet *s, struct process_replica *r, pid_t pid)
 
     r->pidfd = pidfd_open(pid, 0);
     /* It may have ended since, and its number be another's. */
-    if (r->pidfd < 0 || !process_stat_read(pid, &p) ||
+    if (!process_stat_read(pid, &p) ||
         (p.start_ticks != r->start_ticks && !process_is_of(pid, s->state_dir, r->rec.id))) {
         if (r->pidfd >= 0)
             (void)close(r->pidfd);
@@ -370,7 +385,8 @@ take_over(struct berth_shimlet *s, struct process_replica *r, pid_t pid)
         r->pid = 0;
         return;
     }
-    r->pid = pid;
+    r->pid = r->session = pid;
+    r->start_ticks = p.start_ticks;
     r->sought = false;
     r->state = BERTH_REPLICA_STARTING; /* until it is asked how it is: at once */
     r->begun_ns = r->probe_ns = berth_now_ns();
@@ -382,25 +398,26 @@ void
 process_adopt(struct berth_shimlet *s, struct process_replica *r)
 {
     const uint64_t now = berth_now_ns();
+    bool sure = true;
 
     if (r->pid == 0)
         r->pid = process_find_leader(s->state_dir, r->rec.id);
     if (r->pid != 0)
         take_over(s, r, r->pid);
     r->unit->dirty = true;
-    if (r->pid == 0 && process_is_held(s, r)) {
+    if (r->pid == 0 && process_is_held(s, r, &sure)) {
         /* Between fork and exec it cannot be told from us: a moment later it can.  Or its head is
          * gone and others of it live: they go. */
         r->state = BERTH_REPLICA_STARTING;
-        if (!r->sought)
+        if (!r->sought || !sure)
             r->begun_ns = now;
         r->sought = true;
         r->due_ns = now + seek_ns;
         if (now - r->begun_ns > 10 * seek_ns)
-            (void)process_sweep(s->state_dir, r->rec.id);
+            (void)process_sweep(s, r);
     } else if (r->pid == 0) {
         r->sought = false;
-        (void)process_sweep(s->state_dir, r->rec.id);
+        (void)process_sweep(s, r);
         r->state = BERTH_REPLICA_FAILED;
         r->due_ns = now;
         (void)snprintf(r->reason, sizeof r->reason, "ended while no control plane was there");

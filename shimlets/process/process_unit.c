@@ -1,8 +1,11 @@
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/pidfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -98,6 +101,75 @@ process_wake(struct berth_shimlet *s)
     (void)pthread_cond_signal(&s->look);
 }
 
+/* ---- its process ---- */
+
+/* A child that was not waited for keeps its number, ended or not. */
+static bool
+is_child(pid_t pid, bool *ret_ended)
+{
+    siginfo_t how = {.si_pid = 0};
+    const bool is = waitid(P_PID, (id_t)pid, &how, WEXITED | WNOHANG | WNOWAIT) == 0;
+
+    *ret_ended = is && how.si_pid == pid;
+    return is;
+}
+
+/* Without a descriptor: is the number still that process's?  If that cannot be told, as the machine
+ * is short of descriptors, it is taken to run: the next look tells. */
+static bool
+runs_by_number(const struct process_replica *r, bool *ret_sure)
+{
+    struct process_stat now;
+    bool ended;
+
+    *ret_sure = true;
+    if (is_child(r->pid, &ended))
+        return !ended;
+    if (process_stat_read(r->pid, &now))
+        return now.state != 'Z' && now.start_ticks == r->start_ticks;
+    *ret_sure = kill(r->pid, 0) < 0 && errno == ESRCH;
+    return !*ret_sure;
+}
+
+bool
+process_hold(struct process_replica *r)
+{
+    bool sure;
+
+    if (r->pid == 0 || r->pidfd >= 0)
+        return true;
+    r->pidfd = pidfd_open(r->pid, 0);
+    if (r->pidfd >= 0 && (!runs_by_number(r, &sure) || !sure)) { /* it may hold another's by now */
+        (void)close(r->pidfd);
+        r->pidfd = -1;
+    }
+    return r->pidfd >= 0;
+}
+
+bool
+process_has_ended(struct process_replica *r)
+{
+    struct pollfd p = {.fd = r->pidfd, .events = POLLIN};
+    bool sure;
+
+    if (r->pid == 0)
+        return false;
+    return r->pidfd >= 0 ? poll(&p, 1, 0) > 0 : !runs_by_number(r, &sure) && sure;
+}
+
+void
+process_signal(struct process_replica *r, int sig)
+{
+    bool sure = true;
+
+    if (r->pid == 0)
+        return;
+    /* The number is its own as long as there is something to signal by pidfd: a zombie keeps it. */
+    if (process_hold(r) ? pidfd_send_signal(r->pidfd, 0, NULL, 0) == 0
+                        : runs_by_number(r, &sure) && sure)
+        (void)kill(-r->pid, sig); /* the wrapping shell and what it started */
+}
+
 void
 process_stop(struct berth_shimlet *s, struct process_replica *r)
 {
@@ -110,9 +182,7 @@ process_stop(struct berth_shimlet *s, struct process_replica *r)
     r->unit->dirty = true;
     if (process_keep_record(s, r, &e) < 0) /* the host asks again after a restart */
         s->h->log(BERTH_LOG_WARN, e.msg);
-    /* The number is its own as long as there is something to signal by pidfd: a zombie keeps it. */
-    if (r->pid != 0 && pidfd_send_signal(r->pidfd, 0, NULL, 0) == 0)
-        (void)kill(-r->pid, SIGTERM); /* the wrapping shell and what it started */
+    process_signal(r, SIGTERM);
     process_wake(s);
 }
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,19 +37,6 @@ process_tell(struct berth_shimlet *s)
 
 /* ---- one that ended ---- */
 
-static bool
-has_ended(const struct process_replica *r)
-{
-    struct pollfd p = {.fd = r->pidfd, .events = POLLIN};
-    struct process_stat now;
-
-    if (r->pid == 0)
-        return false;
-    if (r->pidfd < 0) /* there was no descriptor left for it */
-        return !process_stat_read(r->pid, &now) || now.state == 'Z';
-    return poll(&p, 1, 0) > 0;
-}
-
 /* "ended by signal 9 (Killed)" */
 static void
 how_it_ended(const struct process_replica *r, char *ret, size_t cap)
@@ -82,13 +68,25 @@ forget(struct berth_shimlet *s, struct process_replica *r)
     process_replica_drop(r);
 }
 
+/* All that it started and that stayed in its group, at once.  A child that ended and was not waited
+ * for holds its number, which is the group's; another's child may have given it back. */
+static void
+kill_group(const struct process_replica *r)
+{
+    siginfo_t how = {.si_pid = 0};
+
+    if (waitid(P_PID, (id_t)r->pid, &how, WEXITED | WNOHANG | WNOWAIT) == 0 && how.si_pid == r->pid)
+        (void)kill(-r->pid, SIGKILL);
+}
+
 /* True: it was forgotten. */
 static bool
 ended(struct berth_shimlet *s, struct process_replica *r)
 {
     char how[256];
-    const bool swept = process_sweep(s->state_dir, r->rec.id); /* what it leaves behind goes, too */
 
+    kill_group(r);
+    const bool swept = process_sweep(s, r); /* what it leaves behind goes, too */
     how_it_ended(r, how, sizeof how);
     r->verdict[0] = '\0';
     if (r->pidfd >= 0)
@@ -114,16 +112,17 @@ static bool
 turn(struct berth_shimlet *s, struct process_replica *r, uint64_t *ret_next_ns)
 {
     const uint64_t now = berth_now_ns();
+    const bool held = process_hold(r);
+    bool sure;
 
-    if (has_ended(r) && ended(s, r))
+    if (process_has_ended(r) && ended(s, r))
         return true;
     if (r->state == BERTH_REPLICA_STOPPING && now >= r->due_ns) {
-        if (r->pid == 0 && process_sweep(s->state_dir, r->rec.id) && !process_is_held(s, r)) {
+        if (r->pid == 0 && process_sweep(s, r) && !process_is_held(s, r, &sure)) {
             forget(s, r);
             return true;
         }
-        if (r->pid != 0) /* it was asked and did not go */
-            berth_process_kill(r->pid, r->pidfd);
+        process_signal(r, SIGKILL); /* it was asked and did not go */
         r->due_ns = now + 100 * BERTH_MS;
     } else if (r->state == BERTH_REPLICA_FAILED && now >= r->due_ns) {
         r->restarts++;
@@ -135,6 +134,8 @@ turn(struct berth_shimlet *s, struct process_replica *r, uint64_t *ret_next_ns)
         r->state == BERTH_REPLICA_STOPPING || r->state == BERTH_REPLICA_FAILED || r->sought
             ? r->due_ns
             : UINT64_MAX;
+    if (!held && *ret_next_ns > now + 100 * BERTH_MS)
+        *ret_next_ns = now + 100 * BERTH_MS; /* nothing tells of its end but another look */
     return false;
 }
 

@@ -68,7 +68,7 @@ running(const char *dir)
 
     while (waitpid(-1, NULL, WNOHANG) > 0) /* those that were left to us */
         ;
-    process_stat_all(count_marked, &c);
+    (void)process_stat_all(count_marked, &c);
     return c.n;
 }
 

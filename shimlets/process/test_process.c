@@ -4,8 +4,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -130,6 +133,78 @@ all_of_a_replica_ends_with_it(void **unused)
     end(&b, "u");                        /* SIGTERM is not heard by any */
 }
 
+/* ---- what bears no mark ---- */
+
+/* Its number, which the engine's shell prints into `file`. */
+static pid_t
+survivor(const char *file)
+{
+    FILE *f = fopen(file, "re");
+    int pid = 0;
+
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d", &pid), 1); /* NOLINT(cert-err34-c): a shell's number */
+    (void)fclose(f);
+    assert_true(pid > 1);
+    return pid;
+}
+
+static bool
+is_gone(void *arg)
+{
+    struct process_stat p;
+
+    return !process_stat_read(*(pid_t *)arg, &p) || p.state == 'Z';
+}
+
+/* A helper without the engine's environment holds its lock, and perhaps the accelerator. */
+static void
+what_bears_no_mark_ends_with_it(void **unused)
+{
+    static const struct {
+        const char *why, *shell;
+    } cases[] = {
+        {"in its group", "env -i sleep 777 & echo $! >\"$2\"; exec \"$0\" \"$1\""},
+        {"in its group, without the lock",
+         "env -i sleep 777 3>&- & echo $! >\"$2\"; exec \"$0\" \"$1\""},
+        {"in a session of its own",
+         "env -i setsid sleep 777 & echo $! >\"$2\"; exec \"$0\" \"$1\""},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+        const bool watched = i % 2 == 0;
+        struct bench b = {.program = NULL};
+        char file[96];
+        const char *const words[] = {"sh", "-c", cases[i / 2].shell, engine, "$(PORT)", file, NULL};
+        struct berth_unit u = unit("a", 1, words);
+        struct berth_err e = {{0}};
+
+        if (!watched && strstr(cases[i / 2].shell, "3>&-") != NULL)
+            continue; /* nothing tells it from a stranger then */
+        print_message("  %s%s\n", cases[i / 2].why, watched ? "" : ", ended unwatched");
+        begin(&b, quick);
+        (void)snprintf(file, sizeof file, "%s/pid", b.dir);
+        assert_true(test_settle(ops, b.s, &u));
+        const pid_t leader = pid_of(&b, test_look(ops, b.s, "u").r[0].id);
+        pid_t left = survivor(file);
+        assert_false(is_gone(&left));
+        if (!watched)
+            ops->close(b.s);
+        assert_int_equal(kill(leader, SIGKILL), 0);
+        if (!watched) {
+            assert_int_equal(waitpid(leader, NULL, 0), leader);
+            assert_int_equal(open_again(&b, quick, &e), 0);
+        }
+        await(&b, BERTH_REPLICA_READY, NULL, 1);
+        assert_true(test_until(is_gone, &left));
+        left = survivor(file);
+        assert_int_equal(unlink(file), 0);
+        end(&b, "u");
+        assert_true(test_until(is_gone, &left));
+    }
+}
+
 /* ---- over the end of the program ---- */
 
 static void
@@ -248,6 +323,137 @@ a_number_that_was_given_again_is_not_taken(void **unused)
     end(&b, "u");
 }
 
+/* Start times count from the machine's start: a stranger may have both number and time. */
+static void
+what_ran_before_the_machine_started_is_not_taken(void **unused)
+{
+    struct berth_unit u = unit("a", 1, plain);
+    struct berth_err e = {{0}};
+    char path[PROCESS_PATH_MAX];
+    struct bench b = {.program = NULL};
+    struct process_stat p;
+
+    (void)unused;
+    begin(&b, quick);
+    assert_true(test_settle(ops, b.s, &u));
+    const struct test_seen was = test_look(ops, b.s, "u");
+    ops->close(b.s);
+    const pid_t pid = pid_of(&b, was.r[0].id);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    pid_t stranger = fork();
+    if (stranger == 0) {
+        (void)setsid();
+        for (;;)
+            (void)pause();
+    }
+    assert_true(process_stat_read(stranger, &p));
+    (void)snprintf(path, sizeof path, "%s/units/u/%s.run", b.dir, was.r[0].id);
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    (void)fprintf(f, "%d %llu 0 0 0af1c7e2-another-start\n", (int)stranger,
+                  (unsigned long long)p.start_ticks);
+    (void)fclose(f);
+    assert_int_equal(open_again(&b, quick, &e), 0);
+    await(&b, BERTH_REPLICA_READY, NULL, 1);
+    end(&b, "u");
+    const bool alive = !is_gone(&stranger);
+    (void)kill(stranger, SIGKILL);
+    (void)waitpid(stranger, NULL, 0);
+    assert_true(alive);
+}
+
+/* A folder in place of a record is an error of reading (EISDIR), as a full table of files is. */
+static void
+a_record_that_cannot_be_read_ends_nothing(void **unused)
+{
+    struct berth_unit u = unit("a", 1, plain);
+    struct berth_err e = {{0}};
+    char path[PROCESS_PATH_MAX], aside[PROCESS_PATH_MAX];
+    struct bench b = {.program = NULL};
+    static const char *const records[] = {"unit", NULL};
+
+    (void)unused;
+    begin(&b, quick);
+    assert_true(test_settle(ops, b.s, &u));
+    const struct test_seen was = test_look(ops, b.s, "u");
+    const pid_t pid = pid_of(&b, was.r[0].id);
+    for (size_t i = 0; i < 2; i++) {
+        ops->close(b.s);
+        (void)snprintf(path, sizeof path, "%s/units/u/%s.json", b.dir,
+                       records[i] != NULL ? records[i] : was.r[0].id);
+        (void)snprintf(aside, sizeof aside, "%s/aside", b.dir);
+        assert_int_equal(rename(path, aside), 0);
+        assert_int_equal(mkdir(path, 0700), 0);
+        assert_int_equal(open_again(&b, quick, &e), -BERTH_EIO);
+        assert_non_null(strstr(e.msg, path));
+        assert_int_equal(rmdir(path), 0); /* still there */
+        assert_int_equal(rename(aside, path), 0);
+        assert_int_equal(open_again(&b, quick, &e), 0);
+        await(&b, BERTH_REPLICA_READY, NULL, 0);
+    }
+    assert_int_equal(pid_of(&b, was.r[0].id), pid);
+    end(&b, "u");
+}
+
+/* From here on no file can be opened.  Returns the limit that was. */
+static struct rlimit
+use_up_descriptors(void)
+{
+    struct rlimit was, now;
+    const int lowest = dup(STDIN_FILENO);
+
+    assert_true(lowest >= 0);
+    (void)close(lowest);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    now = was;
+    now.rlim_cur = (rlim_t)lowest;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+    return was;
+}
+
+static bool
+has_left(void *arg)
+{
+    siginfo_t how = {.si_pid = 0};
+
+    return waitid(P_PID, (id_t) * (pid_t *)arg, &how, WEXITED | WNOHANG | WNOWAIT) < 0;
+}
+
+/* At the limit of open files pidfd_open() fails: then there is only the number. */
+static void
+one_without_a_descriptor_is_signalled_and_its_end_seen(void **unused)
+{
+    static const char *const deaf[] = {engine, "$(PORT)", "deaf", NULL};
+    struct berth_op op = {.until_ns = 0};
+    struct berth_err e;
+
+    (void)unused;
+    for (int i = 0; i < 2; i++) {
+        struct berth_unit u = unit("a", 1, i == 0 ? plain : deaf);
+        struct bench b = {.program = NULL};
+
+        begin(&b, quick);
+        assert_true(test_settle(ops, b.s, &u));
+        const struct test_seen was = test_look(ops, b.s, "u");
+        pid_t pid = pid_of(&b, was.r[0].id);
+        (void)pthread_mutex_lock(&b.s->mu);
+        const struct rlimit limit = use_up_descriptors();
+        struct process_replica *r = process_replica_find(b.s, was.r[0].id);
+        const int pidfd = r->pidfd;
+        r->pidfd = -1;
+        (void)pthread_mutex_unlock(&b.s->mu);
+        assert_int_equal(ops->remove(b.s, &op, "u", &e), 1);
+        const bool left = test_until(has_left, &pid);
+        const bool forgotten = !test_look(ops, b.s, "u").exists; /* what else there is of it? */
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        (void)close(pidfd);
+        assert_true(left);
+        assert_false(forgotten);
+        end(&b, "u");
+    }
+}
+
 static void
 a_folder_is_kept_by_one(void **unused)
 {
@@ -270,10 +476,14 @@ main(void)
         cmocka_unit_test(a_failing_engine_says_why),
         cmocka_unit_test(what_cannot_be_started_is_refused),
         cmocka_unit_test(all_of_a_replica_ends_with_it),
+        cmocka_unit_test(what_bears_no_mark_ends_with_it),
         cmocka_unit_test(what_runs_is_taken_over),
         cmocka_unit_test(what_nobody_knows_of_is_ended),
         cmocka_unit_test(what_is_about_to_run_is_waited_for),
         cmocka_unit_test(a_number_that_was_given_again_is_not_taken),
+        cmocka_unit_test(what_ran_before_the_machine_started_is_not_taken),
+        cmocka_unit_test(a_record_that_cannot_be_read_ends_nothing),
+        cmocka_unit_test(one_without_a_descriptor_is_signalled_and_its_end_seen),
         cmocka_unit_test(a_folder_is_kept_by_one),
     };
 

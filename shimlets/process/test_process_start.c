@@ -1,6 +1,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -180,6 +181,60 @@ a_group_is_told_the_limits(void **unused)
     assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): a folder of ours */
 }
 
+/* A group that cannot be entered must not leave an engine without its limits. */
+static void
+an_engine_outside_its_group_does_not_start(void **unused)
+{
+    char group[] = "/tmp/berth-group-XXXXXX", settings[128], path[256];
+    struct berth_unit u = unit("a", 1, plain);
+    struct bench b = {.program = NULL};
+
+    (void)unused;
+    assert_non_null(mkdtemp(group));
+    put_file(group, "cgroup.subtree_control", "cpu memory");
+    u.memory_bytes = 64 << 20;
+    (void)snprintf(settings, sizeof settings,
+                   "{\"look_ms\":20,\"restart_ms\":10,\"cgroup\":\"%s\"}", group);
+    begin(&b, settings);
+    assert_true(test_settle(ops, b.s, &u));
+    const struct test_seen seen = test_look(ops, b.s, "u");
+    (void)snprintf(path, sizeof path, "%s/berth-%s/cgroup.procs", group, seen.r[0].id);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(kill(pid_of(&b, seen.r[0].id), SIGKILL), 0);
+    await(&b, BERTH_REPLICA_FAILED, "its limits cannot be put on it", 1);
+    assert_int_equal(running(b.dir), 0);
+    assert_int_equal(rmdir(path), 0);
+    await(&b, BERTH_REPLICA_READY, NULL, 1);
+    end(&b, "u");
+    (void)snprintf(path, sizeof path, "rm -r %s", group);
+    assert_int_equal(system(path), 0); /* NOLINT(cert-env33-c): a folder of ours */
+}
+
+static void
+a_group_without_the_cpu_controller_is_not_used(void **unused)
+{
+    static const struct {
+        const char *controllers;
+        bool used;
+    } cases[] = {
+        {"cpuset memory\n", false}, {"cpuset cpu io memory\n", true}, {"memory cpu", true}};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char group[] = "/tmp/berth-group-XXXXXX", found[PROCESS_PATH_MAX], path[96];
+
+        print_message("  %s\n", cases[i].controllers);
+        assert_non_null(mkdtemp(group));
+        put_file(group, "cgroup.subtree_control", cases[i].controllers);
+        process_cgroup_find(group, found);
+        assert_string_equal(found, cases[i].used ? group : "");
+        (void)snprintf(path, sizeof path, "%s/cgroup.subtree_control", group);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(rmdir(group), 0);
+    }
+}
+
 static bool
 has_figures(void *arg)
 {
@@ -344,6 +399,8 @@ main(void)
         cmocka_unit_test(berth_itself_is_an_engine),
         cmocka_unit_test(limits_are_in_force_and_told),
         cmocka_unit_test(a_group_is_told_the_limits),
+        cmocka_unit_test(an_engine_outside_its_group_does_not_start),
+        cmocka_unit_test(a_group_without_the_cpu_controller_is_not_used),
         cmocka_unit_test(figures_come_from_the_system),
         cmocka_unit_test(what_does_not_fit_is_refused_with_the_sums),
         cmocka_unit_test(a_fixed_port_is_used_and_rolled_over),

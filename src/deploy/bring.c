@@ -344,7 +344,7 @@ flush(struct berth_deployment *x, struct berth_err *e)
     /* Nobody replaces the progress but the one reconcile of this service. */
     memcpy(p->run, &x->run, berth_run_bytes(x->run.step_count));
     if (x->pending.count > 0 || x->unsaved)
-        r = berth_deploy_commit(x->d, x->s, &x->pending, NULL, 0, e);
+        r = berth_deploy_save(x->d, x->s, &x->pending, e);
     (void)pthread_mutex_unlock(&x->s->mu);
     if (r == 0)
         x->unsaved = false;
@@ -520,7 +520,7 @@ done_locked(struct berth_deployment *x, struct berth_err *e)
         (void)berth_service_move(x->d, s, BERTH_PHASE_RUNNING, "", &x->pending);
         changed = true;
     }
-    return changed ? berth_deploy_commit(x->d, s, &x->pending, NULL, 0, e) : 0;
+    return changed ? berth_deploy_save(x->d, s, &x->pending, e) : 0;
 }
 
 /* Does the step that failed say that what was before is to come back? */

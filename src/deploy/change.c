@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/random.h"
@@ -144,6 +145,44 @@ set_asker(struct change *c)
 
 /* ---- revisions ---- */
 
+static bool
+is_held(const struct service *s, uint64_t number)
+{
+    for (int i = 0; i < TRACK_COUNT; i++) {
+        if ((s->tracks[i].wish != NULL && s->tracks[i].wish->number == number) ||
+            s->tracks[i].good == number)
+            return true;
+    }
+    return false;
+}
+
+/* Those that are too old go with the change, unless a track has them; then with a later one. */
+static void
+prune(struct change *c, uint64_t number)
+{
+    const uint64_t max = c->d->conf.revisions_max;
+    struct berth_record *list;
+    struct berth_arena a;
+    struct berth_err e;
+    size_t n = 0;
+
+    if (number <= max)
+        return;
+    berth_arena_init(&a, 256 << 20);
+    const char *prefix = berth_arena_printf(&a, "revision/%s/", c->s->id);
+    if (prefix == NULL || berth_store_list(c->d->conf.store, &a, prefix, &list, &n, &e) < 0)
+        n = 0; /* with the next change */
+    for (size_t i = 0; i < n && c->op_count < BERTH_COUNT(c->ops); i++) {
+        const uint64_t old = strtoull(list[i].key + strlen(prefix), NULL, 10);
+        const char *key = old <= number - max && !is_held(c->s, old)
+                              ? berth_revision_key(&c->a, c->s->id, old)
+                              : NULL;
+        if (key != NULL)
+            c->ops[c->op_count++] = (struct berth_store_op){.kind = BERTH_STORE_DELETE, .key = key};
+    }
+    berth_arena_fini(&a);
+}
+
 /* A new revision of the service, to be written with the change. */
 static int
 add_revision(struct change *c, const struct berth_spec *spec, struct revision **ret,
@@ -167,6 +206,8 @@ add_revision(struct change *c, const struct berth_spec *spec, struct revision **
     berth_jw_string(&w, c->who->name != NULL ? c->who->name : "");
     berth_jw_key(&w, "hash");
     berth_jw_string(&w, (*ret)->spec.hash);
+    berth_jw_key(&w, "good"); /* it has not run yet as the stable one */
+    berth_jw_bool(&w, false);
     berth_jw_key(&w, "spec");
     berth_jw_raw(&w, spec->json, spec->json_len);
     berth_jw_object_end(&w);
@@ -177,15 +218,7 @@ add_revision(struct change *c, const struct berth_spec *spec, struct revision **
     }
     c->ops[c->op_count++] = (struct berth_store_op){
         .kind = BERTH_STORE_PUT, .key = key, .value = {b.at, b.len}, .expected = BERTH_STORE_NEW};
-    /* One that is too old goes, unless a track has it. */
-    const uint64_t old = number > c->d->conf.revisions_max ? number - c->d->conf.revisions_max : 0;
-    for (int i = 0; i < TRACK_COUNT; i++) {
-        if ((c->s->tracks[i].wish != NULL && c->s->tracks[i].wish->number == old) ||
-            c->s->tracks[i].good == old)
-            return 0;
-    }
-    if (old > 0 && (key = berth_revision_key(&c->a, c->s->id, old)) != NULL)
-        c->ops[c->op_count++] = (struct berth_store_op){.kind = BERTH_STORE_DELETE, .key = key};
+    prune(c, number);
     return 0;
 }
 
@@ -318,8 +351,10 @@ berth_deploy_create(struct berth_deploy *d, const struct berth_spec *spec,
         r = berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", made);
     if (r == 0) {
         (void)pthread_mutex_lock(&c.s->mu);
-        if ((r = berth_deploy_add_service(d, c.s, e)) == 0 && (r = create(&c, spec, e)) < 0)
+        if ((r = berth_deploy_add_service(d, c.s, e)) == 0 && (r = create(&c, spec, e)) < 0) {
+            c.s->deleting = true; /* for those who found it meanwhile */
             berth_deploy_drop_service(d, c.s);
+        }
     }
     if ((r = change_end(&c, r)) == 0)
         (void)snprintf(id, BERTH_SERVICE_ID_MAX, "%s", made);
@@ -386,6 +421,19 @@ wish_canary(struct change *c, const struct berth_spec *spec, uint64_t *ret_revis
     return r;
 }
 
+int
+berth_service_takes(const struct service *s, const struct berth_spec *spec, struct berth_err *e)
+{
+    if (s->deleting || s->tracks[STABLE].wish == NULL)
+        return berth_err_set(e, BERTH_ENOTREADY, "service %s is being deleted", s->id);
+    if (strcmp(spec->shimlet, s->shimlet) != 0)
+        return berth_err_set(e, BERTH_EINVAL,
+                             "service %s runs on %s and cannot move to %s: deploy it there, then "
+                             "delete this one",
+                             s->id, s->shimlet, spec->shimlet);
+    return 0;
+}
+
 static int
 update(struct change *c, const struct berth_spec *spec, uint64_t expected, uint64_t *ret_revision,
        struct berth_err *e)
@@ -399,11 +447,9 @@ update(struct change *c, const struct berth_spec *spec, uint64_t expected, uint6
                              "service %s is at revision %" PRIu64 " by now, not %" PRIu64
                              ": look at it and send the update again",
                              s->id, s->last_revision, expected);
-    if (strcmp(spec->shimlet, s->shimlet) != 0)
-        return berth_err_set(e, BERTH_EINVAL,
-                             "service %s runs on %s and cannot move to %s: deploy it there, then "
-                             "delete this one",
-                             s->id, s->shimlet, spec->shimlet);
+    const int r = berth_service_takes(s, spec, e);
+    if (r < 0)
+        return r;
     const bool wants_canary =
         spec->strategy == BERTH_STRATEGY_CANARY && strcmp(spec->hash, now->hash) != 0;
     const struct berth_spec *same = wants_canary ? NULL : now;
@@ -457,7 +503,7 @@ berth_deploy_scale(struct berth_deploy *d, const char *id, uint32_t replicas,
     return change_end(&c, r);
 }
 
-/* The number of the stable revision before the present one; 0: none is kept. */
+/* The number of the revision before the present one that ran as the stable one; 0: none is kept. */
 static uint64_t
 one_before(struct change *c, struct berth_err *e)
 {
@@ -467,9 +513,10 @@ one_before(struct change *c, struct berth_err *e)
     for (uint64_t n = now - 1; n > 0 && now - n <= c->d->conf.revisions_max; n--) {
         if (berth_revision_load(c->d, c->s->id, n, &r, e) < 0)
             continue;
-        const bool other = strcmp(r->spec.json, c->s->tracks[STABLE].wish->spec.json) != 0;
+        const bool fits =
+            r->good && strcmp(r->spec.json, c->s->tracks[STABLE].wish->spec.json) != 0;
         berth_revision_unref(r);
-        if (other)
+        if (fits)
             return n;
     }
     return 0;
@@ -484,13 +531,16 @@ rollback(struct change *c, uint64_t revision, uint64_t *ret_revision, struct ber
     struct revision *old = NULL;
     int r;
 
-    if (revision == 0 && canary->wish != NULL && !canary->leaving) {
+    /* While it is promoted the stable track has its spec: then that goes back, too. */
+    if (revision == 0 && canary->wish != NULL && !canary->leaving && !s->promoting) {
         canary->leaving = true;
-        s->promoting = false;
         return wish_stable(c, &before, &s->tracks[STABLE].wish->spec, "rollback", ret_revision, e);
     }
     if (revision == 0 && (revision = one_before(c, e)) == 0)
-        return berth_err_set(e, BERTH_ENOENT, "service %s has no revision before this one", s->id);
+        return berth_err_set(e, BERTH_ENOENT,
+                             "service %s: no revision before this one ran; name the one that "
+                             "is meant",
+                             s->id);
     if ((r = berth_revision_load(c->d, s->id, revision, &old, e)) < 0)
         return r;
     canary->leaving = canary->wish != NULL;
@@ -509,6 +559,32 @@ berth_deploy_rollback(struct berth_deploy *d, const char *id, uint64_t revision,
 
     if ((r = change_begin_alive(&c, d, id, who, e)) == 0)
         r = rollback(&c, revision, ret_revision, e);
+    return change_end(&c, r);
+}
+
+int
+berth_deploy_take_back(struct berth_deploy *d, const char *id, struct berth_err *e)
+{
+    static const struct berth_actor engine = {.name = "berth", .peer = ""};
+    struct revision *good = NULL;
+    uint64_t ignored;
+    struct change c;
+    int r = change_begin_alive(&c, d, id, &engine, e);
+
+    if (r == 0) {
+        const struct track *t = &c.s->tracks[STABLE];
+        const uint64_t number = t->good;
+        /* Only of what is wished for now: a newer wish has been acknowledged. */
+        const bool is = t->progress != NULL && t->progress->taken_back &&
+                        t->progress->revision == t->wish->number && number > 0 &&
+                        number != t->wish->number;
+        r = is ? berth_revision_load(d, c.s->id, number, &good, e) : 1;
+        if (r == 0 && strcmp(good->spec.hash, t->wish->spec.hash) == 0)
+            r = 1; /* it is the good one that does not come about */
+        if (r == 0)
+            r = rollback(&c, number, &ignored, e);
+        berth_revision_unref(good);
+    }
     return change_end(&c, r);
 }
 

@@ -68,6 +68,7 @@ berth_service_free(struct service *s)
         berth_seen_free(t->seen);
     }
     berth_progress_free(s->removal);
+    berth_service_forget_kept(s);
     (void)pthread_mutex_destroy(&s->mu);
     free(s);
 }

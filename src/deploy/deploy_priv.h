@@ -59,6 +59,7 @@ struct revision {
     struct berth_arena arena;
     struct berth_spec spec;
     uint64_t number;
+    bool good; /* when it was loaded: it had run as the stable one, or its record is an older one */
 };
 
 struct value {
@@ -124,6 +125,9 @@ struct service {
     char reason[REASON_MAX];  /* why it failed or is degraded */
     char asker[OPERATOR_MAX]; /* who changed it last */
     uint64_t created_wall_ns, changed_wall_ns, phase_wall_ns;
+    uint64_t marked;        /* the stable revision whose record says that it was good */
+    bool unsaved;           /* what is here is not in the store */
+    struct kept *kept;      /* events that could not be written; NULL: none */
     uint32_t failed_runs;   /* in a row */
     uint64_t retry_wall_ns; /* when a failed one is tried again; 0: when asked to */
 };
@@ -178,6 +182,14 @@ void berth_deploy_drop_service(struct berth_deploy *d, struct service *s);
 /* Every service, each with a reference; the array is the caller's to free(). */
 int berth_deploy_all(struct berth_deploy *d, struct service ***ret, size_t *ret_count);
 
+/* change.c */
+/* May the service become the spec?  s->mu held.  -BERTH_ENOTREADY it is going, -BERTH_EINVAL */
+int berth_service_takes(const struct service *s, const struct berth_spec *spec,
+                        struct berth_err *e);
+/* An update that failed and says so is taken back: the last good revision becomes a new one.  0, or
+ * 1: there is nothing to be taken back. */
+int berth_deploy_take_back(struct berth_deploy *d, const char *id, struct berth_err *e);
+
 /* environs.c */
 struct environ *berth_environ_get(struct berth_deploy *d, const char *name); /* NULL: none */
 struct flow *berth_flow_get(struct berth_deploy *d, const char *name);       /* by an alias too */
@@ -227,6 +239,10 @@ void berth_revision_unref(struct revision *r); /* NULL is fine */
 int berth_revision_load(struct berth_deploy *d, const char *id, uint64_t number,
                         struct revision **ret, struct berth_err *e);
 const char *berth_revision_key(struct berth_arena *a, const char *id, uint64_t number);
+/* op: the revision's record with the mark that it ran as the stable one; in a.  0, or 1: it has
+ * that mark, or is not kept any more. */
+int berth_revision_mark(struct berth_deploy *d, const char *id, uint64_t number,
+                        struct berth_arena *a, struct berth_store_op *op, struct berth_err *e);
 void berth_record_put(const struct service *s, struct berth_buf *out); /* s->mu held */
 int berth_record_read(struct berth_deploy *d, const struct berth_record *record,
                       struct service **ret, struct berth_err *e);
@@ -243,6 +259,11 @@ int berth_values_set(struct track *t, const char *key, const char *text, struct 
  * only those.  s->mu held.  On success pending is empty. */
 int berth_deploy_commit(struct berth_deploy *d, struct service *s, struct pending *p,
                         const struct berth_store_op *ops, size_t count, struct berth_err *e);
+/* The same for what the engine itself has changed: when it fails, memory is ahead of the store, and
+ * what is pending is kept and written with the next one (s->unsaved). */
+int berth_deploy_save(struct berth_deploy *d, struct service *s, struct pending *p,
+                      struct berth_err *e);
+void berth_service_forget_kept(struct service *s);
 /* One more event; when there is no room it is counted in the log and left out. */
 struct berth_jw;
 void berth_pending_begin(struct pending *p, struct berth_buf *b, struct berth_jw *w,

@@ -103,7 +103,7 @@ put_vllm(struct line *l, const struct berth_spec *s, const char *path)
     put(l, "python3");
     put(l, "-m");
     put(l, "vllm.entrypoints.openai.api_server");
-    put_option(l, "host", "0.0.0.0");
+    put_option(l, "host", "$(HOST)");
     put_option(l, "port", "$(PORT)");
     put_option(l, "model", path);
     put_option(l, "dtype", "auto");
@@ -121,7 +121,7 @@ put_sglang(struct line *l, const struct berth_spec *s, const char *path)
     put(l, "python3");
     put(l, "-m");
     put(l, "sglang.launch_server");
-    put_option(l, "host", "0.0.0.0");
+    put_option(l, "host", "$(HOST)");
     put_option(l, "port", "$(PORT)");
     put_option(l, "model-path", path);
     put_option(l, "served-model-name", s->model_name);

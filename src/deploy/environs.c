@@ -311,6 +311,12 @@ berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry
                           "there is a pipeline %s already; say replace to have "
                           "this one take over",
                           ops->name);
+    } else if (*at != NULL && strcmp((*at)->ops->name, ops->name) != 0) {
+        r = berth_err_set(
+            e, BERTH_EEXIST,
+            "pipeline %s has the other name %s; one of yours needs a name of its own, "
+            "or %s, to take over all of it",
+            (*at)->ops->name, ops->name, (*at)->ops->name);
     } else {
         old = *at;
         x->next = old != NULL ? old->next : NULL;
@@ -340,10 +346,12 @@ users(struct berth_deploy *d, const char *shimlet, const struct flow *flow, char
     for (size_t i = 0; i < n; i++) {
         struct service *s = all[i];
         (void)pthread_mutex_lock(&s->mu);
-        const struct revision *wish = s->tracks[STABLE].wish;
-        bool is = s->phase != BERTH_PHASE_TERMINATED &&
-                  ((shimlet != NULL && strcmp(s->shimlet, shimlet) == 0) ||
-                   (flow != NULL && wish != NULL && flow_is(flow, wish->spec.pipeline)));
+        bool is = shimlet != NULL && strcmp(s->shimlet, shimlet) == 0;
+        for (int k = 0; k < TRACK_COUNT && flow != NULL; k++) {
+            const struct revision *wish = s->tracks[k].wish;
+            is = is || (wish != NULL && flow_is(flow, wish->spec.pipeline));
+        }
+        is = is && s->phase != BERTH_PHASE_TERMINATED;
         (void)pthread_mutex_unlock(&s->mu);
         if (is && ++used <= 5 && at < cap) {
             int len = snprintf(ret + at, cap - at, "%s%s", used > 1 ? ", " : "", s->id);

@@ -165,6 +165,87 @@ berth_deploy_commit(struct berth_deploy *d, struct service *s, struct pending *p
     return r;
 }
 
+/* ---- what could not be written ---- */
+
+struct kept {
+    uint32_t count;
+    struct {
+        const char *type;
+        char *members;
+    } at[BERTH_EVENTS_AT_ONCE_MAX];
+};
+
+void
+berth_service_forget_kept(struct service *s)
+{
+    for (uint32_t i = 0; s->kept != NULL && i < s->kept->count; i++)
+        free(s->kept->at[i].members);
+    free(s->kept);
+    s->kept = NULL;
+}
+
+static void
+keep_pending(struct service *s, struct pending *p)
+{
+    if (s->kept == NULL && p->count > 0)
+        s->kept = calloc(1, sizeof *s->kept);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const bool room = s->kept != NULL && s->kept->count < BERTH_EVENTS_AT_ONCE_MAX;
+        char *members = room ? strdup(p->at[i].members) : NULL;
+
+        if (members == NULL) {
+            berth_warn("service %s: the store cannot be written: an event %s is left out", s->id,
+                       p->at[i].type);
+            continue;
+        }
+        s->kept->at[s->kept->count].type = p->at[i].type;
+        s->kept->at[s->kept->count++].members = members;
+    }
+    p->count = 0;
+}
+
+/* What was kept, with the record as it is now. */
+static int
+commit_kept(struct berth_deploy *d, struct service *s, struct berth_err *e)
+{
+    struct pending p = {.count = 0};
+
+    if (s->kept == NULL)
+        return 0;
+    for (; p.count < s->kept->count; p.count++)
+        p.at[p.count] =
+            (struct berth_event){s->kept->at[p.count].type, s->id, s->kept->at[p.count].members};
+    const int r = berth_deploy_commit(d, s, &p, NULL, 0, e);
+    if (r == 0)
+        berth_service_forget_kept(s);
+    return r;
+}
+
+int
+berth_deploy_save(struct berth_deploy *d, struct service *s, struct pending *p, struct berth_err *e)
+{
+    const uint64_t good = s->tracks[STABLE].good;
+    struct berth_store_op mark;
+    struct berth_arena a;
+    int r = 1;
+
+    berth_arena_init(&a, 4 << 20);
+    if (good > 0 && good != s->marked)
+        r = berth_revision_mark(d, s->id, good, &a, &mark, e);
+    const size_t marks = r == 0;
+    if (r >= 0)
+        r = commit_kept(d, s, e);
+    if (r == 0)
+        r = berth_deploy_commit(d, s, p, &mark, marks, e);
+    berth_arena_fini(&a);
+    if (r == 0)
+        s->marked = good;
+    else
+        keep_pending(s, p);
+    s->unsaved = r < 0;
+    return r;
+}
+
 /* ---- reading ---- */
 
 int

@@ -149,7 +149,7 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
             (void)berth_service_move(d, s, BERTH_PHASE_RUNNING, "", &x->pending);
     }
     if (x->pending.count > 0)
-        (void)berth_deploy_commit(d, s, &x->pending, NULL, 0, &ignored);
+        (void)berth_deploy_save(d, s, &x->pending, &ignored);
     (void)pthread_mutex_unlock(&s->mu);
     berth_deployment_free(x);
     return r;
@@ -178,7 +178,7 @@ berth_track_leave(struct berth_deploy *d, struct service *s, struct berth_err *e
             berth_seen_free(t->seen);
             *t = (struct track){0};
         }
-        r = berth_deploy_commit(d, s, &x->pending, NULL, 0, e);
+        r = berth_deploy_save(d, s, &x->pending, e);
         (void)pthread_mutex_unlock(&s->mu);
         if (r == 0)
             r = still ? 1 : 0;

@@ -155,9 +155,14 @@ berth_deploy_plan(struct berth_deploy *d, const char *id, const struct berth_spe
         return r;
     if (id != NULL && (p.s = berth_deploy_service(d, id)) == NULL)
         return berth_err_set(e, BERTH_ENOENT, "there is no service %s", id);
+    if (p.s != NULL) { /* what an update refuses is no plan */
+        (void)pthread_mutex_lock(&p.s->mu);
+        r = berth_service_takes(p.s, spec, e);
+        (void)pthread_mutex_unlock(&p.s->mu);
+    }
     berth_jw_init(&w, out);
     berth_jw_object(&w);
-    if ((r = pretend(&p, spec, &made, &x, e)) == 0) {
+    if (r == 0 && (r = pretend(&p, spec, &made, &x, e)) == 0) {
         put_changes(&p, spec);
         put_objects_and_fit(&p, x);
         berth_deployment_free(x);

@@ -36,7 +36,7 @@ struct glance {
     uint64_t generation, phase_wall_ns, retry_wall_ns;
     uint64_t wish, good;               /* of the stable track */
     uint64_t canary_wish, canary_good; /* 0: there is none */
-    bool deleting, retry, promoting, canary_leaving, canary_given_up;
+    bool deleting, retry, promoting, canary_leaving, canary_given_up, unsaved;
 };
 
 static struct glance
@@ -55,6 +55,7 @@ glance_at(struct service *s)
                        .deleting = s->deleting,
                        .retry = s->retry,
                        .promoting = s->promoting,
+                       .unsaved = s->unsaved,
                        .canary_leaving = canary->leaving};
     g.canary_given_up = canary->progress != NULL && g.canary_wish == canary->progress->revision &&
                         canary->progress->run->state == BERTH_RUN_FAILED;
@@ -164,7 +165,7 @@ remove_all(struct berth_deploy *d, struct service *s, const struct glance *g)
         (void)berth_service_move(d, s, BERTH_PHASE_TERMINATED, "", &p);
     else
         (void)snprintf(s->reason, sizeof s->reason, "%s", e.msg);
-    const int saved = berth_deploy_commit(d, s, &p, NULL, 0, &e);
+    const int saved = berth_deploy_save(d, s, &p, &e);
     berth_deploy_named(d, s);
     (void)pthread_mutex_unlock(&s->mu);
     berth_arena_fini(&a);
@@ -249,7 +250,7 @@ stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, in
         s->retry_wall_ns = is_mendable(code) ? berth_deploy_wall(d) + wait : 0;
         (void)berth_service_move(d, s, BERTH_PHASE_FAILED, why->msg, &p);
         ret = is_mendable(code) ? after(wait) : (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
-        if (berth_deploy_commit(d, s, &p, NULL, 0, &e) < 0) {
+        if (berth_deploy_save(d, s, &p, &e) < 0) {
             berth_error("service %s: %s", s->id, e.msg);
             ret = failed();
         }
@@ -258,33 +259,6 @@ stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, in
     (void)pthread_mutex_unlock(&s->mu);
     berth_arena_fini(&a);
     return ret;
-}
-
-/* An update that failed and says so is taken back: the last good revision becomes a new one. */
-static void
-take_back_update(struct berth_deploy *d, struct service *s)
-{
-    static const struct berth_actor engine = {.name = "berth", .peer = ""};
-    struct revision *good = NULL;
-    struct berth_err e = {""};
-    uint64_t number = 0, ignored;
-
-    (void)pthread_mutex_lock(&s->mu);
-    const struct track *t = &s->tracks[STABLE];
-    if (t->progress != NULL && t->progress->taken_back && t->good > 0 &&
-        t->good != t->wish->number && !s->deleting)
-        number = t->good;
-    (void)pthread_mutex_unlock(&s->mu);
-    if (number == 0 || berth_revision_load(d, s->id, number, &good, &e) < 0)
-        return;
-    (void)pthread_mutex_lock(&s->mu);
-    const bool other = strcmp(good->spec.hash, s->tracks[STABLE].wish->spec.hash) != 0;
-    (void)pthread_mutex_unlock(&s->mu);
-    berth_revision_unref(good);
-    if (!other)
-        return; /* it is the good one that does not come about */
-    if (berth_deploy_rollback(d, s->id, number, &engine, &ignored, &e) < 0)
-        berth_warn("service %s: not taken back: %s", s->id, e.msg);
 }
 
 /* A canary that did not come about: it stays as it is, and the service with it. */
@@ -301,7 +275,7 @@ canary_failed(struct berth_deploy *d, struct service *s, const struct berth_err 
     berth_pending_note(&p, s, "error", text);
     (void)pthread_mutex_lock(&s->mu);
     (void)snprintf(s->reason, sizeof s->reason, "%s", text);
-    if (berth_deploy_commit(d, s, &p, NULL, 0, &e) < 0)
+    if (berth_deploy_save(d, s, &p, &e) < 0)
         berth_error("service %s: %s", s->id, e.msg);
     (void)pthread_mutex_unlock(&s->mu);
     berth_arena_fini(&a);
@@ -320,7 +294,7 @@ end_promotion(struct berth_deploy *d, struct service *s, uint64_t generation)
         s->promoting = false;
         s->tracks[CANARY].leaving = s->tracks[CANARY].wish != NULL;
     }
-    if (berth_deploy_commit(d, s, &p, NULL, 0, &e) < 0)
+    if (berth_deploy_save(d, s, &p, &e) < 0)
         berth_error("service %s: %s", s->id, e.msg);
     (void)pthread_mutex_unlock(&s->mu);
     berth_arena_fini(&a);
@@ -350,6 +324,36 @@ reconcile_canary(struct berth_deploy *d, struct service *s, uint64_t *ret_wait_n
     return r == 1 ? 0 : r; /* there now: it is looked at from the next time on */
 }
 
+/* An update has failed, and what ran before may still run: it is not changed, but looked at, so
+ * that requests find it (after a restart, too).  Come back after that, or when it is tried again.
+ */
+static struct berth_outcome
+look_on(struct berth_deploy *d, struct service *s, const struct glance *g, uint64_t left_ns)
+{
+    const uint64_t good[TRACK_COUNT] = {g->good, g->canary_leaving ? 0 : g->canary_good};
+    uint64_t wait_ns = left_ns;
+
+    for (int i = 0; i < TRACK_COUNT; i++) {
+        struct berth_deployment *x = NULL;
+        struct berth_err e = {""};
+        if (good[i] == 0)
+            continue;
+        int r = berth_deployment_new(&x, d, s, (enum which)i, &e);
+        if (r == 0) {
+            x->op.deadline_ns = berth_deploy_now(d) + 60 * BERTH_S;
+            r = berth_deployment_look(x, &e);
+        }
+        const bool watches = r == 0 && BERTH_SHIMLET_HAS(x->environ->ops, watches) &&
+                             x->environ->ops->watches(x->shimlet);
+        const uint64_t next_ns = watches ? d->conf.resync_ns : d->conf.poll_ns;
+        wait_ns = wait_ns == 0 || next_ns < wait_ns ? next_ns : wait_ns;
+        if (r < 0)
+            berth_debug("service %s: not looked at: %s", s->id, e.msg);
+        berth_deployment_free(x);
+    }
+    return wait_ns > 0 ? after(wait_ns) : (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
+}
+
 static struct berth_outcome
 reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
 {
@@ -360,9 +364,9 @@ reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
     if (g->phase == BERTH_PHASE_FAILED && !g->retry) {
         const uint64_t wall = berth_deploy_wall(d);
         if (g->retry_wall_ns == 0)
-            return (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
+            return look_on(d, s, g, 0);
         if (wall < g->retry_wall_ns)
-            return after(g->retry_wall_ns - wall);
+            return look_on(d, s, g, g->retry_wall_ns - wall);
     }
     if (g->good != g->wish || is_under_way(g->phase) || g->phase == BERTH_PHASE_FAILED) {
         r = berth_track_bring(d, s, STABLE, &wait_ns, &e);
@@ -370,7 +374,8 @@ reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
             return after(wait_ns);
         if (r < 0) {
             const struct berth_outcome ret = stable_failed(d, s, g->generation, r, &e);
-            take_back_update(d, s);
+            if (berth_deploy_take_back(d, s->id, &e) < 0)
+                berth_warn("service %s: not taken back: %s", s->id, e.msg);
             return ret;
         }
     }
@@ -390,6 +395,22 @@ reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
                                   .after_ns = wait_ns};
 }
 
+/* What could not be written before. */
+static void
+catch_up(struct berth_deploy *d, struct service *s)
+{
+    struct berth_err e = {""};
+    struct berth_arena a;
+    struct pending p;
+
+    pending_init(&p, &a);
+    (void)pthread_mutex_lock(&s->mu);
+    if (s->unsaved && berth_deploy_save(d, s, &p, &e) < 0)
+        berth_error("service %s: its state cannot be saved: %s", s->id, e.msg);
+    (void)pthread_mutex_unlock(&s->mu);
+    berth_arena_fini(&a);
+}
+
 int
 berth_service_reconcile(void *arg, const char *id, struct berth_outcome *ret)
 {
@@ -404,6 +425,7 @@ berth_service_reconcile(void *arg, const char *id, struct berth_outcome *ret)
     if (s == NULL)
         return 0;
     const struct glance g = glance_at(s);
+    catch_up(d, s); /* what runs is kept all the same */
     if (atomic_load(&d->stopping))
         *ret = after(BERTH_S);
     else if (g.phase == BERTH_PHASE_TERMINATED)
@@ -412,6 +434,8 @@ berth_service_reconcile(void *arg, const char *id, struct berth_outcome *ret)
         *ret = remove_all(d, s, &g);
     else
         *ret = reconcile(d, s, &g);
+    if (g.phase != BERTH_PHASE_TERMINATED && glance_at(s).unsaved)
+        *ret = failed(); /* soon again */
     berth_service_unref(d, s);
     return 0;
 }

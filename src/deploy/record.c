@@ -78,11 +78,52 @@ berth_revision_load(struct berth_deploy *d, const char *id, uint64_t number, str
         berth_json_put(&b, berth_json_get(v, "spec"));
         r = b.failed ? berth_err_set(e, BERTH_ENOMEM, "out of memory")
                      : berth_revision_parse(d, b.at, b.len, number, ret, e);
+        if (r == 0) {
+            const struct berth_json *good = berth_json_get(v, "good");
+            (*ret)->good = true;
+            (void)berth_json_bool(good, &(*ret)->good);
+        }
     }
     berth_arena_fini(&a);
     return r == -BERTH_ENOENT
                ? berth_err_set(e, BERTH_ENOENT, "service %s has no revision %" PRIu64, id, number)
                : r;
+}
+
+int
+berth_revision_mark(struct berth_deploy *d, const char *id, uint64_t number, struct berth_arena *a,
+                    struct berth_store_op *op, struct berth_err *e)
+{
+    const char *key = berth_revision_key(a, id, number);
+    const struct berth_json *v = NULL;
+    struct berth_record record;
+    struct berth_buf b;
+    struct berth_jw w;
+    bool good = false;
+    int r = key == NULL ? -BERTH_ENOMEM : berth_store_get(d->conf.store, a, key, &record, e);
+
+    if (r == 0)
+        r = berth_json_parse(a, record.value.at, record.value.len, NULL, &v, e);
+    if (r < 0)
+        return r == -BERTH_ENOENT ? 1 : berth_err_wrap(e, r, "service %s", id);
+    if (berth_json_bool(berth_json_get(v, "good"), &good) && good)
+        return 1;
+    berth_buf_init(&b, a);
+    berth_jw_init(&w, &b);
+    berth_jw_object(&w);
+    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
+        if (berth_slice_is(it.key, "good"))
+            continue;
+        berth_jw_key_n(&w, it.key.at, it.key.len);
+        berth_jw_value(&w, it.value);
+    }
+    berth_jw_key(&w, "good");
+    berth_jw_bool(&w, true);
+    berth_jw_object_end(&w);
+    if (b.failed)
+        return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", id);
+    *op = (struct berth_store_op){.kind = BERTH_STORE_PUT, .key = key, .value = {b.at, b.len}};
+    return 0;
 }
 
 /* ---- progress ---- */

@@ -53,6 +53,8 @@ const struct berth_spec_row berth_spec_rows[] = {
     {"strategy.canary.replicas", BERTH_SPEC_COUNT, AT(canary_replicas), 0, BERTH_SPEC_REPLICAS_MAX, NULL, false, true},
     {"startTimeoutMs", BERTH_SPEC_MS, AT(start_timeout_ns), 1, 86400000, NULL, false, true},
     {"drainTimeoutMs", BERTH_SPEC_MS, AT(drain_timeout_ns), 0, 3600000, NULL, false, true},
+    {"firstAnswerTimeoutMs", BERTH_SPEC_MS, AT(first_timeout_ns), 0, 86400000, NULL, false, true},
+    {"hasSideEffects", BERTH_SPEC_BOOL, AT(has_side_effects), 0, 0, NULL, false, true},
     {"steps", BERTH_SPEC_STEPS, AT(steps), 0, BERTH_SPEC_STEPS_MAX, NULL, false, true},
     {"shimletConfig", BERTH_SPEC_OBJECT, AT(shimlet_json), 0, 0, NULL, false, false},
     {"serviceId", BERTH_SPEC_IGNORED, 0, 0, 0, NULL, true, true},

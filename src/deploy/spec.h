@@ -27,7 +27,7 @@ struct berth_json;
  *   autoscale {min, max, cpuPercent}, quantConfig {}, parameters {}: read by pipelines
  *   strategy {type ("rolling", "recreate", "canary"), maxSurge, maxUnavailable,
  *             canary {weight: percent, replicas}}
- *   startTimeoutMs, drainTimeoutMs
+ *   startTimeoutMs, drainTimeoutMs, firstAnswerTimeoutMs, hasSideEffects
  *   steps {NAME: {maxRetries, timeoutMs, backoffMs, backoffMaxMs, onFailure, preHook, postHook}}
  *   shimletConfig {}: the environment's own
  * serviceId is ignored, as the program that this carries on did.  Other members are an error.
@@ -68,6 +68,9 @@ struct berth_spec {
     uint32_t surge_max, unavailable_max;
     uint32_t canary_percent, canary_replicas;
     uint64_t start_timeout_ns, drain_timeout_ns; /* 300 s, 30 s */
+    uint64_t
+        first_timeout_ns;  /* until a replica's answer begins; 0: as long as a request may take */
+    bool has_side_effects; /* a request must not reach two replicas */
     const struct berth_pair *env, *labels;
     size_t env_count, label_count;
     const struct berth_spec_step *steps;

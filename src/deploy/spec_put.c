@@ -136,6 +136,9 @@ put_row(struct berth_jw *w, const struct berth_spec *s, const struct berth_spec_
     case BERTH_SPEC_MS:
         berth_jw_uint(w, *(const uint64_t *)at / BERTH_MS);
         return;
+    case BERTH_SPEC_BOOL:
+        berth_jw_bool(w, *(const bool *)at);
+        return;
     case BERTH_SPEC_CPU:
         put_cpu(w, *(const uint64_t *)at);
         return;
@@ -197,7 +200,10 @@ is_set(const struct berth_spec *s, const struct berth_spec_row *row)
         return s->label_count > 0;
     case BERTH_SPEC_STEPS:
         return s->step_count > 0;
+    case BERTH_SPEC_BOOL:
+        return *(const bool *)at;
     case BERTH_SPEC_MS:
+        return *(const uint64_t *)at > 0 || at != &s->first_timeout_ns;
     case BERTH_SPEC_STRATEGY:
         return true;
     case BERTH_SPEC_NESTED:

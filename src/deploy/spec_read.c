@@ -365,6 +365,11 @@ berth_spec_read_row(struct berth_spec_reader *r, const struct berth_spec_row *ro
         if (rc == 0)
             *(uint64_t *)to = n * BERTH_MS;
         return rc;
+    case BERTH_SPEC_BOOL:
+        return berth_json_bool(v, to)
+                   ? 0
+                   : berth_spec_bad(r, row->path, "should be true or false, not %s",
+                                    berth_json_type_name(v));
     case BERTH_SPEC_CPU:
     case BERTH_SPEC_BYTES:
         return read_quantity(r, row, v, to);

@@ -11,7 +11,10 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "deploy/deploy_priv.h"
+#include "deploy/routes.h"
 #include "deploy/test_world.h"
+#include "net/forward.h"
 #include "store/store.h"
 #include "wire/json.h"
 
@@ -276,6 +279,207 @@ a_canary_runs_beside_and_is_promoted_or_ended(void **unused)
 }
 
 static void
+a_rollback_goes_back_to_what_ran(void **unused)
+{
+    static const char canary[] = "{\"modelName\":\"m\",\"contextLength\":99,"
+                                 "\"strategy\":{\"type\":\"canary\"}}";
+    struct berth_err e = {""};
+    uint64_t revision = 0;
+    char hash[24];
+    const char *id = create("{\"modelName\":\"m\"}");
+
+    (void)unused;
+    world_run(&w, 30 * BERTH_S);
+    (void)snprintf(hash, sizeof hash, "%s", world_unit_of(&w, id, "stable")->hash);
+    assert_int_equal(update(id, canary), 2);
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
+    world_run(&w, 30 * BERTH_S);
+    /* The canary was rejected: it is not what was there before. */
+    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), -BERTH_ENOENT);
+    assert_string_equal(world_unit_of(&w, id, "stable")->hash, hash);
+    /* One that is promoted just now goes back on both tracks. */
+    assert_int_not_equal(update(id, canary), 0);
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_deploy_promote(w.d, id, &tester, &revision, &e), 0);
+    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
+    world_run(&w, 60 * BERTH_S);
+    phase_is(id, "running");
+    assert_null(world_unit_of(&w, id, "canary"));
+    assert_string_equal(world_unit_of(&w, id, "stable")->hash, hash);
+    /* One that was promoted ran: after another update it is what was there before. */
+    assert_int_not_equal(update(id, canary), 0);
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_deploy_promote(w.d, id, &tester, &revision, &e), 0);
+    world_run(&w, 60 * BERTH_S);
+    assert_int_not_equal(update(id, "{\"modelName\":\"m\",\"contextLength\":5}"), 0);
+    world_run(&w, 60 * BERTH_S);
+    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
+    assert_int_equal(uint_of(berth_json_get(describe(id), "spec"), "contextLength"), 99);
+}
+
+static bool
+is_kept(const char *id, unsigned number)
+{
+    char key[200];
+    struct berth_record record;
+    struct berth_err e;
+
+    (void)snprintf(key, sizeof key, "revision/%s/%08u", id, number);
+    return berth_store_get(w.store, &a, key, &record, &e) == 0;
+}
+
+static void
+old_revisions_go_once_nobody_has_them(void **unused)
+{
+    char spec[160];
+    struct berth_err e = {""};
+    uint64_t revision = 0;
+
+    (void)unused;
+    w.conf.revisions_max = 2;
+    world_kill(&w);
+    world_start(&w);
+    const char *id = create("{\"modelName\":\"m\"}");
+    world_run(&w, 30 * BERTH_S);
+    for (unsigned i = 2; i <= 4; i++) {
+        (void)snprintf(spec, sizeof spec,
+                       "{\"modelName\":\"m\",\"contextLength\":%u,"
+                       "\"strategy\":{\"type\":\"canary\"}}",
+                       i);
+        assert_int_equal(update(id, spec), i);
+        world_run(&w, 30 * BERTH_S);
+    }
+    assert_true(is_kept(id, 1)); /* the stable track has it */
+    assert_false(is_kept(id, 2));
+    assert_int_equal(berth_deploy_promote(w.d, id, &tester, &revision, &e), 0);
+    world_run(&w, 60 * BERTH_S);
+    assert_int_equal(update(id, "{\"modelName\":\"m\"}"), 6);
+    assert_false(is_kept(id, 1));
+    assert_true(is_kept(id, 5));
+}
+
+static bool
+is_routed(struct berth_routes *routes)
+{
+    struct berth_trip trip = {0};
+    struct berth_err e;
+
+    const bool is = berth_trip_find(&trip, routes, berth_slice_of("m")) == 0 &&
+                    berth_trip_next(&trip, 1, &e) == 0;
+    if (is)
+        berth_trip_done(&trip, &(struct berth_forward_end){.result = BERTH_FORWARD_OK}, 2);
+    berth_trip_end(&trip, 2);
+    return is;
+}
+
+/* An update has failed, Berth starts again: what ran before still answers. */
+static void
+what_runs_is_reached_though_its_update_failed(void **unused)
+{
+    struct berth_routes *routes;
+    struct berth_err e = {""};
+
+    (void)unused;
+    assert_int_equal(berth_routes_new(&(struct berth_routes_conf){.arg = NULL}, &routes, &e), 0);
+    w.conf.routes = routes;
+    world_kill(&w);
+    world_start(&w);
+    const char *id = create("{\"modelName\":\"m\"}");
+    world_run(&w, 30 * BERTH_S);
+    assert_true(is_routed(routes));
+    w.broken_model = "m";
+    assert_int_equal(update(id, "{\"modelName\":\"m\",\"contextLength\":5,\"strategy\":{"
+                                "\"type\":\"rolling\",\"maxSurge\":1,\"maxUnavailable\":0},"
+                                "\"steps\":{\"resource-deployment\":{\"timeoutMs\":20000}}}"),
+                     2);
+    for (int i = 0; i < 60 && strcmp(text_of(describe(id), "phase"), "failed") != 0; i++)
+        world_run(&w, BERTH_S);
+    phase_is(id, "failed");
+    berth_routes_remove(routes, id); /* as after a restart */
+    world_kill(&w);
+    world_start(&w);
+    world_run(&w, 4 * BERTH_S);
+    phase_is(id, "failed");
+    assert_true(is_routed(routes));
+    world_fini(&w);
+    berth_routes_free(routes);
+    world_init(&w, 42); /* for the teardown */
+    world_start(&w);
+}
+
+static void
+what_a_spec_says_of_requests_is_routed(void **unused)
+{
+    struct berth_trip trip = {0};
+    struct berth_routes *routes;
+    struct berth_err e = {""};
+
+    (void)unused;
+    assert_int_equal(berth_routes_new(&(struct berth_routes_conf){.arg = NULL}, &routes, &e), 0);
+    w.conf.routes = routes;
+    world_kill(&w);
+    world_start(&w);
+    const char *id = create("{\"modelName\":\"m\"}");
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_trip_find(&trip, routes, berth_slice_of("m")), 0);
+    assert_false(trip.service->has_side_effects);
+    assert_int_equal(trip.service->first_ns_max, 0);
+    berth_trip_end(&trip, 1);
+    const uint64_t first = world_unit_of(&w, id, "stable")->replicas[0].id;
+    assert_int_equal(update(id, "{\"modelName\":\"m\",\"hasSideEffects\":true,"
+                                "\"firstAnswerTimeoutMs\":700}"),
+                     2);
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(berth_trip_find(&trip, routes, berth_slice_of("m")), 0);
+    assert_true(trip.service->has_side_effects);
+    assert_int_equal(trip.service->first_ns_max, 700 * BERTH_MS);
+    berth_trip_end(&trip, 1);
+    /* Its replicas need not know. */
+    assert_int_equal(world_unit_of(&w, id, "stable")->replicas[0].id, first);
+    berth_routes_remove(routes, id);
+    world_fini(&w);
+    berth_routes_free(routes);
+    world_init(&w, 42); /* for the teardown */
+    world_start(&w);
+}
+
+static const char *changing; /* the service that somebody updates meanwhile */
+
+static void
+update_meanwhile(struct world *to)
+{
+    const char *id = changing;
+
+    if (id == NULL || to->now_ns < 51 * BERTH_S)
+        return;
+    changing = NULL;
+    assert_int_equal(update(id, "{\"modelName\":\"better\",\"replicaCount\":2}"), 3);
+}
+
+/* The failed one is taken back, not the newer one that was acknowledged while it failed. */
+static void
+a_newer_update_is_not_taken_back(void **unused)
+{
+    static const char bad[] = "{\"modelName\":\"bad\",\"replicaCount\":2,\"steps\":{"
+                              "\"resource-deployment\":{\"timeoutMs\":20000,"
+                              "\"onFailure\":\"rollback\"}}}";
+    const char *id = create("{\"modelName\":\"good\",\"replicaCount\":2}");
+
+    (void)unused;
+    world_run(&w, 30 * BERTH_S);
+    w.broken_model = "bad";
+    assert_int_equal(update(id, bad), 2);
+    changing = id;
+    w.meanwhile = update_meanwhile;
+    world_run(&w, 180 * BERTH_S);
+    assert_null(changing);
+    w.meanwhile = NULL;
+    phase_is(id, "running");
+    assert_int_equal(uint_of(describe(id), "revision"), 3);
+}
+
+static void
 drift_is_mended(void **unused)
 {
     const char *id = create("{\"modelName\":\"m\",\"replicaCount\":3}");
@@ -298,6 +502,36 @@ drift_is_mended(void **unused)
     u->exists = false; /* deleted by somebody else */
     world_run(&w, 30 * BERTH_S);
     assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 3);
+    assert_non_null(strstr(phases(id), "running degraded running"));
+}
+
+/* A record that is too large for the store stands for one that cannot write. */
+static void
+what_could_not_be_written_is_written_later(void **unused)
+{
+    enum { TOO_LARGE = 2 << 20 };
+    struct berth_err e;
+    const char *id = create("{\"modelName\":\"m\",\"replicaCount\":2}");
+
+    (void)unused;
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+    struct service *s = berth_deploy_service(w.d, id);
+    struct track *t = &s->tracks[STABLE];
+    assert_int_equal(berth_values_set(t, "bulk", "", &e), 0);
+    char **text = &t->values[t->value_count - 1].text, *small = *text;
+    *text = malloc(TOO_LARGE);
+    assert_non_null(*text);
+    memset(*text, 'x', TOO_LARGE - 1);
+    (*text)[TOO_LARGE - 1] = '\0';
+    world_unit_of(&w, id, "stable")->replicas[0].dead = true;
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running"); /* it is kept all the same */
+    assert_null(strstr(phases(id), "degraded"));
+    free(*text);
+    *text = small;
+    berth_service_unref(w.d, s);
+    world_run(&w, 300 * BERTH_S);
     assert_non_null(strstr(phases(id), "running degraded running"));
 }
 
@@ -353,6 +587,19 @@ an_update_that_fails_is_taken_back_when_it_says_so(void **unused)
     assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 2);
 }
 
+static const struct berth_pipeline_ops *
+alias_entry(const struct berth_pipeline_host *h, struct berth_err *e)
+{
+    static struct berth_pipeline_ops ops = {.abi = BERTH_PIPELINE_ABI,
+                                            .struct_size = sizeof ops,
+                                            .name = "opensource-llm",
+                                            .version = "1"};
+
+    (void)e;
+    ops.deploy = h->goal("model-validation");
+    return &ops;
+}
+
 static void
 what_is_wrong_is_said(void **unused)
 {
@@ -374,11 +621,23 @@ what_is_wrong_is_said(void **unused)
     assert_string_equal(id, one);
     (void)create("{\"modelName\":\"m\",\"pipeline\":\"opensource-llm\"}");
     assert_int_equal(berth_deploy_find(w.d, "m", false, id, &e), -BERTH_EINVAL);
+    /* A plan is refused as the update would be. */
+    struct berth_buf b;
+    berth_buf_init(&b, &a);
+    world_spec(&w, "{\"modelName\":\"m\"}", &a, &spec);
+    assert_int_equal(berth_deploy_plan(w.d, one, &spec, &a, &b, &e), 0);
+    char gone[BERTH_SERVICE_ID_MAX];
+    (void)snprintf(gone, sizeof gone, "%s", create("{\"modelName\":\"going\"}"));
+    assert_int_equal(berth_deploy_delete(w.d, gone, &tester, &e), 0);
+    assert_int_equal(berth_deploy_plan(w.d, gone, &spec, &a, &b, &e), -BERTH_ENOTREADY);
     one[10] = '\0';
     assert_int_equal(berth_deploy_find(w.d, one, false, id, &e), 0);
     assert_int_equal(berth_deploy_retire_shimlet(w.d, "fake", 0, &e), -BERTH_EPERM);
     assert_int_equal(berth_deploy_retire_pipeline(w.d, "plain", 0, &e), -BERTH_EPERM);
     assert_int_equal(berth_deploy_retire_pipeline(w.d, "none", 0, &e), -BERTH_ENOENT);
+    /* What has another's other name does not take over the whole of it. */
+    assert_int_equal(berth_deploy_add_pipeline(w.d, alias_entry, NULL, true, &e), -BERTH_EEXIST);
+    assert_non_null(strstr(e.msg, "plain"));
 }
 
 static bool
@@ -604,7 +863,15 @@ main(void)
         cmocka_unit_test_setup_teardown(scaling_rolls_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_canary_runs_beside_and_is_promoted_or_ended, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_rollback_goes_back_to_what_ran, setup, teardown),
+        cmocka_unit_test_setup_teardown(old_revisions_go_once_nobody_has_them, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_runs_is_reached_though_its_update_failed, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_a_spec_says_of_requests_is_routed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_newer_update_is_not_taken_back, setup, teardown),
         cmocka_unit_test_setup_teardown(drift_is_mended, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_could_not_be_written_is_written_later, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_service_that_fails_is_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(an_update_that_fails_is_taken_back_when_it_says_so, setup,
                                         teardown),

@@ -32,7 +32,7 @@ each_engine_gets_its_own_words(void **unused)
          "{\"modelName\":\"m\",\"shimlet\":\"k8s\",\"contextLength\":8192,"
          "\"resourceRequirements\":{\"acceleratorType\":\"NVIDIA H20\",\"acceleratorCount\":2}}",
          "/m/x.gguf", "vllm",
-         "[\"python3\",\"-m\",\"vllm.entrypoints.openai.api_server\",\"--host=0.0.0.0\","
+         "[\"python3\",\"-m\",\"vllm.entrypoints.openai.api_server\",\"--host=$(HOST)\","
          "\"--port=$(PORT)\",\"--model=/m\",\"--dtype=auto\",\"--served-model-name=m\","
          "\"--trust-remote-code\",\"--max-model-len=8192\",\"--tensor-parallel-size=2\"]",
          "vllm/vllm-openai:latest"},
@@ -42,7 +42,7 @@ each_engine_gets_its_own_words(void **unused)
          "\"/m/a.gguf\",\"--alias\",\"m\"]",
          "own"},
         {"SGLang", "{\"modelName\":\"m\",\"engine\":\"sglang\"}", "/models/m", "sglang",
-         "[\"python3\",\"-m\",\"sglang.launch_server\",\"--host=0.0.0.0\",\"--port=$(PORT)\","
+         "[\"python3\",\"-m\",\"sglang.launch_server\",\"--host=$(HOST)\",\"--port=$(PORT)\","
          "\"--model-path=/models/m\",\"--served-model-name=m\",\"--trust-remote-code\"]",
          "lmsysorg/sglang:latest"},
         {"a command as it is", "{\"modelName\":\"m\",\"command\":[\"a\",\"b\"],\"args\":[\"c\"]}",
@@ -69,6 +69,37 @@ each_engine_gets_its_own_words(void **unused)
             assert_string_equal(r.image, cases[i].image);
         else
             assert_null(r.image);
+        berth_arena_fini(&a);
+    }
+}
+
+/* An engine that is a process must not be open to the network unless its environment says so. */
+static void
+each_listens_where_it_is_told(void **unused)
+{
+    static const char *const names[] = {"berth", "llama-server", "vllm", "sglang"};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct berth_arena a;
+        struct berth_spec s;
+        struct berth_rendered r;
+        struct berth_err e = {""};
+        bool lenient, told = false;
+
+        print_message("  %s\n", names[i]);
+        berth_arena_init(&a, 1 << 20);
+        const char *spec =
+            berth_arena_printf(&a, "{\"modelName\":\"m\",\"engine\":\"%s\"}", names[i]);
+        assert_int_equal(
+            berth_spec_parse_text(berth_slice_of(spec), &dflt, &a, &s, &lenient, NULL, &e), 0);
+        assert_int_equal(berth_engine_render(&s, "/models/m/x.gguf", &a, &r, &e), 0);
+        for (const char *const *word = r.command; *word != NULL; word++) {
+            assert_null(strstr(*word, "0.0.0.0"));
+            told = told || strcmp(*word, "--host=$(HOST)") == 0 ||
+                   (strcmp(*word, "--host") == 0 && strcmp(word[1], "$(HOST)") == 0);
+        }
+        assert_true(told);
         berth_arena_fini(&a);
     }
 }
@@ -126,6 +157,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_engine_gets_its_own_words),
+        cmocka_unit_test(each_listens_where_it_is_told),
         cmocka_unit_test(a_path_without_a_folder_of_its_own_is_refused),
         cmocka_unit_test(without_a_model_there_is_nothing_to_run),
     };

@@ -82,6 +82,8 @@ what_is_wrong_is_named(void **unused)
         {"one further in", "{\"modelName\":\"a\",\"resourceRequirements\":{\"mem\":1}}",
          "resourceRequirements.mem", "memory", -BERTH_EINVAL},
         {"a wrong type", "{\"modelName\":7}", "modelName", "a string", -BERTH_EINVAL},
+        {"neither true nor false", "{\"modelName\":\"a\",\"hasSideEffects\":1}", "hasSideEffects",
+         "true or false", -BERTH_EINVAL},
         {"a fraction of a replica", "{\"modelName\":\"a\",\"replicaCount\":1.5}", "replicaCount",
          "whole number", -BERTH_EINVAL},
         {"a negative one", "{\"modelName\":\"a\",\"replicaCount\":-1}", "replicaCount", "0 to 1000",

@@ -52,6 +52,8 @@ gather(struct service *s, struct berth_arena *a, struct berth_routed_service *re
         .id = s->id,
         .name = berth_arena_strdup(a, stable->wish->spec.model_name),
         .replicas = replicas,
+        .has_side_effects = stable->wish->spec.has_side_effects,
+        .first_ns_max = stable->wish->spec.first_timeout_ns,
     };
     put_track(a, stable, BERTH_TRACK_STABLE, replicas, &ret->replica_count);
     if (canary->wish != NULL && !canary->leaving) {

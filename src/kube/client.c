@@ -292,7 +292,7 @@ berth_kube_prepare(struct berth_kube *k, const struct berth_kube_until *until,
                    struct berth_kube_ready *ret, struct berth_err *e)
 {
     size_t n = 0;
-    int r = berth_kube_auth_get(k->auth, scratch, &ret->credential, e);
+    int r = berth_kube_auth_get(k->auth, until, scratch, &ret->credential, e);
 
     if (r < 0)
         return berth_err_wrap(e, r, "%s: credentials", call->what);

@@ -175,7 +175,12 @@ read_cluster(const struct reader *r, const struct entry *x, struct berth_kube_co
             r->e, BERTH_ECONFIG,
             "%s: cluster \"%.80s\": server \"%.120s\" must begin with https:// or http://",
             x->file->path, x->name, server);
-    size_t n = strlen(server);
+    const char *host = strstr(server, "://") + 3;
+    if (strcspn(host, "/:?#") == 0)
+        return berth_err_set(r->e, BERTH_ECONFIG,
+                             "%s: cluster \"%.80s\": server \"%.120s\" names no host",
+                             x->file->path, x->name, server);
+    size_t n = strlen(server); /* ends in the host at the latest, which has no '/' */
     while (server[n - 1] == '/')
         n--;
     c->server = berth_arena_strndup(r->a, server, n);

@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -108,41 +106,30 @@ struct child {
 };
 
 static int
-start(const struct berth_kube_exec *exec, char **env, struct child *ret)
+start(const struct berth_kube_exec *exec, char **env, struct child *ret, struct berth_err *e)
 {
-    posix_spawn_file_actions_t acts;
-    posix_spawnattr_t attr;
-    int out[2], err[2], r;
-    sigset_t none;
+    int out[2], err[2];
 
     if (pipe2(out, O_CLOEXEC) < 0)
-        return errno;
+        return berth_err_set(e, BERTH_ELIMIT, "cannot start %s: %m", exec->command);
     if (pipe2(err, O_CLOEXEC) < 0) {
-        r = errno;
+        (void)berth_err_set(e, BERTH_ELIMIT, "cannot start %s: %m", exec->command);
         (void)close(out[0]);
         (void)close(out[1]);
-        return r;
+        return -BERTH_ELIMIT;
     }
-    (void)sigemptyset(&none);
-    (void)posix_spawn_file_actions_init(&acts);
-    (void)posix_spawnattr_init(&attr);
-    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    r = posix_spawn_file_actions_addopen(&acts, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (r == 0)
-        r = posix_spawn_file_actions_adddup2(&acts, out[1], STDOUT_FILENO);
-    if (r == 0)
-        r = posix_spawn_file_actions_adddup2(&acts, err[1], STDERR_FILENO);
-    if (r == 0)
-        r = posix_spawnp(&ret->pid, exec->command, &acts, &attr,
-                         (char *const *)(uintptr_t)exec->args, env);
-    (void)posix_spawnattr_destroy(&attr);
-    (void)posix_spawn_file_actions_destroy(&acts);
+    const struct berth_spawn how = {.file = exec->command,
+                                    .argv = exec->args,
+                                    .env = env,
+                                    .search = true,
+                                    .out_fd = out[1],
+                                    .err_fd = err[1]};
+    const int r = berth_process_spawn(&how, &ret->pid, e);
     (void)close(out[1]);
     (void)close(err[1]);
     ret->out = out[0];
     ret->err = err[0];
-    if (r != 0) {
+    if (r < 0) {
         (void)close(out[0]);
         (void)close(err[0]);
     }
@@ -171,18 +158,26 @@ take(int *fd, struct berth_buf *b, size_t max, bool keep_last)
     return true;
 }
 
+/* 0, or why it is not waited for any longer. */
+static int
+may_wait(const struct berth_kube_until *until)
+{
+    if (until->cancelled != NULL && until->cancelled(until->arg))
+        return -BERTH_ECANCELED;
+    return berth_now_ns() >= until->deadline_ns ? -BERTH_EDEADLINE : 0;
+}
+
 /* Until it has closed both its outputs.  0, or why not. */
 static int
-listen_to(struct child *child, struct berth_buf *out, struct berth_buf *err, uint64_t until_ns,
-          const atomic_bool *stop)
+listen_to(struct child *child, struct berth_buf *out, struct berth_buf *err,
+          const struct berth_kube_until *until)
 {
     while (child->out >= 0 || child->err >= 0) {
         struct pollfd fds[2] = {{.fd = child->out, .events = POLLIN},
                                 {.fd = child->err, .events = POLLIN}};
-        if (stop != NULL && atomic_load(stop))
-            return -BERTH_ECANCELED;
-        if (berth_now_ns() >= until_ns)
-            return -BERTH_EDEADLINE;
+        const int r = may_wait(until);
+        if (r < 0)
+            return r;
         if (poll(fds, 2, POLL_MS) <= 0)
             continue;
         if (fds[0].revents != 0 && !take(&child->out, out, BERTH_KUBE_EXEC_OUTPUT_MAX, false))
@@ -195,14 +190,13 @@ listen_to(struct child *child, struct berth_buf *out, struct berth_buf *err, uin
 
 /* It closed its outputs, so it is about to end: wait for that, but not for ever. */
 static int
-reap(pid_t pid, uint64_t until_ns, int *ret_status)
+reap(pid_t pid, int pidfd, const struct berth_kube_until *until, int *ret_status)
 {
-    BERTH_AUTO_CLOSE int fd = berth_process_watch(pid);
-
     while (!berth_process_reap(pid, ret_status)) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (berth_now_ns() >= until_ns)
-            return -BERTH_EDEADLINE;
+        struct pollfd p = {.fd = pidfd, .events = POLLIN};
+        const int r = may_wait(until);
+        if (r < 0)
+            return r;
         (void)poll(&p, 1, POLL_MS);
     }
     return 0;
@@ -221,8 +215,10 @@ last_line(struct berth_buf *err)
     return line != NULL ? line + 1 : text;
 }
 
+/* A program that fails may do better the next time, as when the server that it asks is away: that
+ * is worth another try, which what is wrong in the kubeconfig is not. */
 static int
-outcome(const char *command, int r, int status, uint64_t timeout_ns, struct berth_buf *err,
+outcome(const char *command, int r, int status, uint64_t waited_ns, struct berth_buf *err,
         struct berth_err *e)
 {
     char how[96];
@@ -231,23 +227,35 @@ outcome(const char *command, int r, int status, uint64_t timeout_ns, struct bert
         return berth_err_set(e, BERTH_ECANCELED, "%s: stopped", command);
     if (r == -BERTH_EDEADLINE)
         return berth_err_set(e, BERTH_EDEADLINE, "%s: gave no credentials within %llu s", command,
-                             (unsigned long long)(timeout_ns / BERTH_S));
+                             (unsigned long long)(waited_ns / BERTH_S));
     if (r == -BERTH_ETOOBIG)
         return berth_err_set(e, BERTH_ECONFIG, "%s: printed more than %d bytes", command,
                              BERTH_KUBE_EXEC_OUTPUT_MAX);
     if (status != 0)
-        return berth_err_set(e, BERTH_EAUTH, "%s %s: %.200s", command,
+        return berth_err_set(e, BERTH_ENETWORK, "%s %s: %.200s", command,
                              berth_process_status_text(status, how, sizeof how), last_line(err));
     return 0;
 }
 
+static int
+not_started(const struct berth_kube_config *c, int r, struct berth_err *e)
+{
+    const char *hint = c->exec->install_hint;
+    char why[160];
+
+    (void)snprintf(why, sizeof why, "%s", e != NULL ? e->msg : "");
+    return berth_err_set(e, r == -BERTH_ELIMIT ? BERTH_ENETWORK : BERTH_ECONFIG,
+                         "user \"%.80s\": %s%s%.240s", c->user != NULL ? c->user : "", why,
+                         hint != NULL ? "; " : "", hint != NULL ? hint : "");
+}
+
 int
 berth_kube_exec_run(const struct berth_kube_config *config, struct berth_arena *a,
-                    uint64_t timeout_ns, const atomic_bool *stop,
-                    struct berth_kube_exec_result *ret, struct berth_err *e)
+                    const struct berth_kube_until *until, struct berth_kube_exec_result *ret,
+                    struct berth_err *e)
 {
     const struct berth_kube_exec *exec = config->exec;
-    const uint64_t until_ns = berth_now_ns() + timeout_ns;
+    const uint64_t begin_ns = berth_now_ns();
     char **env = exec_environ(config, a);
     struct berth_buf out, err;
     struct child child;
@@ -257,20 +265,20 @@ berth_kube_exec_run(const struct berth_kube_config *config, struct berth_arena *
     berth_buf_init(&err, a);
     if (env == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
-    errno = start(exec, env, &child);
-    if (errno != 0)
-        return berth_err_set(e, BERTH_ECONFIG, "user \"%.80s\": cannot start %s: %m%s%.240s",
-                             config->user != NULL ? config->user : "", exec->command,
-                             exec->install_hint != NULL ? "; " : "",
-                             exec->install_hint != NULL ? exec->install_hint : "");
-    int r = listen_to(&child, &out, &err, until_ns, stop);
-    if (r == 0)
-        r = reap(child.pid, until_ns, &status);
+    int r = start(exec, env, &child, e);
     if (r < 0)
+        return not_started(config, r, e);
+    BERTH_AUTO_CLOSE int pidfd = berth_process_watch(child.pid);
+    r = listen_to(&child, &out, &err, until);
+    if (r == 0)
+        r = reap(child.pid, pidfd, until, &status);
+    if (r < 0) {
+        berth_process_kill(child.pid, pidfd); /* what it started holds our pipes, and us up */
         berth_process_end(child.pid);
+    }
     berth_closep(&child.out);
     berth_closep(&child.err);
-    r = outcome(exec->command, r, status, timeout_ns, &err, e);
+    r = outcome(exec->command, r, status, berth_now_ns() - begin_ns, &err, e);
     if (r < 0)
         return r;
     const char *text = berth_buf_text(&out);

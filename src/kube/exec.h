@@ -1,12 +1,12 @@
 #ifndef BERTH_KUBE_EXEC_H
 #define BERTH_KUBE_EXEC_H
 
-#include <stdatomic.h>
 #include <stdint.h>
 
 #include <berth/err.h>
 
 #include "base/buf.h"
+#include "kube/client.h"
 
 struct berth_arena;
 struct berth_kube_config;
@@ -21,15 +21,15 @@ struct berth_kube_exec_result {
 enum { BERTH_KUBE_EXEC_OUTPUT_MAX = 256 * 1024 };
 
 /*
- * Run config->exec and read what it prints.  Blocks until it ends or timeout_ns have passed, when
- * it is killed; stop (may be NULL) cuts that short.  Its errors go to our standard error's place in
- * the message: the last line it wrote there. -BERTH_ECONFIG    there is no such program (with its
- * installHint), or its answer is wrong -BERTH_EAUTH      it failed        -BERTH_EDEADLINE,
- * -BERTH_ECANCELED
+ * Run config->exec and read what it prints.  Blocks until it ends, until->deadline_ns (which must
+ * be set) has passed, or the caller cancels, within 100 ms: then it and all that it started are
+ * killed. What it wrote to its standard error last is in the message. -BERTH_ECONFIG    there is no
+ * such program (with its installHint), or its answer is wrong -BERTH_ENETWORK   it failed, or there
+ * was no room to start it: worth another try -BERTH_EDEADLINE, -BERTH_ECANCELED, -BERTH_ENOMEM
  */
 int berth_kube_exec_run(const struct berth_kube_config *config, struct berth_arena *a,
-                        uint64_t timeout_ns, const atomic_bool *stop,
-                        struct berth_kube_exec_result *ret, struct berth_err *e);
+                        const struct berth_kube_until *until, struct berth_kube_exec_result *ret,
+                        struct berth_err *e);
 
 /* The parser of what it prints, by itself. */
 int berth_kube_exec_parse(struct berth_arena *a, const char *text, size_t len,

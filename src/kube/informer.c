@@ -42,6 +42,7 @@ struct berth_kube_informer {
     /* The thread's own. */
     char version[BERTH_KUBE_VERSION_TEXT];
     unsigned failures; /* in a row */
+    unsigned expired;  /* in a row: watches whose version was too old as soon as they began */
     uint64_t resync_ns;
     bool worked; /* since the last trouble that was told */
 };
@@ -218,13 +219,12 @@ take_event(void *arg, enum berth_kube_event event, const struct berth_json *obje
     return !atomic_load(&i->stopped);
 }
 
-/* Half of it to all of it; sooner when stopped. */
+/* Half of it to all of it; sooner when stopped.  times: before this one. */
 static void
-pause_after_failure(struct berth_kube_informer *i)
+pause_for(struct berth_kube_informer *i, unsigned times)
 {
-    uint64_t ms = (uint64_t)PAUSE_MS << (i->failures < 8 ? i->failures : 8);
+    uint64_t ms = (uint64_t)PAUSE_MS << (times < 8 ? times : 8);
 
-    i->failures++;
     if (ms > PAUSE_MS_MAX)
         ms = PAUSE_MS_MAX;
     const uint64_t at_ns =
@@ -235,6 +235,23 @@ pause_after_failure(struct berth_kube_informer *i)
     while (!atomic_load(&i->stopped) && berth_now_ns() < at_ns)
         (void)pthread_cond_timedwait(&i->cond, &i->mu, &at);
     (void)pthread_mutex_unlock(&i->mu);
+}
+
+static void
+pause_after_failure(struct berth_kube_informer *i)
+{
+    pause_for(i, i->failures++);
+}
+
+/* The version is too old: a list gives a new one.  When that one is too old at once, too, as it is
+ * behind a server whose cache is broken, lists without a pause would be what breaks it for good. */
+static void
+pause_after_expiry(struct berth_kube_informer *i, bool soon)
+{
+    if (!soon)
+        i->expired = 0;
+    else if (i->expired++ > 0)
+        pause_for(i, i->expired - 2);
 }
 
 /* One watch: 0 go on with another, 1 list again. */
@@ -259,9 +276,15 @@ watch(struct berth_kube_informer *i)
     i->state.watches++;
     (void)pthread_mutex_unlock(&i->mu);
     const int r = berth_kube_watch(i->k, i->http, &mine, &e);
-    if (atomic_load(&i->stopped) || r == 1)
+    const bool soon = berth_now_ns() - begin_ns < SOON_S * BERTH_S;
+    if (atomic_load(&i->stopped))
         return 1;
-    if (r == 0 && berth_now_ns() - begin_ns >= SOON_S * BERTH_S) {
+    if (r == 1) {
+        pause_after_expiry(i, soon);
+        return 1;
+    }
+    if (r == 0 && !soon) {
+        i->expired = 0;
         tell_trouble(i, NULL);
         resync(i);
         return 0;

@@ -1,3 +1,6 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,6 +31,9 @@
     " tls-server-name: kubernetes, proxy-url: 'http://p:1'}}\n"                                    \
     "- {name: bad, cluster: {server: 'lab:6443'}}\n"                                               \
     "- {name: none, cluster: {}}\n"                                                                \
+    "- {name: nohost, cluster: {server: 'https://'}}\n"                                            \
+    "- {name: slashes, cluster: {server: 'http:////'}}\n"                                          \
+    "- {name: port, cluster: {server: 'https://:6443', tls-server-name: x}}\n"                     \
     "contexts:\n"                                                                                  \
     "- {name: p, context: {cluster: prod, user: tok, namespace: models}}\n"                        \
     "- {name: l, context: {cluster: lab, user: cert}}\n"                                           \
@@ -36,6 +42,9 @@
     "- {name: nouser, context: {cluster: lab}}\n"                                                  \
     "- {name: bad, context: {cluster: bad}}\n"                                                     \
     "- {name: none, context: {cluster: none}}\n"                                                   \
+    "- {name: nohost, context: {cluster: nohost}}\n"                                               \
+    "- {name: slashes, context: {cluster: slashes}}\n"                                             \
+    "- {name: port, context: {cluster: port}}\n"                                                   \
     "- {name: gone, context: {cluster: gone}}\n"                                                   \
     "- {name: who, context: {cluster: lab, user: who}}\n"                                          \
     "- {name: half, context: {cluster: lab, user: half}}\n"                                        \
@@ -120,6 +129,9 @@ what_is_wrong_is_said(void **unused)
         {CLUSTERS, "who", "no user \"who\"; there are: tok, cert", -BERTH_ECONFIG},
         {CLUSTERS, "bad", "server \"lab:6443\" must begin with https://", -BERTH_ECONFIG},
         {CLUSTERS, "none", "cluster \"none\" has no server", -BERTH_ECONFIG},
+        {CLUSTERS, "nohost", "server \"https://\" names no host", -BERTH_ECONFIG},
+        {CLUSTERS, "slashes", "names no host", -BERTH_ECONFIG},
+        {CLUSTERS, "port", "names no host", -BERTH_ECONFIG},
         {CLUSTERS, "half", "a client certificate without its key", -BERTH_ECONFIG},
         {CLUSTERS, "number", "token must be a string, not a whole number", -BERTH_ECONFIG},
         {CLUSTERS, "oldexec", "v1alpha1", -BERTH_ECONFIG},
@@ -264,14 +276,14 @@ a_pod_has_its_service_account(void **unused)
     assert_string_equal(c.space, "models");
     assert_null(c.context);
     assert_int_equal(berth_kube_auth_new(&c, &auth, &e), 0);
-    assert_int_equal(berth_kube_auth_get(auth, &a, &cred, &e), 0);
+    assert_int_equal(berth_kube_auth_get(auth, NULL, &a, &cred, &e), 0);
     assert_string_equal(cred.bearer, "tok-1");
     /* What was read this second is refused: it is wrong, not old. */
     assert_false(berth_kube_auth_refused(auth));
     berth_kube_auth_free(auth);
     (void)put_file("token", "", 0600);
     assert_int_equal(berth_kube_auth_new(&c, &auth, &e), 0);
-    assert_int_equal(berth_kube_auth_get(auth, &a, &cred, &e), -BERTH_ECONFIG);
+    assert_int_equal(berth_kube_auth_get(auth, NULL, &a, &cred, &e), -BERTH_ECONFIG);
     berth_kube_auth_free(auth);
     host = "fd00::1";
     assert_int_equal(load(&a, NULL, &c, &e), 0);
@@ -310,11 +322,30 @@ programs_are_asked_until_what_they_said_expires(void **unused)
     assert_int_equal(berth_kube_auth_new(&c, &auth, &e), 0);
     static const char *const want[] = {"config-arg-1", "config-arg-2", "config-arg-2"};
     for (size_t i = 0; i < BERTH_COUNT(want); i++) {
-        assert_int_equal(berth_kube_auth_get(auth, &a, &cred, &e), 0);
+        assert_int_equal(berth_kube_auth_get(auth, NULL, &a, &cred, &e), 0);
         assert_string_equal(cred.bearer, want[i]);
     }
     berth_kube_auth_free(auth);
     berth_arena_fini(&a);
+}
+
+static bool
+says_yes(void *arg)
+{
+    return true;
+}
+
+/* A pipe that a script's child holds open as long as it lives. */
+static int
+open_fifo(const char *name)
+{
+    char path[300];
+
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
 }
 
 static void
@@ -325,8 +356,10 @@ programs_that_fail_are_named(void **unused)
         int want;
     } cases[] = {
         {"#!/bin/sh\necho one >&2; echo 'log in first' >&2; exit 1\n",
-         "ended by itself with status 1: log in first", -BERTH_EAUTH},
-        {"#!/bin/sh\nkill -9 $$\n", "signal 9", -BERTH_EAUTH},
+         "ended by itself with status 1: log in first", -BERTH_ENETWORK},
+        {"#!/bin/sh\nkill -9 $$\n", "signal 9", -BERTH_ENETWORK},
+        /* What it started holds the pipes and does not live on: the shell is not all there is. */
+        {"#!/bin/sh\nsleep 100 3> $0.alive & wait\n", "no credentials within", -BERTH_EDEADLINE},
         {"#!/bin/sh\necho hello\n", "its answer: line 1", -BERTH_ECONFIG},
         {"#!/bin/sh\nexec sleep 100\n", "no credentials within 0 s", -BERTH_EDEADLINE},
         {"#!/bin/sh\nhead -c 300000 /dev/zero\n", "more than 262144 bytes", -BERTH_ECONFIG},
@@ -334,6 +367,7 @@ programs_that_fail_are_named(void **unused)
     struct berth_kube_exec exec = {.api_version = "client.authentication.k8s.io/v1",
                                    .install_hint = "apt-get install it"};
     const struct berth_kube_config c = {.exec = &exec, .user = "ex"};
+    const int alive = open_fifo("fail.alive");
     struct berth_kube_exec_result x;
     struct berth_arena a;
     struct berth_err e;
@@ -342,18 +376,95 @@ programs_that_fail_are_named(void **unused)
     berth_arena_init(&a, 8 << 20);
     for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
         exec.command = exec.args[0] = put_file("fail", cases[i].script, 0700);
-        const uint64_t timeout = cases[i].want == -BERTH_EDEADLINE ? 100 * BERTH_MS : 20 * BERTH_S;
-        const int r = berth_kube_exec_run(&c, &a, timeout, NULL, &x, &e);
+        const struct berth_kube_until until = {
+            .deadline_ns = berth_now_ns() +
+                           (cases[i].want == -BERTH_EDEADLINE ? 300 * BERTH_MS : 20 * BERTH_S)};
+        const int r = berth_kube_exec_run(&c, &a, &until, &x, &e);
         print_message("  %s\n", e.msg);
         assert_int_equal(r, cases[i].want);
         assert_non_null(strstr(e.msg, cases[i].says));
     }
+    struct pollfd p = {.fd = alive};
+    assert_int_equal(poll(&p, 1, 20 * 1000), 1); /* the sleep of the third is gone, too */
+    (void)close(alive);
+    const struct berth_kube_until until = {.deadline_ns = berth_now_ns() + 20 * BERTH_S,
+                                           .cancelled = says_yes};
     exec.command = exec.args[0] = "berth-no-such-program";
-    assert_int_equal(berth_kube_exec_run(&c, &a, BERTH_S, NULL, &x, &e), -BERTH_ECONFIG);
+    assert_int_equal(berth_kube_exec_run(&c, &a, &until, &x, &e), -BERTH_ECONFIG);
     assert_non_null(strstr(e.msg, "No such file or directory; apt-get install it"));
-    const atomic_bool stop = true;
     exec.command = exec.args[0] = put_file("fail", "#!/bin/sh\nexec sleep 100\n", 0700);
-    assert_int_equal(berth_kube_exec_run(&c, &a, 20 * BERTH_S, &stop, &x, &e), -BERTH_ECANCELED);
+    assert_int_equal(berth_kube_exec_run(&c, &a, &until, &x, &e), -BERTH_ECANCELED);
+    berth_arena_fini(&a);
+}
+
+struct caller {
+    struct berth_kube_auth *auth;
+    uint64_t deadline_ns;
+    int r;
+};
+
+static void *
+get_credentials(void *arg)
+{
+    struct caller *c = arg;
+    const struct berth_kube_until until = {.deadline_ns = c->deadline_ns};
+    struct berth_kube_credential cred;
+    struct berth_arena a;
+    struct berth_err e;
+
+    berth_arena_init(&a, 8 << 20);
+    c->r = berth_kube_auth_get(c->auth, &until, &a, &cred, &e);
+    berth_arena_fini(&a);
+    return NULL;
+}
+
+/* A program that hangs holds up nobody longer than he may wait, and one that fails is not run by
+ * each of those that wait for it. */
+static void
+a_program_is_everybodys_and_no_ones_fate(void **unused)
+{
+    struct berth_kube_exec exec = {.api_version = "client.authentication.k8s.io/v1"};
+    const struct berth_kube_config c = {.exec = &exec, .user = "ex"};
+    const struct berth_kube_until gone = {.deadline_ns = berth_now_ns() + 60 * BERTH_S,
+                                          .cancelled = says_yes};
+    struct berth_kube_credential cred;
+    struct berth_kube_auth *auth;
+    char script[512], fifo[300];
+    struct caller callers[3];
+    pthread_t threads[3];
+    struct berth_arena a;
+    struct berth_err e;
+
+    (void)unused;
+    berth_arena_init(&a, 8 << 20);
+    (void)snprintf(fifo, sizeof fifo, "%s/fifo", dir);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    /* It says that it runs, and fails once it is told to go on. */
+    (void)snprintf(script, sizeof script, "#!/bin/sh\necho x >> %s/runs\nread x < %s\nexit 1\n",
+                   dir, fifo);
+    exec.command = exec.args[0] = put_file("hang", script, 0700);
+    assert_int_equal(berth_kube_auth_new(&c, &auth, &e), 0);
+    for (size_t i = 0; i < 3; i++) {
+        callers[i] = (struct caller){.auth = auth, .deadline_ns = berth_now_ns() + 60 * BERTH_S};
+        assert_int_equal(pthread_create(&threads[i], NULL, get_credentials, &callers[i]), 0);
+    }
+    const int fd = open(fifo, O_WRONLY | O_CLOEXEC); /* returns when it runs */
+    assert_true(fd >= 0);
+    /* While it runs: a caller that is cancelled, and one without time. */
+    assert_int_equal(berth_kube_auth_get(auth, &gone, &a, &cred, &e), -BERTH_ECANCELED);
+    const struct berth_kube_until soon = {.deadline_ns = berth_now_ns() + 20 * BERTH_MS};
+    assert_int_equal(berth_kube_auth_get(auth, &soon, &a, &cred, &e), -BERTH_EDEADLINE);
+    (void)close(fd);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(callers[i].r, -BERTH_ENETWORK);
+    }
+    assert_int_equal(berth_kube_auth_get(auth, NULL, &a, &cred, &e), -BERTH_ENETWORK);
+    struct stat st;
+    (void)snprintf(script, sizeof script, "%s/runs", dir);
+    assert_int_equal(stat(script, &st), 0);
+    assert_int_equal(st.st_size, 2); /* "x\n": it ran once */
+    berth_kube_auth_free(auth);
     berth_arena_fini(&a);
 }
 
@@ -427,6 +538,7 @@ main(void)
         cmocka_unit_test(a_pod_has_its_service_account),
         cmocka_unit_test(programs_are_asked_until_what_they_said_expires),
         cmocka_unit_test(programs_that_fail_are_named),
+        cmocka_unit_test(a_program_is_everybodys_and_no_ones_fate),
         cmocka_unit_test(answers_of_programs_are_checked),
         cmocka_unit_test(times_are_read),
     };

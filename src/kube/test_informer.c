@@ -1,6 +1,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,12 +41,36 @@ static const char *const script[] = {
     STREAM EVENT("ADDED", ITEM("d", "80")),
 };
 
+static atomic_bool always_too_old;
+
+/* Lists of one object each, and watches from versions that are too old. */
+static void
+answer_too_old(int fd, unsigned n)
+{
+    char body[256], head[128];
+
+    if (n % 2 == 1) {
+        test_peer_say(fd, STREAM EVENT("ERROR", "{\"code\":410}"));
+        return;
+    }
+    (void)snprintf(body, sizeof body,
+                   "{\"metadata\":{\"resourceVersion\":\"1\"},\"items\":[{\"metadata\":{\"name\":"
+                   "\"n%u\",\"namespace\":\"s\",\"resourceVersion\":\"1\"}}]}",
+                   n);
+    (void)snprintf(head, sizeof head, "HTTP/1.1 200 X\r\nContent-Length: %zu\r\n\r\n",
+                   strlen(body));
+    test_peer_say(fd, head);
+    test_peer_say(fd, body);
+}
+
 static void
 answer(void *arg, int fd, unsigned n, const char *request)
 {
     char head[128];
 
-    if (n >= BERTH_COUNT(script)) {
+    if (atomic_load(&always_too_old)) {
+        answer_too_old(fd, n);
+    } else if (n >= BERTH_COUNT(script)) {
         test_peer_say(fd, STREAM);
         test_peer_wait_closed(fd);
     } else if (strncmp(script[n], "HTTP/", 5) == 0) {
@@ -180,6 +205,39 @@ what_happens_is_known_whatever_breaks(void **unused)
     berth_arena_fini(&a);
 }
 
+/* A server whose lists are too old as soon as they are given: each pause is longer. */
+static void
+a_version_that_is_always_too_old_is_no_busy_loop(void **unused)
+{
+    struct berth_kube_informer_state state;
+    struct berth_kube_informer *i;
+    struct berth_err e;
+    struct stage s;
+
+    (void)unused;
+    atomic_store(&always_too_old, true);
+    set_up(&s);
+    const struct berth_kube_informer_conf conf = {
+        .selection = {.kind = &berth_kube_pods, .space = "s"},
+        .index_label = "app",
+        .changed = changed,
+        .arg = &s.seen,
+    };
+    const uint64_t begin_ns = berth_now_ns();
+    assert_int_equal(berth_kube_informer_start(s.k, &conf, &i, &e), 0);
+    wait_for(&s.seen, "n8@1 "); /* the fifth list */
+    berth_kube_informer_state(i, &state);
+    berth_kube_informer_stop(i);
+    berth_kube_free(s.k);
+    test_peer_stop(&s.peer);
+    atomic_store(&always_too_old, false);
+    print_message("  5 lists took %llu ms\n",
+                  (unsigned long long)((berth_now_ns() - begin_ns) / BERTH_MS));
+    assert_true(state.lists >= 5);
+    /* One at once, then at least half of 400, 800 and 1600 ms. */
+    assert_true(berth_now_ns() - begin_ns >= 1400 * BERTH_MS);
+}
+
 /* Nothing answers: it says so, and ends at once when it is to. */
 static void
 without_a_server_it_says_why(void **unused)
@@ -212,6 +270,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_happens_is_known_whatever_breaks),
+        cmocka_unit_test(a_version_that_is_always_too_old_is_no_busy_loop),
         cmocka_unit_test(without_a_server_it_says_why),
     };
 

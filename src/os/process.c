@@ -24,8 +24,11 @@ file_actions(const struct berth_spawn *how, const int moved[], posix_spawn_file_
 {
     int r = posix_spawn_file_actions_addopen(acts, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 
-    for (int out = STDOUT_FILENO; r == 0 && out <= STDERR_FILENO; out++)
-        r = posix_spawn_file_actions_adddup2(acts, moved[how->fd_count], out);
+    if (r == 0)
+        r = posix_spawn_file_actions_adddup2(acts, moved[how->fd_count], STDOUT_FILENO);
+    if (r == 0)
+        r = posix_spawn_file_actions_adddup2(acts, moved[how->fd_count + (how->err_fd > 0 ? 1 : 0)],
+                                             STDERR_FILENO);
     for (size_t i = 0; r == 0 && i < how->fd_count; i++)
         r = posix_spawn_file_actions_adddup2(acts, moved[i], FIRST_FD + (int)i);
     if (r == 0)
@@ -52,7 +55,9 @@ spawn(const struct berth_spawn *how, const int moved[], pid_t *ret_pid)
     (void)posix_spawnattr_setsigdefault(&attr, &every);
     r = file_actions(how, moved, &acts);
     if (r == 0)
-        r = posix_spawn(&pid, how->file, &acts, &attr, (char *const *)how->argv, environ);
+        r = (how->search ? posix_spawnp : posix_spawn)(&pid, how->file, &acts, &attr,
+                                                       (char *const *)how->argv,
+                                                       how->env != NULL ? how->env : environ);
     if (r == 0)
         *ret_pid = pid;
     (void)posix_spawnattr_destroy(&attr);
@@ -63,13 +68,17 @@ spawn(const struct berth_spawn *how, const int moved[], pid_t *ret_pid)
 int
 berth_process_spawn(const struct berth_spawn *how, pid_t *ret_pid, struct berth_err *e)
 {
-    int moved[BERTH_SPAWN_FDS_MAX + 1];
-    size_t n = 0;
+    int from[BERTH_SPAWN_FDS_MAX + 2], moved[BERTH_SPAWN_FDS_MAX + 2];
+    size_t n = 0, count = how->fd_count;
     int r = 0;
 
     berth_assert(how->fd_count <= BERTH_SPAWN_FDS_MAX);
-    for (; r == 0 && n <= how->fd_count; n++) {
-        moved[n] = fcntl(n < how->fd_count ? how->fds[n] : how->out_fd, F_DUPFD_CLOEXEC, ABOVE);
+    memcpy(from, how->fds, count * sizeof from[0]);
+    from[count++] = how->out_fd;
+    if (how->err_fd > 0)
+        from[count++] = how->err_fd;
+    for (; r == 0 && n < count; n++) {
+        moved[n] = fcntl(from[n], F_DUPFD_CLOEXEC, ABOVE);
         if (moved[n] < 0)
             r = errno;
     }

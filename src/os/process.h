@@ -15,14 +15,18 @@
 enum { BERTH_SPAWN_FDS_MAX = 4 };
 
 struct berth_spawn {
-    const char *file;        /* the program; no PATH is searched */
+    const char *file;        /* the program; no PATH is searched unless `search` */
     const char *const *argv; /* NULL-ended */
+    char *const *env;        /* NULL-ended; NULL: ours */
+    bool search;             /* a file without '/' is looked for in PATH */
     int out_fd;              /* becomes its 1 and 2; its 0 is /dev/null */
+    int err_fd;              /* becomes its 2 instead; 0: out_fd does */
     int fds[BERTH_SPAWN_FDS_MAX];
     size_t fd_count; /* they become 3, 4, ...; every other one is closed in it */
 };
 /* Start it in a session of its own (a Ctrl-C at our terminal is not for it), with every signal
- * unblocked and at its default.  Descriptors stay the caller's.  -BERTH_EIO, -BERTH_ELIMIT */
+ * unblocked and at its default.  Descriptors stay the caller's.  -BERTH_EIO (there is no such
+ * program, or it is none), -BERTH_ELIMIT */
 int berth_process_spawn(const struct berth_spawn *how, pid_t *ret_pid, struct berth_err *e);
 
 /* A descriptor that becomes readable when the process ends; -1: there is none of that number. */

@@ -29,6 +29,8 @@ LLVMFuzzerTestOneInput(const uint8_t *at, size_t len)
                          (result.cert_pem.len > 0 && result.key_pem.len > 0));
     } else if (berth_kube_config_parse(&a, text, len - 1, "f", "/d", NULL, &config, &e) == 0) {
         berth_assert(config.server != NULL && config.space != NULL && config.context != NULL);
+        const char *scheme = strstr(config.server, "://"); /* the client cuts it there */
+        berth_assert(scheme != NULL && scheme[3] != '\0' && scheme[3] != '/');
         berth_assert(config.exec == NULL || config.exec->args[0] != NULL);
     }
     berth_arena_fini(&a);
