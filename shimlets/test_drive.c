@@ -325,7 +325,8 @@ run_list(const struct berth_shimlet_ops *ops, struct berth_shimlet *s, const str
          const struct berth_json *line, struct berth_jw *w, struct berth_err *e)
 {
     const struct berth_log_query q = {.replica = text(line, "replica", NULL),
-                                      .tail_lines = (uint32_t)number(line, "tail", 0)};
+                                      .tail_lines = (uint32_t)number(line, "tail", 0),
+                                      .follow = number(line, "follow", 0) > 0};
     int r;
 
     berth_jw_key(w, "items");

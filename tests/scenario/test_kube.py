@@ -1,8 +1,14 @@
 """The Kubernetes shimlet against a real API server, controller manager and scheduler; kwok plays the
 machines.  berth has the rights of docs/kubernetes.md and no others."""
+import http.client
+import http.server
 import json
+import queue
+import ssl
 import stat
+import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -50,6 +56,114 @@ def deployment(cluster, name):
 
 def service(cluster, name):
     return cluster.get(f"/api/v1/namespaces/default/services/{name}")
+
+
+class Kubelets:
+    """In front of the API server: what pods print, as their machines would say it; all else is passed on."""
+
+    def __init__(self, cluster):
+        here = self
+        self.asked, self.lines, self.end = [], {}, threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def pass_on(self):
+                url = urllib.parse.urlsplit(self.path)
+                if url.path.endswith("/log"):
+                    return self.tell(url)
+                up = http.client.HTTPSConnection("127.0.0.1", cluster.port, timeout=60,
+                                                 context=ssl._create_unverified_context())
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                up.request(self.command, self.path, body or None, {k: v for k, v in self.headers.items() if k != "Host"})
+                answer = up.getresponse()
+                self.begin(answer.status, answer.getheader("Content-Type"))
+                try:
+                    while part := answer.read1(65536):
+                        self.chunk(part)
+                    self.chunk(b"")
+                except OSError:
+                    self.close_connection = True
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+
+            def tell(self, url):
+                pod, query = url.path.split("/")[-2], dict(urllib.parse.parse_qsl(url.query))
+                here.asked.append((pod, query))
+                self.begin(200, "text/plain")
+                mine = here.lines.setdefault(pod, queue.Queue())
+                while not here.end.is_set():
+                    try:
+                        line = mine.get(timeout=0.1)
+                    except queue.Empty:
+                        if query["follow"] == "true":
+                            continue
+                        line = None
+                    if line is None:  # the container ends
+                        break
+                    self.chunk(line.encode())
+                self.chunk(b"")
+
+            def begin(self, status, kind):
+                self.send_response(status)
+                self.send_header("Content-Type", kind or "text/plain")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+
+            def chunk(self, part):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                self.wfile.flush()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def say(self, pod, line):
+        self.lines.setdefault(pod, queue.Queue()).put(line)
+
+    def finish(self):
+        self.end.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_all_pods_are_followed_and_those_that_come(cluster, tmp_path):
+    kubelets = Kubelets(cluster)
+    config = cluster.config_of(kube_servers.BERTH)
+    config["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{kubelets.server.server_address[1]}"}
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    try:
+        with Drive("kubernetes", {"kubeconfig": str(path), "qps": 200, "burst": 200}) as d:
+            d.apply(unit("told"))
+            harness.wait_until(lambda: len(pods_of(cluster, "told")) == 2, 60, "two pods")
+            first = sorted(p["metadata"]["name"] for p in pods_of(cluster, "told"))
+
+            def speak():
+                for pod in first:
+                    kubelets.say(pod, f"{pod} says one\n")
+                harness.wait_until(lambda: len({p for p, _ in kubelets.asked}) == 2, 30, "both are asked")
+                kubelets.say(first[0], None)  # its container ends, and comes again
+                cluster.merge("/apis/apps/v1/namespaces/default/deployments/told", {"spec": {"replicas": 3}})
+                harness.wait_until(lambda: len({p for p, _ in kubelets.asked}) == 3, 30, "the third one is asked")
+                for pod in {p for p, _ in kubelets.asked}:
+                    kubelets.say(pod, f"{pod} says two\n")
+
+            speaker = threading.Thread(target=speak)
+            speaker.start()
+            said = [(x["replica"], x["text"]) for x in d.ask("logs", name="told", follow=1, timeout_ms=8000)["items"]]
+            speaker.join()
+            pods = {p for p, _ in kubelets.asked}
+            assert len(pods) == 3 and set(first) < pods
+            assert sorted(said) == sorted([(p, f"{p} says one") for p in first] + [(p, f"{p} says two") for p in pods])
+            again = [q for p, q in kubelets.asked if p == first[0]]
+            assert "sinceTime" not in again[0] and "sinceTime" in again[-1]  # nothing twice
+            d.do("remove", name="told")
+    finally:
+        kubelets.finish()
 
 
 # ---- objects ----
