@@ -174,13 +174,11 @@ text_of(const struct berth_json *v, const char *key)
 static bool
 is_there(struct berth_deploy *d, const char *type, const char *name, const char *path)
 {
-    struct environ *x = strcmp(type, "shimlet") == 0 ? berth_environ_get(d, name) : NULL;
-    struct flow *y = strcmp(type, "pipeline") == 0 ? berth_flow_get(d, name) : NULL;
-    const char *file = x != NULL ? x->file : y != NULL ? y->file : NULL;
-    const bool is = file != NULL && strcmp(file, path) == 0;
+    struct plug *p =
+        berth_plug_get(d, strcmp(type, "shimlet") == 0 ? &d->environs : &d->flows, name);
+    const bool is = p != NULL && p->file != NULL && strcmp(p->file, path) == 0;
 
-    berth_environ_put(d, x);
-    berth_flow_put(d, y);
+    berth_plug_put(d, p);
     return is;
 }
 
