@@ -52,6 +52,20 @@ struct berth_goal {
     struct berth_policy policy;
 };
 
+/* Who asked for what a step brings about: the change of the service that came last.  The bits of
+ * scopes are those of the server's keys. */
+enum {
+    BERTH_CALLER_READ = 1u << 0,
+    BERTH_CALLER_INFER = 1u << 1,
+    BERTH_CALLER_MANAGE = 1u << 2,
+};
+struct berth_caller {
+    uint32_t struct_size;
+    const char *name; /* a key's name; of a caller without one what it says, or its address */
+    bool known;       /* it showed a key that the server knows; else name is hearsay */
+    uint32_t scopes;  /* that the key had then; 0: none */
+};
+
 struct berth_pipeline_host {
     uint32_t struct_size;
     void (*log)(enum berth_log_level level, const char *msg);
@@ -65,7 +79,8 @@ struct berth_pipeline_host {
     const char *(*get)(const struct berth_deployment *d, const char *key);
     /* Set a value (NULL: take it away), kept for later steps and over restarts.  These make the
      * unit, and win over the spec: "modelPath", "image", "command" (a JSON array), "env.NAME",
-     * "port", "healthPath", "memory" and "cpu" (as in the spec).  -BERTH_ETOOBIG */
+     * "port", "healthPath", "memory" and "cpu" (as in the spec), "caPath" and "keyPath" (as in
+     * berth_unit).  -BERTH_ETOOBIG */
     int (*set)(struct berth_deployment *d, const char *key, const char *value, struct berth_err *e);
 
     /* The unit as it stands now.  Borrowed until the next set() or this function's return. */
@@ -87,6 +102,16 @@ struct berth_pipeline_host {
     /* A folder for files that the service's pipeline makes, with no folders in it: made already,
      * there after a restart.  NULL: none is kept.  Borrowed until this step's function returns. */
     const char *(*folder)(struct berth_deployment *d);
+
+    /* Who asks.  Borrowed until this step's function returns. */
+    const struct berth_caller *(*caller)(struct berth_deployment *d);
+    /* Who may ask the service through this server: names of keys (NULL-ended); "*": any known key.
+     * In force at once, and until another pipeline has brought the service about without it. */
+    int (*allow)(struct berth_deployment *d, const char *const *names, struct berth_err *e);
+    /* A record for the audit, kept with the service's events: what was decided, for or against
+     * whom (NULL: the caller), and why. */
+    int (*audit)(struct berth_deployment *d, const char *action, bool granted, const char *who,
+                 const char *text, struct berth_err *e);
 };
 
 struct berth_pipeline_ops {

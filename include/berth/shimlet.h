@@ -66,6 +66,11 @@ struct berth_unit {
     size_t label_count;
     const char *settings_json; /* the service's own settings for this shimlet: an object */
     const char *spec_json;     /* the service's spec, for keeping with the workload */
+    /* The engine speaks TLS alone, and has a certificate of this authority (a PEM file of the
+     * control plane's machine): probe it so, and tell of endpoints with https.  NULL: plain HTTP.
+     * Only for shimlets with the feature "tls". */
+    const char *ca_path;
+    const char *key_path; /* a file whose first word the engine wants to be sent; NULL: none */
 };
 
 enum berth_replica_state {
@@ -86,8 +91,9 @@ struct berth_replica {
     const char *reason; /* for a person: "ended by signal 9 (Killed)"; or NULL */
     const char *node;   /* the machine; or NULL */
     uint32_t restarts;
-    uint64_t memory_bytes; /* that it takes now; 0: not known */
-    uint64_t cpu_milli;    /* averaged over some seconds; 0: not known */
+    uint64_t memory_bytes;          /* that it takes now; 0: not known */
+    uint64_t cpu_milli;             /* averaged over some seconds; 0: not known */
+    const char *ca_path, *key_path; /* of the unit that it was made from */
 };
 
 /* A workload as it is.  Borrowed by the host for the call only. */
@@ -121,6 +127,14 @@ struct berth_log_query {
     bool follow;         /* go on until cancelled(op) */
 };
 
+/* A question for an engine's health. */
+struct berth_probe {
+    uint32_t struct_size;
+    const char *url;
+    uint64_t timeout_ns;
+    const char *ca_path, *key_path; /* as in berth_unit; NULL: the system's authorities, no key */
+};
+
 /* ---- what the host offers; any thread ---- */
 
 struct berth_shimlet_host {
@@ -139,6 +153,8 @@ struct berth_shimlet_host {
     int (*probe)(const char *url, uint64_t timeout_ns, struct berth_err *e);
     /* Something about the service may have changed: look at it soon.  `who` is from open(). */
     void (*changed)(void *who, const char *service_id);
+    /* As probe(), of an engine that speaks TLS or wants a key. */
+    int (*probe_as)(const struct berth_probe *p, struct berth_err *e);
 };
 
 struct berth_shimlet_open {
@@ -213,6 +229,8 @@ struct berth_shimlet_ops {
     /* True: model_path is opened on the machine that the host runs on, so that the host can say at
      * once that it is not there.  False: other machines or containers open it. */
     bool (*sees_files)(const struct berth_shimlet *s);
+    /* What it can beyond the above: a NULL-ended list.  "tls": unit.ca_path and unit.key_path. */
+    const char *const *features;
 };
 
 #define BERTH_SHIMLET_HAS(ops, member)                                                         \

@@ -94,6 +94,8 @@ fill_record(struct berth_shimlet *s, struct process_replica *r, const struct ber
         .hash = berth_arena_strdup(a, u->hash),
         .cwd = berth_arena_strdup(a, getcwd(cwd, sizeof cwd) != NULL ? cwd : "/"),
         .health_path = u->health_path != NULL ? berth_arena_strdup(a, u->health_path) : NULL,
+        .ca_path = u->ca_path != NULL ? berth_arena_strdup(a, u->ca_path) : NULL,
+        .key_path = u->key_path != NULL ? berth_arena_strdup(a, u->key_path) : NULL,
         .command = copy_command(a, u->command),
         .env = env,
         .revision = u->revision,
@@ -111,6 +113,8 @@ fill_record(struct berth_shimlet *s, struct process_replica *r, const struct ber
         ok = env[i].key != NULL && env[i].value != NULL;
         r->rec.env_count++;
     }
+    ok = ok && (u->ca_path == NULL || r->rec.ca_path != NULL) &&
+         (u->key_path == NULL || r->rec.key_path != NULL);
     if (!ok || r->rec.id == NULL || r->rec.hash == NULL || r->rec.cwd == NULL ||
         r->rec.command == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "no memory for a replica of %s", u->name);
@@ -468,6 +472,8 @@ process_sees_files(const struct berth_shimlet *s)
     return true;
 }
 
+static const char *const features[] = {"tls", NULL};
+
 #define OPS(its_name, its_description)                                                        \
     {                                                                                         \
         .abi = BERTH_SHIMLET_ABI, .struct_size = sizeof(struct berth_shimlet_ops),            \
@@ -476,7 +482,7 @@ process_sees_files(const struct berth_shimlet *s)
         .apply = process_apply, .remove = process_remove, .status = process_status,           \
         .list = process_list, .check = process_check, .logs = process_logs,                   \
         .resources = process_resources, .render = process_render, .watches = process_watches, \
-        .held = process_held, .sees_files = process_sees_files,                               \
+        .held = process_held, .sees_files = process_sees_files, .features = features,         \
     }
 
 const struct berth_shimlet_ops berth_shimlet_process =

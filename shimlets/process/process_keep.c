@@ -100,6 +100,8 @@ process_keep_record(const struct berth_shimlet *s, const struct process_replica 
     put_text(&w, "hash", rec->hash);
     put_text(&w, "cwd", rec->cwd);
     put_text(&w, "health_path", rec->health_path);
+    put_text(&w, "ca_path", rec->ca_path);
+    put_text(&w, "key_path", rec->key_path);
     put_number(&w, "revision", rec->revision);
     put_number(&w, "cpu_milli", rec->cpu_milli);
     put_number(&w, "memory_bytes", rec->memory_bytes);
@@ -215,6 +217,8 @@ get_record(const struct berth_json *v, struct process_replica *r, const char *id
         .hash = text_of(v, "hash"),
         .cwd = text_of(v, "cwd"),
         .health_path = text_of(v, "health_path"),
+        .ca_path = text_of(v, "ca_path"),
+        .key_path = text_of(v, "key_path"),
         .command = texts_of(v, "command", &r->arena, &command_count),
         .revision = number(v, "revision"),
         .cpu_milli = number(v, "cpu_milli"),

@@ -16,6 +16,7 @@ enum { SILENT_MAX = 3 }; /* looks in a row; one that is only busy is not taken o
 /* What is asked, copied, as nothing is held while it is. */
 struct question {
     char id[PROCESS_ID_MAX], url[PROCESS_TEXT_MAX + PROCESS_PATH_MAX], host[64];
+    char ca[PROCESS_PATH_MAX], key[PROCESS_PATH_MAX]; /* "": none */
     uint16_t port;
     bool path; /* by HTTP; else a connection is enough */
     pid_t pid;
@@ -29,8 +30,26 @@ make_question(const struct berth_shimlet *s, const struct process_replica *r, st
     (void)snprintf(ret->host, sizeof ret->host, "%s", s->conf.host);
     ret->path = r->rec.health_path != NULL && r->rec.health_path[0] != '\0';
     if (ret->path)
-        (void)snprintf(ret->url, sizeof ret->url, "http://%s:%u%s", process_reach(s->conf.host),
-                       r->rec.port, r->rec.health_path);
+        (void)snprintf(ret->url, sizeof ret->url, "%s://%s:%u%s", process_scheme(&r->rec),
+                       process_reach(s->conf.host), r->rec.port, r->rec.health_path);
+    (void)snprintf(ret->ca, sizeof ret->ca, "%s", r->rec.ca_path != NULL ? r->rec.ca_path : "");
+    (void)snprintf(ret->key, sizeof ret->key, "%s", r->rec.key_path != NULL ? r->rec.key_path : "");
+}
+
+/* The host answers, or a connection is enough. */
+static bool
+is_well(const struct berth_shimlet *s, const struct question *q, struct berth_err *e)
+{
+    const struct berth_probe p = {.struct_size = sizeof p,
+                                  .url = q->url,
+                                  .timeout_ns = answer_ns_max,
+                                  .ca_path = q->ca[0] != '\0' ? q->ca : NULL,
+                                  .key_path = q->key[0] != '\0' ? q->key : NULL};
+
+    if (!q->path)
+        return process_port_answers(q->host, q->port);
+    return (p.ca_path != NULL || p.key_path != NULL ? s->h->probe_as(&p, e)
+                                                    : s->h->probe(q->url, answer_ns_max, e)) == 0;
 }
 
 static bool
@@ -96,8 +115,7 @@ ask(struct berth_shimlet *s, struct process_replica *r)
 
     make_question(s, r, &q);
     (void)pthread_mutex_unlock(&s->mu);
-    bool well =
-        q.path ? s->h->probe(q.url, answer_ns_max, &e) == 0 : process_port_answers(q.host, q.port);
+    const bool well = is_well(s, &q, &e);
     (void)pthread_mutex_lock(&s->mu);
     const uint64_t now = berth_now_ns();
     r = process_replica_find(s, q.id);

@@ -86,3 +86,9 @@ process_port_pick(struct berth_shimlet *s)
     }
     return 0;
 }
+
+const char *
+process_scheme(const struct process_record *rec)
+{
+    return rec->ca_path != NULL ? "https" : "http";
+}

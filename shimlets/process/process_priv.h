@@ -46,6 +46,7 @@ struct process_conf {
 /* What a replica is started from; constant but for port, in its arena. */
 struct process_record {
     const char *id, *hash, *cwd, *health_path; /* health_path: NULL for none */
+    const char *ca_path, *key_path;            /* as in berth_unit; NULL: plain HTTP, no key */
     const char *const *command;                /* as it was given, NULL-ended */
     const struct berth_pair *env;
     size_t env_count;
@@ -171,6 +172,8 @@ uint16_t process_port_pick(struct berth_shimlet *s);
 bool process_port_answers(const char *host, uint16_t port);
 /* Where to reach what listens on `host`. */
 const char *process_reach(const char *host);
+/* "https" where the engine speaks TLS. */
+const char *process_scheme(const struct process_record *rec);
 
 /* ---- /proc (process_find.c); any thread where no shimlet is given ---- */
 

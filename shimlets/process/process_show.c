@@ -24,9 +24,11 @@ see_replica(const struct berth_shimlet *s, const struct process_replica *r, stru
         .hash = berth_arena_strdup(a, r->rec.hash),
         .revision = r->rec.revision,
         .state = r->state,
-        .endpoint = r->rec.port != 0 ? berth_arena_printf(a, "http://%s:%u",
+        .endpoint = r->rec.port != 0 ? berth_arena_printf(a, "%s://%s:%u", process_scheme(&r->rec),
                                                           process_reach(s->conf.host), r->rec.port)
                                      : NULL,
+        .ca_path = r->rec.ca_path != NULL ? berth_arena_strdup(a, r->rec.ca_path) : NULL,
+        .key_path = r->rec.key_path != NULL ? berth_arena_strdup(a, r->rec.key_path) : NULL,
         .reason = r->reason[0] != '\0' ? berth_arena_strdup(a, r->reason) : NULL,
         .restarts = r->restarts,
         .memory_bytes = r->memory_bytes,

@@ -1,5 +1,6 @@
 #include "api/admit.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -57,6 +58,26 @@ berth_admit_scopes(const struct berth_admit *a, struct berth_slice key)
             scopes |= a->keys[i].scopes;
     }
     return scopes;
+}
+
+const struct berth_api_key *
+berth_admit_find(const struct berth_admit *a, struct berth_slice key)
+{
+    const struct berth_api_key *found = NULL;
+    char sum[BERTH_DIGEST_HEX];
+
+    berth_digest_of(key.at, key.len, sum);
+    for (size_t i = a->key_count; i > 0; i--) {
+        if (berth_digest_equal(sum, a->keys[i - 1].sha256_hex, sizeof sum))
+            found = &a->keys[i - 1];
+    }
+    return found;
+}
+
+void
+berth_admit_print(const struct berth_api_key *key, char ret[BERTH_API_KEY_PRINT])
+{
+    (void)snprintf(ret, BERTH_API_KEY_PRINT, "key-%.8s", key->sha256_hex);
 }
 
 struct berth_slice

@@ -36,6 +36,10 @@ struct berth_slice berth_admit_key(const struct berth_exchange *x);
 uint64_t berth_admit_who_hash(struct berth_slice key);
 /* The scopes of a key's text; 0 when nobody has that key.  Takes the same time for every key. */
 uint32_t berth_admit_scopes(const struct berth_admit *a, struct berth_slice key);
+/* The first key of that text; NULL: nobody has it.  Takes the same time for every key. */
+const struct berth_api_key *berth_admit_find(const struct berth_admit *a, struct berth_slice key);
+/* What a key is called where it must not be shown: "key-" and the beginning of its hash. */
+void berth_admit_print(const struct berth_api_key *key, char ret[BERTH_API_KEY_PRINT]);
 /* What to answer in Access-Control-Allow-Origin for a page of that origin; empty: nothing.
  * NUL-ended. */
 struct berth_slice berth_admit_origin(const struct berth_admit *a, struct berth_slice origin,

@@ -34,10 +34,13 @@ enum berth_scope {
     BERTH_SCOPE_MANAGE = 1u << 2,
 };
 
+enum { BERTH_API_KEY_NAME_MAX = 64 };
 struct berth_api_key {
     char sha256_hex[BERTH_DIGEST_HEX]; /* of the key's text, in lower case */
     uint32_t scopes;                   /* of enum berth_scope */
+    char name[BERTH_API_KEY_NAME_MAX]; /* of who has it; "": the fingerprint stands for it */
 };
+enum { BERTH_API_KEY_PRINT = 13 }; /* "key-1a2b3c4d" with the NUL */
 
 /* The hash that a key of len bytes is kept as. */
 void berth_api_key_hash(const char *key, size_t len, char ret[BERTH_DIGEST_HEX]);

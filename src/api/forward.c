@@ -11,6 +11,8 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "deploy/access.h"
+#include "deploy/deploy.h"
 #include "deploy/routes.h"
 #include "infer/model.h"
 #include "infer/registry.h"
@@ -302,8 +304,8 @@ attempt(struct berth_forwarding *fw)
         .origin = replica->origin,
         .target = target_at(c->arena, replica->base, fw->target),
         .body = fw->body,
-        .ca_path = s->ca_path,
-        .authorization = s->authorization,
+        .ca_path = replica->ca_path,
+        .authorization = replica->authorization,
         .request_id = c->id,
         .more = &fw->more,
         .more_count = 1,
@@ -400,6 +402,42 @@ prepare(struct berth_forwarding *fw, struct berth_slice name, struct berth_err *
     return 0;
 }
 
+/* Is this one of those whom the service is for?  0, -BERTH_EAUTH, -BERTH_EPERM; told to the audit.
+ */
+static int
+may_ask(const struct berth_forwarding *fw, struct berth_err *e)
+{
+    const struct berth_call *c = fw->c;
+    const struct berth_route_service *s = fw->trip.service;
+    const struct berth_slice text = berth_admit_key(c->x);
+    const struct berth_api_key *key = NULL;
+    char print[BERTH_API_KEY_PRINT] = "";
+    const char *name = NULL;
+
+    if (s->allow == NULL)
+        return 0;
+    if (c->api->conf.key_count > 0 && text.len > 0)
+        key = berth_admit_find(&c->api->admit, text);
+    if (key != NULL) {
+        berth_admit_print(key, print);
+        name = key->name[0] != '\0' ? key->name : print;
+    }
+    const bool granted = berth_access_allows(s->allow, name, key != NULL ? print : NULL);
+    if (c->api->conf.deploy != NULL)
+        berth_deploy_access(c->api->conf.deploy, s->id, name, c->x->peer, granted);
+    if (granted)
+        return 0;
+    if (key == NULL)
+        return berth_err_set(e, BERTH_EAUTH,
+                             "service %s is for some alone: send a key of this server, as "
+                             "Authorization: Bearer KEY",
+                             s->id);
+    return berth_err_set(e, BERTH_EPERM,
+                         "service %s is not for %s: whoever may deploy can add that name to its "
+                         "securityConfig.allow",
+                         s->id, name);
+}
+
 bool
 berth_api_forward(struct berth_call *c, struct berth_slice name)
 {
@@ -422,7 +460,9 @@ berth_api_forward(struct berth_call *c, struct berth_slice name)
     berth_exchange_ref(c->x);
     c->x->gone = client_gone;
     c->x->writable = client_takes_more;
-    int r = prepare(fw, name, &e);
+    int r = may_ask(fw, &e);
+    if (r == 0)
+        r = prepare(fw, name, &e);
     if (r == 0)
         r = berth_trip_next(&fw->trip, berth_now_ns(), &e);
     if (r < 0)

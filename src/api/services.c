@@ -32,13 +32,17 @@ berth_services_actor(struct berth_call *c)
     const struct berth_slice key = berth_admit_key(c->x);
     const struct berth_slice *operator= berth_exchange_header(c->x, "x-operator");
     struct berth_actor who = {.name = c->x->peer, .peer = c->x->peer, .request_id = c->id};
+    const struct berth_api_key *known =
+        c->api->conf.key_count > 0 && key.len > 0 ? berth_admit_find(&c->api->admit, key) : NULL;
     const char *name = NULL;
 
-    if (c->api->conf.key_count > 0 && key.len > 0) {
-        char hash[BERTH_DIGEST_HEX];
+    if (known != NULL) {
+        char print[BERTH_API_KEY_PRINT];
 
-        berth_api_key_hash(key.at, key.len, hash);
-        name = berth_arena_printf(c->arena, "key-%.8s", hash);
+        berth_admit_print(known, print);
+        name = known->name[0] != '\0' ? known->name : berth_arena_strdup(c->arena, print);
+        who.known = true;
+        who.scopes = berth_admit_scopes(&c->api->admit, key);
     } else if (operator!= NULL && operator->len> 0 && operator->len <= 128) {
         name = berth_arena_strndup(c->arena, operator->at, operator->len);
     }

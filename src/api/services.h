@@ -10,7 +10,8 @@
 struct berth_deploy *berth_services_open(struct berth_call *c);
 /* The service that the path names, whole, in the arena; NULL: there is none, and c is answered. */
 const char *berth_services_named(struct berth_call *c, struct berth_deploy *d);
-/* Who asks: the key's fingerprint, else X-Operator, else the peer's address.  In c's arena. */
+/* Who asks: the key's name or fingerprint, else X-Operator, else the peer's address.  In c's arena.
+ */
 struct berth_actor berth_services_actor(struct berth_call *c);
 /* Answer with data (JSON; NULL: null), or with the error r < 0. */
 void berth_services_answer(struct berth_call *c, int r, const char *message,

@@ -25,12 +25,18 @@ struct berth_arena_defer {
     void *arg;
 };
 
-enum { CHUNK_BYTES = 16 * 1024, RAW_ALIGN = 64 };
+enum { CHUNK_BYTES = 16 * 1024, SMALL_CHUNK_BYTES = 2048, RAW_ALIGN = 64 };
 
 void
 berth_arena_init(struct berth_arena *a, size_t max_bytes)
 {
-    *a = (struct berth_arena){.max_bytes = max_bytes};
+    *a = (struct berth_arena){.max_bytes = max_bytes, .chunk_bytes = CHUNK_BYTES};
+}
+
+void
+berth_arena_init_small(struct berth_arena *a, size_t max_bytes)
+{
+    *a = (struct berth_arena){.max_bytes = max_bytes, .chunk_bytes = SMALL_CHUNK_BYTES};
 }
 
 void
@@ -53,7 +59,7 @@ take(struct berth_arena *a, size_t n, size_t align)
     if (n > a->max_bytes - a->used_bytes)
         return NULL;
     if (c == NULL || start > c->cap || n > c->cap - start) {
-        size_t cap = n > CHUNK_BYTES ? n : CHUNK_BYTES;
+        size_t cap = n > a->chunk_bytes ? n : a->chunk_bytes;
         size_t bytes;
         if (!berth_add(sizeof *c + 63, cap, &bytes))
             return NULL;
@@ -64,7 +70,7 @@ take(struct berth_arena *a, size_t n, size_t align)
         c->len = 0;
         c->lent = false;
         start = 0;
-        if (a->head != NULL && n > CHUNK_BYTES) { /* keep filling the small chunk */
+        if (a->head != NULL && n > a->chunk_bytes) { /* keep filling the small chunk */
             c->next = a->head->next;
             a->head->next = c;
         } else {
@@ -172,7 +178,7 @@ berth_arena_reset(struct berth_arena *a)
 {
     struct berth_arena_chunk *keep = a->head;
 
-    while (keep != NULL && (keep->lent || keep->cap != CHUNK_BYTES))
+    while (keep != NULL && (keep->lent || keep->cap != a->chunk_bytes))
         keep = keep->next;
     release(a, keep);
 }

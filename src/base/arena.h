@@ -10,11 +10,13 @@
  */
 struct berth_arena {
     struct berth_arena_chunk *head; /* newest first */
-    size_t used_bytes, max_bytes;
+    size_t used_bytes, max_bytes, chunk_bytes;
     struct berth_arena_defer *defers; /* newest first */
 };
 
 void berth_arena_init(struct berth_arena *a, size_t max_bytes);
+/* For what is kept and of which there are many: it asks the system for 2 KiB at once, not 16. */
+void berth_arena_init_small(struct berth_arena *a, size_t max_bytes);
 /* Use these n bytes, aligned to 64, before asking the system: until the next reset.  NULL is fine.
  */
 void berth_arena_lend(struct berth_arena *a, void *bytes, size_t n);

@@ -1,5 +1,6 @@
 #include "cmd/keys.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,12 +19,45 @@ static const struct {
 };
 
 static uint32_t
-role_scopes(const char *role)
+role_scopes(const char *role, size_t len)
 {
     for (size_t i = 0; i < BERTH_COUNT(roles); i++)
-        if (strcmp(role, roles[i].role) == 0)
+        if (strlen(roles[i].role) == len && memcmp(role, roles[i].role, len) == 0)
             return roles[i].scopes;
     return 0;
+}
+
+/* The next word of a line; 0: there is none. */
+static size_t
+next_word(const char **at)
+{
+    *at += strspn(*at, " \t");
+    return strcspn(*at, " \t");
+}
+
+/* "KEY", "KEY ROLE" or "KEY ROLE NAME". */
+static bool
+read_key(const char *text, struct berth_api_key *ret)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@";
+    const char *at = text;
+    size_t len = strcspn(at, " \t");
+
+    if (len == 0)
+        return false;
+    berth_api_key_hash(at, len, ret->sha256_hex);
+    at += len;
+    len = next_word(&at);
+    ret->scopes = len > 0 ? role_scopes(at, len) : roles[0].scopes;
+    at += len;
+    len = next_word(&at);
+    if (ret->scopes == 0 || len >= sizeof ret->name || strspn(at, letters) < len ||
+        strncmp(at, "key-", 4) == 0) /* which are fingerprints */
+        return false;
+    memcpy(ret->name, at, len); /* calloc() has put the NUL behind it */
+    at += len;
+    return next_word(&at) == 0;
 }
 
 int
@@ -44,18 +78,14 @@ berth_keys_init(struct berth_keys *k, const struct berth_conf *conf, struct bert
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     for (size_t i = 0; i < s->api_keys.count; i++) {
         const char *text = s->api_keys.at[i];
-        size_t len = strcspn(text, " \t");
-        const char *role = text + len + strspn(text + len, " \t");
-        k->at[i].scopes = *role != '\0' ? role_scopes(role) : roles[0].scopes;
-        if (len == 0 || k->at[i].scopes == 0) {
+        if (!read_key(text, &k->at[i])) {
             berth_keys_fini(k);
             return berth_err_set(
                 e, BERTH_ECONFIG,
                 "security.api_keys[%zu]: a key, or a key and one of admin, operator, "
-                "user, viewer",
+                "user, viewer, or these and a name of letters, digits, '.', '_', '-' and '@'",
                 i);
         }
-        berth_api_key_hash(text, len, k->at[i].sha256_hex);
     }
     k->count = s->api_keys.count;
     return 0;

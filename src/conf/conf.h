@@ -126,9 +126,10 @@ struct berth_conf_rate {
 
 struct berth_conf_security {
     bool auth_enabled;
-    const char *jwt_secret;             /* NULL: none */
-    const char *api_key_file;           /* NULL: none; its lines are in api_keys already */
-    struct berth_conf_strings api_keys; /* "KEY", or "KEY ROLE": admin, operator, user, viewer */
+    const char *jwt_secret;   /* NULL: none */
+    const char *api_key_file; /* NULL: none; its lines are in api_keys already */
+    struct berth_conf_strings
+        api_keys; /* "KEY", "KEY ROLE" (admin, operator, user, viewer), "KEY ROLE NAME" */
     bool cors_enabled;
     struct berth_conf_strings cors_allowed_origins;
     struct berth_conf_rate rate_limiting;

@@ -106,7 +106,7 @@ const struct berth_conf_row berth_conf_rows[] = {
 
     BOOL(security.auth_enabled, "false", 0, "auth", "ask for a key; on by itself with api_key_file"),
     ROW(STRING, security.jwt_secret, NULL, 8, 0, NULL, NUL | SECRET | INERT, NULL, "secret of HS256 tokens"),
-    LIST(security.api_keys, "", SECRET, NULL, "keys: KEY, or 'KEY ROLE' with admin (all), operator (read, manage), user (read, infer), viewer (read)"),
+    LIST(security.api_keys, "", SECRET, NULL, "keys: KEY, or 'KEY ROLE' with admin (all), operator (read, manage), user (read, infer), viewer (read), or 'KEY ROLE NAME'"),
     TEXT(security.api_key_file, NULL, NUL | MAIN, "api-key-file FILE", "keys, one a line as in api_keys; turns auth on"),
     BOOL(security.cors_enabled, "true", 0, NULL, "answer browsers of other origins"),
     LIST(security.cors_allowed_origins, "*", 0, NULL, "those origins; *: any"),

@@ -33,6 +33,10 @@ berth_deployment_new(struct berth_deployment **ret, struct berth_deploy *d, stru
     x->revision = berth_revision_ref(s->tracks[which].wish);
     x->op = (struct berth_op){.d = d, .s = s, .generation = atomic_load(&s->generation)};
     (void)snprintf(x->asker, sizeof x->asker, "%s", s->asker);
+    x->caller = (struct berth_caller){.struct_size = sizeof x->caller,
+                                      .name = x->asker,
+                                      .known = s->asker_known,
+                                      .scopes = s->asker_scopes};
     (void)pthread_mutex_unlock(&s->mu);
     if (x->revision == NULL) {
         r = berth_err_set(e, BERTH_ENOENT, "service %s: nothing is wished for on this track",
@@ -437,7 +441,7 @@ begin_run(struct berth_deployment *x, struct berth_err *e)
     old = *at;
     *at = p;
     if (!x->removing)
-        berth_values_clear(t);
+        berth_values_begin(t);
     (void)pthread_mutex_unlock(&x->s->mu);
     berth_progress_free(old);
     x->unit_made = false;
@@ -511,6 +515,7 @@ done_locked(struct berth_deployment *x, struct berth_err *e)
     struct track *t = &s->tracks[x->which];
     bool changed = t->good != x->revision->number;
 
+    berth_values_settle(t, x->revision->number);
     t->good = x->revision->number;
     if (x->which == STABLE && atomic_load(&s->generation) == x->op.generation &&
         s->phase != BERTH_PHASE_RUNNING && s->phase != BERTH_PHASE_DEGRADED) {

@@ -283,7 +283,9 @@ berth_deploy_rollback(struct berth_deploy *d, const char *id, uint64_t revision,
 int
 berth_deploy_take_back(struct berth_deploy *d, const char *id, struct berth_err *e)
 {
-    static const struct berth_actor engine = {.name = "berth", .peer = ""};
+    /* What comes back was asked for by somebody who might. */
+    static const struct berth_actor engine = {
+        .name = "berth", .peer = "", .known = true, .scopes = BERTH_CALLER_MANAGE};
     struct revision *good = NULL;
     uint64_t ignored;
     struct change c;

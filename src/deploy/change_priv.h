@@ -23,6 +23,8 @@ struct before {
     uint64_t last_revision, retry_wall_ns, changed_wall_ns, phase_wall_ns;
     enum berth_phase phase;
     char asker[OPERATOR_MAX];
+    bool asker_known;
+    uint32_t asker_scopes;
 };
 
 /* Without a service yet; berth_change_end() gives back what it took. */

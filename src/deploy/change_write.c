@@ -129,6 +129,8 @@ void
 berth_change_asker(struct change *c)
 {
     (void)snprintf(c->s->asker, sizeof c->s->asker, "%s", c->who->name != NULL ? c->who->name : "");
+    c->s->asker_known = c->who->known;
+    c->s->asker_scopes = c->who->scopes;
     c->s->changed_wall_ns = berth_deploy_wall(c->d);
 }
 
@@ -224,7 +226,9 @@ berth_change_before(const struct service *s)
                        .retry_wall_ns = s->retry_wall_ns,
                        .changed_wall_ns = s->changed_wall_ns,
                        .phase_wall_ns = s->phase_wall_ns,
-                       .phase = s->phase};
+                       .phase = s->phase,
+                       .asker_known = s->asker_known,
+                       .asker_scopes = s->asker_scopes};
     memcpy(b.asker, s->asker, sizeof b.asker);
     return b;
 }
@@ -248,6 +252,8 @@ berth_change_put_back(struct service *s, const struct before *b)
     s->phase = b->phase;
     s->phase_wall_ns = b->phase_wall_ns;
     memcpy(s->asker, b->asker, sizeof s->asker);
+    s->asker_known = b->asker_known;
+    s->asker_scopes = b->asker_scopes;
 }
 
 /* Write what was changed; when that fails all is as it was. */

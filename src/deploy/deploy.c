@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "deploy/access.h"
 #include "deploy/deploy_priv.h"
 #include "obs/metrics.h"
 
@@ -362,6 +363,8 @@ berth_deploy_new(const struct berth_deploy_conf *conf, struct berth_deploy **ret
         r = load_owner(d, e);
     if (r == 0)
         r = berth_events_new(conf->store, d->conf.events_max, conf->clock, &d->events, e);
+    if (r == 0 && (d->access = berth_access_new(d)) == NULL)
+        r = berth_err_set(e, BERTH_ENOMEM, "deploy: out of memory");
     queue.keys_max = d->conf.services_max + 1; /* and ORPHANS_KEY */
     queue.random = random_of;
     queue.random_arg = d;
@@ -439,6 +442,8 @@ void
 berth_deploy_stop(struct berth_deploy *d, uint64_t limit_ns)
 {
     atomic_store(&d->stopping, true);
+    if (d->access != NULL)
+        berth_access_stop(d->access);
     if (d->reconciler != NULL)
         (void)berth_reconciler_stop(d->reconciler, limit_ns);
     if (d->queue != NULL) {
@@ -467,6 +472,7 @@ berth_deploy_free(struct berth_deploy *d)
     }
     berth_orphans_free(d);
     berth_kept_free(d);
+    berth_access_free(d->access);
     berth_events_free(d->events);
     free((char *)d->conf.state_dir);
     free((char *)d->conf.program);

@@ -138,6 +138,8 @@ struct berth_actor {
     const char *name; /* the key's name, X-Operator, or the peer's address */
     const char *peer;
     const char *request_id; /* or NULL */
+    bool known;             /* name is that of a key which the server knows */
+    uint32_t scopes;        /* of that key, as in pipeline.h; 0: none */
 };
 
 enum { BERTH_SERVICE_ID_MAX = 112 };
@@ -175,6 +177,12 @@ int berth_deploy_retry(struct berth_deploy *d, const char *id, const struct bert
                        struct berth_err *e);
 int berth_deploy_drain_node(struct berth_deploy *d, const char *shimlet, const char *node,
                             bool drain, const struct berth_actor *who, struct berth_err *e);
+
+/* Somebody asked a service that is not for everybody: one more of that for the audit, where the
+ * first time is told at once and more of the same in sums (a minute's, then growing to an hour's).
+ * who: a key's name; NULL: nobody known.  Any thread, a loop's too; never waits for the disk. */
+void berth_deploy_access(struct berth_deploy *d, const char *service_id, const char *who,
+                         const char *peer, bool granted);
 
 /* ---- what people look at ---- */
 
@@ -230,7 +238,9 @@ int berth_deploy_logs(struct berth_deploy *d, const char *id, const struct berth
  * "service.deleted" (audit: "operator", "peer", "parameters"), "service.status" ("from", "to",
  * "status", "endpoint", "reason"), "service.step" ("step", "event", "state", "attempt",
  * "durationMs", "operator", "parameters", "message", "level"), "service.note",
- * "service.orphan" ("shimlet", "unit", "track": a workload that no service has).
+ * "service.orphan" ("shimlet", "unit", "track": a workload that no service has), "service.audit" (a
+ * pipeline's decision: "action", "decision", "operator", "message"), "service.access"
+ * (who asked the service or was refused: "decision", "operator", "peer", "count", "sinceMs").
  * Durable in the same transaction as the change that they tell of; numbered without gaps.
  */
 struct berth_event_query {

@@ -134,6 +134,8 @@ struct service {
     atomic_bool stray;        /* there is a workload of a canary that is not wished for */
     char reason[REASON_MAX];  /* why it failed or is degraded */
     char asker[OPERATOR_MAX]; /* who changed it last */
+    bool asker_known;         /* by a key with these scopes */
+    uint32_t asker_scopes;
     uint64_t created_wall_ns, changed_wall_ns, phase_wall_ns;
     uint64_t marked;        /* the stable revision whose record says that it was good */
     bool unsaved;           /* what is here is not in the store */
@@ -162,6 +164,7 @@ struct berth_deploy {
     struct lost *lost;        /* plugins that should be there, under mu: kept.c */
     struct service *services; /* uthash by id */
     struct berth_events *events;
+    struct berth_access *access;         /* who asked what is not for everybody */
     struct berth_reconciler *reconciler; /* with workers */
     struct berth_workq *queue;           /* without, under queue_mu */
     pthread_mutex_t queue_mu;
@@ -276,6 +279,13 @@ void berth_seen_free(struct seen *s);
 void berth_values_clear(struct track *t);
 const char *berth_values_get(const struct track *t, const char *key);
 int berth_values_set(struct track *t, const char *key, const char *text, struct berth_err *e);
+/* Who may ask, as "REVISION NAME NAME ...": a value that outlives the run that set it, so that a
+ * service is not open to all while it is brought about anew. */
+#define BERTH_VALUE_ALLOW "allow"
+/* A run begins: all values go but that one. */
+void berth_values_begin(struct track *t);
+/* The run for that revision is done: one that it has not set goes. */
+void berth_values_settle(struct track *t, uint64_t revision);
 
 /* journal.c */
 /* Write the service as it is, with what is pending and `ops` besides, in one transaction; s NULL:
@@ -312,6 +322,7 @@ struct berth_deployment {
     struct berth_shimlet *shimlet;
     struct flow *flow;
     char asker[OPERATOR_MAX];
+    struct berth_caller caller;
     struct revision *revision;     /* of the track; referenced */
     const struct berth_json *spec; /* its JSON as a tree */
     struct berth_arena arena;      /* of the reconcile */
@@ -335,6 +346,8 @@ void berth_deployment_free(struct berth_deployment *x);
 int berth_deployment_steps(struct berth_deployment *x, bool removing, struct berth_err *e);
 /* unit.c: x->unit from spec and values */
 int berth_deployment_unit(struct berth_deployment *x, struct berth_err *e);
+/* Can the environment do what x->unit wants of it?  -BERTH_EUNSUPPORTED */
+int berth_unit_suits(const struct berth_deployment *x, struct berth_err *e);
 /* Names of the steps, for a plan or an answer before anything began. */
 int berth_flow_steps(const struct flow *f, bool removing, const struct berth_goal **ret_goals,
                      const char *const **ret_names, uint32_t *ret_count, struct berth_err *e);

@@ -1,6 +1,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,8 @@ host_apply(struct berth_deployment *x, struct berth_err *e)
     struct track *t = &x->s->tracks[x->which];
     int r = berth_deployment_unit(x, e);
 
+    if (r == 0)
+        r = berth_unit_suits(x, e);
     if (r == 0 && !t->applied) { /* known before anything can be there */
         (void)pthread_mutex_lock(&x->s->mu);
         t->applied = true;
@@ -140,8 +143,10 @@ host_remove(struct berth_deployment *x, struct berth_err *e)
 static int
 host_check(struct berth_deployment *x, struct berth_err *e)
 {
-    const int r = berth_deployment_unit(x, e);
+    int r = berth_deployment_unit(x, e);
 
+    if (r == 0)
+        r = berth_unit_suits(x, e);
     if (r < 0 || !BERTH_SHIMLET_HAS(x->environ->ops, check))
         return r;
     return x->environ->ops->check(x->shimlet, &x->op, &x->unit, e);
@@ -182,6 +187,60 @@ host_folder(struct berth_deployment *x)
     return own_folder(x, true);
 }
 
+static const struct berth_caller *
+host_caller(struct berth_deployment *x)
+{
+    return &x->caller;
+}
+
+static int
+host_allow(struct berth_deployment *x, const char *const *names, struct berth_err *e)
+{
+    struct berth_buf b;
+
+    berth_buf_init(&b, &x->scratch);
+    berth_buf_printf(&b, "%" PRIu64, x->revision->number);
+    for (; *names != NULL; names++) {
+        if (strpbrk(*names, " \t\n") != NULL || **names == '\0')
+            return berth_err_set(e, BERTH_EINVAL, "\"%.64s\" is no name of a key", *names);
+        berth_buf_printf(&b, " %s", *names);
+    }
+    const char *text = berth_buf_text(&b);
+    const int r = text != NULL ? host_set(x, BERTH_VALUE_ALLOW, text, e)
+                               : berth_err_set(e, BERTH_ENOMEM, "out of memory");
+    if (r == 0)
+        berth_deploy_told_routes(x->d, x->s); /* who was allowed may not be any more */
+    return r;
+}
+
+static int
+host_audit(struct berth_deployment *x, const char *action, bool granted, const char *who,
+           const char *text, struct berth_err *e)
+{
+    struct pending p = {.a = &x->scratch};
+    struct berth_buf b;
+    struct berth_jw w;
+
+    berth_pending_begin(&p, &b, &w, "service.audit", x->s);
+    berth_jw_key(&w, "action");
+    berth_jw_string(&w, action);
+    berth_jw_key(&w, "decision");
+    berth_jw_string(&w, granted ? "granted" : "refused");
+    berth_jw_key(&w, "operator");
+    berth_jw_string(&w, who != NULL ? who : x->asker);
+    berth_jw_key(&w, "revision");
+    berth_jw_uint(&w, x->revision->number);
+    berth_jw_key(&w, "level");
+    berth_jw_string(&w, granted ? "info" : "warn");
+    berth_jw_key(&w, "message");
+    berth_jw_string(&w, text);
+    berth_pending_end(&p, &b, &w);
+    berth_log(granted ? BERTH_LOG_INFO : BERTH_LOG_WARN, "audit: service %s: %s %s to %s: %s",
+              x->s->id, action, granted ? "granted" : "refused", who != NULL ? who : x->asker,
+              text);
+    return berth_deploy_commit(x->d, NULL, &p, NULL, 0, e);
+}
+
 const struct berth_pipeline_host berth_deploy_pipeline_host = {
     .struct_size = sizeof(struct berth_pipeline_host),
     .log = host_log,
@@ -198,6 +257,9 @@ const struct berth_pipeline_host berth_deploy_pipeline_host = {
     .resources = host_resources,
     .goal = berth_host_goal,
     .folder = host_folder,
+    .caller = host_caller,
+    .allow = host_allow,
+    .audit = host_audit,
 };
 
 /* ---- goals ---- */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "deploy/deploy_priv.h"
 #include "deploy/routes.h"
+#include "net/certificate.h"
 #include "net/client.h"
 
 /* What a shimlet may call. */
@@ -72,29 +73,42 @@ probe_body(void *arg, uint16_t status, const char *bytes, size_t len)
 }
 
 static int
-host_probe(const char *url, uint64_t timeout_ns, struct berth_err *e)
+host_probe_as(const struct berth_probe *p, struct berth_err *e)
 {
-    struct berth_client_call call = {.url = url,
-                                     .connect_ns_max = timeout_ns,
-                                     .silent_ns_max = timeout_ns,
-                                     .total_ns_max = timeout_ns,
+    const struct berth_client_tls tls = {.ca_file = p->ca_path};
+    char key[BERTH_BEARER_MAX] = "";
+    struct berth_client_call call = {.url = p->url,
+                                     .bearer = p->key_path != NULL ? key : NULL,
+                                     .tls = p->ca_path != NULL ? &tls : NULL,
+                                     .connect_ns_max = p->timeout_ns,
+                                     .silent_ns_max = p->timeout_ns,
+                                     .total_ns_max = p->timeout_ns,
                                      .proxy = "", /* it is ours: never by way of another */
                                      .body_part = probe_body,
                                      .go_on = probe_goes_on};
     struct berth_client_answer answer = {0};
     struct berth_client *c;
-    int r = berth_client_new(&c, e);
+    int r = p->key_path != NULL ? berth_bearer_read(p->key_path, key, e) : 0;
 
-    if (r < 0)
+    if (r < 0 || (r = berth_client_new(&c, e)) < 0)
         return r;
     r = berth_client_call(c, &call, &answer, e);
     berth_client_free(c);
     berth_buf_fini(&answer.body);
+    explicit_bzero(key, sizeof key);
     if (r < 0)
         return r;
     if (answer.status != 200)
-        return berth_err_set(e, BERTH_ENOTREADY, "%s answers %u", url, answer.status);
+        return berth_err_set(e, BERTH_ENOTREADY, "%s answers %u", p->url, answer.status);
     return 0;
+}
+
+static int
+host_probe(const char *url, uint64_t timeout_ns, struct berth_err *e)
+{
+    const struct berth_probe p = {.struct_size = sizeof p, .url = url, .timeout_ns = timeout_ns};
+
+    return host_probe_as(&p, e);
 }
 
 static int
@@ -133,4 +147,5 @@ const struct berth_shimlet_host berth_deploy_shimlet_host = {
     .drain = host_drain,
     .probe = host_probe,
     .changed = host_changed,
+    .probe_as = host_probe_as,
 };

@@ -24,7 +24,7 @@ berth_revision_parse(struct berth_deploy *d, const char *json, size_t len, uint6
         return berth_err_set(e, BERTH_ENOMEM, "a revision: out of memory");
     atomic_init(&r->refs, 1);
     r->number = number;
-    berth_arena_init(&r->arena, REVISION_BYTES_MAX);
+    berth_arena_init_small(&r->arena, REVISION_BYTES_MAX);
     rc = berth_spec_parse_text((struct berth_slice){json, len}, &d->defaults, &r->arena, &r->spec,
                                &lenient, NULL, e);
     if (rc < 0) {
@@ -354,6 +354,24 @@ berth_values_set(struct track *t, const char *key, const char *text, struct bert
     return 0;
 }
 
+void
+berth_values_begin(struct track *t)
+{
+    for (uint32_t i = t->value_count; i > 0; i--) {
+        if (strcmp(t->values[i - 1].key, BERTH_VALUE_ALLOW) != 0)
+            values_remove(t, t->values[i - 1].key);
+    }
+}
+
+void
+berth_values_settle(struct track *t, uint64_t revision)
+{
+    const char *allow = berth_values_get(t, BERTH_VALUE_ALLOW);
+
+    if (allow != NULL && strtoull(allow, NULL, 10) != revision)
+        values_remove(t, BERTH_VALUE_ALLOW);
+}
+
 /* ---- what was seen ---- */
 
 static const char *
@@ -370,7 +388,7 @@ berth_seen_new(const struct berth_observed *as, uint64_t wall_ns)
 
     if (s == NULL)
         return NULL;
-    berth_arena_init(&s->arena, SEEN_BYTES_MAX);
+    berth_arena_init_small(&s->arena, SEEN_BYTES_MAX);
     s->wall_ns = wall_ns;
     s->as = (struct berth_observed){.struct_size = sizeof s->as,
                                     .exists = as->exists,
@@ -384,8 +402,16 @@ berth_seen_new(const struct berth_observed *as, uint64_t wall_ns)
         berth_seen_free(s);
         return NULL;
     }
+    /* A plugin may know fewer members of a replica than we do: its array has its own pace. */
+    const size_t pace = as->replica_count > 0 && as->replicas[0].struct_size > 0
+                            ? as->replicas[0].struct_size
+                            : offsetof(struct berth_replica, ca_path);
     for (size_t i = 0; i < as->replica_count; i++) {
-        to[i] = as->replicas[i];
+        memcpy(&to[i], (const char *)as->replicas + i * pace,
+               pace < sizeof to[i] ? pace : sizeof to[i]);
+        to[i].struct_size = sizeof to[i];
+        to[i].ca_path = keep(&s->arena, to[i].ca_path);
+        to[i].key_path = keep(&s->arena, to[i].key_path);
         to[i].id = keep(&s->arena, to[i].id != NULL ? to[i].id : "");
         to[i].hash = keep(&s->arena, to[i].hash != NULL ? to[i].hash : "");
         to[i].endpoint = keep(&s->arena, to[i].endpoint);
@@ -463,6 +489,10 @@ berth_record_put(const struct service *s, struct berth_buf *out)
     berth_jw_string(w, s->reason);
     berth_jw_key(w, "asker");
     berth_jw_string(w, s->asker);
+    berth_jw_key(w, "askerKnown");
+    berth_jw_bool(w, s->asker_known);
+    berth_jw_key(w, "askerScopes");
+    berth_jw_uint(w, s->asker_scopes);
     berth_jw_key(w, "createdAt");
     berth_jw_uint(w, s->created_wall_ns);
     berth_jw_key(w, "changedAt");
@@ -532,6 +562,8 @@ berth_record_read(struct berth_deploy *d, const struct berth_record *record, str
         s->promoting = get_bool(v, "promoting");
         get_text(v, "reason", s->reason, sizeof s->reason);
         get_text(v, "asker", s->asker, sizeof s->asker);
+        s->asker_known = get_bool(v, "askerKnown");
+        s->asker_scopes = (uint32_t)get_u64(v, "askerScopes");
         s->created_wall_ns = get_u64(v, "createdAt");
         s->changed_wall_ns = get_u64(v, "changedAt");
         s->phase_wall_ns = get_u64(v, "phaseAt");

@@ -86,7 +86,7 @@ copy_service(struct berth_route_snapshot *s, const struct berth_routed_service *
     if (!copy_text(a, from->id, &to->id) || !copy_text(a, from->name, &to->name) ||
         !copy_text(a, served, &to->served_name) ||
         !copy_text(a, from->authorization, &to->authorization) ||
-        !copy_text(a, from->ca_path, &to->ca_path))
+        !copy_text(a, from->ca_path, &to->ca_path) || !copy_text(a, from->allow, &to->allow))
         return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
     to->has_side_effects = from->has_side_effects;
     to->connect_ns_max = from->connect_ns_max > 0 ? from->connect_ns_max : CONNECT_NS;
@@ -106,7 +106,9 @@ copy_replica(struct berth_arena *a, struct berth_route_replica *to,
     const char *endpoint = from->endpoint != NULL ? from->endpoint : "http://none";
     char *room = berth_arena_alloc_raw(a, strlen(endpoint) + 2);
 
-    if (room == NULL || !copy_text(a, from->id, &to->id))
+    if (room == NULL || !copy_text(a, from->id, &to->id) ||
+        !copy_text(a, from->ca_path, &to->ca_path) ||
+        !copy_text(a, from->authorization, &to->authorization))
         return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", service);
     if (!berth_endpoint_split(endpoint, room, &to->origin, &to->base))
         return berth_err_set(e, BERTH_EINVAL,
@@ -115,6 +117,16 @@ copy_replica(struct berth_arena *a, struct berth_route_replica *to,
                              service, from->id, endpoint);
     to->track = from->track;
     return 0;
+}
+
+/* What a replica does not say itself is the service's. */
+static void
+inherit(const struct berth_route_service *s, struct berth_route_replica *r)
+{
+    if (r->ca_path == NULL)
+        r->ca_path = s->ca_path;
+    if (r->authorization == NULL)
+        r->authorization = s->authorization;
 }
 
 int
@@ -126,7 +138,7 @@ berth_route_snapshot_new(const struct berth_routed_service *from, struct berth_r
 
     if (s == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
-    berth_arena_init(&s->arena, SNAPSHOT_BYTES_MAX);
+    berth_arena_init_small(&s->arena, SNAPSHOT_BYTES_MAX);
     s->refs = 1;
     s->count = n;
     int r = copy_service(s, from, e);
@@ -135,8 +147,10 @@ berth_route_snapshot_new(const struct berth_routed_service *from, struct berth_r
     s->balanced = BERTH_NEW_N(&s->arena, struct berth_balance_replica *, n);
     if (r == 0 && n > 0 && (s->replicas == NULL || s->shared == NULL || s->balanced == NULL))
         r = berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
-    for (size_t i = 0; r == 0 && i < n; i++)
+    for (size_t i = 0; r == 0 && i < n; i++) {
         r = copy_replica(&s->arena, &s->replicas[i], &from->replicas[i], from->id, e);
+        inherit(&s->service, &s->replicas[i]);
+    }
     if (r < 0) {
         berth_route_snapshot_free(s);
         return r;

@@ -52,6 +52,8 @@ struct berth_routed_replica {
     const char *endpoint; /* "http://10.0.0.7:8080/base"; NULL: it gets no requests */
     enum berth_track track;
     bool ready;
+    const char *ca_path;       /* its own, before the service's; NULL: that one */
+    const char *authorization; /* likewise */
 };
 
 /* What is published; copied.  Zeros are defaults. */
@@ -64,11 +66,12 @@ struct berth_routed_service {
     size_t replica_count;
     const char *authorization; /* sent to the replicas: "Bearer ..."; NULL: none */
     const char *ca_path;       /* PEM, whom to believe for https; NULL: the system's */
-    bool has_side_effects;     /* a request must not reach two replicas */
-    uint64_t connect_ns_max;   /* 2 s */
-    uint64_t first_ns_max;     /* until an answer begins; 0: of a stream as silent_ns_max, else as
-                                  long as the request may take */
-    uint64_t silent_ns_max;    /* within an answer: 120 s */
+    const char *allow;       /* names of keys with blanks between; "*": any; NULL: no matter who */
+    bool has_side_effects;   /* a request must not reach two replicas */
+    uint64_t connect_ns_max; /* 2 s */
+    uint64_t first_ns_max;  /* until an answer begins; 0: of a stream as silent_ns_max, else as long
+                               as the request may take */
+    uint64_t silent_ns_max; /* within an answer: 120 s */
 };
 /* In place of what was published for that id.  A replica that is not named any more gets no new
  * requests; those under way end in peace.
@@ -97,11 +100,13 @@ struct berth_route_replica {
     const char *origin; /* "http://10.0.0.7:8080" */
     const char *base;   /* "" or "/base" */
     enum berth_track track;
+    const char *ca_path, *authorization; /* its own, else the service's */
 };
 
 /* A service as it was when the request came. */
 struct berth_route_service {
     const char *id, *name, *served_name, *authorization, *ca_path;
+    const char *allow; /* see berth_access_allows() */
     bool has_side_effects;
     uint64_t connect_ns_max, first_ns_max, silent_ns_max;
 };

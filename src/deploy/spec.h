@@ -27,6 +27,8 @@ struct berth_json;
  *   autoscale {min, max, cpuPercent}, quantConfig {}, parameters {}: read by pipelines
  *   strategy {type ("rolling", "recreate", "canary"), maxSurge, maxUnavailable,
  *             canary {weight: percent, replicas}}
+ *   securityConfig {allow [names of keys], hosts [], certFile, keyFile, caFile, apiKeyFile}: for the
+ *   pipeline "secure"
  *   startTimeoutMs, drainTimeoutMs, firstAnswerTimeoutMs, hasSideEffects
  *   steps {NAME: {maxRetries, timeoutMs, backoffMs, backoffMaxMs, onFailure, preHook, postHook}}
  *   shimletConfig {}: the environment's own
@@ -37,6 +39,8 @@ enum {
     BERTH_SPEC_ARGS_MAX = 256,
     BERTH_SPEC_LABELS_MAX = 64,
     BERTH_SPEC_STEPS_MAX = 64,
+    BERTH_SPEC_ALLOW_MAX = 256,
+    BERTH_SPEC_HOSTS_MAX = 32,
     BERTH_SPEC_REPLICAS_MAX = 1000,
     BERTH_SPEC_BYTES_MAX = 256 * 1024, /* of its JSON */
 };
@@ -75,8 +79,10 @@ struct berth_spec {
     size_t env_count, label_count;
     const struct berth_spec_step *steps;
     size_t step_count;
-    const char *shimlet_json;                 /* shimletConfig, an object */
-    const char *quant_json, *parameters_json; /* objects; NULL: none */
+    const char *shimlet_json;                                  /* shimletConfig, an object */
+    const char *quant_json, *parameters_json;                  /* objects; NULL: none */
+    const char *const *allow, *const *hosts;                   /* NULL-ended, or NULL */
+    const char *cert_file, *key_file, *ca_file, *api_key_file; /* NULL: made by the pipeline */
     const char *json; /* all of it in one form: members in one order, defaults filled in */
     size_t json_len;
     /* Hex.  hash: everything but replicas, strategy and steps; replicas that run another are out of

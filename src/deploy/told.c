@@ -1,16 +1,27 @@
+#include <string.h>
+
 #include "base/log.h"
 #include "deploy/deploy_priv.h"
 #include "deploy/routes.h"
+#include "net/certificate.h"
 
 /* What the routes are told of a service and its replicas. */
 
 enum { TOLD_BYTES_MAX = 4 << 20 };
 
+/* What the routes are told, and what is looked up for them with no lock held. */
+struct told {
+    struct berth_routed_service as;
+    struct berth_routed_replica *replicas;
+    const char **key_paths; /* one for each of them, or NULL */
+};
+
 /* The track's replicas; where only one address for all of them is known, that one. */
 static void
-put_track(struct berth_arena *a, const struct track *t, enum berth_track track,
-          struct berth_routed_replica *to, size_t *count)
+put_track(struct berth_arena *a, const struct track *t, enum berth_track track, struct told *told)
 {
+    struct berth_routed_replica *to = told->replicas;
+    size_t *count = &told->as.replica_count;
     const struct berth_observed *as = t->seen != NULL ? &t->seen->as : NULL;
     bool own = false;
 
@@ -22,11 +33,13 @@ put_track(struct berth_arena *a, const struct track *t, enum berth_track track,
         if (r->endpoint == NULL)
             continue;
         own = true;
+        told->key_paths[*count] = r->key_path != NULL ? berth_arena_strdup(a, r->key_path) : NULL;
         to[(*count)++] = (struct berth_routed_replica){
             .id = berth_arena_strdup(a, r->id),
             .endpoint = berth_arena_strdup(a, r->endpoint),
             .track = track,
             .ready = r->state == BERTH_REPLICA_READY,
+            .ca_path = r->ca_path != NULL ? berth_arena_strdup(a, r->ca_path) : NULL,
         };
     }
     if (!own && as->endpoint != NULL && *count < BERTH_ROUTES_REPLICAS_MAX)
@@ -40,34 +53,66 @@ put_track(struct berth_arena *a, const struct track *t, enum berth_track track,
 
 /* s->mu held.  False: it is not to be reached. */
 static bool
-gather(struct service *s, struct berth_arena *a, struct berth_routed_service *ret)
+gather(struct service *s, struct berth_arena *a, struct told *told)
 {
     const struct track *stable = &s->tracks[STABLE], *canary = &s->tracks[CANARY];
-    struct berth_routed_replica *replicas =
-        BERTH_NEW_N(a, struct berth_routed_replica, BERTH_ROUTES_REPLICAS_MAX);
+    struct berth_routed_service *ret = &told->as;
 
-    if (s->deleting || stable->wish == NULL || replicas == NULL)
+    *told = (struct told){
+        .replicas = BERTH_NEW_N(a, struct berth_routed_replica, BERTH_ROUTES_REPLICAS_MAX),
+        .key_paths = BERTH_NEW_N(a, const char *, BERTH_ROUTES_REPLICAS_MAX)};
+    if (s->deleting || stable->wish == NULL || told->replicas == NULL || told->key_paths == NULL)
         return false;
-    *ret = (struct berth_routed_service){
-        .id = s->id,
-        .name = berth_arena_strdup(a, stable->wish->spec.model_name),
-        .replicas = replicas,
-        .has_side_effects = stable->wish->spec.has_side_effects,
-        .first_ns_max = stable->wish->spec.first_timeout_ns,
-    };
-    put_track(a, stable, BERTH_TRACK_STABLE, replicas, &ret->replica_count);
+    ret->id = s->id;
+    ret->name = berth_arena_strdup(a, stable->wish->spec.model_name);
+    ret->replicas = told->replicas;
+    ret->has_side_effects = stable->wish->spec.has_side_effects;
+    ret->first_ns_max = stable->wish->spec.first_timeout_ns;
+    const char *allow = berth_values_get(stable, BERTH_VALUE_ALLOW);
+    if (allow != NULL) { /* behind the number of its revision */
+        allow += strcspn(allow, " ");
+        ret->allow = berth_arena_strdup(a, *allow == ' ' ? allow + 1 : allow);
+        if (ret->allow == NULL)
+            return false; /* rather nobody than everybody */
+    }
+    put_track(a, stable, BERTH_TRACK_STABLE, told);
     if (canary->wish != NULL && !canary->leaving) {
-        put_track(a, canary, BERTH_TRACK_CANARY, replicas, &ret->replica_count);
+        put_track(a, canary, BERTH_TRACK_CANARY, told);
         ret->weights[BERTH_TRACK_STABLE] = 100 - s->canary_percent;
         ret->weights[BERTH_TRACK_CANARY] = s->canary_percent;
     }
     return ret->name != NULL;
 }
 
+/* Keys are in files, mostly one for all replicas.  One that cannot be read: no requests. */
+static void
+read_keys(struct berth_arena *a, struct told *told)
+{
+    char key[BERTH_BEARER_MAX];
+
+    for (size_t i = 0; i < told->as.replica_count; i++) {
+        struct berth_routed_replica *to = &told->replicas[i];
+        struct berth_err e = {""};
+
+        if (told->key_paths[i] == NULL)
+            continue;
+        if (i > 0 && told->key_paths[i - 1] != NULL &&
+            strcmp(told->key_paths[i - 1], told->key_paths[i]) == 0) {
+            to->authorization = told->replicas[i - 1].authorization;
+        } else if (berth_bearer_read(told->key_paths[i], key, &e) == 0) {
+            to->authorization = berth_arena_printf(a, "Bearer %s", key);
+        } else {
+            berth_warn("service %s: replica %s: its key: %s", told->as.id, to->id, e.msg);
+        }
+        to->ready = to->ready && to->authorization != NULL;
+    }
+    explicit_bzero(key, sizeof key);
+}
+
 void
 berth_deploy_told_routes(struct berth_deploy *d, struct service *s)
 {
-    struct berth_routed_service routed;
+    struct told told;
     struct berth_arena a;
     struct berth_err e = {""};
 
@@ -75,11 +120,13 @@ berth_deploy_told_routes(struct berth_deploy *d, struct service *s)
         return;
     berth_arena_init(&a, TOLD_BYTES_MAX);
     (void)pthread_mutex_lock(&s->mu);
-    const bool there = gather(s, &a, &routed);
+    const bool there = gather(s, &a, &told);
     (void)pthread_mutex_unlock(&s->mu);
+    if (there)
+        read_keys(&a, &told);
     if (!there)
         berth_routes_remove(d->conf.routes, s->id);
-    else if (berth_routes_publish(d->conf.routes, &routed, &e) < 0)
+    else if (berth_routes_publish(d->conf.routes, &told.as, &e) < 0)
         berth_warn("service %s: requests are not routed to it: %s", s->id, e.msg);
     berth_arena_fini(&a);
 }

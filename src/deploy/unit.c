@@ -15,8 +15,8 @@ static const char *const track_names[TRACK_COUNT] = {"stable", "canary"};
 static bool
 makes_unit(const char *key)
 {
-    static const char *const keys[] = {"modelPath",  "image",  "command", "port",
-                                       "healthPath", "memory", "cpu"};
+    static const char *const keys[] = {"modelPath", "image", "command", "port",   "healthPath",
+                                       "memory",    "cpu",   "caPath",  "keyPath"};
 
     if (strncmp(key, "env.", 4) == 0)
         return true;
@@ -160,6 +160,8 @@ apply_values(struct berth_deployment *x, const struct track *t, struct berth_err
         u->image = text;
     if ((text = berth_values_get(t, "healthPath")) != NULL)
         u->health_path = text;
+    u->ca_path = berth_values_get(t, "caPath");
+    u->key_path = berth_values_get(t, "keyPath");
     if ((text = berth_values_get(t, "port")) != NULL)
         u->port = (uint16_t)strtoul(text, NULL, 10);
     if ((text = berth_values_get(t, "memory")) != NULL)
@@ -220,4 +222,21 @@ berth_deployment_unit(struct berth_deployment *x, struct berth_err *e)
         return r;
     x->unit_made = true;
     return 0;
+}
+
+int
+berth_unit_suits(const struct berth_deployment *x, struct berth_err *e)
+{
+    const struct berth_shimlet_ops *ops = x->environ->ops;
+
+    if (x->unit.ca_path == NULL && x->unit.key_path == NULL)
+        return 0;
+    for (size_t i = 0; BERTH_SHIMLET_HAS(ops, features) && ops->features[i] != NULL; i++) {
+        if (strcmp(ops->features[i], "tls") == 0)
+            return 0;
+    }
+    return berth_err_set(e, BERTH_EUNSUPPORTED,
+                         "shimlet: %s reaches engines by plain HTTP alone; deploy to one with TLS, "
+                         "such as process",
+                         ops->name);
 }

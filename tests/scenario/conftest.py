@@ -7,6 +7,7 @@ import pytest
 
 import dockerd
 import harness
+import kube_servers
 
 
 def pytest_configure(config):
@@ -61,6 +62,21 @@ def docker(tmp_path_factory):
         yield d
     finally:
         d.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A real API server, controller manager and scheduler with two simulated machines."""
+    missing = kube_servers.missing()
+    assert not missing, f"missing: {missing}; run tools/setup kubernetes"
+    c = kube_servers.Cluster()
+    try:
+        c.start()
+        c.add_node("node-a", gpus=8, product="NVIDIA-H20")
+        c.add_node("node-b", gpus=8, product="NVIDIA-A100-SXM4-80GB")
+        yield c
+    finally:
+        c.finish()
 
 
 @pytest.fixture

@@ -24,20 +24,6 @@ def unit(name, **more):
     return {**PLAIN, "name": name, "service_id": f"{name}-id", **more}
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    missing = kube_servers.missing()
-    assert not missing, f"missing: {missing}; run tools/setup kubernetes"
-    c = kube_servers.Cluster()
-    try:
-        c.start()
-        c.add_node("node-a", gpus=8, product="NVIDIA-H20")
-        c.add_node("node-b", gpus=8, product="NVIDIA-A100-SXM4-80GB")
-        yield c
-    finally:
-        c.finish()
-
-
 @pytest.fixture
 def settings(cluster):
     # The limit of 10 calls a second is another test's.

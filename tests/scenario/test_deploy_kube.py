@@ -1,0 +1,129 @@
+"""The whole control plane on a real API server: `berth serve`, `berth deploy` and its kin, what others do
+to its objects, and a server of either kind that goes and comes."""
+import json
+import subprocess
+
+import pytest
+
+import harness
+from harness import wait_until
+from services import API, events, get, wait_gone
+
+pytestmark = pytest.mark.timeout(300)
+PATIENCE = 60
+KINDS = ("/apis/apps/v1/namespaces/default/deployments", "/apis/apps/v1/namespaces/default/statefulsets",
+         "/api/v1/namespaces/default/services", "/api/v1/namespaces/default/pods",
+         "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers")
+SPEC = {"modelName": "Llama-3.8B", "modelFile": "/models/llama/model.safetensors", "replicaCount": 2,
+        "contextLength": 4096, "env": [{"key": "BATCH_SIZE", "value": "8"}],
+        "resourceRequirements": {"cpu": "4", "memory": "16Gi", "acceleratorType": "NVIDIA H20",
+                                 "acceleratorCount": 2}}
+
+
+@pytest.fixture
+def server(cluster, make_server, tmp_path):
+    config = tmp_path / "berth.yaml"
+    config.write_text(json.dumps({"plugins": {"plugin_configs": {"kubernetes": {
+        "kubeconfig": str(cluster.config), "qps": 200, "burst": 200}}}}))
+    return make_server("--config", config, "--shimlet", "k8s")
+
+
+def berth(server, *args):
+    r = subprocess.run([harness.BERTH, *map(str, args), "--server", server.url], text=True,
+                       capture_output=True, timeout=PATIENCE * harness.SLOW, env=server.env)
+    assert r.returncode == 0, (args, r.stdout, r.stderr, server.log()[-3000:])
+    return r.stdout
+
+
+def ours(cluster, kind, sid):
+    return [o for o in cluster.objects(kind) if o["metadata"].get("labels", {}).get("app") == sid]
+
+
+def wait_tracks(server, sid, stable, canary=0):
+    """So many replicas are ready on each track and no step is under way."""
+    def there():
+        seen = get(server, sid)
+        tracks = sorted(r["track"] for r in seen["replicas"])
+        return (seen["phase"] == "running" and tracks == ["canary"] * canary + ["stable"] * stable
+                and all(r["state"] == "ready" for r in seen["replicas"]) and seen)
+
+    try:
+        return wait_until(there, PATIENCE, f"{stable} and {canary} replicas of {sid}")
+    except AssertionError as e:
+        raise AssertionError(f"{e}: {get(server, sid)}\n{server.log()[-3000:]}") from None
+
+
+def test_a_service_of_a_cluster(server, cluster, tmp_path):
+    spec = tmp_path / "service.yaml"
+    spec.write_text(json.dumps(SPEC))
+    assert "is running" in berth(server, "deploy", "--file", spec)
+    sid = get(server, SPEC["modelName"])["serviceId"]
+    wait_tracks(server, sid, 2)
+
+    # The documented objects.
+    (d,), (s,) = (ours(cluster, kind, sid) for kind in (KINDS[0], KINDS[2]))
+    (container,) = d["spec"]["template"]["spec"]["containers"]
+    port = container["ports"][0]["containerPort"]
+    assert {"--host=0.0.0.0", f"--port={port}", "--model=/models/llama", "--dtype=auto",
+            "--served-model-name=Llama-3.8B", "--trust-remote-code", "--max-model-len=4096",
+            "--tensor-parallel-size=2"} <= set(container.get("command", []) + container.get("args", []))
+    assert container["resources"]["requests"] == {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "2"}
+    assert {"name": "BATCH_SIZE", "value": "8"} in container["env"]
+    assert d["spec"]["replicas"] == 2 and s["spec"]["ports"][0]["port"] == port
+    assert d["metadata"]["annotations"].items() >= {
+        "berth/service-id": sid, "berth/model-name": "Llama-3.8B", "berth/shimlet-name": "kubernetes",
+        "berth/goal-set-name": "opensourcellm"}.items()
+    assert get(server, sid)["endpoint"].endswith(f":{port}/v1/chat/completions")
+
+    # What others change is put right, without being asked, and told.
+    name = d["metadata"]["name"]
+    cluster.kubectl("scale", f"deployment/{name}", "--replicas=5")
+    wait_until(lambda: cluster.get(f"{KINDS[0]}/{name}")["spec"]["replicas"] == 2, PATIENCE, "two again")
+    wait_tracks(server, sid, 2)
+    assert any("replicas to 5" in json.dumps(e) for e in events(server, sid)), events(server, sid)
+
+    # A canary beside it, and back.
+    berth(server, "update", sid, "strategy.type=canary", "strategy.canary.weight=10", "env.STAGE=new")
+    wait_tracks(server, sid, 2, canary=1)
+    both = ours(cluster, KINDS[0], sid)
+    assert sorted(x["metadata"]["labels"]["track"] for x in both) == ["canary", "stable"]
+    (stable,) = [x for x in both if x["metadata"]["labels"]["track"] == "stable"]
+    assert stable["metadata"]["uid"] == d["metadata"]["uid"]
+    berth(server, "rollback", sid)
+    wait_tracks(server, sid, 2)
+    assert [x["metadata"]["uid"] for x in ours(cluster, KINDS[0], sid)] == [d["metadata"]["uid"]]
+
+    berth(server, "delete", sid)
+    wait_gone(server, sid, PATIENCE)
+    assert [o for kind in KINDS for o in ours(cluster, kind, sid)] == []
+
+
+def test_either_server_goes_and_comes(server, cluster):
+    """The control plane is killed while the API server is away; what was wanted meanwhile comes."""
+    sid = server.post(f"{API}/deploy", SPEC).json["data"]["serviceId"]
+    wait_tracks(server, sid, 2)
+    (d,) = ours(cluster, KINDS[0], sid)
+    since = cluster.audit_lines()
+    cluster.stop_api()
+    answer = server.request("PATCH", f"{API}/{sid}", {"replicaCount": 3})
+    assert answer.status == 200, answer
+    server.kill()
+    server.start()
+    assert get(server, sid)["replicaCount"] == 3, "what was answered is kept"
+    cluster.start_api()
+    wait_tracks(server, sid, 3)
+    (now,) = ours(cluster, KINDS[0], sid)
+    assert now["metadata"]["uid"] == d["metadata"]["uid"] and now["spec"]["replicas"] == 3
+    asked = cluster.calls(since)
+    assert asked["patch", "deployments"] == 1 and asked["create", "deployments"] == 0, asked
+    # At rest it asks nothing but its watches.
+    wait_until(lambda: rests(cluster), PATIENCE, "four quiet seconds")
+    assert berth(server, "delete", sid)
+    wait_gone(server, sid, PATIENCE)
+    assert [o for kind in KINDS for o in ours(cluster, kind, sid)] == []
+
+
+def rests(cluster):
+    before = cluster.audit_lines()
+    harness.time.sleep(4)
+    return not cluster.calls(before)
