@@ -412,7 +412,7 @@ health_achieved(struct berth_deployment *x, struct berth_err *e)
 
     if (r < 0 || (r = berth_deployment_look(x, e)) < 0)
         return r;
-    return x->s->tracks[x->which].seen->ready >= x->unit.replicas;
+    return x->s->tracks[x->which].seen->ready >= berth_unit_wanted(&x->unit);
 }
 
 /* While it is waited for, what differs is mended, and a replica that failed is an error. */

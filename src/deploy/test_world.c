@@ -297,7 +297,7 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
     (void)snprintf(u->model_path, sizeof u->model_path, "%s",
                    unit->model_path != NULL ? unit->model_path : "");
     u->revision = unit->revision;
-    u->desired = unit->replicas;
+    u->desired = unit->scale_max > 0 && w->scaled > 0 ? w->scaled : unit->replicas;
     u->start_timeout_ns = unit->start_timeout_ns;
     u->surge_max = unit->surge_max;
     u->unavailable_max = unit->unavailable_max;
@@ -408,6 +408,18 @@ fake_sees_files(const struct berth_shimlet *s)
     return world->sees_files;
 }
 
+static int
+fake_node(struct berth_shimlet *s, const struct berth_op *op, const char *node, bool drain,
+          struct berth_err *e)
+{
+    (void)s;
+    (void)node;
+    (void)e;
+    if (drain && world->drained != NULL)
+        world->drained(world, op);
+    return 0;
+}
+
 static const struct berth_shimlet_ops fake_ops = {
     .abi = BERTH_SHIMLET_ABI,
     .struct_size = sizeof fake_ops,
@@ -421,6 +433,7 @@ static const struct berth_shimlet_ops fake_ops = {
     .status = fake_status,
     .list = fake_list,
     .watches = fake_watches,
+    .node = fake_node,
     .sees_files = fake_sees_files,
 };
 

@@ -43,6 +43,8 @@ struct world {
     void (*meanwhile)(struct world *w); /* called within each call of the environment; or NULL */
     uint64_t start_ns_max;              /* a replica's start takes up to that */
     const char *broken_model;           /* replicas of this one never get ready */
+    uint32_t scaled;                    /* what it chooses where it may; 0: what is wished for */
+    void (*drained)(struct world *w, const struct berth_op *op); /* a machine is to be emptied */
     char broken_hash[24];               /* ... or of this unit */
     bool watches, offline, sees_files;
     uint64_t dies_in; /* calls until the process is killed; 0: it is not */
