@@ -162,14 +162,6 @@ berth_kept_drop(struct berth_deploy *d, const char *type, const char *name, stru
 
 /* ---- at the start ---- */
 
-static const char *
-text_of(const struct berth_json *v, const char *key)
-{
-    struct berth_slice text;
-
-    return berth_json_string(berth_json_get(v, key), &text) ? text.at : NULL;
-}
-
 /* Was it loaded from there already, by the configuration? */
 static bool
 is_there(struct berth_deploy *d, const char *type, const char *name, const char *path)
@@ -199,9 +191,10 @@ load_one(struct berth_deploy *d, const struct berth_record *record)
     if (r == 0) {
         const struct berth_deploy_file file = {.type = type,
                                                .name = name,
-                                               .path = text_of(v, "path"),
-                                               .sha256 = text_of(v, "sha256"),
-                                               .config_json = text_of(v, "config"),
+                                               .path = berth_json_member_text(v, "path", NULL),
+                                               .sha256 = berth_json_member_text(v, "sha256", NULL),
+                                               .config_json =
+                                                   berth_json_member_text(v, "config", NULL),
                                                .replace = true};
         if (file.path == NULL)
             r = berth_err_set(&e, BERTH_EINVAL, "its record has no path");
