@@ -5,7 +5,7 @@
 #include "shimlets/kubernetes/state.h"
 #include "wire/json.h"
 
-/* What is offered besides applying: whether it fits, what there is to give. */
+/* What is offered besides applying: whether it fits, and what there is to give. */
 
 /* ---- machines ---- */
 
@@ -113,12 +113,32 @@ less(uint64_t total, uint64_t taken)
     return total > taken ? total - taken : 0;
 }
 
+/* What pods hold of the machines: every one's, where we may see them, else our namespace's. */
+static int
+sum_pods(struct berth_shimlet *s, const struct berth_kube_until *until, struct taken *t,
+         struct berth_err *e)
+{
+    const struct berth_kube_selection all = {.kind = &berth_kube_pods};
+    const struct berth_kube_selection ours = {.kind = &berth_kube_pods, .space = s->conf.space};
+    int r = -BERTH_EPERM;
+
+    if (!atomic_load(&s->own_pods_only))
+        r = berth_kube_list(s->k, until, &all, take_pod, t, NULL, e);
+    if (r != -BERTH_EPERM)
+        return r;
+    if (!atomic_exchange(&s->own_pods_only, true))
+        s->h->log(BERTH_LOG_WARN,
+                  "kubernetes: pods of other namespaces may not be listed: what they hold of the "
+                  "machines counts as free; a ClusterRole with list of pods would tell");
+    *t = (struct taken){0};
+    return berth_kube_list(s->k, until, &ours, take_pod, t, NULL, e);
+}
+
 int
 kubernetes_resources(struct berth_shimlet *s, const struct berth_op *op,
                      struct berth_resources *ret, struct berth_err *e)
 {
     const struct berth_kube_selection nodes = {.kind = &berth_kube_nodes};
-    const struct berth_kube_selection pods = {.kind = &berth_kube_pods};
     struct kubernetes_asked asked;
     const struct berth_kube_until until = kubernetes_until(s, op, &asked);
     struct machines m = {.u = NULL};
@@ -126,7 +146,7 @@ kubernetes_resources(struct berth_shimlet *s, const struct berth_op *op,
     int r = berth_kube_list(s->k, &until, &nodes, take_machine, &m, NULL, e);
 
     if (r == 0)
-        r = berth_kube_list(s->k, &until, &pods, take_pod, &t, NULL, e);
+        r = sum_pods(s, &until, &t, e);
     if (r < 0)
         return r;
     *ret = (struct berth_resources){

@@ -294,6 +294,7 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
                  (unsigned long long)w->seed, u->name, (unsigned long long)u->revision,
                  (unsigned long long)unit->revision);
     (void)snprintf(u->hash, sizeof u->hash, "%s", unit->hash);
+    (void)snprintf(u->image, sizeof u->image, "%s", unit->image != NULL ? unit->image : "");
     (void)snprintf(u->model_path, sizeof u->model_path, "%s",
                    unit->model_path != NULL ? unit->model_path : "");
     u->revision = unit->revision;
@@ -490,7 +491,7 @@ world_start(struct world *w)
     w->conf.default_pipeline = "plain";
     w->conf.model_root = "/models";
     if (berth_deploy_new(&w->conf, &w->d, &e) < 0 ||
-        berth_deploy_add_shimlet(w->d, &fake_ops, NULL, NULL, false, &e) < 0 ||
+        berth_deploy_add_shimlet(w->d, &fake_ops, NULL, w->settings_json, false, &e) < 0 ||
         berth_deploy_add_pipeline(w->d, fake_entry, NULL, false, &e) < 0 ||
         berth_deploy_start(w->d, &e) < 0)
         fail_msg("seed %llu: %s", (unsigned long long)w->seed, e.msg);
