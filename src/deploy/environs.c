@@ -200,7 +200,8 @@ berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry
     *x = (struct flow){.plug = {.name = ops->name,
                                 .aliases = BERTH_PIPELINE_HAS(ops, aliases) ? ops->aliases : NULL,
                                 .free_it = flow_free},
-                       .ops = ops};
+                       .ops = ops,
+                       .names = berth_flow_names(ops)};
     return berth_plug_add(d, &d->flows, &x->plug, file, replace, e);
 }
 
