@@ -174,6 +174,8 @@ void berth_service_unref(struct berth_deploy *d, struct service *s);
 /* Take over what a service is found by.  s->mu held. */
 void berth_deploy_named(struct berth_deploy *d, struct service *s);
 void berth_deploy_poke(struct berth_deploy *d, const char *id, uint64_t after_ns);
+/* Every service is looked at by then, where it is not sooner anyway.  Returns how many there are. */
+size_t berth_deploy_poke_all(struct berth_deploy *d, uint64_t after_ns);
 uint64_t berth_deploy_now(const struct berth_deploy *d);
 uint64_t berth_deploy_wall(const struct berth_deploy *d);
 uint64_t berth_deploy_random(const struct berth_deploy *d);
@@ -223,7 +225,8 @@ void berth_kept_free(struct berth_deploy *d);
 /* host.c: what plugins may call */
 struct berth_op {
     struct berth_deploy *d;
-    struct service *s; /* NULL: about none */
+    struct service *s;   /* NULL: about none */
+    const char *shimlet; /* with s NULL: whose replicas are meant */
     uint64_t generation;
     uint64_t deadline_ns;
     bool (*cancelled)(void *arg); /* the asker's own; NULL: none */
@@ -349,6 +352,9 @@ int berth_track_keep(struct berth_deploy *d, struct service *s, enum which which
 /* Remove a canary's workload: 1 gone, 0 on its way. */
 int berth_track_leave(struct berth_deploy *d, struct service *s, struct berth_err *e);
 int berth_deployment_look(struct berth_deployment *x, struct berth_err *e);
+/* How many replicas there should be at least: of a unit, of a spec's stable track. */
+uint32_t berth_unit_wanted(const struct berth_unit *u);
+uint32_t berth_spec_wanted(const struct berth_spec *spec);
 /* Does apply() have something to do? */
 bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
 /* Tell the routes which replicas there are.  Not with s->mu held. */

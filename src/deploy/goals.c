@@ -321,6 +321,19 @@ set_unless(struct berth_deployment *x, bool said, const char *key, const char *v
     return said || value == NULL ? 0 : host_set(x, key, value, e);
 }
 
+/* Do an environment's settings, or a service's own for it, name a container image? */
+static bool
+names_image(struct berth_deployment *x, const char *settings_json)
+{
+    struct berth_slice text = {NULL, 0};
+    const struct berth_json *root;
+
+    return settings_json != NULL &&
+           berth_json_parse(&x->scratch, settings_json, strlen(settings_json), NULL, &root, NULL) ==
+               0 &&
+           berth_json_string(berth_json_get(root, "image"), &text) && text.len > 0;
+}
+
 /* What an engine is started on: where a step has put the model, or as it was given; machines that
  * read other files than this one have it below the model root, too.  *ret NULL: there is none. */
 static int
@@ -339,6 +352,8 @@ static int
 render_ensure(struct berth_deployment *x, struct berth_err *e)
 {
     const struct berth_spec *spec = &x->revision->spec;
+    const bool own_image = spec->image != NULL || names_image(x, spec->shimlet_json) ||
+                           names_image(x, x->environ->settings_json);
     struct berth_rendered done;
     const char *path;
     char key[300];
@@ -355,7 +370,7 @@ render_ensure(struct berth_deployment *x, struct berth_err *e)
         r = host_set(x, "command", json, e);
     }
     if (r == 0)
-        r = set_unless(x, spec->image != NULL, "image", done.image, e);
+        r = set_unless(x, own_image, "image", done.image, e);
     if (r == 0)
         r = set_unless(x, spec->health_path != NULL, "healthPath", done.health_path, e);
     if (r == 0)
@@ -412,7 +427,7 @@ health_achieved(struct berth_deployment *x, struct berth_err *e)
 
     if (r < 0 || (r = berth_deployment_look(x, e)) < 0)
         return r;
-    return x->s->tracks[x->which].seen->ready >= x->unit.replicas;
+    return x->s->tracks[x->which].seen->ready >= berth_unit_wanted(&x->unit);
 }
 
 /* While it is waited for, what differs is mended, and a replica that failed is an error. */

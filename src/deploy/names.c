@@ -97,15 +97,31 @@ berth_name_model_dir(const char *path, struct berth_arena *a, const char **ret, 
     return 0;
 }
 
+/* Models have tokens, too, and engines flags about them: "--tokenizer", "--max-model-tokens". */
+static bool
+has_token(const char *key)
+{
+    const bool counts = strcasestr(key, "max") != NULL || strcasestr(key, "num") != NULL;
+
+    for (const char *at = key; (at = strcasestr(at, "token")) != NULL;) {
+        at += strlen("token");
+        if (strncasecmp(at, "iz", 2) != 0 && strncasecmp(at, "is", 2) != 0 &&
+            !(counts && (at[0] == 's' || at[0] == 'S')))
+            return true;
+    }
+    return false;
+}
+
 bool
 berth_key_is_secret(const char *key)
 {
-    static const char *const words[] = {"password",   "passwd",      "secret",     "token",
-                                        "apikey",     "api_key",     "api-key",    "credential",
-                                        "privatekey", "private_key", "access_key", "accesskey"};
+    static const char *const words[] = {"password",    "passwd",      "secret",     "apikey",
+                                        "api_key",     "api-key",     "credential", "privatekey",
+                                        "private_key", "private-key", "access_key", "access-key",
+                                        "accesskey"};
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcasestr(key, words[i]) != NULL)
             return true;
-    return false;
+    return has_token(key);
 }

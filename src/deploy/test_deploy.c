@@ -239,6 +239,38 @@ scaling_rolls_nothing(void **unused)
     assert_int_equal(berth_deploy_scale(w.d, id, 1001, &tester, &revision, &e), -BERTH_EINVAL);
 }
 
+/* An engine's own image is for those who name none, nowhere. */
+static void
+an_image_is_the_services_the_environments_or_the_engines(void **unused)
+{
+    static const struct {
+        const char *settings, *more, *want;
+    } cases[] = {
+        {NULL, "", "vllm/vllm-openai:v0.10.0"},
+        {"{\"image\":\"\",\"qps\":5}", "", "vllm/vllm-openai:v0.10.0"},
+        {"{\"image\":\"environments:1\"}", "", ""}, /* the environment knows its own */
+        {NULL, ",\"shimletConfig\":{\"image\":\"own:1\"}", ""},
+        {NULL, ",\"image\":\"services:1\"", "services:1"},
+        {"{\"image\":\"environments:1\"}", ",\"image\":\"services:1\"", "services:1"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        w.settings_json = cases[i].settings;
+        world_kill(&w);
+        world_start(&w);
+        const char *id = create(berth_arena_printf(
+            &a, "{\"modelName\":\"m%zu\",\"engine\":\"vllm\",\"modelFile\":\"/m/a.safetensors\"%s}",
+            i, cases[i].more));
+        world_run(&w, 30 * BERTH_S);
+        phase_is(id, "running");
+        const struct world_unit *u = world_unit_of(&w, id, "stable");
+        assert_non_null(u);
+        assert_string_equal(u->image, cases[i].want);
+    }
+    w.settings_json = NULL;
+}
+
 static void
 a_canary_runs_beside_and_is_promoted_or_ended(void **unused)
 {
@@ -861,6 +893,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_service_is_brought_about_and_taken_away, setup, teardown),
         cmocka_unit_test_setup_teardown(an_update_rolls_and_a_rollback_goes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(scaling_rolls_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_image_is_the_services_the_environments_or_the_engines,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_canary_runs_beside_and_is_promoted_or_ended, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_rollback_goes_back_to_what_ran, setup, teardown),
