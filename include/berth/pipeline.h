@@ -124,7 +124,8 @@ struct berth_pipeline_ops {
     /* Either: the goals of deploying, and of removing (NULL: the host's).  Ended by a NULL name. */
     const struct berth_goal *deploy;
     const struct berth_goal *remove;
-    /* Or: the names of the steps, NULL-ended, and one function that runs any of them:
+    /* Or: the names of the steps, NULL-ended, in static storage and asked for once, when the
+     * pipeline is registered; and one function that runs any of them:
      * -BERTH_EUNSUPPORTED "unsupported step: NAME" for others. */
     const char *const *(*steps)(void);
     int (*run_step)(const char *name, struct berth_deployment *d, struct berth_err *e);

@@ -29,12 +29,6 @@ host_left_ns(const struct berth_deployment *x)
 }
 
 static void
-host_log(enum berth_log_level level, const char *msg)
-{
-    berth_log(level, "%s", msg);
-}
-
-static void
 host_note(const struct berth_deployment *x, const char *text)
 {
     berth_deploy_shimlet_host.note(&x->op, text);
@@ -107,17 +101,10 @@ host_unit(struct berth_deployment *x)
 static int
 host_apply(struct berth_deployment *x, struct berth_err *e)
 {
-    struct track *t = &x->s->tracks[x->which];
     int r = berth_deployment_unit(x, e);
 
     if (r == 0)
         r = berth_unit_suits(x, e);
-    if (r == 0 && !t->applied) { /* known before anything can be there */
-        (void)pthread_mutex_lock(&x->s->mu);
-        t->applied = true;
-        r = berth_deploy_commit(x->d, x->s, &x->pending, NULL, 0, e);
-        (void)pthread_mutex_unlock(&x->s->mu);
-    }
     return r < 0 ? r : x->environ->ops->apply(x->shimlet, &x->op, &x->unit, e);
 }
 
@@ -243,7 +230,7 @@ host_audit(struct berth_deployment *x, const char *action, bool granted, const c
 
 const struct berth_pipeline_host berth_deploy_pipeline_host = {
     .struct_size = sizeof(struct berth_pipeline_host),
-    .log = host_log,
+    .log = berth_host_log,
     .cancelled = host_cancelled,
     .left_ns = host_left_ns,
     .note = host_note,

@@ -137,23 +137,11 @@ run_hook(struct berth_deployment *x, const struct berth_step *step, const char *
                          h.said[0] != '\0' ? ": " : "", h.said);
 }
 
-static const struct berth_spec_step *
-of_step(const struct berth_deployment *x, const struct berth_step *step)
-{
-    const struct berth_spec *spec = &x->revision->spec;
-
-    for (size_t i = 0; i < spec->step_count; i++) {
-        if (strcmp(spec->steps[i].name, step->name) == 0)
-            return &spec->steps[i];
-    }
-    return NULL;
-}
-
 int
 berth_hook_pre(void *arg, const struct berth_step *step, struct berth_err *e)
 {
     struct berth_deployment *x = arg;
-    const struct berth_spec_step *own = of_step(x, step);
+    const struct berth_spec_step *own = berth_spec_step_of(&x->revision->spec, step->name);
 
     x->op.deadline_ns = berth_deploy_now(x->d) + step->policy.timeout_ns;
     return own != NULL && own->pre_hook != NULL ? run_hook(x, step, "preHook", own->pre_hook, e)
@@ -164,7 +152,7 @@ int
 berth_hook_post(void *arg, const struct berth_step *step, struct berth_err *e)
 {
     struct berth_deployment *x = arg;
-    const struct berth_spec_step *own = of_step(x, step);
+    const struct berth_spec_step *own = berth_spec_step_of(&x->revision->spec, step->name);
 
     x->op.deadline_ns = berth_deploy_now(x->d) + step->policy.timeout_ns;
     return own != NULL && own->post_hook != NULL ? run_hook(x, step, "postHook", own->post_hook, e)

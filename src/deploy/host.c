@@ -29,8 +29,8 @@ berth_op_left_ns(const struct berth_op *op)
     return now < op->deadline_ns ? op->deadline_ns - now : 0;
 }
 
-static void
-host_log(enum berth_log_level level, const char *msg)
+void
+berth_host_log(enum berth_log_level level, const char *msg)
 {
     berth_log(level, "%s", msg);
 }
@@ -187,7 +187,7 @@ host_changed(void *who, const char *service_id)
 
 const struct berth_shimlet_host berth_deploy_shimlet_host = {
     .struct_size = sizeof(struct berth_shimlet_host),
-    .log = host_log,
+    .log = berth_host_log,
     .cancelled = berth_op_cancelled,
     .left_ns = berth_op_left_ns,
     .note = host_note,

@@ -122,6 +122,8 @@ int berth_spec_parse_text(struct berth_slice text, const struct berth_spec_defau
 /* What differs, as a JSON array of {"path", "from", "to"} with secrets masked. */
 void berth_spec_diff(const struct berth_spec *from, const struct berth_spec *to,
                      struct berth_arena *a, struct berth_buf *out);
+/* What it says about a step; NULL: nothing. */
+const struct berth_spec_step *berth_spec_step_of(const struct berth_spec *s, const char *name);
 /* A copy with another number of replicas. */
 int berth_spec_scaled(const struct berth_spec *s, uint32_t replicas, struct berth_arena *a,
                       struct berth_spec *ret, struct berth_err *e);
