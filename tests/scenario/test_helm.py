@@ -82,6 +82,16 @@ def test_two_servers_with_one_store_are_refused(values):
     assert "persistence.enabled=false" in helm("template", "c", CHART, *sets(*values), ok=False)
 
 
+def test_its_rights_are_those_that_are_documented_and_tested():
+    made = objects(helm("template", "c", CHART))
+    assert made["Role"]["rules"] == kube_servers.ROLE
+    of_pods = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}  # for sums; may be left out
+    assert made["ClusterRole"]["rules"] == [*kube_servers.CLUSTER_ROLE, of_pods]
+    told = (harness.ROOT / "docs" / "kubernetes.md").read_text().split("```yaml\n")[1:3]
+    assert [yaml.safe_load(t.split("```")[0])["rules"] for t in told] == [
+        made["Role"]["rules"], made["ClusterRole"]["rules"]]
+
+
 def test_a_name_is_made_once():
     def name(release, *values):
         return objects(helm("template", release, CHART, *sets(*values)))["Deployment"]["metadata"]["name"]
@@ -116,10 +126,13 @@ def test_the_program_runs_as_its_pod_would(cluster, tmp_path, make_server):
         with server:
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 assert server.get(container[probe]["httpGet"]["path"]).status == 200
-            sid = services.deploy(server, {"modelName": "llama", "modelFile": "/models/llama"})["serviceId"]
+            sid = services.deploy(server, {"modelName": "llama", "contextLength": 8192})["serviceId"]
             seen = services.wait_phase(server, sid, seconds=60)
             assert seen["shimlet"] == "kubernetes" and seen["status"] == "running"
-            assert len(cluster.objects(f"/apis/apps/v1/namespaces/default/deployments?labelSelector=app={sid}")) == 1
+            (made,) = cluster.objects(f"/apis/apps/v1/namespaces/default/deployments?labelSelector=app={sid}")
+            (container,) = made["spec"]["template"]["spec"]["containers"]
+            assert container["command"] == ["python3", "-m", "vllm.entrypoints.openai.api_server"]
+            assert {"--model=/models/llama", "--max-model-len=8192", "--trust-remote-code"} <= set(container["args"])
             for word in ("drain", "undrain"):
                 assert server.post(f"{services.API}/nodes/node-a/{word}").status == 200
             server.delete(f"{services.API}/{sid}")
