@@ -75,7 +75,9 @@ struct berth_pipeline_host {
 
     /* A value: what a step has set, else the spec's by its path ("modelName",
      * "resourceRequirements.memory", "quantConfig.type"), as text; numbers in decimal, objects and
-     * arrays as JSON.  NULL: there is none.  Borrowed until this step's function returns. */
+     * arrays as JSON.  NULL: there is none.  "stable.revision" and "canary.revision": which
+     * revision of the service is wished for there; NULL: none.  Borrowed until this step's function
+     * returns. */
     const char *(*get)(const struct berth_deployment *d, const char *key);
     /* Set a value (NULL: take it away), kept for later steps and over restarts.  These make the
      * unit, and win over the spec: "modelPath", "image", "command" (a JSON array), "env.NAME",

@@ -347,7 +347,8 @@ static void
 credentials_are_found_by_their_registry(void **unused)
 {
     static const char text[] = "{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"YTpi\"},"
-                               "\"reg:5000\":{\"auth\":\"dTpwOnE=\"},\"bad\":{\"auth\":\"YQ==\"}}}";
+                               "\"reg:5000\":{\"auth\":\"dTpwOnE=\"},\"bad\":{\"auth\":\"YQ==\"},"
+                               "\"token\":{\"auth\":\"dTo=\",\"identitytoken\":\"abc\"}}}";
     struct berth_arena a;
 
     (void)unused;
@@ -357,6 +358,8 @@ credentials_are_found_by_their_registry(void **unused)
                         "\"https://index.docker.io/v1/\"}");
     assert_string_equal(berth_docker_auth_of(text, sizeof text - 1, "reg:5000", &a),
                         "{\"username\":\"u\",\"password\":\"p:q\",\"serveraddress\":\"reg:5000\"}");
+    assert_string_equal(berth_docker_auth_of(text, sizeof text - 1, "token", &a),
+                        "{\"identitytoken\":\"abc\",\"serveraddress\":\"token\"}");
     assert_null(berth_docker_auth_of(text, sizeof text - 1, "bad", &a));
     assert_null(berth_docker_auth_of(text, sizeof text - 1, "other", &a));
     assert_null(berth_docker_auth_of("{", 1, "", &a));

@@ -61,10 +61,36 @@ spec_value(struct berth_deployment *x, const char *path)
     return berth_buf_text(&b);
 }
 
+static const char *const track_names[TRACK_COUNT] = {"stable", "canary"};
+
+/* "canary.revision": which one is wished for on a track; NULL: none.  False: another key. */
+static bool
+track_value(struct berth_deployment *x, const char *key, const char **ret)
+{
+    for (size_t which = 0; which < TRACK_COUNT; which++) {
+        const size_t len = strlen(track_names[which]);
+
+        if (strncmp(key, track_names[which], len) != 0 || strcmp(key + len, ".revision") != 0)
+            continue;
+        (void)pthread_mutex_lock(&x->s->mu);
+        const struct track *t = &x->s->tracks[which];
+        const bool is = t->wish != NULL && !t->leaving;
+        const unsigned long long number = is ? (unsigned long long)t->wish->number : 0;
+        (void)pthread_mutex_unlock(&x->s->mu);
+        *ret = is ? berth_arena_printf(&x->scratch, "%llu", number) : NULL;
+        return true;
+    }
+    return false;
+}
+
 static const char *
 host_get(const struct berth_deployment *x, const char *key)
 {
     struct berth_deployment *own = (struct berth_deployment *)x; /* its scratch memory */
+    const char *revision;
+
+    if (track_value(own, key, &revision))
+        return revision;
     const char *text = berth_values_get(&x->s->tracks[x->which], key);
 
     return text != NULL ? berth_arena_strdup(&own->scratch, text) : spec_value(own, key);

@@ -27,8 +27,8 @@ struct berth_json;
  *   autoscale {min, max, cpuPercent}, quantConfig {}, parameters {}: read by pipelines
  *   strategy {type ("rolling", "recreate", "canary"), maxSurge, maxUnavailable,
  *             canary {weight: percent, replicas}}
- *   securityConfig {allow [names of keys], hosts [], certFile, keyFile, caFile, apiKeyFile}: for the
- *   pipeline "secure"
+ *   securityConfig {allow [names of keys], hosts [], certFile, keyFile, caFile, apiKeyFile}: for
+ *   the pipeline "secure"
  *   startTimeoutMs, drainTimeoutMs, firstAnswerTimeoutMs, hasSideEffects
  *   steps {NAME: {maxRetries, timeoutMs, backoffMs, backoffMaxMs, onFailure, preHook, postHook}}
  *   shimletConfig {}: the environment's own
@@ -138,8 +138,7 @@ char *berth_name_service(const char *model_name, const char *uuid, struct berth_
 /* The workload's name in the environment: at most 52 bytes, stable, different for different
  * services and tracks. */
 char *berth_name_unit(const char *service_id, const char *track, struct berth_arena *a);
-/* The folder of a model file (one that ends in .bin, .safetensors, .pt, .gguf), else the path as it
- * is.  -BERTH_EINVAL: "", "." and "/". */
+/* The model's folder (fetch/model_dir.h), in the arena.  -BERTH_EINVAL: it has none of its own. */
 int berth_name_model_dir(const char *path, struct berth_arena *a, const char **ret,
                          struct berth_err *e);
 /* "4", "500m" -> milli; "16Gi", "512M", "1e9" -> bytes (Kubernetes' quantities).  -BERTH_EINVAL */
