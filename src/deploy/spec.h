@@ -27,8 +27,7 @@ struct berth_json;
  *   autoscale {min, max, cpuPercent}, quantConfig {}, parameters {}: read by pipelines
  *   strategy {type ("rolling", "recreate", "canary"), maxSurge, maxUnavailable,
  *             canary {weight: percent, replicas}}
- *   securityConfig {allow [names of keys], hosts [], certFile, keyFile, caFile, apiKeyFile}: for the
- *   pipeline "secure"
+ *   securityConfig {allow [], hosts [], certFile, keyFile, caFile, apiKeyFile}: for "secure"
  *   startTimeoutMs, drainTimeoutMs, firstAnswerTimeoutMs, hasSideEffects
  *   steps {NAME: {maxRetries, timeoutMs, backoffMs, backoffMaxMs, onFailure, preHook, postHook}}
  *   shimletConfig {}: the environment's own
