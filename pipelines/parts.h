@@ -1,6 +1,7 @@
 #ifndef BERTH_PIPELINES_PARTS_H
 #define BERTH_PIPELINES_PARTS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,6 +27,23 @@ int berth_parts_removal(struct berth_goal ret[4], struct berth_err *e);
 int berth_parts_model(struct berth_deployment *d, const char **ret, struct berth_err *e);
 /* The folder of the service's own files.  -BERTH_ECONFIG: none is kept. */
 int berth_parts_folder(struct berth_deployment *d, const char **ret, struct berth_err *e);
+
+/*
+ * Results: files in the service's folder that a pipeline makes for its engine.  A canary's and the
+ * stable revision's must not overwrite each other, and what no revision uses any more goes.  Which
+ * ones a track uses is in FOLDER/TRACK.uses.
+ */
+/* FOLDER/STEM-DIGEST.EXT of name STEM.EXT; another `made_of` gives another.  -BERTH_EINVAL: too
+ * long a name */
+int berth_parts_result(const char *folder, const char *name, const char *made_of,
+                       char ret[PATH_MAX], struct berth_err *e);
+/* This track is going to use that result, and goes on with those before until it is healthy. */
+int berth_parts_use(struct berth_deployment *d, const char *result, struct berth_err *e);
+/* The goal health-check of a pipeline with results: when all replicas of a track serve, what no
+ * track uses is removed. */
+int berth_parts_healthy(struct berth_deployment *d, struct berth_err *e);
+int berth_parts_check_health(struct berth_deployment *d, struct berth_err *e);
+
 /* "true" and "1"; there is none: false. */
 bool berth_parts_flag(struct berth_deployment *d, const char *key);
 /* Bytes of a file, or of the files of a folder (not of folders in it).  -BERTH_EINVAL */

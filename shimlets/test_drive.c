@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <berth/shimlet.h>
 
@@ -24,6 +25,7 @@
 
 struct berth_op {
     uint64_t until_ns;
+    uint64_t drain_ns; /* how long draining a replica takes */
 };
 
 static pthread_mutex_t out_mu = PTHREAD_MUTEX_INITIALIZER; /* of standard output */
@@ -87,7 +89,11 @@ host_note(const struct berth_op *op, const char *text)
 static int
 host_drain(const struct berth_op *op, const char *replica_id, uint64_t limit_ns)
 {
+    const struct timespec took = {.tv_sec = (time_t)(op->drain_ns / BERTH_S),
+                                  .tv_nsec = (long)(op->drain_ns % BERTH_S)};
+
     event("drain", replica_id);
+    (void)nanosleep(&took, NULL);
     return 0;
 }
 
@@ -324,10 +330,11 @@ static int
 run_list(const struct berth_shimlet_ops *ops, struct berth_shimlet *s, const struct berth_op *op,
          const struct berth_json *line, struct berth_jw *w, struct berth_err *e)
 {
-    const struct berth_log_query q = {.replica = text(line, "replica", NULL),
-                                      .tail_lines = (uint32_t)number(line, "tail", 0)};
+    struct berth_log_query q = {.replica = text(line, "replica", NULL),
+                                .tail_lines = (uint32_t)number(line, "tail", 0)};
     int r;
 
+    (void)berth_json_bool(berth_json_get(line, "follow"), &q.follow);
     berth_jw_key(w, "items");
     berth_jw_array(w);
     r = is(line, "list") ? ops->list(s, op, tell_listed, w, e)
@@ -341,7 +348,8 @@ run(const struct berth_shimlet_ops *ops, struct berth_shimlet *s, struct berth_a
     const struct berth_json *line, struct berth_jw *w, struct berth_err *e)
 {
     const struct berth_op op = {.until_ns =
-                                    berth_now_ns() + number(line, "timeout_ms", 60000) * BERTH_MS};
+                                    berth_now_ns() + number(line, "timeout_ms", 60000) * BERTH_MS,
+                                .drain_ns = number(line, "drain_ms", 0) * BERTH_MS};
     const struct berth_unit u = unit(a, berth_json_get(line, "unit"));
     const char *name = text(line, "name", "");
     uint32_t held = 0;

@@ -75,7 +75,9 @@ struct berth_pipeline_host {
 
     /* A value: what a step has set, else the spec's by its path ("modelName",
      * "resourceRequirements.memory", "quantConfig.type"), as text; numbers in decimal, objects and
-     * arrays as JSON.  NULL: there is none.  Borrowed until this step's function returns. */
+     * arrays as JSON.  NULL: there is none.  "stable.revision" and "canary.revision": which
+     * revision of the service is wished for there; NULL: none.  Borrowed until this step's function
+     * returns. */
     const char *(*get)(const struct berth_deployment *d, const char *key);
     /* Set a value (NULL: take it away), kept for later steps and over restarts.  These make the
      * unit, and win over the spec: "modelPath", "image", "command" (a JSON array), "env.NAME",
@@ -124,7 +126,8 @@ struct berth_pipeline_ops {
     /* Either: the goals of deploying, and of removing (NULL: the host's).  Ended by a NULL name. */
     const struct berth_goal *deploy;
     const struct berth_goal *remove;
-    /* Or: the names of the steps, NULL-ended, and one function that runs any of them:
+    /* Or: the names of the steps, NULL-ended, in static storage and asked for once, when the
+     * pipeline is registered; and one function that runs any of them:
      * -BERTH_EUNSUPPORTED "unsupported step: NAME" for others. */
     const char *const *(*steps)(void);
     int (*run_step)(const char *name, struct berth_deployment *d, struct berth_err *e);

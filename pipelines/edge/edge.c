@@ -155,6 +155,9 @@ berth_pipeline_edge(const struct berth_pipeline_host *h, struct berth_err *e)
          .policy = {.retries_max = 2, .timeout_ms = 60 * 60 * 1000}},
         {.name = "resource-check", .ensure = check_limits},
         {.name = "config-rendering", .ensure = render},
+        {.name = "health-check",
+         .achieved = berth_parts_healthy,
+         .ensure = berth_parts_check_health},
         {.name = NULL},
     };
     /* Filled in once, by the one call of the entry. */

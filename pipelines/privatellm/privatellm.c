@@ -122,6 +122,8 @@ check_permission(struct berth_deployment *d, struct berth_err *e)
         berth_buf_fini(&answer.body);
     }
     berth_client_free(client);
+    if (r == 0) /* which content it has now */
+        r = berth_parts_host()->set(d, "storeTag", answer.etag[0] != '\0' ? answer.etag : NULL, e);
     return r;
 }
 
@@ -147,20 +149,46 @@ progress(void *arg, uint64_t got, uint64_t total)
     return !berth_parts_host()->cancelled(f->d);
 }
 
+/* Where it goes: one file for each content, which the checksum tells, or the store's tag.  Without
+ * either it may have another by now, and each revision fetches its own. */
+static int
+name_result(struct berth_deployment *d, const struct store *s, const char *sha256,
+            const char *folder, char ret[PATH_MAX], struct berth_err *e)
+{
+    const struct berth_unit *u = berth_parts_host()->unit(d);
+    const char *tag = berth_parts_host()->get(d, "storeTag");
+    char from[URL_MAX + 200];
+
+    if (u == NULL)
+        return berth_err_set(e, BERTH_EINVAL, "the unit cannot be made as it stands");
+    if (sha256 != NULL)
+        (void)snprintf(from, sizeof from, "%s sha256 %.64s", s->url, sha256);
+    else if (tag != NULL)
+        (void)snprintf(from, sizeof from, "%s tag %.128s", s->url, tag);
+    else
+        (void)snprintf(from, sizeof from, "%s revision %llu", s->url,
+                       (unsigned long long)u->revision);
+    return berth_parts_result(folder, strrchr(s->url, '/') + 1, from, ret, e);
+}
+
 static int
 fetch(struct berth_deployment *d, struct berth_err *e)
 {
     struct fetching f = {.d = d, .told_ns = berth_now_ns()};
+    const char *folder, *sha256 = berth_parts_host()->get(d, "parameters.sha256");
     BERTH_AUTO_FREE char *path = NULL;
-    const char *folder;
+    char result[PATH_MAX];
     struct store s;
     int r;
 
-    if ((r = find_store(d, &s, e)) < 0 || (r = berth_parts_folder(d, &folder, e)) < 0)
+    if ((r = find_store(d, &s, e)) < 0 || (r = berth_parts_folder(d, &folder, e)) < 0 ||
+        (r = name_result(d, &s, sha256, folder, result, e)) < 0 ||
+        (r = berth_parts_use(d, result, e)) < 0)
         return r;
     const struct berth_fetch what = {.source = s.url,
-                                     .sha256 = berth_parts_host()->get(d, "parameters.sha256"),
+                                     .sha256 = sha256,
                                      .folder = folder,
+                                     .name = strrchr(result, '/') + 1,
                                      .bearer = s.token,
                                      .progress = progress,
                                      .arg = &f};
@@ -178,6 +206,9 @@ berth_pipeline_privatellm(const struct berth_pipeline_host *h, struct berth_err 
         {.name = "model-fetch",
          .ensure = fetch,
          .policy = {.retries_max = 10, .timeout_ms = 6 * 60 * 60 * 1000}},
+        {.name = "health-check",
+         .achieved = berth_parts_healthy,
+         .ensure = berth_parts_check_health},
         {.name = NULL},
     };
     static const char *const aliases[] = {"private-llm", NULL};

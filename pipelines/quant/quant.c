@@ -10,8 +10,8 @@
 
 #include "pipelines/parts.h"
 
-/* The result lies in the service's own folder as NAME.TYPE.gguf, and beside it NAME.TYPE.gguf.from
- * says what it was made of: the same again is not made again. */
+/* The result lies in the service's own folder as NAME.TYPE-DIGEST.gguf (of what it is made of), and
+ * beside it RESULT.from says what it was made of: the same again is not made again. */
 
 enum { TYPE_MAX = 24, FROM_MAX = PATH_MAX + 128 };
 /* A large model takes its time. */
@@ -69,20 +69,21 @@ read_type(struct berth_deployment *d, char ret[TYPE_MAX], struct berth_err *e)
                : berth_err_set(e, BERTH_EINVAL, "quantConfig.type: \"%.40s\" is no type", text);
 }
 
-/* FOLDER/NAME.TYPE.gguf */
+/* FOLDER/NAME.TYPE-DIGEST.gguf */
 static int
-name_result(const char *folder, const char *source, const char *type, char ret[PATH_MAX],
-            struct berth_err *e)
+name_result(const char *folder, const char *source, const char *type, const char *from,
+            char ret[PATH_MAX], struct berth_err *e)
 {
     const char *slash = strrchr(source, '/'), *name = slash != NULL ? slash + 1 : source;
     size_t len = strlen(name);
+    char plain[NAME_MAX + TYPE_MAX + 8];
 
     if (len > 5 && strcasecmp(name + len - 5, ".gguf") == 0)
         len -= 5;
-    const int n = snprintf(ret, PATH_MAX, "%s/%.*s.%s.gguf", folder, (int)len, name, type);
-    return n > 0 && n < PATH_MAX - 8 && len < 200
-               ? 0
-               : berth_err_set(e, BERTH_EINVAL, "%s: its name is too long", source);
+    if (len > NAME_MAX)
+        return berth_err_set(e, BERTH_EINVAL, "%s: its name is too long", source);
+    (void)snprintf(plain, sizeof plain, "%.*s.%s.gguf", (int)len, name, type);
+    return berth_parts_result(folder, plain, from, ret, e);
 }
 
 /* What the result is made of, as text. */
@@ -178,8 +179,9 @@ berth_quant_ensure(struct berth_deployment *d, struct berth_err *e)
             return r;
     }
     if ((r = read_type(d, type, e)) < 0 || (r = berth_parts_folder(d, &folder, e)) < 0 ||
-        (r = name_result(folder, source, type, result, e)) < 0 ||
-        (r = describe(source, type, from, e)) < 0)
+        (r = describe(source, type, from, e)) < 0 ||
+        (r = name_result(folder, source, type, from, result, e)) < 0 ||
+        (r = berth_parts_use(d, result, e)) < 0)
         return r;
     (void)snprintf(note, sizeof note, "%s.from", result);
     if (!is_made_of(note, result, from)) {
@@ -200,6 +202,9 @@ berth_pipeline_quant(const struct berth_pipeline_host *h, struct berth_err *e)
     static const struct berth_goal own[] = {
         {.name = "model-validation", .ensure = berth_quant_check},
         {.name = "model-quantization", .ensure = berth_quant_ensure, .policy = QUANT_POLICY},
+        {.name = "health-check",
+         .achieved = berth_parts_healthy,
+         .ensure = berth_parts_check_health},
         {.name = NULL},
     };
     static const char *const aliases[] = {"quant-pipeline", "quant-llm-deploy", NULL};

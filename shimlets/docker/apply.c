@@ -72,7 +72,7 @@ end_replica(struct berth_shimlet *s, const struct berth_op *op, const struct ber
     berth_docker_health_forget(s->health, c->id);
     if (c->need != BERTH_DOCKER_NEEDS_REMOVAL) {
         (void)snprintf(what, sizeof what, "stop?t=%llu",
-                       (unsigned long long)(s->conf.stop_ns / BERTH_S));
+                       (unsigned long long)berth_docker_stop_s(&s->conf));
         r = order(s, op, c->id, what, NULL, e);
     }
     if (r == 0)
@@ -209,12 +209,18 @@ create(struct round *k, uint32_t index, struct berth_err *e)
 static int
 put_limits_back(const struct round *k, const struct berth_docker_seen *c, struct berth_err *e)
 {
-    char body[LIMIT_BYTES];
+    char body[LIMIT_BYTES], memory[80] = "";
 
-    (void)snprintf(body, sizeof body, "{\"Memory\":%llu,\"MemorySwap\":%lld,\"NanoCpus\":%llu}",
-                   (unsigned long long)c->memory_limit,
-                   c->memory_limit > 0 ? (long long)c->memory_limit : -1LL,
-                   (unsigned long long)c->cpu_milli_limit * 1000000);
+    /* The daemon takes 0 for "as it is": what it was made without cannot be put back. */
+    if (c->memory_limit > 0)
+        (void)snprintf(memory, sizeof memory, "\"Memory\":%llu,\"MemorySwap\":%llu",
+                       (unsigned long long)c->memory_limit, (unsigned long long)c->memory_limit);
+    if (c->cpu_milli_limit > 0)
+        (void)snprintf(body, sizeof body, "{%s%s\"NanoCpus\":%llu}", memory,
+                       memory[0] != '\0' ? "," : "",
+                       (unsigned long long)c->cpu_milli_limit * 1000000);
+    else
+        (void)snprintf(body, sizeof body, "{%s}", memory);
     return order(k->s, k->op, c->id, "update", body, e);
 }
 
@@ -245,16 +251,30 @@ mend(const struct round *k, const struct berth_docker_seen *c, struct berth_err 
 
 /* ---- a round ---- */
 
-static int
-take_steps(struct round *k, struct berth_docker_seen *seen, size_t count, struct berth_err *e)
+/* Where the new replica needs what only the old one can give (the machine's port), the old one goes
+ * first. */
+static struct berth_rollout_want
+how_to_roll(const struct round *k)
 {
-    const struct berth_rollout_want want = {
+    struct berth_rollout_want want = {
         .replicas = k->u->replicas,
         .surge_max = k->u->surge_max,
         .unavailable_max = k->u->unavailable_max,
         .hash = k->u->hash,
         .index_exclusive = k->plan.host_network && k->u->port != 0,
     };
+
+    if (want.index_exclusive) {
+        want.surge_max = 0;
+        want.unavailable_max = want.unavailable_max > 0 ? want.unavailable_max : 1;
+    }
+    return want;
+}
+
+static int
+take_steps(struct round *k, struct berth_docker_seen *seen, size_t count, struct berth_err *e)
+{
+    const struct berth_rollout_want want = how_to_roll(k);
     struct berth_rollout_seen *as = BERTH_NEW_N(k->a, struct berth_rollout_seen, count + 1);
     struct berth_rollout_step steps[STEPS_MAX];
     int r = 0;

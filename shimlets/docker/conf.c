@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "fetch/model_dir.h"
 #include "wire/json.h"
 
 enum { CPU_MILLI_MAX = 1000 * 1000 * 1000 };
@@ -151,20 +152,6 @@ check_keys(const struct berth_json *root, struct berth_err *e)
     return 0;
 }
 
-static bool
-is_file(const char *path)
-{
-    static const char *const ends[] = {".gguf", ".bin", ".safetensors", ".pt", ".onnx"};
-    const size_t len = strlen(path);
-
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        const size_t n = strlen(ends[i]);
-        if (len > n && strcasecmp(path + len - n, ends[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* The folder to mount: the model's own, as a model may have several files. */
 static int
 model_dir(const char *path, struct berth_arena *a, const char **ret, struct berth_err *e)
@@ -172,10 +159,7 @@ model_dir(const char *path, struct berth_arena *a, const char **ret, struct bert
     *ret = NULL;
     if (path == NULL)
         return 0;
-    const char *slash = strrchr(path, '/');
-    size_t len = is_file(path) && slash != NULL ? (size_t)(slash - path) : strlen(path);
-    while (len > 0 && path[len - 1] == '/')
-        len--;
+    const size_t len = berth_model_dir_len(path);
     if (path[0] != '/' || len == 0)
         return berth_err_set(e, BERTH_EINVAL,
                              "model path %.200s: a container sees the model's folder at the same "

@@ -38,6 +38,7 @@ docker_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open 
     if (s == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "docker: out of memory");
     s->h = h;
+    s->followed_max = BERTH_DOCKER_FOLLOWED_MAX;
     (void)pthread_mutex_init(&s->mu, NULL);
     berth_arena_init(&s->arena, 1024 * 1024);
     int r = berth_docker_conf_read(how->settings_json, how->owner, &s->arena, &s->conf, e);

@@ -17,6 +17,7 @@
 enum {
     BERTH_DOCKER_ARENA_MAX = 256 * 1024 * 1024, /* of one operation */
     BERTH_DOCKER_PORTS_RECENT = 256,
+    BERTH_DOCKER_FOLLOWED_MAX = 64, /* containers whose output one reader follows at once */
 };
 
 /* One opened environment.  Operations run on any thread; each has an arena of its own. */
@@ -29,6 +30,7 @@ struct berth_shimlet {
     struct berth_docker_watch *watch;
     char *units_dir; /* a file for each record; NULL: none is kept */
     char node[80];
+    size_t followed_max; /* BERTH_DOCKER_FOLLOWED_MAX; a test has less */
     pthread_mutex_t mu;
     struct {
         uint16_t port;
@@ -44,7 +46,7 @@ enum berth_docker_need { /* to be as it was made */
                          BERTH_DOCKER_NEEDS_NOTHING,
                          BERTH_DOCKER_NEEDS_START, /* made, never started; or stopped by somebody */
                          BERTH_DOCKER_NEEDS_UNPAUSE,
-                         BERTH_DOCKER_NEEDS_RESTART, /* runs and answers no more */
+                         BERTH_DOCKER_NEEDS_RESTART, /* runs and does not answer */
                          BERTH_DOCKER_NEEDS_REMOVAL, /* what is left of a removal */
 };
 
@@ -56,7 +58,7 @@ struct berth_docker_seen {
     uint32_t index, restarts;
     uint32_t accelerators;
     uint64_t cpu_milli_limit, memory_limit; /* that it was made with */
-    bool limits_changed;                    /* it has others now */
+    bool limits_changed;                    /* one of those is another now */
     bool running;
     enum berth_docker_need need;
     enum berth_replica_state state;

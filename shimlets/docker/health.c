@@ -14,6 +14,7 @@ enum {
     EAGER_MS = 100,  /* between looks at one that starts, doubling up to ... */
     PATIENT_MS = 2000,
     MEASURE_S = 10,
+    THREADS_MAX = 4,
 };
 
 struct patient {
@@ -22,6 +23,7 @@ struct patient {
     uint64_t start_timeout_ns, due_ns, pause_ns;
     uint64_t since_ns; /* when the run began, or was ready last */
     bool ready, was_ready, overdue, looked;
+    bool asked; /* a look is under way */
     uint32_t fails;
     char why[160];
     uint64_t memory_bytes, cpu_milli, cpu_ns, measured_ns;
@@ -31,10 +33,11 @@ struct berth_docker_health {
     const struct berth_shimlet_host *h;
     void *who;
     uint64_t interval_ns;
-    pthread_t thread;
     pthread_mutex_t mu;
     pthread_cond_t wake;
-    bool stop;             /* under mu, as all below */
+    pthread_t threads[THREADS_MAX]; /* under mu, as all below */
+    uint32_t thread_count, asking;  /* of them, and how many wait for an answer */
+    bool stop;
     struct patient *first; /* tens of them: a list will do */
     size_t count;
 };
@@ -105,21 +108,58 @@ learn_locked(const struct berth_docker_health *k, struct patient *p, int r,
     return p->ready != ready || p->overdue != overdue;
 }
 
+static void *body(void *arg);
+
+/* One more who looks.  False: there is no thread to be had, or there are enough. */
+static bool
+look_more_locked(struct berth_docker_health *k)
+{
+    /* The new one waits for the lock before it looks who it is. */
+    if (k->stop || k->thread_count == THREADS_MAX ||
+        pthread_create(&k->threads[k->thread_count], NULL, body, k) != 0)
+        return false;
+    k->thread_count++;
+    return true;
+}
+
+/* Who is to be looked at next; answered: only of those that answered last time.  NULL: nobody. */
+static struct patient *
+next_locked(const struct berth_docker_health *k, bool answered)
+{
+    struct patient *next = NULL;
+
+    for (struct patient *p = k->first; p != NULL; p = p->next)
+        if (p->url != NULL && !p->asked && (!answered || (p->ready && p->fails == 0)) &&
+            (next == NULL || p->due_ns < next->due_ns))
+            next = p;
+    return next;
+}
+
 /* One look at whoever is due first.  Called and left with the lock held; not held while looking. */
 static void
-look_locked(struct berth_docker_health *k, const struct patient *first)
+look_locked(struct berth_docker_health *k, struct patient *first)
 {
     char *url = strdup(first->url), *id = strdup(first->id), *run = strdup(first->run);
     char *service_id = strdup(first->service_id);
     struct berth_err e = {.msg = "out of memory"};
     bool tell = false;
 
+    first->asked = true;
+    k->asking++;
+    /* Nobody waits behind a silent one while there can be somebody else to look. */
+    const struct patient *waiting = next_locked(k, false);
+    if (k->asking + 1 >= k->thread_count && waiting != NULL && waiting->due_ns <= berth_now_ns())
+        (void)look_more_locked(k);
     (void)pthread_mutex_unlock(&k->mu);
     const int r = url != NULL ? k->h->probe(url, PROBE_MS * BERTH_MS, &e) : -BERTH_ENOMEM;
     (void)pthread_mutex_lock(&k->mu);
+    k->asking--;
+    (void)pthread_cond_broadcast(&k->wake); /* the others plan anew */
     struct patient *p = id != NULL ? find_locked(k, id) : NULL;
-    if (p != NULL && run != NULL && strcmp(p->run, run) == 0) /* still the run that was looked at */
+    if (p != NULL && run != NULL && strcmp(p->run, run) == 0) { /* still what was looked at */
+        p->asked = false;
         tell = learn_locked(k, p, r, &e);
+    }
     if (tell && service_id != NULL && !k->stop) {
         (void)pthread_mutex_unlock(&k->mu);
         k->h->changed(k->who, service_id);
@@ -137,13 +177,12 @@ body(void *arg)
     struct berth_docker_health *k = arg;
 
     (void)pthread_mutex_lock(&k->mu);
+    const bool first = pthread_equal(k->threads[0], pthread_self()) != 0;
     while (!k->stop) {
-        const struct patient *due = NULL;
+        /* The first is kept for those that answer: silent ones take up the others only. */
+        struct patient *due = next_locked(k, first && k->thread_count > 1);
 
-        for (const struct patient *p = k->first; p != NULL; p = p->next)
-            if (p->url != NULL && (due == NULL || p->due_ns < due->due_ns))
-                due = p;
-        if (due == NULL) {
+        if (due == NULL || due->due_ns == UINT64_MAX) {
             (void)pthread_cond_wait(&k->wake, &k->mu);
         } else if (due->due_ns > berth_now_ns()) {
             const struct timespec until = {.tv_sec = (time_t)(due->due_ns / BERTH_S),
@@ -176,7 +215,11 @@ berth_docker_health_new(const struct berth_shimlet_host *h, void *who, uint64_t 
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&k->wake, &attr);
     (void)pthread_condattr_destroy(&attr);
-    if (pthread_create(&k->thread, NULL, body, k) != 0) {
+    (void)pthread_mutex_lock(&k->mu);
+    const bool looks = look_more_locked(k);
+    (void)look_more_locked(k); /* one alone does it, too */
+    (void)pthread_mutex_unlock(&k->mu);
+    if (!looks) {
         (void)pthread_cond_destroy(&k->wake);
         (void)pthread_mutex_destroy(&k->mu);
         free(k);
@@ -193,9 +236,10 @@ berth_docker_health_free(struct berth_docker_health *k)
         return;
     (void)pthread_mutex_lock(&k->mu);
     k->stop = true;
-    (void)pthread_cond_signal(&k->wake);
+    (void)pthread_cond_broadcast(&k->wake);
     (void)pthread_mutex_unlock(&k->mu);
-    (void)pthread_join(k->thread, NULL);
+    for (uint32_t i = 0; i < k->thread_count; i++)
+        (void)pthread_join(k->threads[i], NULL);
     while (k->first != NULL)
         drop_locked(k, &k->first);
     (void)pthread_cond_destroy(&k->wake);
@@ -282,7 +326,7 @@ berth_docker_health_see(struct berth_docker_health *k, const struct berth_docker
         p = find_locked(k, from->id);
         if (p != NULL)
             (void)learn_locked(k, p, r, &why);
-        (void)pthread_cond_signal(&k->wake);
+        (void)pthread_cond_broadcast(&k->wake);
     }
     if (p != NULL)
         tell_locked(p, ret);

@@ -10,8 +10,9 @@
 
 /*
  * Which running containers answer on their health path, asked from outside: often while one starts,
- * then at the interval.  One thread of its own, asleep until the next look is due; changed() is
- * called when an answer changes.  Any thread.
+ * then at the interval.  Two to four threads of its own, asleep until the next look is due: the
+ * first looks at those that answered last alone, so that silent ones (1 s each) do not delay it.
+ * changed() is called when an answer changes, from any of them.  Any thread.
  */
 struct berth_docker_health;
 

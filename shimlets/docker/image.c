@@ -84,20 +84,29 @@ berth_docker_auth_of(const char *text, size_t len, const char *registry, struct 
             found = it.value;
             key = it.key;
         }
-    if (!berth_json_string(berth_json_get(found, "auth"), &both) ||
-        !berth_base64_decode(a, both.at, both.len, &plain, &n))
-        return NULL;
-    const char *colon = memchr(plain, ':', n);
-    if (colon == NULL)
-        return NULL;
-    const size_t user = (size_t)(colon - (const char *)plain);
+    const bool token =
+        berth_json_string(berth_json_get(found, "identitytoken"), &both) && both.len > 0;
+    const char *colon = NULL;
+    if (!token) {
+        if (!berth_json_string(berth_json_get(found, "auth"), &both) ||
+            !berth_base64_decode(a, both.at, both.len, &plain, &n) ||
+            (colon = memchr(plain, ':', n)) == NULL)
+            return NULL;
+    }
     berth_buf_init(&out, a);
     berth_jw_init(&w, &out);
     berth_jw_object(&w);
-    berth_jw_key(&w, "username");
-    berth_jw_string_n(&w, plain, user);
-    berth_jw_key(&w, "password");
-    berth_jw_string_n(&w, colon + 1, n - user - 1);
+    if (token) { /* in place of a password; what is in "auth" then is no more than a user's name */
+        berth_jw_key(&w, "identitytoken");
+        berth_jw_string_n(&w, both.at, both.len);
+    } else {
+        const size_t user = (size_t)(colon - (const char *)plain);
+
+        berth_jw_key(&w, "username");
+        berth_jw_string_n(&w, plain, user);
+        berth_jw_key(&w, "password");
+        berth_jw_string_n(&w, colon + 1, n - user - 1);
+    }
     berth_jw_key(&w, "serveraddress");
     berth_jw_string_n(&w, key.at, key.len);
     berth_jw_object_end(&w);

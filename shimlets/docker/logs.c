@@ -13,7 +13,6 @@
 
 enum {
     LINE_BYTES_MAX = 64 * 1024, /* a longer one is handed on in parts */
-    FOLLOWED_MAX = 64,          /* containers at once */
     LOOK_MS = 100,              /* for an end, while following */
     LIST_MS = 1000,             /* for new replicas, while following */
     REASON_BYTES = 160,         /* of a line in a reason */
@@ -310,8 +309,9 @@ struct follow {
     struct direct to;
     pthread_mutex_t mu; /* line() is called under it: one at a time */
     pthread_cond_t wake;
-    bool enough; /* under mu: line() said stop */
-    struct followed each[FOLLOWED_MAX];
+    bool enough;  /* under mu: line() said stop */
+    size_t going; /* containers that are gone and whose last lines are still read */
+    struct followed each[BERTH_DOCKER_FOLLOWED_MAX];
 };
 
 static bool
@@ -359,6 +359,38 @@ join(struct followed *d)
     (void)pthread_join(d->thread, NULL);
     berth_client_free(d->client);
     d->client = NULL;
+    d->used = false;
+}
+
+static bool
+is_among(const char *id, const struct replica *of, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(of[i].id, id) == 0)
+            return true;
+    return false;
+}
+
+/* Give the places of containers that are gone to others, once their output is read. */
+static void
+leave_gone(struct follow *f, const struct replica *of, size_t n)
+{
+    f->going = 0;
+    for (size_t i = 0; i < BERTH_DOCKER_FOLLOWED_MAX; i++) {
+        struct followed *d = &f->each[i];
+
+        if (!d->used || is_among(d->id, of, n))
+            continue;
+        (void)pthread_mutex_lock(&f->mu);
+        const bool ended = d->ended;
+        (void)pthread_mutex_unlock(&f->mu);
+        if (!ended) {
+            f->going++;
+            continue;
+        }
+        join(d);
+        d->after_ns = 0;
+    }
 }
 
 /* Begin, or go on where a container's output ended because it was restarted. */
@@ -367,7 +399,7 @@ begin(struct follow *f, const struct replica *r, uint32_t tail, struct berth_err
 {
     struct followed *d = NULL;
 
-    for (size_t i = 0; i < FOLLOWED_MAX && d == NULL; i++)
+    for (size_t i = 0; i < BERTH_DOCKER_FOLLOWED_MAX && d == NULL; i++)
         if (f->each[i].used && strcmp(f->each[i].id, r->id) == 0)
             d = &f->each[i];
     if (d != NULL) {
@@ -378,14 +410,15 @@ begin(struct follow *f, const struct replica *r, uint32_t tail, struct berth_err
             return 0;
         join(d);
         tail = 0;
-        d->used = false;
     }
-    for (size_t i = 0; i < FOLLOWED_MAX && d == NULL; i++)
+    for (size_t i = 0; i < f->s->followed_max && d == NULL; i++)
         if (!f->each[i].used)
             d = &f->each[i];
+    if (d == NULL && f->going > 0)
+        return 0; /* the next round has a place */
     if (d == NULL)
-        return berth_err_set(e, BERTH_ELIMIT, "docker: %d replicas are followed at once; name one",
-                             FOLLOWED_MAX);
+        return berth_err_set(e, BERTH_ELIMIT, "docker: %zu replicas are followed at once; name one",
+                             f->s->followed_max);
     const int rc = berth_client_new(&d->client, e);
     if (rc < 0)
         return rc;
@@ -435,15 +468,17 @@ follow_all(struct follow *f, const char *unit_name, const struct berth_log_query
 
         berth_arena_init(&a, BERTH_DOCKER_ARENA_MAX);
         r = replicas_of(f->s, f->op, unit_name, q->replica, &a, &of, &n, e);
+        if (r == 0)
+            leave_gone(f, of, n);
         for (size_t i = 0; i < n && r == 0; i++)
             r = begin(f, &of[i], tail, e);
         berth_arena_fini(&a);
         tail = 0; /* of those that come later, everything */
     } while (r == 0 && wait_on(f));
-    for (size_t i = 0; i < FOLLOWED_MAX; i++)
+    for (size_t i = 0; i < BERTH_DOCKER_FOLLOWED_MAX; i++)
         if (f->each[i].used)
             berth_client_stop(f->each[i].client);
-    for (size_t i = 0; i < FOLLOWED_MAX; i++)
+    for (size_t i = 0; i < BERTH_DOCKER_FOLLOWED_MAX; i++)
         if (f->each[i].used)
             join(&f->each[i]);
     return r;

@@ -181,7 +181,7 @@ judge_running(const struct look *k, struct berth_docker_seen *c, const struct be
         return 0;
     }
     c->state = v.overdue || c->restarts >= LOOPS ? BERTH_REPLICA_FAILED : BERTH_REPLICA_STARTING;
-    if (v.was_ready && v.overdue)
+    if (v.overdue)
         c->need = BERTH_DOCKER_NEEDS_RESTART;
     c->reason =
         c->restarts >= LOOPS
@@ -257,8 +257,9 @@ fill(const struct look *k, const struct berth_json *root, struct berth_docker_se
     c->accelerators = (uint32_t)berth_docker_label_number(k->s, labels, "accelerators");
     c->cpu_milli_limit = berth_docker_label_number(k->s, labels, "cpu_milli");
     c->memory_limit = berth_docker_label_number(k->s, labels, "memory_bytes");
-    c->limits_changed = uint_of(host, "Memory") != c->memory_limit ||
-                        uint_of(host, "NanoCpus") != c->cpu_milli_limit * 1000000;
+    c->limits_changed =
+        (c->memory_limit > 0 && uint_of(host, "Memory") != c->memory_limit) ||
+        (c->cpu_milli_limit > 0 && uint_of(host, "NanoCpus") != c->cpu_milli_limit * 1000000);
     c->restarts = (uint32_t)uint_of(root, "RestartCount");
     c->endpoint = endpoint_of(k, berth_docker_label_number(k->s, labels, "port"));
     return judge(k, c, root, labels, e);

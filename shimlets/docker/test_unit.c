@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -346,7 +347,8 @@ static void
 credentials_are_found_by_their_registry(void **unused)
 {
     static const char text[] = "{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"YTpi\"},"
-                               "\"reg:5000\":{\"auth\":\"dTpwOnE=\"},\"bad\":{\"auth\":\"YQ==\"}}}";
+                               "\"reg:5000\":{\"auth\":\"dTpwOnE=\"},\"bad\":{\"auth\":\"YQ==\"},"
+                               "\"token\":{\"auth\":\"dTo=\",\"identitytoken\":\"abc\"}}}";
     struct berth_arena a;
 
     (void)unused;
@@ -356,6 +358,8 @@ credentials_are_found_by_their_registry(void **unused)
                         "\"https://index.docker.io/v1/\"}");
     assert_string_equal(berth_docker_auth_of(text, sizeof text - 1, "reg:5000", &a),
                         "{\"username\":\"u\",\"password\":\"p:q\",\"serveraddress\":\"reg:5000\"}");
+    assert_string_equal(berth_docker_auth_of(text, sizeof text - 1, "token", &a),
+                        "{\"identitytoken\":\"abc\",\"serveraddress\":\"token\"}");
     assert_null(berth_docker_auth_of(text, sizeof text - 1, "bad", &a));
     assert_null(berth_docker_auth_of(text, sizeof text - 1, "other", &a));
     assert_null(berth_docker_auth_of("{", 1, "", &a));
@@ -401,6 +405,103 @@ a_plan_shows_what_would_be_made(void **unused)
     test_who_fini(&who);
 }
 
+static void
+stopping_takes_whole_seconds(void **unused)
+{
+    static const struct {
+        uint64_t ms, seconds;
+    } cases[] = {{0, 0}, {1, 1}, {999, 1}, {1000, 1}, {1001, 2}, {10000, 10}};
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        const struct berth_docker_conf c = {.stop_ns = cases[i].ms * BERTH_MS};
+
+        assert_int_equal(berth_docker_stop_s(&c), cases[i].seconds);
+    }
+}
+
+/* ---- health ---- */
+
+/* A host whose questions to "silent" stay open, once it says so, until it says otherwise. */
+static struct {
+    pthread_mutex_t mu;
+    pthread_cond_t wake;
+    bool hangs;
+    unsigned answered, waiting;
+} asked = {.mu = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static int
+probe_some(const char *url, uint64_t timeout_ns, struct berth_err *e)
+{
+    const bool answers = strcmp(url, "good") == 0;
+
+    (void)timeout_ns;
+    (void)pthread_mutex_lock(&asked.mu);
+    asked.answered += answers;
+    asked.waiting += !answers && asked.hangs;
+    while (!answers && asked.hangs)
+        (void)pthread_cond_wait(&asked.wake, &asked.mu);
+    (void)pthread_mutex_unlock(&asked.mu);
+    return answers ? 0 : berth_err_set(e, BERTH_EDEADLINE, "no answer");
+}
+
+static void
+set_hangs(bool hangs)
+{
+    (void)pthread_mutex_lock(&asked.mu);
+    asked.hangs = hangs;
+    (void)pthread_cond_broadcast(&asked.wake);
+    (void)pthread_mutex_unlock(&asked.mu);
+}
+
+/* arg: how many answers there were when the first silent one was waited for; 0: not yet. */
+static bool
+is_asked_on(void *arg)
+{
+    unsigned *since = arg;
+
+    (void)pthread_mutex_lock(&asked.mu);
+    if (asked.waiting > 0 && *since == 0)
+        *since = asked.answered;
+    const bool so = *since != 0 && asked.answered > *since + 3;
+    (void)pthread_mutex_unlock(&asked.mu);
+    return so;
+}
+
+static void
+silent_ones_do_not_delay_the_others(void **unused)
+{
+    struct berth_shimlet_host host = test_host;
+    struct berth_docker_verdict v;
+    struct berth_docker_health *k;
+    struct test_who who;
+    struct berth_err e;
+    unsigned since = 0;
+
+    (void)unused;
+    host.probe = probe_some;
+    test_who_init(&who);
+    assert_int_equal(berth_docker_health_new(&host, &who, BERTH_MS, &k, &e), 0);
+    for (int i = 0; i < 9; i++) {
+        char id[8];
+        const struct berth_docker_patient p = {.id = id,
+                                               .run = "1",
+                                               .url = i == 0 ? "good" : "silent",
+                                               .service_id = "s",
+                                               .unit = "u"};
+
+        (void)snprintf(id, sizeof id, "%d", i);
+        assert_int_equal(berth_docker_health_see(k, &p, &v, &e), 0);
+        assert_int_equal(v.ready, i == 0);
+    }
+    set_hangs(true);
+    const bool on = test_until(is_asked_on, &since);
+    set_hangs(false);
+    berth_docker_health_free(k);
+    test_who_fini(&who);
+    assert_true(on);
+}
+
 int
 main(void)
 {
@@ -413,6 +514,8 @@ main(void)
         cmocka_unit_test(references_name_a_registry_or_none),
         cmocka_unit_test(credentials_are_found_by_their_registry),
         cmocka_unit_test(a_plan_shows_what_would_be_made),
+        cmocka_unit_test(stopping_takes_whole_seconds),
+        cmocka_unit_test(silent_ones_do_not_delay_the_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,6 +71,12 @@ berth_docker_expand(struct berth_arena *a, const char *text, const char *host, u
     return berth_buf_text(&out);
 }
 
+uint64_t
+berth_docker_stop_s(const struct berth_docker_conf *conf)
+{
+    return conf->stop_ns / BERTH_S + (conf->stop_ns % BERTH_S > 0);
+}
+
 /* ---- the body ---- */
 
 struct writer {

@@ -74,6 +74,8 @@ int berth_docker_body(const struct berth_docker_plan *p, uint32_t index,
  * NULL: no memory. */
 const char *berth_docker_expand(struct berth_arena *a, const char *text, const char *host,
                                 uint16_t port, uint32_t index);
+/* stop_ns in the daemon's whole seconds, none of them lost: 0 would be SIGKILL at once. */
+uint64_t berth_docker_stop_s(const struct berth_docker_conf *conf);
 /* "PREFIX.KEY" in the arena; NULL: no memory. */
 const char *berth_docker_label(const struct berth_docker_conf *conf, const char *key,
                                struct berth_arena *a);

@@ -94,49 +94,7 @@ find_products(struct berth_shimlet *s, const struct berth_kube_until *until,
 
 /* ---- drawing up ---- */
 
-static int
-draw_up(struct berth_shimlet *s, const struct berth_kube_until *until, struct berth_arena *a,
-        const struct berth_unit *u, const struct berth_json *workload,
-        struct kubernetes_object ret[KUBERNETES_OBJECTS_MAX], size_t *ret_count,
-        struct berth_err *e)
-{
-    struct kubernetes_conf *conf = BERTH_NEW(a, struct kubernetes_conf);
-    struct kubernetes_plan plan = {
-        .conf = conf, .unit = u, .owner = s->owner, .space = s->conf.space};
-
-    if (conf == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
-    *conf = s->conf;
-    if (u->settings_json != NULL)
-        kubernetes_conf_read(u->settings_json, &s->conf, conf);
-    /* Where it is, and whose, is the environment's to say. */
-    memcpy(conf->managed_by, s->conf.managed_by, sizeof conf->managed_by);
-    memcpy(conf->space, s->conf.space, sizeof conf->space);
-    int r = kubernetes_conf_check(conf, e);
-    if (r < 0)
-        return berth_err_wrap(e, r, "shimletConfig");
-    r = find_products(s, until, conf, u, workload, a, &plan.products, e);
-    if (r == 0)
-        r = kubernetes_port(s, u, &plan.port, e);
-    return r < 0 ? r : kubernetes_render(&plan, a, ret, ret_count, e);
-}
-
-int
-kubernetes_draw_up(struct berth_shimlet *s, const struct berth_op *op, struct berth_arena *a,
-                   const struct berth_unit *u, struct kubernetes_object ret[KUBERNETES_OBJECTS_MAX],
-                   size_t *ret_count, struct berth_err *e)
-{
-    struct kubernetes_asked asked;
-    const struct berth_kube_until until = kubernetes_until(s, op, &asked);
-    struct kubernetes_found f;
-    const int r = kubernetes_find(s, a, u->name, &f, e);
-
-    return r < 0 ? r : draw_up(s, &until, a, u, f.workload, ret, ret_count, e);
-}
-
-/* ---- applying ---- */
-
-/* One unit's apply() while it goes on. */
+/* One unit's operation while it goes on. */
 struct applying {
     struct berth_shimlet *s;
     const struct berth_op *op;
@@ -147,6 +105,50 @@ struct applying {
     struct kubernetes_known k;
     unsigned applied; /* objects */
 };
+
+/* keep: the port is the unit's from now on. */
+static int
+draw_up(struct applying *x, bool keep, struct kubernetes_object ret[KUBERNETES_OBJECTS_MAX],
+        size_t *ret_count, struct berth_err *e)
+{
+    struct berth_shimlet *s = x->s;
+    const struct berth_unit *u = x->u;
+    struct kubernetes_conf *conf = BERTH_NEW(x->a, struct kubernetes_conf);
+    struct kubernetes_plan plan = {
+        .conf = conf, .unit = u, .owner = s->owner, .space = s->conf.space};
+    int r = 0;
+
+    if (conf == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+    *conf = s->conf;
+    if (u->settings_json != NULL) {
+        r = kubernetes_conf_check_own(u->settings_json, x->a, e);
+        kubernetes_conf_read(u->settings_json, &s->conf, conf);
+    }
+    if (r == 0)
+        r = kubernetes_conf_check(conf, e);
+    if (r < 0)
+        return berth_err_wrap(e, r, "shimletConfig");
+    r = find_products(s, x->until, conf, u, x->f.workload, x->a, &plan.products, e);
+    if (r == 0)
+        r = kubernetes_port(s, u, keep, &plan.port, e);
+    return r < 0 ? r : kubernetes_render(&plan, x->a, ret, ret_count, e);
+}
+
+int
+kubernetes_draw_up(struct berth_shimlet *s, const struct berth_op *op, struct berth_arena *a,
+                   const struct berth_unit *u, struct kubernetes_object ret[KUBERNETES_OBJECTS_MAX],
+                   size_t *ret_count, struct berth_err *e)
+{
+    struct kubernetes_asked asked;
+    const struct berth_kube_until until = kubernetes_until(s, op, &asked);
+    struct applying x = {.s = s, .op = op, .until = &until, .a = a, .u = u};
+    const int r = kubernetes_find(s, a, u->name, &x.f, e);
+
+    return r < 0 ? r : draw_up(&x, false, ret, ret_count, e);
+}
+
+/* ---- applying ---- */
 
 static struct berth_kube_ref
 ref_of(const struct berth_shimlet *s, const struct berth_kube_kind *kind, const char *name)
@@ -191,16 +193,45 @@ is_workload_done(struct applying *x, const struct kubernetes_object *o)
             return generation <= x->k.generation; /* less: the cache is behind */
         return !x->k.seen && berth_now_ns() - x->k.at_ns < AGAIN_S * BERTH_S;
     }
-    if (w == NULL || x->f.kind != o->kind || !is_applied(x->s, w, o->digest) ||
+    if (w == NULL || x->f.kind != o->kind || !is_applied(x->s, w, o->digest) || x->k.kind != NULL ||
+        x->k.touched ||
         (!kubernetes_is_scaled(x->u) &&
          berth_kube_int(w, "spec.replicas", 1) != (int64_t)x->u->replicas))
         return false;
-    /* An earlier process applied it. */
+    /* An earlier process applied it, and nobody else has set a field of it since. */
     x->k.kind = o->kind;
     x->k.generation = generation;
     x->k.seen = true;
     memcpy(x->k.digest, o->digest, sizeof o->digest);
     return true;
+}
+
+/* Replicas become the autoscaler's, so the next apply leaves them out; but what one leaves out that
+ * no other manager has is taken away, and a workload without replicas gets one: an outage.  So
+ * another manager takes over the number that there is.  Somebody who has just set another one is a
+ * conflict, which is tried again when the informer has that. */
+static int
+hand_over_replicas(struct applying *x, const struct kubernetes_object *o, struct berth_err *e)
+{
+    const struct berth_json *w = x->f.workload, *got;
+    const struct berth_kube_ref ref = ref_of(x->s, o->kind, x->u->name);
+    const bool was_scaled = kubernetes_note(&x->s->conf, w, "scaled").len > 0 &&
+                            (x->k.kind == NULL || x->k.scaler_digest[0] != '\0');
+    char manager[KUBERNETES_TEXT_MAX + 8];
+
+    if (!kubernetes_is_scaled(x->u) || w == NULL || x->f.kind != o->kind || was_scaled)
+        return 0;
+    const char *json =
+        berth_arena_printf(x->a,
+                           "{\"apiVersion\":\"%s\",\"kind\":\"%s\",\"metadata\":{\"name\":\"%s\","
+                           "\"namespace\":\"%s\"},\"spec\":{\"replicas\":%lld}}",
+                           o->kind->group_version, o->kind->kind, x->u->name, x->s->conf.space,
+                           (long long)berth_kube_int(w, "spec.replicas", 1));
+    if (json == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+    kubernetes_scale_manager(&x->s->conf, manager);
+    const struct berth_kube_apply how = {.object = {json, strlen(json)}, .manager = manager};
+    return berth_kube_apply(x->s->k, x->until, x->a, &ref, &how, &got, e);
 }
 
 static int
@@ -218,7 +249,9 @@ apply_workload(struct applying *x, const struct kubernetes_object *o, struct ber
             return r;
     }
     x->k.seen = x->f.workload != NULL && x->f.kind == o->kind;
-    r = put(x, o, &got, e);
+    r = hand_over_replicas(x, o, e);
+    if (r == 0)
+        r = put(x, o, &got, e);
     if (r < 0)
         return r;
     x->k.kind = o->kind;
@@ -306,7 +339,7 @@ kubernetes_apply(struct berth_shimlet *s, const struct berth_op *op, struct bert
     int r = kubernetes_find(s, a, u->name, &x.f, e);
 
     if (r == 0)
-        r = draw_up(s, &until, a, u, x.f.workload, objects, &n, e);
+        r = draw_up(&x, true, objects, &n, e);
     if (r < 0)
         return r;
     x.k = kubernetes_known(s, u->name);
@@ -363,7 +396,7 @@ kubernetes_remove(struct berth_shimlet *s, const struct berth_op *op, struct ber
                   const char *unit_name, struct berth_err *e)
 {
     struct kubernetes_asked asked;
-    const struct berth_kube_until until = kubernetes_until(s, op, &asked);
+    struct berth_kube_until until;
     struct applying x = {.s = s, .op = op, .until = &until, .a = a};
     int r = kubernetes_find(s, a, unit_name, &x.f, e);
 
@@ -382,6 +415,7 @@ kubernetes_remove(struct berth_shimlet *s, const struct berth_op *op, struct ber
     if (!there && x.k.kind == NULL)
         return 1; /* pods that are on their way out */
     drain_pods(&x);
+    until = kubernetes_until(s, op, &asked); /* draining takes longer than a call may */
     r = delete_all(&x, unit_name, e);
     if (r < 0)
         return r;

@@ -29,7 +29,7 @@ const struct berth_setting kubernetes_settings[] = {
     INT("timeout_s", 1, 3600, "30", "a call with its repetitions takes no longer"),
     STRING("field_manager", "berth", "who owns the fields that are applied"),
     STRING("managed_by", "berth", "value of the label managed-by, prefix of annotations"),
-    STRING("image", "vllm/vllm-openai:v0.10.0", "of services that name none"),
+    STRING("image", "", "of services that name none; empty: their engine's"),
     STRING("image_pull_policy", "IfNotPresent", "Always, IfNotPresent or Never"),
     STRING("image_pull_secret", "", "a Secret for the registry"),
     BOOL("host_network", "false", "pods use their machine's network"),
@@ -94,7 +94,6 @@ kubernetes_conf_default(struct kubernetes_conf *ret)
     *ret = (struct kubernetes_conf){.qps = 10, .burst = 20, .timeout_s = 30};
     (void)snprintf(ret->manager, sizeof ret->manager, "%s", default_of("field_manager"));
     (void)snprintf(ret->managed_by, sizeof ret->managed_by, "%s", default_of("managed_by"));
-    (void)snprintf(ret->image, sizeof ret->image, "%s", default_of("image"));
     (void)snprintf(ret->pull_policy, sizeof ret->pull_policy, "%s",
                    default_of("image_pull_policy"));
     (void)snprintf(ret->tolerations, sizeof ret->tolerations, "%s", default_of("tolerations"));
@@ -103,6 +102,12 @@ kubernetes_conf_default(struct kubernetes_conf *ret)
     (void)snprintf(ret->service_type, sizeof ret->service_type, "%s", default_of("service_type"));
     (void)snprintf(ret->product_label, sizeof ret->product_label, "%s",
                    default_of("product_label"));
+}
+
+void
+kubernetes_scale_manager(const struct kubernetes_conf *c, char ret[KUBERNETES_TEXT_MAX + 8])
+{
+    (void)snprintf(ret, KUBERNETES_TEXT_MAX + 8, "%s-scale", c->manager);
 }
 
 static bool

@@ -358,8 +358,10 @@ static int
 do_check(struct berth_shimlet *s, const struct berth_op *op, const struct berth_unit *u,
          struct berth_err *e)
 {
-    const int r = kubernetes_check(s, op, u, e);
+    int r = wait_ready(s, op, e);
 
+    if (r == 0)
+        r = kubernetes_check(s, op, u, e);
     return r < 0 ? berth_err_wrap(e, for_host(r), "kubernetes") : 0;
 }
 
@@ -373,7 +375,7 @@ do_logs(struct berth_shimlet *s, const struct berth_op *op, const char *unit_nam
 
     if (r == 0)
         r = kubernetes_logs(s, op, unit_name, q, line, arg, e);
-    return r < 0 ? berth_err_wrap(e, for_host(r), "kubernetes") : 0;
+    return r < 0 ? berth_err_wrap(e, r == -BERTH_ENOENT ? r : for_host(r), "kubernetes") : 0;
 }
 
 static int

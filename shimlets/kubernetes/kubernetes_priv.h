@@ -47,6 +47,10 @@ void kubernetes_conf_read(const char *json, const struct kubernetes_conf *dflt,
 void kubernetes_conf_default(struct kubernetes_conf *ret);
 /* -BERTH_EINVAL with the setting and what it may be. */
 int kubernetes_conf_check(const struct kubernetes_conf *c, struct berth_err *e);
+/* A service's own settings: -BERTH_EINVAL for what a service may not set, or is of a wrong type. */
+int kubernetes_conf_check_own(const char *json, struct berth_arena *a, struct berth_err *e);
+/* Who has the replicas that an autoscaler sets, until it does. */
+void kubernetes_scale_manager(const struct kubernetes_conf *c, char ret[KUBERNETES_TEXT_MAX + 8]);
 
 /* ---- names (names.c) ---- */
 
@@ -109,6 +113,9 @@ int kubernetes_observe(const struct kubernetes_look *l, struct berth_arena *a,
 /* How many accelerators (resources with "gpu" or a vendor's domain) a pod holds. */
 uint32_t kubernetes_pod_accelerators(const struct berth_json *pod);
 bool kubernetes_pod_is_over(const struct berth_json *pod); /* it holds nothing any more */
+/* Has somebody else than us, or an autoscaler, set a field of the workload's spec?  So its
+ * metadata.managedFields say; without ours among them it may be anything. */
+bool kubernetes_is_touched(const struct kubernetes_conf *c, const struct berth_json *workload);
 
 /* containerPort "http" of a workload; 0: none. */
 int64_t kubernetes_workload_port(const struct berth_json *workload);
@@ -124,7 +131,8 @@ struct kubernetes_known {
     const struct berth_kube_kind *kind; /* that was applied; NULL: nothing by this process */
     char digest[17], service_digest[17], scaler_digest[17]; /* that was applied; "": not */
     int64_t generation;                                     /* the workload's after that */
-    bool seen; /* the informer has had the workload since it was applied */
+    bool seen;    /* the informer has had the workload since it was applied */
+    bool touched; /* somebody else owns a field of the workload's spec: it may differ */
     bool removing;
     uint64_t at_ns; /* of the last apply or removal */
 };
@@ -138,6 +146,7 @@ struct berth_shimlet {
     struct berth_kube_config config;
     struct berth_kube *k;
     struct berth_kube_informer *deployments, *stateful_sets, *services, *pods;
+    atomic_bool own_pods_only; /* those of other namespaces are not ours to list */
     pthread_mutex_t mu;
     struct kubernetes_known *known; /* under mu */
 };
@@ -152,7 +161,7 @@ struct berth_kube_until kubernetes_until(struct berth_shimlet *s, const struct b
 /* "500m", "16Gi", "2" as thousandths, or as units; 0: not a quantity. */
 uint64_t kubernetes_quantity_milli(struct berth_slice text);
 
-/* ---- the rest (more.c, node.c) ---- */
+/* ---- the rest (more.c, logs.c, node.c) ---- */
 
 int kubernetes_check(struct berth_shimlet *s, const struct berth_op *op, const struct berth_unit *u,
                      struct berth_err *e);

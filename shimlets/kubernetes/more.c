@@ -5,7 +5,7 @@
 #include "shimlets/kubernetes/state.h"
 #include "wire/json.h"
 
-/* What is offered besides applying: whether it fits, logs, what there is to give. */
+/* What is offered besides applying: whether it fits, and what there is to give. */
 
 /* ---- machines ---- */
 
@@ -113,12 +113,32 @@ less(uint64_t total, uint64_t taken)
     return total > taken ? total - taken : 0;
 }
 
+/* What pods hold of the machines: every one's, where we may see them, else our namespace's. */
+static int
+sum_pods(struct berth_shimlet *s, const struct berth_kube_until *until, struct taken *t,
+         struct berth_err *e)
+{
+    const struct berth_kube_selection all = {.kind = &berth_kube_pods};
+    const struct berth_kube_selection ours = {.kind = &berth_kube_pods, .space = s->conf.space};
+    int r = -BERTH_EPERM;
+
+    if (!atomic_load(&s->own_pods_only))
+        r = berth_kube_list(s->k, until, &all, take_pod, t, NULL, e);
+    if (r != -BERTH_EPERM)
+        return r;
+    if (!atomic_exchange(&s->own_pods_only, true))
+        s->h->log(BERTH_LOG_WARN,
+                  "kubernetes: pods of other namespaces may not be listed: what they hold of the "
+                  "machines counts as free; a ClusterRole with list of pods would tell");
+    *t = (struct taken){0};
+    return berth_kube_list(s->k, until, &ours, take_pod, t, NULL, e);
+}
+
 int
 kubernetes_resources(struct berth_shimlet *s, const struct berth_op *op,
                      struct berth_resources *ret, struct berth_err *e)
 {
     const struct berth_kube_selection nodes = {.kind = &berth_kube_nodes};
-    const struct berth_kube_selection pods = {.kind = &berth_kube_pods};
     struct kubernetes_asked asked;
     const struct berth_kube_until until = kubernetes_until(s, op, &asked);
     struct machines m = {.u = NULL};
@@ -126,7 +146,7 @@ kubernetes_resources(struct berth_shimlet *s, const struct berth_op *op,
     int r = berth_kube_list(s->k, &until, &nodes, take_machine, &m, NULL, e);
 
     if (r == 0)
-        r = berth_kube_list(s->k, &until, &pods, take_pod, &t, NULL, e);
+        r = sum_pods(s, &until, &t, e);
     if (r < 0)
         return r;
     *ret = (struct berth_resources){
@@ -139,95 +159,4 @@ kubernetes_resources(struct berth_shimlet *s, const struct berth_op *op,
         .accelerators_free = (uint32_t)less(m.accelerators, t.accelerators),
     };
     return 0;
-}
-
-/* ---- logs ---- */
-
-enum { LINE_MAX_BYTES = 64 * 1024 }; /* a longer one comes in pieces */
-
-struct log {
-    bool (*line)(void *arg, const char *replica, const char *text, size_t len);
-    void *arg;
-    const char *replica;
-    struct berth_buf rest; /* the begin of a line */
-    bool stopped;
-};
-
-static void
-give(struct log *l, const char *at, size_t len)
-{
-    if (!l->stopped && !l->line(l->arg, l->replica, at, len))
-        l->stopped = true;
-}
-
-static bool
-take_log(void *arg, const char *bytes, size_t len)
-{
-    struct log *l = arg;
-
-    while (len > 0 && !l->stopped) {
-        const char *end = memchr(bytes, '\n', len);
-        const size_t n = end != NULL ? (size_t)(end - bytes) : len;
-        berth_buf_put(&l->rest, bytes, n);
-        if (end != NULL || l->rest.len >= LINE_MAX_BYTES) {
-            give(l, l->rest.len > 0 ? l->rest.at : "", l->rest.len);
-            l->rest.len = 0;
-        }
-        bytes += n + (end != NULL);
-        len -= n + (end != NULL);
-    }
-    return !l->stopped && !l->rest.failed;
-}
-
-static int
-log_of(struct berth_shimlet *s, const struct berth_kube_until *until, const char *pod, bool follow,
-       uint32_t tail, struct log *l, struct berth_err *e)
-{
-    const struct berth_kube_ref ref = {&berth_kube_pods, s->conf.space, pod, "log"};
-    struct berth_buf path;
-    int r;
-
-    berth_buf_init(&path, NULL);
-    berth_kube_path_put(&path, ref.kind, ref.space, ref.name, ref.sub);
-    berth_buf_printf(&path, "?follow=%s", follow ? "true" : "false");
-    if (tail > 0)
-        berth_buf_printf(&path, "&tailLines=%u", tail);
-    l->replica = pod;
-    r = berth_buf_text(&path) != NULL ? berth_kube_stream(s->k, until, path.at, take_log, l, e)
-                                      : berth_err_set(e, BERTH_ENOMEM, "out of memory");
-    if (l->rest.len > 0)
-        give(l, l->rest.at, l->rest.len);
-    l->rest.len = 0;
-    berth_buf_fini(&path);
-    return l->stopped ? 0 : r; /* who has heard enough is not told how it ended */
-}
-
-/* One after the other; with follow, the last one is followed. */
-int
-kubernetes_logs(struct berth_shimlet *s, const struct berth_op *op, const char *unit_name,
-                const struct berth_log_query *q,
-                bool (*line)(void *arg, const char *replica, const char *text, size_t len),
-                void *arg, struct berth_err *e)
-{
-    struct log l = {.line = line, .arg = arg};
-    struct kubernetes_asked asked;
-    struct berth_kube_until until = kubernetes_until(s, op, &asked);
-    struct kubernetes_found f;
-    struct berth_arena a;
-
-    if (q->follow)
-        until.deadline_ns = UINT64_MAX; /* cancelled() ends it */
-    berth_arena_init(&a, KUBERNETES_ARENA_MAX);
-    berth_buf_init(&l.rest, NULL);
-    int r = kubernetes_find(s, &a, unit_name, &f, e);
-    if (r == 0 && q->replica != NULL) {
-        r = log_of(s, &until, q->replica, q->follow, q->tail_lines, &l, e);
-    } else if (r == 0) {
-        for (size_t i = 0; r == 0 && i < f.pod_count && !l.stopped; i++)
-            r = log_of(s, &until, berth_kube_text(f.pods[i], "metadata.name").at,
-                       q->follow && i + 1 == f.pod_count, q->tail_lines, &l, e);
-    }
-    berth_buf_fini(&l.rest);
-    berth_arena_fini(&a);
-    return r;
 }

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/siphash.h"
+#include "fetch/model_dir.h"
 #include "shimlets/kubernetes/kubernetes_priv.h"
 
 static bool
@@ -69,34 +70,13 @@ kubernetes_label_value(const char *text, char ret[KUBERNETES_NAME_MAX + 1])
     (void)snprintf(ret, KUBERNETES_NAME_MAX + 1, "%.*s-%.*s", KEPT, text, HASH, digest);
 }
 
-static bool
-is_file_of_a_model(const char *path)
-{
-    static const char *const suffixes[] = {".bin", ".safetensors", ".pt", ".gguf"};
-    const size_t n = strlen(path);
-
-    for (size_t i = 0; i < BERTH_COUNT(suffixes); i++) {
-        const size_t m = strlen(suffixes[i]);
-        if (n >= m && strcasecmp(path + n - m, suffixes[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
 int
 kubernetes_model_dir(struct berth_arena *a, const char *path, const char **ret, struct berth_err *e)
 {
-    size_t n = path != NULL ? strlen(path) : 0;
-
-    if (n == 0)
+    if (path == NULL || *path == '\0')
         return berth_err_set(e, BERTH_EINVAL, "there is no path to the model: set modelFile");
-    if (is_file_of_a_model(path)) {
-        while (n > 0 && path[n - 1] != '/')
-            n--;
-    }
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    if (n == 0 || (n == 1 && (path[0] == '.' || path[0] == '/')))
+    const size_t n = berth_model_dir_len(path);
+    if (n == 0)
         return berth_err_set(e, BERTH_EINVAL,
                              "modelFile \"%.200s\" has no folder of its own to be mounted", path);
     if (path[0] != '/')

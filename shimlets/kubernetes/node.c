@@ -82,9 +82,10 @@ set_taint(struct berth_shimlet *s, const struct berth_kube_until *until, const c
 
 /* An eviction keeps to disruption budgets: -BERTH_EAGAIN when one forbids it now. */
 static int
-evict(struct berth_shimlet *s, const struct berth_op *op, const struct berth_kube_until *until,
-      const struct berth_json *pod, struct berth_arena *a, struct berth_err *e)
+evict(struct berth_shimlet *s, const struct berth_op *op, const struct berth_json *pod,
+      struct berth_arena *a, struct berth_err *e)
 {
+    struct kubernetes_asked asked;
     const char *name = berth_kube_text(pod, "metadata.name").at;
     const char *space = berth_kube_text(pod, "metadata.namespace").at;
     const struct berth_kube_ref ref = {&berth_kube_pods, space, name, "eviction"};
@@ -98,8 +99,10 @@ evict(struct berth_shimlet *s, const struct berth_op *op, const struct berth_kub
     if (body == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     (void)s->h->drain(op, name, (uint64_t)(grace > 0 ? grace : 0) * BERTH_S);
+    /* From here on: draining takes longer than a call may. */
+    const struct berth_kube_until until = kubernetes_until(s, op, &asked);
     const int r =
-        berth_kube_create(s->k, until, a, &ref, (struct berth_slice){body, strlen(body)}, &got, e);
+        berth_kube_create(s->k, &until, a, &ref, (struct berth_slice){body, strlen(body)}, &got, e);
     return r == -BERTH_ENOENT ? 0 : r;
 }
 
@@ -123,7 +126,7 @@ kubernetes_node(struct berth_shimlet *s, const struct berth_op *op, const char *
         if (berth_slice_is(berth_kube_text(pods[i], "spec.nodeName"), node) &&
             berth_kube_text(pods[i], "metadata.deletionTimestamp").len == 0 &&
             !kubernetes_pod_is_over(pods[i]))
-            r = evict(s, op, &until, pods[i], &a, e);
+            r = evict(s, op, pods[i], &a, e);
     berth_arena_fini(&a);
     return r;
 }

@@ -274,6 +274,28 @@ endpoint(const struct kubernetes_look *l, struct berth_arena *a)
 
 /* ---- the workload ---- */
 
+bool
+kubernetes_is_touched(const struct kubernetes_conf *c, const struct berth_json *workload)
+{
+    struct berth_json_iter it = berth_json_iter(berth_kube_at(workload, "metadata.managedFields"));
+    char scale[KUBERNETES_TEXT_MAX + 8];
+    bool ours = false;
+
+    kubernetes_scale_manager(c, scale);
+    while (berth_json_next(&it)) {
+        const struct berth_slice manager = berth_kube_text(it.value, "manager");
+        if (berth_kube_text(it.value, "subresource").len > 0) /* status, and scale */
+            continue;
+        if (berth_slice_is(manager, c->manager) &&
+            berth_slice_is(berth_kube_text(it.value, "operation"), "Apply"))
+            ours = true;
+        else if (!berth_slice_is(manager, scale) &&
+                 berth_kube_at(it.value, "fieldsV1.f:spec") != NULL)
+            return true;
+    }
+    return !ours;
+}
+
 /* What the cluster could not do at all, so that no pod can tell. */
 static const char *
 trouble(const struct kubernetes_look *l, struct berth_arena *a)
@@ -328,6 +350,41 @@ tell_pod(const struct kubernetes_look *l, struct berth_arena *a, const struct be
     };
 }
 
+/* Pods that are over, as those that a machine evicted, stay until somebody tidies up.  One of them
+ * is a replica only as long as no other pod has its place. */
+static uint64_t
+over_that_count(const struct kubernetes_look *l)
+{
+    const int64_t wanted = berth_kube_int(l->workload, "spec.replicas", 1);
+    int64_t others = 0;
+
+    for (size_t i = 0; i < l->pod_count; i++)
+        others += !kubernetes_pod_is_over(l->pods[i]) &&
+                  berth_kube_text(l->pods[i], "metadata.deletionTimestamp").len == 0;
+    return l->workload != NULL && wanted > others ? (uint64_t)(wanted - others) : 0;
+}
+
+static uint64_t
+created_ns(const struct berth_json *pod)
+{
+    return berth_kube_time(berth_kube_text(pod, "metadata.creationTimestamp"));
+}
+
+/* Is it among the `most` newest of those that are over? */
+static bool
+is_newest_over(const struct kubernetes_look *l, size_t which, uint64_t most)
+{
+    const uint64_t its = created_ns(l->pods[which]);
+    uint64_t newer = 0;
+
+    for (size_t i = 0; i < l->pod_count && newer < most; i++) {
+        const uint64_t other = created_ns(l->pods[i]);
+        newer += i != which && kubernetes_pod_is_over(l->pods[i]) &&
+                 (other > its || (other == its && i < which));
+    }
+    return newer < most;
+}
+
 int
 kubernetes_observe(const struct kubernetes_look *l, struct berth_arena *a,
                    struct berth_observed *ret, struct berth_err *e)
@@ -337,15 +394,19 @@ kubernetes_observe(const struct kubernetes_look *l, struct berth_arena *a,
     const struct berth_slice wanted = kubernetes_note(l->conf, l->workload, "replicas");
     const int64_t limit_s = berth_kube_int(l->workload, "spec.progressDeadlineSeconds", 0);
 
+    const uint64_t over = over_that_count(l);
+    size_t n = 0;
+
     if (replicas == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     for (size_t i = 0; i < l->pod_count; i++)
-        tell_pod(l, a, l->pods[i], limit_s, &replicas[i]);
+        if (!kubernetes_pod_is_over(l->pods[i]) || is_newest_over(l, i, over))
+            tell_pod(l, a, l->pods[i], limit_s, &replicas[n++]);
     *ret = (struct berth_observed){
         .struct_size = sizeof *ret,
         .exists = l->workload != NULL,
         .replicas = replicas,
-        .replica_count = l->pod_count,
+        .replica_count = n,
     };
     if (l->workload == NULL)
         return 0;

@@ -256,6 +256,10 @@ check_unit(struct draft *d, struct berth_err *e)
         return berth_err_set(e, BERTH_EINVAL,
                              "autoscale by cpuPercent needs resourceRequirements.cpu: it is a part "
                              "of that");
+    if (image_of(d) == NULL)
+        return berth_err_set(e, BERTH_EINVAL,
+                             "which image is the container to run? The engine has none of its own: "
+                             "set the service's image, or the environment's");
     if (u->accelerator_count > 0 && u->accelerator_resource == NULL)
         return berth_err_set(e, BERTH_EINVAL,
                              "acceleratorCount is %u, and no acceleratorType says of what",
@@ -267,9 +271,7 @@ check_unit(struct draft *d, struct berth_err *e)
 static int
 find_model(struct draft *d, struct berth_err *e)
 {
-    const bool vllm = d->u->command == NULL && kubernetes_is_vllm(d->u);
-
-    if (!vllm && (d->u->model_path == NULL || d->u->model_path[0] != '/'))
+    if (d->u->model_path == NULL || d->u->model_path[0] != '/')
         return 0; /* a name that the engine understands */
     const int r = kubernetes_model_dir(d->a, d->u->model_path, &d->model_dir, e);
     if (r < 0)

@@ -89,8 +89,12 @@ seconds(uint64_t ns, int64_t least)
 void kubernetes_put_labels(struct draft *d);
 /* "template": {...} */
 void kubernetes_put_pod(struct draft *d);
-/* Is the image one that takes vLLM's arguments?  Ours by default, or one that says so. */
-bool kubernetes_is_vllm(const struct berth_unit *u);
+/* The container's image; NULL: nobody names one. */
+static inline const char *
+image_of(const struct draft *d)
+{
+    return d->u->image != NULL ? d->u->image : d->c->image[0] != '\0' ? d->c->image : NULL;
+}
 /* The part of the model's folder that is within the claim, "" for all of it; NULL: it is not. */
 const char *kubernetes_claim_sub(const struct draft *d);
 static inline bool

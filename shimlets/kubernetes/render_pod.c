@@ -104,55 +104,12 @@ env(struct draft *d)
 }
 
 static void
-arg(struct draft *d, const char *fmt, const char *value)
-{
-    const char *text = berth_arena_printf(d->a, "%s%s", fmt, value);
-
-    berth_jw_string(&d->w, text);
-}
-
-/* What vLLM wants to be told. */
-static void
-vllm_args(struct draft *d)
-{
-    const int64_t context = berth_kube_int(d->spec, "contextLength", 0);
-    char text[24];
-
-    begin_list(d, "args");
-    arg(d, "--host=", "0.0.0.0");
-    (void)snprintf(text, sizeof text, "%u", d->p->port);
-    arg(d, "--port=", text);
-    arg(d, "--model=", d->model_dir);
-    arg(d, "--dtype=", "auto");
-    arg(d, "--served-model-name=", d->u->model_name);
-    berth_jw_string(&d->w, "--trust-remote-code");
-    if (context > 0) {
-        (void)snprintf(text, sizeof text, "%lld", (long long)context);
-        arg(d, "--max-model-len=", text);
-    }
-    if (d->u->accelerator_count > 0) {
-        (void)snprintf(text, sizeof text, "%u", d->u->accelerator_count);
-        arg(d, "--tensor-parallel-size=", text);
-    }
-    end_list(d);
-}
-
-bool
-kubernetes_is_vllm(const struct berth_unit *u)
-{
-    return u->image == NULL || strstr(u->image, "vllm") != NULL;
-}
-
-static void
 command(struct draft *d)
 {
     const char *const *argv = d->u->command;
 
-    if (argv == NULL) {
-        if (kubernetes_is_vllm(d->u))
-            vllm_args(d);
+    if (argv == NULL) /* the image's own */
         return;
-    }
     /* A list of options is for the image's own program. */
     begin_list(d, argv[0] != NULL && argv[0][0] == '-' ? "args" : "command");
     for (size_t i = 0; argv[i] != NULL; i++)
@@ -287,7 +244,7 @@ container(struct draft *d)
     begin_list(d, "containers");
     berth_jw_object(&d->w);
     pair(d, "name", d->container);
-    pair(d, "image", d->u->image != NULL ? d->u->image : d->c->image);
+    pair(d, "image", image_of(d));
     pair(d, "imagePullPolicy", d->c->pull_policy);
     command(d);
     env(d);

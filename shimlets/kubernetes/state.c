@@ -103,6 +103,9 @@ kubernetes_saw_workload(struct berth_shimlet *s, const struct berth_json *object
         struct kubernetes_known *k = make_locked(s, name.at);
         if (k != NULL) {
             k->seen = true;
+            /* Only what the server has just told has them. */
+            if (berth_kube_at(object, "metadata.managedFields") != NULL)
+                k->touched = kubernetes_is_touched(&s->conf, object);
             if (port > 0 && port <= UINT16_MAX)
                 k->port = (uint16_t)port;
         }
@@ -129,17 +132,17 @@ is_given_locked(const struct berth_shimlet *s, uint16_t port, const char *but)
 }
 
 int
-kubernetes_port(struct berth_shimlet *s, const struct berth_unit *u, uint16_t *ret,
+kubernetes_port(struct berth_shimlet *s, const struct berth_unit *u, bool keep, uint16_t *ret,
                 struct berth_err *e)
 {
     uint16_t port = u->port;
     int r = 0;
 
     (void)pthread_mutex_lock(&s->mu);
-    struct kubernetes_known *k = make_locked(s, u->name);
-    if (k == NULL) {
+    struct kubernetes_known *k = keep ? make_locked(s, u->name) : *place_locked(s, u->name);
+    if (k == NULL && keep) {
         r = berth_err_set(e, BERTH_ENOMEM, "out of memory");
-    } else if (port == 0 && k->port > 0) {
+    } else if (port == 0 && k != NULL && k->port > 0) {
         port = k->port;
     } else if (port == 0) {
         const uint32_t first = kubernetes_port_first(u->name) - KUBERNETES_PORT_FIRST;
@@ -152,7 +155,7 @@ kubernetes_port(struct berth_shimlet *s, const struct berth_unit *u, uint16_t *r
             r = berth_err_set(e, BERTH_ELIMIT, "all %d ports are given to services; name one",
                               KUBERNETES_PORT_COUNT);
     }
-    if (r == 0)
+    if (r == 0 && keep)
         k->port = port;
     (void)pthread_mutex_unlock(&s->mu);
     if (r == 0)
@@ -165,8 +168,10 @@ kubernetes_drift(struct berth_shimlet *s, const char *unit_name, const struct be
 {
     const struct kubernetes_known k = kubernetes_known(s, unit_name);
 
-    if (workload == NULL || k.kind == NULL || k.removing)
+    if (workload == NULL || k.removing)
         return NULL;
+    if (k.kind == NULL) /* not applied yet by this process */
+        return k.touched ? "somebody changed the workload while nobody watched it" : NULL;
     return berth_kube_int(workload, "metadata.generation", 0) > k.generation
                ? "somebody changed the workload"
                : NULL;

@@ -27,13 +27,14 @@ struct kubernetes_known kubernetes_known(struct berth_shimlet *s, const char *un
 /* Write it back. -BERTH_ENOMEM */
 int kubernetes_keep(struct berth_shimlet *s, const struct kubernetes_known *k, struct berth_err *e);
 void kubernetes_forget(struct berth_shimlet *s, const char *unit_name);
-/* The unit's port: what it has, or one that no other unit has. -BERTH_ELIMIT: all are given. */
-int kubernetes_port(struct berth_shimlet *s, const struct berth_unit *u, uint16_t *ret,
+/* The unit's port: what it has, or one that no other unit has; keep: which is its own from now on.
+ * -BERTH_ELIMIT: all are given. */
+int kubernetes_port(struct berth_shimlet *s, const struct berth_unit *u, bool keep, uint16_t *ret,
                     struct berth_err *e);
-/* What somebody changed since apply(), or NULL.  Static text. */
+/* What somebody changed since apply(), or before this process began, or NULL.  Static text. */
 const char *kubernetes_drift(struct berth_shimlet *s, const char *unit_name,
                              const struct berth_json *workload);
-/* The objects that a unit becomes now. */
+/* The objects that a unit would become now. */
 int kubernetes_draw_up(struct berth_shimlet *s, const struct berth_op *op, struct berth_arena *a,
                        const struct berth_unit *u,
                        struct kubernetes_object ret[KUBERNETES_OBJECTS_MAX], size_t *ret_count,

@@ -12,7 +12,7 @@
 #include "shimlets/kubernetes/kubernetes_priv.h"
 #include "wire/json.h"
 
-/* What is pure of the shimlet: names, the objects of a unit, what pods say. */
+/* What is pure of the shimlet: names, and the objects of a unit. */
 
 static void
 names_are_what_kubernetes_takes(void **unused)
@@ -114,6 +114,7 @@ plain(void)
         .replicas = 2,
         .model_name = "Llama-3.8B",
         .model_path = "/models/llama",
+        .image = "engine:0",
         .health_path = "/health",
         .start_timeout_ns = 300 * BERTH_S,
         .drain_timeout_ns = 30 * BERTH_S,
@@ -185,11 +186,8 @@ a_unit_becomes_what_is_documented(void **unused)
         "\"berth/spec-hash\":\"abcd\"",
         "\"replicas\":2",
         "\"matchLabels\":{\"app\":\"llama-0b0c\"",
-        "\"name\":\"llama-3-8b\",\"image\":\"vllm/vllm-openai:",
+        "\"name\":\"llama-3-8b\",\"image\":\"engine:0\"",
         "\"imagePullPolicy\":\"IfNotPresent\"",
-        "[\"--host=0.0.0.0\",\"--port=30123\",\"--model=/models/llama\",\"--dtype=auto\","
-        "\"--served-model-name=Llama-3.8B\",\"--trust-remote-code\",\"--max-model-len=4096\","
-        "\"--tensor-parallel-size=2\"]",
         "{\"name\":\"MODEL\",\"value\":\"Llama-3.8B\"},{\"name\":\"SERVING_ENGINE\",\"value\":"
         "\"openai\"},{\"name\":\"PORT\",\"value\":\"30123\"},{\"name\":\"TRANSFORMERS_OFFLINE\","
         "\"value\":\"1\"},{\"name\":\"SERVICE_ID\",\"value\":\"llama-0b0c\"},{\"name\":"
@@ -211,6 +209,8 @@ a_unit_becomes_what_is_documented(void **unused)
         assert_true(holds(&d, 0, has[i]));
     assert_null(strstr(d.objects[0].json.at, "hostNetwork"));
     assert_null(strstr(d.objects[0].json.at, "stolen"));
+    assert_null(strstr(d.objects[0].json.at, "\"command\"")); /* the image's own */
+    assert_null(strstr(d.objects[0].json.at, "\"args\""));
     assert_true(holds(&d, 1, "\"selector\":{\"app\":\"llama-0b0c\""));
     assert_true(holds(&d, 1, "\"port\":30123,\"targetPort\":\"http\""));
     /* The same twice, and another when anything differs. */
@@ -278,13 +278,60 @@ units_may_want_other_things(void **unused)
 }
 
 static void
+an_image_is_the_services_or_the_environments(void **unused)
+{
+    struct berth_unit u = plain();
+    struct drawn d;
+
+    (void)unused;
+    u.image = NULL;
+    assert_int_equal(draw(&d, &u, "{\"image\":\"mine:7\"}"), 0);
+    assert_true(holds(&d, 0, "\"image\":\"mine:7\""));
+    berth_arena_fini(&d.a);
+    u.image = "its-own:1";
+    assert_int_equal(draw(&d, &u, "{\"image\":\"mine:7\"}"), 0);
+    assert_true(holds(&d, 0, "\"image\":\"its-own:1\""));
+    berth_arena_fini(&d.a);
+}
+
+static void
+a_service_may_set_what_is_its_own(void **unused)
+{
+    static const struct {
+        const char *json, *says; /* NULL: it may */
+    } cases[] = {
+        {"{}", NULL},
+        {"{\"image\":\"x\",\"host_network\":true,\"product_label\":\"l\"}", NULL},
+        {"{\"namespace\":\"other\"}", "namespace is nothing that a service may set"},
+        {"{\"managed_by\":\"x\"}", "managed_by is nothing"},
+        {"{\"imagePullPolicy\":\"Never\"}", "image_pull_policy"},
+        {"{\"host_network\":\"yes\"}", "host_network is a string"},
+        {"{\"node_selector\":{\"a\":\"b\"}}", "node_selector is an object"},
+        {"{", "line 1"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        struct berth_arena a;
+        struct berth_err e = {{0}};
+        berth_arena_init(&a, 1 << 16);
+        const int r = kubernetes_conf_check_own(cases[i].json, &a, &e);
+        print_message("  %s\n", e.msg);
+        assert_int_equal(r, cases[i].says == NULL ? 0 : -BERTH_EINVAL);
+        if (cases[i].says != NULL)
+            assert_non_null(strstr(e.msg, cases[i].says));
+        berth_arena_fini(&a);
+    }
+}
+
+static void
 what_cannot_be_is_refused_by_name(void **unused)
 {
     static const struct berth_pair bad_label[] = {{"team", "a b"}};
-    struct berth_unit cases[6];
+    struct berth_unit cases[7];
     static const char *const says[] = {
-        "workload is \"Job\"",      "modelFile",         "labels.team", "min 5 is more than max 4",
-        "resourceRequirements.cpu", "no acceleratorType"};
+        "workload is \"Job\"",      "modelFile",          "labels.team", "min 5 is more than max 4",
+        "resourceRequirements.cpu", "no acceleratorType", "which image"};
 
     (void)unused;
     for (size_t i = 0; i < BERTH_COUNT(cases); i++)
@@ -297,6 +344,7 @@ what_cannot_be_is_refused_by_name(void **unused)
     cases[3].scale_max = 4;
     cases[4].scale_max = 4;
     cases[5].accelerator_count = 1;
+    cases[6].image = NULL;
     for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
         struct drawn d;
         assert_int_equal(draw(&d, &cases[i], "{}"), -BERTH_EINVAL);
@@ -315,106 +363,6 @@ what_cannot_be_is_refused_by_name(void **unused)
         c = dflt;
         kubernetes_conf_read(settings[i], &dflt, &c);
         assert_int_equal(kubernetes_conf_check(&c, &e), -BERTH_EINVAL);
-    }
-}
-
-/* ---- pods ---- */
-
-#define POD(status)                                                                            \
-    "{\"metadata\":{\"name\":\"p\",\"creationTimestamp\":\"2026-01-01T00:00:00Z\"},\"spec\":{" \
-    "\"nodeName\":\"n1\"},\"status\":{" status "}}"
-#define WAITING(reason, message)                                                                   \
-    POD("\"phase\":\"Pending\",\"containerStatuses\":[{\"restartCount\":3,\"state\":{\"waiting\":" \
-        "{\"reason\":\"" reason "\",\"message\":\"" message "\"}}}]")
-
-static void
-pods_say_how_they_are(void **unused)
-{
-    static const struct {
-        const char *pod;
-        enum berth_replica_state state;
-        const char *says; /* NULL: no reason */
-    } cases[] = {
-        {POD("\"phase\":\"Pending\""), BERTH_REPLICA_STARTING, NULL},
-        {WAITING("ContainerCreating", ""), BERTH_REPLICA_STARTING, NULL},
-        {WAITING("PodInitializing", ""), BERTH_REPLICA_STARTING, NULL},
-        {POD("\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\"}]"),
-         BERTH_REPLICA_STARTING, NULL}, /* a cold start is no failure */
-        {POD("\"phase\":\"Running\",\"podIP\":\"10.1.1.1\",\"conditions\":[{\"type\":\"Ready\","
-             "\"status\":\"True\"}]"),
-         BERTH_REPLICA_READY, NULL},
-        {WAITING("CrashLoopBackOff", "back-off 40s"), BERTH_REPLICA_FAILED,
-         "CrashLoopBackOff: back-off 40s"},
-        {WAITING("ImagePullBackOff", "no such image"), BERTH_REPLICA_FAILED,
-         "ImagePullBackOff: no such image"},
-        {WAITING("ErrImagePull", "x"), BERTH_REPLICA_FAILED, "ErrImagePull"},
-        {WAITING("CreateContainerConfigError", "x"), BERTH_REPLICA_FAILED, "ConfigError"},
-        {POD("\"phase\":\"Running\",\"containerStatuses\":[{\"restartCount\":1,\"state\":{"
-             "\"waiting\":"
-             "{\"reason\":\"CrashLoopBackOff\"}},\"lastState\":{\"terminated\":{\"reason\":"
-             "\"OOMKilled\","
-             "\"exitCode\":137}}}]"),
-         BERTH_REPLICA_FAILED, "OOMKilled, exit code 137"},
-        {POD("\"phase\":\"Running\",\"containerStatuses\":[{\"restartCount\":1,\"state\":{"
-             "\"running\":{}},"
-             "\"lastState\":{\"terminated\":{\"reason\":\"OOMKilled\",\"exitCode\":137}}}]"),
-         BERTH_REPLICA_STARTING, "started again; it ended with OOMKilled"},
-        {POD("\"phase\":\"Pending\",\"conditions\":[{\"type\":\"PodScheduled\",\"status\":"
-             "\"False\","
-             "\"reason\":\"Unschedulable\",\"message\":\"0/1 nodes are available: 1 Insufficient "
-             "nvidia.com/gpu.\"}]"),
-         BERTH_REPLICA_FAILED,
-         "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."},
-        {POD("\"phase\":\"Failed\",\"reason\":\"Evicted\",\"message\":\"low on memory\""),
-         BERTH_REPLICA_FAILED, "Evicted: low on memory"},
-        {POD("\"phase\":\"Failed\",\"containerStatuses\":[{\"state\":{\"terminated\":{\"exitCode\":"
-             "2,"
-             "\"reason\":\"Error\"}}}]"),
-         BERTH_REPLICA_FAILED, "ended with Error, exit code 2"},
-        {"{\"metadata\":{\"name\":\"p\",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"}}",
-         BERTH_REPLICA_STOPPING, NULL},
-        {"{}", BERTH_REPLICA_STARTING, NULL},
-        {"[]", BERTH_REPLICA_STARTING, NULL},
-    };
-
-    (void)unused;
-    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
-        const struct berth_json *pod, *workload;
-        struct berth_observed seen;
-        struct kubernetes_conf conf;
-        struct berth_arena a;
-        struct berth_err e;
-        static const char text[] =
-            "{\"metadata\":{\"annotations\":{\"berth/replicas\":\"1\"}},\"spec\":{\"replicas\":1,"
-            "\"progressDeadlineSeconds\":60}}";
-        berth_arena_init(&a, 1 << 20);
-        kubernetes_conf_default(&conf);
-        assert_int_equal(berth_json_parse(&a, cases[i].pod, strlen(cases[i].pod), NULL, &pod, &e),
-                         0);
-        assert_int_equal(berth_json_parse(&a, text, strlen(text), NULL, &workload, &e), 0);
-        struct kubernetes_look l = {
-            .conf = &conf,
-            .workload = workload,
-            .service = workload, /* there is one */
-            .pods = &pod,
-            .pod_count = 1,
-            .wall_ns = UINT64_C(1767225600) * BERTH_S + 59 * BERTH_S, /* 59 s after its creation */
-        };
-        assert_int_equal(kubernetes_observe(&l, &a, &seen, &e), 0);
-        print_message("  %zu: %d %s\n", i, seen.replicas[0].state,
-                      seen.replicas[0].reason != NULL ? seen.replicas[0].reason : "");
-        assert_int_equal(seen.replicas[0].state, cases[i].state);
-        if (cases[i].says == NULL)
-            assert_null(seen.replicas[0].reason);
-        else
-            assert_non_null(strstr(seen.replicas[0].reason, cases[i].says));
-        assert_false(seen.drifted);
-        /* Long after it should have been ready, it has failed. */
-        l.wall_ns += 3 * BERTH_S;
-        assert_int_equal(kubernetes_observe(&l, &a, &seen, &e), 0);
-        if (cases[i].state == BERTH_REPLICA_STARTING && strlen(cases[i].pod) > 4)
-            assert_int_equal(seen.replicas[0].state, BERTH_REPLICA_FAILED);
-        berth_arena_fini(&a);
     }
 }
 
@@ -445,7 +393,8 @@ main(void)
         cmocka_unit_test(a_unit_becomes_what_is_documented),
         cmocka_unit_test(units_may_want_other_things),
         cmocka_unit_test(what_cannot_be_is_refused_by_name),
-        cmocka_unit_test(pods_say_how_they_are),
+        cmocka_unit_test(an_image_is_the_services_or_the_environments),
+        cmocka_unit_test(a_service_may_set_what_is_its_own),
         cmocka_unit_test(quantities_are_read),
     };
 

@@ -20,6 +20,10 @@
 
 enum { STEPS_MAX = 64 };
 
+/* At file scope because open() is handed nothing that two environments have in common, and there is
+ * one machine under a program.  What changes in it is under its mutex. */
+static struct process_machine machine = {.mu = PTHREAD_MUTEX_INITIALIZER};
+
 static const struct berth_setting settings[] = {
     {"host", BERTH_SETTING_STRING, 0, 0, "127.0.0.1", "address that engines listen on"},
     {"port_min", BERTH_SETTING_INT, 1, 65535, "20000", "first port that replicas are given"},
@@ -36,20 +40,6 @@ static const struct berth_setting settings[] = {
 
 /* ---- apply ---- */
 
-static bool
-device_is_taken(const struct berth_shimlet *s, uint32_t device)
-{
-    for (const struct process_unit *u = s->units; u != NULL; u = u->next) {
-        for (const struct process_replica *r = u->replicas; r != NULL; r = r->next) {
-            for (size_t i = 0; i < r->rec.device_count; i++) {
-                if (r->rec.devices[i] == device)
-                    return true;
-            }
-        }
-    }
-    return false;
-}
-
 /* Accelerators that no replica has, up to cap of them. */
 static size_t
 free_devices(const struct berth_shimlet *s, uint32_t *ret, size_t cap)
@@ -58,7 +48,7 @@ free_devices(const struct berth_shimlet *s, uint32_t *ret, size_t cap)
     size_t n = 0;
 
     for (uint32_t device = 0; device < all && n < cap; device++) {
-        if (!device_is_taken(s, device))
+        if (!process_device_taken(s, device))
             ret[n++] = device;
     }
     return n;
@@ -175,9 +165,9 @@ static void
 drain_and_stop(struct berth_shimlet *s, const struct berth_op *op, const char *id,
                uint64_t drain_ns)
 {
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     (void)s->h->drain(op, id, drain_ns);
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     struct process_replica *r = process_replica_find(s, id);
     if (r != NULL && r->state != BERTH_REPLICA_STOPPING)
         process_stop(s, r);
@@ -255,16 +245,16 @@ process_apply(struct berth_shimlet *s, const struct berth_op *op, const struct b
                              "than %d replicas",
                              want->name, PROCESS_REPLICAS_MAX);
     int r = process_program(s, want->command[0], program, e);
-    if (r < 0)
+    if (r < 0 || (r = process_accelerator_check(want, e)) < 0)
         return r;
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     struct process_unit *u = process_unit_find(s, want->name);
     if (u == NULL)
         u = process_unit_new(s, want->name);
     r = u != NULL ? keep_unit(s, u, want, e) : berth_err_set(e, BERTH_ENOMEM, "out of memory");
     if (r == 0)
         r = roll(s, op, u, want, e);
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     return r;
 }
 
@@ -287,7 +277,7 @@ process_remove(struct berth_shimlet *s, const struct berth_op *op, const char *n
     struct process_replica *r;
     int ret = 0;
 
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     struct process_unit *u = process_unit_find(s, name);
     while (u != NULL && ret == 0 && (r = next_to_stop(u)) != NULL) {
         char id[PROCESS_ID_MAX];
@@ -307,7 +297,7 @@ process_remove(struct berth_shimlet *s, const struct berth_op *op, const char *n
             process_unit_drop(s, u);
         }
     }
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     return ret;
 }
 
@@ -381,14 +371,15 @@ process_close(struct berth_shimlet *s)
 {
     if (s == NULL)
         return;
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     s->ends = true;
     process_wake(s);
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     if (s->watch_runs)
         (void)pthread_join(s->watch_thread, NULL);
-    if (s->look_runs)
-        (void)pthread_join(s->look_thread, NULL);
+    for (uint32_t i = 0; i < s->looker_count; i++)
+        (void)pthread_join(s->lookers[i], NULL);
+    process_leave(s); /* from here on nobody else sees its units */
     while (s->units != NULL)
         process_unit_drop(s, s->units);
     if (s->event_fd >= 0)
@@ -396,7 +387,6 @@ process_close(struct berth_shimlet *s)
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
     (void)pthread_cond_destroy(&s->look);
-    (void)pthread_mutex_destroy(&s->mu);
     free(s);
 }
 
@@ -428,9 +418,9 @@ new_shimlet(const struct berth_shimlet_host *h, const struct berth_shimlet_open 
     (void)snprintf(s->program, sizeof s->program, "%s", how->program != NULL ? how->program : "");
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_mutex_init(&s->mu, NULL);
     (void)pthread_cond_init(&s->look, &attr);
     (void)pthread_condattr_destroy(&attr);
+    process_enter(&machine, s);
     return s;
 }
 
@@ -446,15 +436,19 @@ process_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open
                              : berth_err_set(e, BERTH_ELIMIT, "process: an event: %m");
     if (r == 0)
         r = take_state_dir(s, how->state_dir, e);
+    (void)pthread_mutex_lock(&s->machine->mu);
     if (r == 0)
         r = process_load(s, e);
-    if (r == 0) {
-        (void)pthread_mutex_lock(&s->mu);
+    if (r == 0)
         take_up(s);
-        (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
+    if (r == 0) {
         s->watch_runs = pthread_create(&s->watch_thread, NULL, process_watch, s) == 0;
-        s->look_runs = pthread_create(&s->look_thread, NULL, process_look, s) == 0;
-        if (!s->watch_runs || !s->look_runs)
+        (void)pthread_mutex_lock(&s->machine->mu);
+        const bool looks = process_look_more(s);
+        (void)process_look_more(s); /* one alone does it, too */
+        (void)pthread_mutex_unlock(&s->machine->mu);
+        if (!s->watch_runs || !looks)
             r = berth_err_set(e, BERTH_ELIMIT, "process: cannot start a thread");
     }
     if (r < 0) {

@@ -160,6 +160,24 @@ process_group_remove(const struct berth_shimlet *s, const char *id)
 
 /* ---- without them ---- */
 
+/* To which cores the replicas of an environment are pinned. */
+static void
+count_pinned(const struct berth_shimlet *s, const struct process_replica *but,
+             uint32_t used[CPU_SETSIZE])
+{
+    for (const struct process_unit *u = s->units; u != NULL; u = u->next) {
+        for (const struct process_replica *o = u->replicas; o != NULL; o = o->next) {
+            cpu_set_t its;
+
+            if (o == but || o->pid == 0 || o->rec.cpu_milli == 0 ||
+                sched_getaffinity(o->pid, sizeof its, &its) < 0)
+                continue;
+            for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+                used[cpu] += CPU_ISSET(cpu, &its) != 0;
+        }
+    }
+}
+
 /* As many whole cores as it may use, those that the fewest other replicas are pinned to. */
 static void
 pick_cpus(const struct berth_shimlet *s, const struct process_replica *r, cpu_set_t *ret)
@@ -171,17 +189,8 @@ pick_cpus(const struct berth_shimlet *s, const struct process_replica *r, cpu_se
     CPU_ZERO(ret);
     if (sched_getaffinity(0, sizeof ours, &ours) < 0)
         return;
-    for (const struct process_unit *u = s->units; u != NULL; u = u->next) {
-        for (const struct process_replica *o = u->replicas; o != NULL; o = o->next) {
-            cpu_set_t its;
-
-            if (o == r || o->pid == 0 || o->rec.cpu_milli == 0 ||
-                sched_getaffinity(o->pid, sizeof its, &its) < 0)
-                continue;
-            for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
-                used[cpu] += CPU_ISSET(cpu, &its) != 0;
-        }
-    }
+    for (const struct berth_shimlet *of = s->machine->shimlets; of != NULL; of = of->neighbour)
+        count_pinned(of, r, used);
     for (uint64_t n = 0; n < want; n++) {
         size_t best = CPU_SETSIZE;
 

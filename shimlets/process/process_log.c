@@ -182,7 +182,7 @@ static size_t
 open_readers(struct berth_shimlet *s, struct reading *g, const char *unit, struct reader *readers,
              size_t n)
 {
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     const struct process_unit *u = process_unit_find(s, unit);
     for (const struct process_replica *r = u != NULL ? u->replicas : NULL; r != NULL; r = r->next) {
         size_t at = 0;
@@ -199,7 +199,7 @@ open_readers(struct berth_shimlet *s, struct reading *g, const char *unit, struc
         readers[n] = (struct reader){.fd = fd};
         (void)snprintf(readers[n++].id, PROCESS_ID_MAX, "%s", r->rec.id);
     }
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     return n;
 }
 

@@ -55,19 +55,22 @@ is_well(const struct berth_shimlet *s, const struct question *q, struct berth_er
 static bool
 is_asked(const struct process_replica *r)
 {
-    return r->pid != 0 && (r->state == BERTH_REPLICA_STARTING || r->state == BERTH_REPLICA_READY);
+    return !r->asked && r->pid != 0 &&
+           (r->state == BERTH_REPLICA_STARTING || r->state == BERTH_REPLICA_READY);
 }
 
-/* The one that is to be asked next, if one is due; else when. */
+/* The one that is to be asked next, if one is due; else when.  answered: only of those that
+ * answered last time. */
 static struct process_replica *
-next_due(struct berth_shimlet *s, uint64_t now, uint64_t *ret_next_ns)
+next_due(struct berth_shimlet *s, bool answered, uint64_t now, uint64_t *ret_next_ns)
 {
     struct process_replica *first = NULL;
 
     *ret_next_ns = UINT64_MAX;
     for (struct process_unit *u = s->units; u != NULL; u = u->next) {
         for (struct process_replica *r = u->replicas; r != NULL; r = r->next) {
-            if (is_asked(r) && (first == NULL || r->probe_ns < first->probe_ns))
+            if (is_asked(r) && (!answered || (r->state == BERTH_REPLICA_READY && r->silent == 0)) &&
+                (first == NULL || r->probe_ns < first->probe_ns))
                 first = r;
         }
     }
@@ -112,15 +115,26 @@ ask(struct berth_shimlet *s, struct process_replica *r)
 {
     struct question q;
     struct berth_err e = {{0}};
+    uint64_t next;
 
     make_question(s, r, &q);
-    (void)pthread_mutex_unlock(&s->mu);
+    r->asked = true;
+    s->asking++;
+    /* Nobody waits behind a silent one while there can be somebody else to ask. */
+    if (s->asking + 1 >= s->looker_count && next_due(s, false, berth_now_ns(), &next) != NULL)
+        (void)process_look_more(s);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     const bool well = is_well(s, &q, &e);
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     const uint64_t now = berth_now_ns();
+    s->asking--;
+    (void)pthread_cond_broadcast(&s->look); /* the others plan anew */
     r = process_replica_find(s, q.id);
-    if (r == NULL || r->pid != q.pid || !is_asked(r))
+    if (r == NULL || r->pid != q.pid)
         return; /* meanwhile it went, or is another process */
+    r->asked = false;
+    if (!is_asked(r))
+        return;
     const uint64_t age = now - r->begun_ns;
     const uint64_t soon = age / 4 < ask_ns_min ? ask_ns_min : age / 4;
 
@@ -200,9 +214,9 @@ look_at_figures(struct berth_shimlet *s)
     struct figures f = {NULL, 0};
 
     if (list_sessions(s, &f) > 0) {
-        (void)pthread_mutex_unlock(&s->mu);
+        (void)pthread_mutex_unlock(&s->machine->mu);
         (void)process_stat_all(add_figures, &f);
-        (void)pthread_mutex_lock(&s->mu);
+        (void)pthread_mutex_lock(&s->machine->mu);
     }
     const uint64_t now = berth_now_ns();
     for (size_t i = 0; i < f.count; i++) {
@@ -230,38 +244,62 @@ something_runs(const struct berth_shimlet *s)
     return false;
 }
 
+/* What this one has to do now; true: something was done.  Else *ret_next_ns is when. */
+static bool
+take_turn(struct berth_shimlet *s, uint32_t who, uint64_t *figures_ns, uint64_t *ret_next_ns)
+{
+    const uint64_t now = berth_now_ns();
+    /* The first is kept for those that answer: silent ones take up the others only. */
+    const bool calm = who == 0 && s->looker_count > 1;
+    struct process_replica *r = next_due(s, calm, now, ret_next_ns);
+
+    if (r != NULL) {
+        ask(s, r);
+        process_tell(s);
+        return true;
+    }
+    if (who == 0 && something_runs(s)) {
+        if (now >= *figures_ns) {
+            look_at_figures(s);
+            *figures_ns = now + s->conf.look_ns;
+        }
+        *ret_next_ns = *figures_ns < *ret_next_ns ? *figures_ns : *ret_next_ns;
+    }
+    return false;
+}
+
 void *
 process_look(void *shimlet)
 {
     struct berth_shimlet *s = shimlet;
-    uint64_t figures_ns = 0;
+    uint64_t figures_ns = 0, next;
+    uint32_t who = 0;
 
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
+    while (!pthread_equal(s->lookers[who], pthread_self()))
+        who++;
     while (!s->ends) {
-        const uint64_t now = berth_now_ns();
-        uint64_t next;
-        struct process_replica *r = next_due(s, now, &next);
-
-        if (r != NULL) {
-            ask(s, r);
-            process_tell(s);
+        if (take_turn(s, who, &figures_ns, &next))
             continue;
-        }
-        if (something_runs(s)) {
-            if (now >= figures_ns) {
-                look_at_figures(s);
-                figures_ns = now + s->conf.look_ns;
-            }
-            next = figures_ns < next ? figures_ns : next;
-        }
         if (next == UINT64_MAX) {
-            (void)pthread_cond_wait(&s->look, &s->mu);
+            (void)pthread_cond_wait(&s->look, &s->machine->mu);
             continue;
         }
         const struct timespec until = {.tv_sec = (time_t)(next / BERTH_S),
                                        .tv_nsec = (long)(next % BERTH_S)};
-        (void)pthread_cond_timedwait(&s->look, &s->mu, &until);
+        (void)pthread_cond_timedwait(&s->look, &s->machine->mu, &until);
     }
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     return NULL;
+}
+
+bool
+process_look_more(struct berth_shimlet *s)
+{
+    /* The new one waits for the mutex before it looks who it is. */
+    if (s->ends || s->looker_count == PROCESS_LOOKERS_MAX ||
+        pthread_create(&s->lookers[s->looker_count], NULL, process_look, s) != 0)
+        return false;
+    s->looker_count++;
+    return true;
 }

@@ -59,18 +59,6 @@ process_port_answers(const char *host, uint16_t port)
     return fd >= 0 && connect(fd, (struct sockaddr *)&at, len) == 0;
 }
 
-static bool
-is_promised(const struct berth_shimlet *s, uint16_t port)
-{
-    for (const struct process_unit *u = s->units; u != NULL; u = u->next) {
-        for (const struct process_replica *r = u->replicas; r != NULL; r = r->next) {
-            if (r->rec.port == port)
-                return true;
-        }
-    }
-    return false;
-}
-
 uint16_t
 process_port_pick(struct berth_shimlet *s)
 {
@@ -81,7 +69,7 @@ process_port_pick(struct berth_shimlet *s)
     for (uint32_t i = 0; i < span; i++) {
         const uint16_t port = (uint16_t)(s->conf.port_min + (from + i) % span);
 
-        if (!is_promised(s, port) && process_port_free(s->conf.host, port))
+        if (!process_port_taken(s, port) && process_port_free(s->conf.host, port))
             return port;
     }
     return 0;

@@ -20,7 +20,8 @@
  * started), ID.run (pid, its start time, restarts), ID.log, ID.lock (held by the processes of the
  * replica themselves, which inherit it) and ID.d/ (its state folder).
  *
- * All of it is under `mu` but what a comment says; no host function is called with it held.
+ * All of it is under the machine's `mu` but what a comment says; no host function is called with it
+ * held.
  */
 
 enum {
@@ -76,6 +77,7 @@ struct process_replica {
     uint64_t ready_ns;           /* since; 0: not */
     uint64_t due_ns;   /* FAILED: the next start.  STOPPING: SIGKILL.  sought: the next look */
     uint64_t probe_ns; /* the next look at its health */
+    bool asked;        /* one is under way */
     uint32_t silent;   /* looks in a row that health_path did not answer */
     uint64_t memory_bytes, cpu_milli;
     uint64_t cpu_ticks, cpu_at_ns; /* of the last look at its figures */
@@ -93,17 +95,28 @@ struct process_unit {
     struct process_unit *next;
 };
 
+enum { PROCESS_LOOKERS_MAX = 4 };
+
+/* What every environment of this program shares, as they are on one machine ("process" and "edge"):
+ * its ports, memory, cores and accelerators are given once. */
+struct process_machine {
+    pthread_mutex_t mu;
+    struct berth_shimlet *shimlets; /* those that are open, by `neighbour` */
+};
+
 struct berth_shimlet {
+    struct process_machine *machine;
+    struct berth_shimlet *neighbour;
     const struct berth_shimlet_host *h;
     void *who;
     struct process_conf conf;
     char state_dir[PROCESS_PATH_MAX], owner[48], program[PROCESS_PATH_MAX];
     char boot[PROCESS_BOOT_MAX];
     int lock_fd, event_fd;
-    pthread_mutex_t mu;
-    pthread_cond_t look; /* wakes the look thread; on CLOCK_MONOTONIC */
-    pthread_t watch_thread, look_thread;
-    bool watch_runs, look_runs, ends;
+    pthread_cond_t look; /* wakes those who look; on CLOCK_MONOTONIC */
+    pthread_t watch_thread, lookers[PROCESS_LOOKERS_MAX];
+    uint32_t looker_count, asking; /* of them, and how many wait for an answer */
+    bool watch_runs, ends;
     struct process_unit *units;
 };
 
@@ -127,7 +140,15 @@ void process_signal(struct process_replica *r, int sig);
 void process_stop(struct berth_shimlet *s, struct process_replica *r);
 /* It runs no more: the reason, and when the next try is.  how: "ended by signal 9 (Killed)". */
 void process_failed(struct berth_shimlet *s, struct process_replica *r, const char *how);
-/* Wake both threads, as something is due at another time than before. */
+/* Into and out of the machine's list. */
+void process_enter(struct process_machine *m, struct berth_shimlet *s);
+void process_leave(struct berth_shimlet *s);
+/* Has a replica of this machine, of any environment, that port or accelerator? */
+bool process_port_taken(const struct berth_shimlet *s, uint16_t port);
+bool process_device_taken(const struct berth_shimlet *s, uint32_t device);
+/* Can this machine give the kind of accelerator that is wanted?  -BERTH_EUNSUPPORTED */
+int process_accelerator_check(const struct berth_unit *u, struct berth_err *e);
+/* Wake all threads, as something is due at another time than before. */
 void process_wake(struct berth_shimlet *s);
 
 /* ---- the records (process_keep.c) ---- */
@@ -239,7 +260,9 @@ int process_logs(struct berth_shimlet *s, const struct berth_op *op, const char 
 /* ---- the threads (process_watch.c, process_look.c) ---- */
 
 void *process_watch(void *shimlet); /* ends of processes, restarts, kills */
-void *process_look(void *shimlet);  /* health, figures, log sizes */
+void *process_look(void *shimlet);  /* health; the first of them figures and log sizes, too */
+/* One more who looks.  False: there is no thread to be had, or there are enough. */
+bool process_look_more(struct berth_shimlet *s);
 /* Tell of units that changed by themselves; mu is held, and open while it tells. */
 void process_tell(struct berth_shimlet *s);
 

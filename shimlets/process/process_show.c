@@ -46,7 +46,7 @@ process_status(struct berth_shimlet *s, const struct berth_op *op, const char *n
 
     (void)op;
     berth_arena_init(&seen.a, 16u << 20);
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     const struct process_unit *u = process_unit_find(s, name);
     if (u != NULL) {
         struct berth_replica *all =
@@ -63,7 +63,7 @@ process_status(struct berth_shimlet *s, const struct berth_op *op, const char *n
         seen.o.replica_count = n;
         seen.o.message = process_limits_text(s, u);
     }
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     if (!full)
         tell(arg, &seen.o);
     berth_arena_fini(&seen.a);
@@ -81,7 +81,7 @@ process_list(struct berth_shimlet *s, const struct berth_op *op,
 
     (void)op;
     berth_arena_init(&a, 64u << 20);
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     for (const struct process_unit *u = s->units; u != NULL; u = u->next)
         cap++;
     all = BERTH_NEW_N(&a, struct berth_listed, cap);
@@ -92,7 +92,7 @@ process_list(struct berth_shimlet *s, const struct berth_op *op,
             .name = berth_arena_strdup(&a, u->name),
             .hash = berth_arena_strdup(&a, u->hash),
         };
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     for (size_t i = 0; i < n; i++)
         each(arg, &all[i]);
     berth_arena_fini(&a);
@@ -107,7 +107,7 @@ struct sums {
     uint64_t devices_total, devices_promised;
 };
 
-/* Promised to every unit but the one of that name. */
+/* Promised to every unit of this machine but the one of that name here. */
 static int
 add_up(struct berth_shimlet *s, const char *but, struct sums *ret, struct berth_err *e)
 {
@@ -122,15 +122,17 @@ add_up(struct berth_shimlet *s, const char *but, struct sums *ret, struct berth_
         .cpu_total = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) * 1000,
         .devices_total = process_devices(),
     };
-    (void)pthread_mutex_lock(&s->mu);
-    for (const struct process_unit *u = s->units; u != NULL; u = u->next) {
-        if (but != NULL && strcmp(u->name, but) == 0)
-            continue;
-        ret->memory_promised += u->memory_bytes * u->desired;
-        ret->cpu_promised += u->cpu_milli * u->desired;
-        ret->devices_promised += (uint64_t)u->accelerators * u->desired;
+    (void)pthread_mutex_lock(&s->machine->mu);
+    for (const struct berth_shimlet *o = s->machine->shimlets; o != NULL; o = o->neighbour) {
+        for (const struct process_unit *u = o->units; u != NULL; u = u->next) {
+            if (o == s && but != NULL && strcmp(u->name, but) == 0)
+                continue;
+            ret->memory_promised += u->memory_bytes * u->desired;
+            ret->cpu_promised += u->cpu_milli * u->desired;
+            ret->devices_promised += (uint64_t)u->accelerators * u->desired;
+        }
     }
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     return 0;
 }
 
@@ -172,7 +174,7 @@ process_check(struct berth_shimlet *s, const struct berth_op *op, const struct b
             e, BERTH_EINVAL,
             "an engine that is a process needs a command (an image is not run here)");
     if ((r = process_program(s, u->command[0], program, e)) < 0 ||
-        (r = add_up(s, u->name, &have, e)) < 0)
+        (r = process_accelerator_check(u, e)) < 0 || (r = add_up(s, u->name, &have, e)) < 0)
         return r;
     if (have.memory_promised > have.memory_total)
         have.memory_promised = have.memory_total;
@@ -231,11 +233,11 @@ process_held(struct berth_shimlet *s, const struct berth_op *op, const char *nam
 
     (void)op;
     (void)e;
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     const struct process_unit *u = process_unit_find(s, name);
     for (const struct process_replica *r = u != NULL ? u->replicas : NULL; r != NULL; r = r->next)
         held += (uint32_t)r->rec.device_count;
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     *ret_accelerators = held;
     return 0;
 }

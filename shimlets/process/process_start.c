@@ -302,6 +302,7 @@ started(struct berth_shimlet *s, struct process_replica *r, pid_t pid)
     r->begun_ns = r->probe_ns = berth_now_ns();
     r->ready_ns = 0;
     r->silent = 0;
+    r->asked = false; /* an answer that is under way is another process's */
     r->cpu_at_ns = 0;
     r->unit->dirty = true;
     if (process_keep_run(s, r, &e) < 0) /* then its environment tells who it is */
@@ -388,6 +389,7 @@ take_over(struct berth_shimlet *s, struct process_replica *r, pid_t pid)
     r->pid = r->session = pid;
     r->start_ticks = p.start_ticks;
     r->sought = false;
+    r->asked = false;
     r->state = BERTH_REPLICA_STARTING; /* until it is asked how it is: at once */
     r->begun_ns = r->probe_ns = berth_now_ns();
     r->cpu_at_ns = 0;

@@ -13,6 +13,88 @@
 
 enum { RECORD_MEMORY_MAX = 8 * 1024 * 1024, FAILURES_LOOP = 3 };
 
+/* ---- the machine ---- */
+
+void
+process_enter(struct process_machine *m, struct berth_shimlet *s)
+{
+    (void)pthread_mutex_lock(&m->mu);
+    s->machine = m;
+    s->neighbour = m->shimlets;
+    m->shimlets = s;
+    (void)pthread_mutex_unlock(&m->mu);
+}
+
+void
+process_leave(struct berth_shimlet *s)
+{
+    struct berth_shimlet **link = &s->machine->shimlets;
+
+    (void)pthread_mutex_lock(&s->machine->mu);
+    while (*link != s)
+        link = &(*link)->neighbour;
+    *link = s->neighbour;
+    (void)pthread_mutex_unlock(&s->machine->mu);
+}
+
+static bool
+has_port(const struct process_replica *r, uint32_t port)
+{
+    return r->rec.port == port;
+}
+
+static bool
+has_device(const struct process_replica *r, uint32_t device)
+{
+    for (size_t i = 0; i < r->rec.device_count; i++) {
+        if (r->rec.devices[i] == device)
+            return true;
+    }
+    return false;
+}
+
+static bool
+is_taken(const struct berth_shimlet *s, bool (*has)(const struct process_replica *r, uint32_t what),
+         uint32_t what)
+{
+    for (const struct berth_shimlet *o = s->machine->shimlets; o != NULL; o = o->neighbour) {
+        for (const struct process_unit *u = o->units; u != NULL; u = u->next) {
+            for (const struct process_replica *r = u->replicas; r != NULL; r = r->next) {
+                if (has(r, what))
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool
+process_port_taken(const struct berth_shimlet *s, uint16_t port)
+{
+    return is_taken(s, has_port, port);
+}
+
+bool
+process_device_taken(const struct berth_shimlet *s, uint32_t device)
+{
+    return is_taken(s, has_device, device);
+}
+
+int
+process_accelerator_check(const struct berth_unit *u, struct berth_err *e)
+{
+    static const char known[] = "nvidia.com/gpu";
+    const char *is = u->accelerator_resource;
+
+    if (u->accelerator_count == 0 || is == NULL || strcmp(is, known) == 0)
+        return 0;
+    return berth_err_set(
+        e, BERTH_EUNSUPPORTED,
+        "how to give %.60s to a process is not known; %s is (CUDA_VISIBLE_DEVICES)", is, known);
+}
+
+/* ---- units and replicas ---- */
+
 struct process_unit *
 process_unit_find(struct berth_shimlet *s, const char *name)
 {
@@ -98,7 +180,7 @@ void
 process_wake(struct berth_shimlet *s)
 {
     (void)eventfd_write(s->event_fd, 1);
-    (void)pthread_cond_signal(&s->look);
+    (void)pthread_cond_broadcast(&s->look);
 }
 
 /* ---- its process ---- */

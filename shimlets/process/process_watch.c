@@ -28,10 +28,10 @@ process_tell(struct berth_shimlet *s)
         }
         if (n == 0)
             return;
-        (void)pthread_mutex_unlock(&s->mu);
+        (void)pthread_mutex_unlock(&s->machine->mu);
         for (size_t i = 0; i < n; i++)
             s->h->changed(s->who, changed[i]);
-        (void)pthread_mutex_lock(&s->mu);
+        (void)pthread_mutex_lock(&s->machine->mu);
     }
 }
 
@@ -192,13 +192,13 @@ process_watch(void *shimlet)
     struct pollfd *fds = NULL;
     nfds_t count = 0;
 
-    (void)pthread_mutex_lock(&s->mu);
+    (void)pthread_mutex_lock(&s->machine->mu);
     while (!s->ends) {
         const uint64_t next = round_of(s, &fds, &count);
         eventfd_t ignored;
 
         process_tell(s);
-        (void)pthread_mutex_unlock(&s->mu);
+        (void)pthread_mutex_unlock(&s->machine->mu);
         const uint64_t now = berth_now_ns();
         const uint64_t wait = next > now ? next - now : 0;
         const struct timespec t = {.tv_sec = (time_t)(wait / BERTH_S),
@@ -207,9 +207,9 @@ process_watch(void *shimlet)
          * thread closes and opens them, but for apply(), which wakes us. */
         if (ppoll(fds, count, next == UINT64_MAX ? NULL : &t, NULL) > 0 && fds[0].revents != 0)
             (void)eventfd_read(s->event_fd, &ignored);
-        (void)pthread_mutex_lock(&s->mu);
+        (void)pthread_mutex_lock(&s->machine->mu);
     }
-    (void)pthread_mutex_unlock(&s->mu);
+    (void)pthread_mutex_unlock(&s->machine->mu);
     free(fds);
     return NULL;
 }

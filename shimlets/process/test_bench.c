@@ -30,7 +30,7 @@ open_again(struct bench *b, const char *settings, struct berth_err *e)
                                            .program = b->program,
                                            .who = &b->who};
 
-    return ops->open(&test_host, &how, &b->s, e);
+    return ops->open(b->host != NULL ? b->host : &test_host, &how, &b->s, e);
 }
 
 void

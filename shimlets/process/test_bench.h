@@ -20,7 +20,8 @@ void bench_init(void);
 /* A shimlet in a folder of its own. */
 struct bench {
     char dir[64];
-    const char *program; /* what "berth" is; NULL: the engine */
+    const char *program;                   /* what "berth" is; NULL: the engine */
+    const struct berth_shimlet_host *host; /* NULL: test_host */
     struct berth_shimlet *s;
     struct test_who who;
 };

@@ -437,12 +437,12 @@ one_without_a_descriptor_is_signalled_and_its_end_seen(void **unused)
         assert_true(test_settle(ops, b.s, &u));
         const struct test_seen was = test_look(ops, b.s, "u");
         pid_t pid = pid_of(&b, was.r[0].id);
-        (void)pthread_mutex_lock(&b.s->mu);
+        (void)pthread_mutex_lock(&b.s->machine->mu);
         const struct rlimit limit = use_up_descriptors();
         struct process_replica *r = process_replica_find(b.s, was.r[0].id);
         const int pidfd = r->pidfd;
         r->pidfd = -1;
-        (void)pthread_mutex_unlock(&b.s->mu);
+        (void)pthread_mutex_unlock(&b.s->machine->mu);
         assert_int_equal(ops->remove(b.s, &op, "u", &e), 1);
         const bool left = test_until(has_left, &pid);
         const bool forgotten = !test_look(ops, b.s, "u").exists; /* what else there is of it? */

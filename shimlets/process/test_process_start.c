@@ -289,8 +289,6 @@ what_does_not_fit_is_refused_with_the_sums(void **unused)
     end(&b, "other");
 }
 
-/* ---- ports ---- */
-
 /* A socket that listens at a port of the system's choice. */
 static int
 occupy(uint16_t *ret_port)
@@ -305,6 +303,134 @@ occupy(uint16_t *ret_port)
     *ret_port = ntohs(at.sin_port);
     return fd;
 }
+
+/* "process" and "edge" are on one machine. */
+static void
+what_one_environment_promised_the_other_does_not_give(void **unused)
+{
+    static const char *const broken[] = {engine, "$(PORT)", "exit", "3", NULL};
+    struct berth_unit u = unit("a", 1, broken), other = unit("a", 3, plain);
+    struct bench b = {.program = NULL}, edge = {.program = NULL};
+    struct berth_op op = {.until_ns = 0};
+    struct berth_resources all;
+    struct berth_err e = {{0}};
+    char settings[160];
+    uint16_t port;
+
+    (void)unused;
+    (void)close(occupy(&port)); /* the only one, of a replica that does not listen there now */
+    (void)snprintf(settings, sizeof settings,
+                   "{\"look_ms\":20,\"restart_ms\":60000,\"port_min\":%u,\"port_max\":%u}", port,
+                   port);
+    begin(&b, settings);
+    begin(&edge, settings);
+    assert_int_equal(ops->resources(b.s, &op, &all, &e), 0);
+    u.memory_bytes = all.memory_bytes_total / 2;
+    assert_int_equal(apply(&b, &u), 0);
+    await(&b, BERTH_REPLICA_FAILED, "status 3", 0);
+
+    other.memory_bytes = all.memory_bytes_total / 4;
+    assert_int_equal(ops->check(edge.s, &op, &other, &e), -BERTH_ELIMIT);
+    assert_non_null(strstr(e.msg, "are promised to other services"));
+    other.memory_bytes = 0;
+    other.replicas = 1;
+    assert_int_equal(ops->check(edge.s, &op, &other, &e), 0);
+    assert_int_equal(apply(&edge, &other), 0);
+    await(&edge, BERTH_REPLICA_FAILED, "no port from", 0);
+    (void)pthread_mutex_lock(&b.s->machine->mu);
+    struct process_replica *r = b.s->units->replicas;
+    r->rec.devices[r->rec.device_count++] = 5; /* as if this machine had six */
+    const bool taken = process_device_taken(edge.s, 5), free = !process_device_taken(edge.s, 4);
+    r->rec.device_count--;
+    (void)pthread_mutex_unlock(&b.s->machine->mu);
+    assert_true(taken && free);
+    end(&edge, "u");
+    end(&b, "u");
+}
+
+static void
+an_accelerator_that_cannot_be_given_is_refused(void **unused)
+{
+    struct berth_unit u = unit("a", 1, plain);
+    struct berth_op op = {.until_ns = 0};
+    struct bench b = {.program = NULL};
+    struct berth_err e = {{0}};
+
+    (void)unused;
+    begin(&b, quick);
+    u.accelerator_count = 1;
+    u.accelerator_resource = "amd.com/gpu";
+    assert_int_equal(ops->check(b.s, &op, &u, &e), -BERTH_EUNSUPPORTED);
+    assert_non_null(strstr(e.msg, "amd.com/gpu"));
+    assert_int_equal(ops->apply(b.s, &op, &u, &e), -BERTH_EUNSUPPORTED);
+    assert_false(test_look(ops, b.s, "u").exists);
+    end(&b, "u");
+}
+
+/* ---- health ---- */
+
+/* A host whose questions to one half of the replicas stay unanswered until it says so. */
+static struct {
+    pthread_mutex_t mu;
+    pthread_cond_t wake;
+    char answers[32]; /* ":PORT/": the one that does */
+    bool all_answer;
+    unsigned answered, waiting;
+} asked = {.mu = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static int
+probe_some(const char *url, uint64_t timeout_ns, struct berth_err *e)
+{
+    (void)timeout_ns;
+    (void)pthread_mutex_lock(&asked.mu);
+    const bool answers = asked.answers[0] == '\0' || strstr(url, asked.answers) != NULL;
+    asked.answered += answers;
+    asked.waiting += !answers;
+    while (!answers && !asked.all_answer)
+        (void)pthread_cond_wait(&asked.wake, &asked.mu);
+    (void)pthread_mutex_unlock(&asked.mu);
+    return answers ? 0 : berth_err_set(e, BERTH_EDEADLINE, "no answer");
+}
+
+static bool
+several_were_answered(void *arg)
+{
+    (void)pthread_mutex_lock(&asked.mu);
+    const bool so = asked.waiting > 0 && asked.answered > *(unsigned *)arg + 3;
+    (void)pthread_mutex_unlock(&asked.mu);
+    return so;
+}
+
+static void
+silent_ones_do_not_delay_the_others(void **unused)
+{
+    struct berth_unit u = unit("a", 1, plain), silent = unit("a", 2 * PROCESS_LOOKERS_MAX, plain);
+    struct berth_shimlet_host host = test_host;
+    struct bench b = {.host = &host};
+    unsigned before;
+
+    (void)unused;
+    host.probe = probe_some;
+    begin(&b, quick);
+    assert_true(test_settle(ops, b.s, &u));
+    const struct test_seen seen = test_look(ops, b.s, "u");
+    (void)pthread_mutex_lock(&asked.mu);
+    (void)snprintf(asked.answers, sizeof asked.answers, "%s/", strrchr(seen.r[0].endpoint, ':'));
+    before = asked.answered;
+    (void)pthread_mutex_unlock(&asked.mu);
+    silent.name = "silent";
+    assert_int_equal(apply(&b, &silent), 0);
+    const bool others = test_until(several_were_answered, &before);
+    (void)pthread_mutex_lock(&asked.mu);
+    asked.all_answer = true;
+    (void)pthread_cond_broadcast(&asked.wake);
+    (void)pthread_mutex_unlock(&asked.mu);
+    assert_true(test_remove(ops, b.s, "silent"));
+    end(&b, "u");
+    assert_true(others);
+}
+
+/* ---- ports ---- */
 
 static void
 a_fixed_port_is_used_and_rolled_over(void **unused)
@@ -403,6 +529,9 @@ main(void)
         cmocka_unit_test(a_group_without_the_cpu_controller_is_not_used),
         cmocka_unit_test(figures_come_from_the_system),
         cmocka_unit_test(what_does_not_fit_is_refused_with_the_sums),
+        cmocka_unit_test(what_one_environment_promised_the_other_does_not_give),
+        cmocka_unit_test(an_accelerator_that_cannot_be_given_is_refused),
+        cmocka_unit_test(silent_ones_do_not_delay_the_others),
         cmocka_unit_test(a_fixed_port_is_used_and_rolled_over),
         cmocka_unit_test(ports_are_never_given_twice),
         cmocka_unit_test(logs_are_read_from_the_end_followed_and_bounded),

@@ -73,6 +73,12 @@ berth_deployment_free(struct berth_deployment *x)
 
 /* ---- goals as steps ---- */
 
+const char *const *
+berth_flow_names(const struct berth_pipeline_ops *ops)
+{
+    return BERTH_PIPELINE_HAS(ops, deploy) ? NULL : ops->steps();
+}
+
 int
 berth_flow_steps(const struct flow *f, bool removing, const struct berth_goal **ret_goals,
                  const char *const **ret_names, uint32_t *ret_count, struct berth_err *e)
@@ -86,8 +92,9 @@ berth_flow_steps(const struct flow *f, bool removing, const struct berth_goal **
     else if (BERTH_PIPELINE_HAS(f->ops, deploy))
         goals = f->ops->deploy;
     else
-        names = f->ops->steps();
-    while (n <= BERTH_STEPS_MAX && (goals != NULL ? goals[n].name != NULL : names[n] != NULL))
+        names = f->names;
+    while (n <= BERTH_STEPS_MAX &&
+           (goals != NULL ? goals[n].name != NULL : names != NULL && names[n] != NULL))
         n++;
     if (n == 0 || n > BERTH_STEPS_MAX)
         return berth_err_set(e, BERTH_EINVAL, "pipeline %s has %s steps, 1 to %d are possible",
@@ -159,16 +166,6 @@ named_ensure(void *arg, const struct berth_step *step, struct berth_err *e)
     return end_call(x, x->flow->ops->run_step(step->name, x, e));
 }
 
-static const struct berth_spec_step *
-spec_step(const struct berth_spec *spec, const char *name)
-{
-    for (size_t i = 0; i < spec->step_count; i++) {
-        if (strcmp(spec->steps[i].name, name) == 0)
-            return &spec->steps[i];
-    }
-    return NULL;
-}
-
 /* The first of the three that says something wins: the spec, the goal, the pipeline. */
 static struct berth_policy
 merged_policy(const struct berth_policy *spec, const struct berth_policy *goal,
@@ -221,7 +218,7 @@ fill_policy(const struct berth_deployment *x, struct berth_step *step,
                                   (UINT64_C(1) << BERTH_EAUTH) |
                                   (UINT64_C(1) << BERTH_EUNSUPPORTED) |
                                   (UINT64_C(1) << BERTH_ELIMIT) | (UINT64_C(1) << BERTH_ECONFIG);
-    const struct berth_spec_step *own = spec_step(&x->revision->spec, step->name);
+    const struct berth_spec_step *own = berth_spec_step_of(&x->revision->spec, step->name);
     const struct berth_policy p = merged_policy(
         own != NULL ? &own->policy : NULL, goal,
         x->flow->ops->struct_size >= sizeof *x->flow->ops ? &x->flow->ops->policy : NULL);
@@ -264,7 +261,7 @@ berth_deployment_steps(struct berth_deployment *x, bool removing, struct berth_e
             step->in_rounds = g->achieved != NULL && g->ensure != NULL;
         }
         fill_policy(x, step, g != NULL ? &g->policy : NULL);
-        const struct berth_spec_step *own = spec_step(&x->revision->spec, step->name);
+        const struct berth_spec_step *own = berth_spec_step_of(&x->revision->spec, step->name);
         if (own != NULL && !removing) {
             step->pre = own->pre_hook != NULL ? berth_hook_pre : NULL;
             step->post = own->post_hook != NULL ? berth_hook_post : NULL;

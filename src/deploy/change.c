@@ -579,13 +579,13 @@ berth_deploy_take_back(struct berth_deploy *d, const char *id, struct berth_err 
     struct revision *good = NULL;
     uint64_t ignored;
     struct change c;
-    int r = change_begin_alive(&c, d, id, &engine, e);
+    int r = change_begin(&c, d, id, &engine, e);
 
     if (r == 0) {
         const struct track *t = &c.s->tracks[STABLE];
         const uint64_t number = t->good;
         /* Only of what is wished for now: a newer wish has been acknowledged. */
-        const bool is = t->progress != NULL && t->progress->taken_back &&
+        const bool is = !c.s->deleting && t->progress != NULL && t->progress->taken_back &&
                         t->progress->revision == t->wish->number && number > 0 &&
                         number != t->wish->number;
         r = is ? berth_revision_load(d, c.s->id, number, &good, e) : 1;

@@ -14,6 +14,9 @@
 
 /* The engine as a whole: its services, its queue, its beginning and its end. */
 
+/* Besides services' keys: ORPHANS_KEY, and those of services that are gone and not taken yet. */
+enum { KEYS_SLACK = 1024 };
+
 static const struct berth_workq_conf queue_conf = {
     .backoff_first_ns = BERTH_S, .backoff_max_ns = 300 * BERTH_S, .jitter_percent = 20};
 
@@ -125,6 +128,9 @@ berth_deploy_drop_service(struct berth_deploy *d, struct service *s)
     (void)pthread_mutex_lock(&d->mu);
     HASH_DEL(d->services, s);
     (void)pthread_mutex_unlock(&d->mu);
+    /* Also when nobody has looked at the metrics since it was terminated. */
+    if (d->conf.metrics != NULL)
+        berth_metrics_forget_of(d->conf.metrics, "service", s->id);
     berth_service_unref(d, s);
 }
 
@@ -232,7 +238,25 @@ berth_deploy_poke(struct berth_deploy *d, const char *id, uint64_t after_ns)
         (void)pthread_mutex_unlock(&d->queue_mu);
     }
     if (r < 0 && r != -BERTH_ECANCELED)
-        berth_warn("service %s: not queued (%d); it is looked at after the next start", id, r);
+        berth_warn("service %s: not queued (%d); it is looked at in the next round", id, r);
+}
+
+size_t
+berth_deploy_poke_all(struct berth_deploy *d, uint64_t after_ns)
+{
+    struct service **all;
+    size_t n = 0;
+
+    if (berth_deploy_all(d, &all, &n) < 0) {
+        berth_warn("deploy: out of memory; every service is looked at in the next round");
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        berth_deploy_poke(d, all[i]->id, after_ns);
+        berth_service_unref(d, all[i]);
+    }
+    free(all);
+    return n;
 }
 
 /* ---- beginning and end ---- */
@@ -363,7 +387,7 @@ berth_deploy_new(const struct berth_deploy_conf *conf, struct berth_deploy **ret
         r = berth_events_new(conf->store, d->conf.events_max, conf->clock, &d->events, e);
     if (r == 0 && (d->access = berth_access_new(d)) == NULL)
         r = berth_err_set(e, BERTH_ENOMEM, "deploy: out of memory");
-    queue.keys_max = d->conf.services_max + 1; /* and ORPHANS_KEY */
+    queue.keys_max = d->conf.services_max + KEYS_SLACK;
     queue.random = random_of;
     queue.random_arg = d;
     if (r == 0 && conf->workers == 0 && (r = berth_workq_new(&queue, &d->queue)) < 0)
@@ -402,9 +426,7 @@ load_services(struct berth_deploy *d, struct berth_err *e)
 int
 berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
 {
-    struct service **all;
     uint64_t hold_ns;
-    size_t n = 0;
     int r;
 
     if (atomic_exchange(&d->started, true))
@@ -417,19 +439,13 @@ berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
                                              .queue = queue_conf,
                                              .reconcile = berth_service_reconcile,
                                              .arg = d};
-        conf.queue.keys_max = d->conf.services_max + 1; /* and ORPHANS_KEY */
+        conf.queue.keys_max = d->conf.services_max + KEYS_SLACK;
         if ((r = berth_reconciler_new(&conf, &d->reconciler, e)) < 0)
             return r;
     }
     if (d->conf.metrics != NULL)
         berth_metrics_on_render(d->conf.metrics, berth_deploy_render, d);
-    if (berth_deploy_all(d, &all, &n) < 0)
-        return berth_err_set(e, BERTH_ENOMEM, "deploy: out of memory");
-    for (size_t i = 0; i < n; i++) {
-        berth_deploy_poke(d, all[i]->id, hold_ns);
-        berth_service_unref(d, all[i]);
-    }
-    free(all);
+    const size_t n = berth_deploy_poke_all(d, hold_ns);
     berth_deploy_poke(d, ORPHANS_KEY, hold_ns);
     if (n > 0)
         berth_info("deploy: %zu services are taken up again", n);

@@ -244,7 +244,7 @@ int berth_deploy_logs(struct berth_deploy *d, const char *id, const struct berth
  * Durable in the same transaction as the change that they tell of; numbered without gaps.
  */
 struct berth_event_query {
-    uint64_t after;         /* seq; 0: from the oldest that is kept */
+    uint64_t after;         /* seq; 0, or more than there is: from the oldest that is kept */
     const char *service_id; /* NULL: all */
     const char *type;       /* a beginning of it: "service.step"; NULL: all */
     uint64_t since_wall_ns; /* 0: all */

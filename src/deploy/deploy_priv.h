@@ -42,11 +42,14 @@ struct environ {
 struct flow {
     struct flow *next;
     const struct berth_pipeline_ops *ops;
+    const char *const *names; /* of its steps, asked once; NULL: it has goals */
     char *file;
     uint64_t loaded_wall_ns;
     uint32_t refs;
 };
 
+/* The names that it gives its steps, for flow.names. */
+const char *const *berth_flow_names(const struct berth_pipeline_ops *ops);
 /* Do they fit this program?  -BERTH_EABI */
 int berth_environ_check(const struct berth_shimlet_ops *ops, struct berth_err *e);
 int berth_flow_check(const struct berth_pipeline_ops *ops, struct berth_err *e);
@@ -93,7 +96,6 @@ enum which { STABLE, CANARY, TRACK_COUNT };
 struct track {
     struct revision *wish; /* NULL: nothing is wished for on this track */
     bool leaving;          /* a canary that is to go */
-    bool applied;          /* apply() was called, or begun: something may be there */
     bool mending;          /* what differs was seen and told of */
     uint64_t good;         /* the last revision that was brought about; 0: none */
     struct progress *progress;
@@ -174,6 +176,9 @@ void berth_service_unref(struct berth_deploy *d, struct service *s);
 /* Take over what a service is found by.  s->mu held. */
 void berth_deploy_named(struct berth_deploy *d, struct service *s);
 void berth_deploy_poke(struct berth_deploy *d, const char *id, uint64_t after_ns);
+/* Every service is looked at by then, where it is not sooner anyway.  Returns how many there are.
+ */
+size_t berth_deploy_poke_all(struct berth_deploy *d, uint64_t after_ns);
 uint64_t berth_deploy_now(const struct berth_deploy *d);
 uint64_t berth_deploy_wall(const struct berth_deploy *d);
 uint64_t berth_deploy_random(const struct berth_deploy *d);
@@ -223,13 +228,15 @@ void berth_kept_free(struct berth_deploy *d);
 /* host.c: what plugins may call */
 struct berth_op {
     struct berth_deploy *d;
-    struct service *s; /* NULL: about none */
+    struct service *s;   /* NULL: about none */
+    const char *shimlet; /* with s NULL: whose replicas are meant */
     uint64_t generation;
     uint64_t deadline_ns;
     bool (*cancelled)(void *arg); /* the asker's own; NULL: none */
     void *arg;
 };
 extern const struct berth_shimlet_host berth_deploy_shimlet_host;
+void berth_host_log(enum berth_log_level level, const char *msg);
 bool berth_op_cancelled(const struct berth_op *op);
 uint64_t berth_op_left_ns(const struct berth_op *op);
 
@@ -349,6 +356,9 @@ int berth_track_keep(struct berth_deploy *d, struct service *s, enum which which
 /* Remove a canary's workload: 1 gone, 0 on its way. */
 int berth_track_leave(struct berth_deploy *d, struct service *s, struct berth_err *e);
 int berth_deployment_look(struct berth_deployment *x, struct berth_err *e);
+/* How many replicas there should be at least: of a unit, of a spec's stable track. */
+uint32_t berth_unit_wanted(const struct berth_unit *u);
+uint32_t berth_spec_wanted(const struct berth_spec *spec);
 /* Does apply() have something to do? */
 bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
 /* Tell the routes which replicas there are.  Not with s->mu held. */

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "deploy/deploy_priv.h"
+#include "deploy/mask.h"
 #include "wire/json.h"
 
 /* Services as people look at them. */
@@ -216,7 +217,8 @@ put_observed(struct berth_jw *w, const struct service *s)
 
     berth_jw_key(w, "observed");
     berth_jw_object(w);
-    put_uint(w, "replicasDesired", s->deleting ? 0 : s->tracks[STABLE].wish->spec.replicas);
+    put_uint(w, "replicasDesired",
+             s->deleting ? 0 : berth_spec_wanted(&s->tracks[STABLE].wish->spec));
     put_uint(w, "replicasReady", seen != NULL ? seen->ready : 0);
     put_uint(w, "replicas", n);
     berth_jw_key(w, "nodes");
@@ -320,7 +322,7 @@ put_conditions(struct berth_jw *w, const struct service *s)
 {
     const struct track *t = &s->tracks[STABLE];
     const bool ready = t->wish != NULL && t->seen != NULL && !s->deleting &&
-                       t->seen->ready >= t->wish->spec.replicas && t->seen->as.exists;
+                       t->seen->ready >= berth_spec_wanted(&t->wish->spec) && t->seen->as.exists;
 
     berth_jw_key(w, "conditions");
     berth_jw_array(w);
@@ -335,16 +337,12 @@ static void
 put_spec(struct berth_jw *w, const struct revision *r, struct berth_arena *a)
 {
     const struct berth_json *v;
-    struct berth_buf b;
     struct berth_err e;
 
-    berth_buf_init(&b, a);
     if (berth_json_parse(a, r->spec.json, r->spec.json_len, NULL, &v, &e) == 0)
-        berth_event_put_masked(&b, v);
-    if (b.failed || b.len == 0)
-        berth_jw_null(w);
+        berth_mask_put(w, v, false);
     else
-        berth_jw_raw(w, b.at, b.len);
+        berth_jw_null(w);
 }
 
 static int
@@ -522,7 +520,6 @@ put_revision(struct berth_jw *w, const struct berth_json *v, uint64_t current,
              struct berth_arena *a)
 {
     struct berth_slice text = {"", 0};
-    struct berth_buf spec;
     uint64_t number = 0, created = 0;
 
     (void)berth_json_uint(berth_json_get(v, "revision"), &number);
@@ -538,12 +535,7 @@ put_revision(struct berth_jw *w, const struct berth_json *v, uint64_t current,
     berth_jw_key(w, "current");
     berth_jw_bool(w, number == current);
     berth_jw_key(w, "spec");
-    berth_buf_init(&spec, a);
-    berth_event_put_masked(&spec, berth_json_get(v, "spec"));
-    if (spec.failed)
-        berth_jw_null(w);
-    else
-        berth_jw_raw(w, spec.at, spec.len);
+    berth_mask_put(w, berth_json_get(v, "spec"), false);
     berth_jw_object_end(w);
 }
 

@@ -139,7 +139,7 @@ static const struct engine {
 } engines[] = {
     {"berth", "/ready", NULL, false, put_berth},
     {"llama-server", "/health", "ghcr.io/ggml-org/llama.cpp:server", false, put_llama},
-    {"vllm", "/health", "vllm/vllm-openai:latest", true, put_vllm},
+    {"vllm", "/health", "vllm/vllm-openai:v0.10.0", true, put_vllm},
     {"sglang", "/health", "lmsysorg/sglang:latest", true, put_sglang},
     {"command", "/health", NULL, false, NULL},
 };

@@ -302,6 +302,7 @@ berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry
         return berth_err_set(e, BERTH_ENOMEM, "pipeline %s: out of memory", ops->name);
     }
     x->ops = ops;
+    x->names = berth_flow_names(ops); /* with no lock held, as they are looked at with some */
     x->refs = 1;
     x->loaded_wall_ns = berth_deploy_wall(d);
     (void)pthread_mutex_lock(&d->mu);

@@ -38,47 +38,6 @@ struct berth_events {
     pthread_cond_t told;               /* telling has changed */
 };
 
-/* ---- masking ---- */
-
-static void
-put_masked(struct berth_jw *w, const struct berth_json *v, bool secret)
-{
-    const struct berth_json *key = berth_json_get(v, "key");
-    struct berth_slice name;
-
-    if (berth_json_type(v) == BERTH_JSON_OBJECT) {
-        const bool pair =
-            key != NULL && berth_json_string(key, &name) && berth_key_is_secret(name.at);
-
-        berth_jw_object(w);
-        for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
-            berth_jw_key_n(w, it.key.at, it.key.len);
-            put_masked(w, it.value,
-                       secret || berth_key_is_secret(it.key.at) ||
-                           (pair && !berth_slice_is(it.key, "key")));
-        }
-        berth_jw_object_end(w);
-    } else if (berth_json_type(v) == BERTH_JSON_ARRAY) {
-        berth_jw_array(w);
-        for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);)
-            put_masked(w, it.value, secret);
-        berth_jw_array_end(w);
-    } else if (secret && berth_json_type(v) != BERTH_JSON_NULL) {
-        berth_jw_string(w, "***");
-    } else {
-        berth_jw_value(w, v);
-    }
-}
-
-void
-berth_event_put_masked(struct berth_buf *b, const struct berth_json *v)
-{
-    struct berth_jw w;
-
-    berth_jw_init(&w, b);
-    put_masked(&w, v, false);
-}
-
 /* ---- in memory ---- */
 
 static void
@@ -413,12 +372,17 @@ berth_events_read(struct berth_events *ev, const struct berth_event_query *q,
 {
     struct copied some[READ_AT_ONCE];
     struct berth_buf text;
-    uint64_t at = q->after + 1, last = q->after;
+    uint64_t at, last;
     size_t left = q->limit > 0 ? q->limit : 1000;
     bool more = true;
     int r = 0;
 
     berth_buf_init(&text, NULL);
+    (void)pthread_mutex_lock(&ev->mu);
+    /* Who has seen more than there is has seen another store's: this one is new to him. */
+    last = q->after < ev->next ? q->after : 0;
+    (void)pthread_mutex_unlock(&ev->mu);
+    at = last + 1;
     while (more && left > 0) {
         const size_t n = copy_some(ev, q, &at, some, &text);
 

@@ -44,8 +44,4 @@ int berth_events_read(struct berth_events *ev, const struct berth_event_query *q
 void berth_events_watch(struct berth_events *ev, struct berth_event_watch *w);
 void berth_events_unwatch(struct berth_events *ev, struct berth_event_watch *w);
 
-/* A JSON value with what looks secret masked: by the name of a member, or the "key" beside a
- * "value". */
-void berth_event_put_masked(struct berth_buf *b, const struct berth_json *v);
-
 #endif

@@ -29,12 +29,6 @@ host_left_ns(const struct berth_deployment *x)
 }
 
 static void
-host_log(enum berth_log_level level, const char *msg)
-{
-    berth_log(level, "%s", msg);
-}
-
-static void
 host_note(const struct berth_deployment *x, const char *text)
 {
     berth_deploy_shimlet_host.note(&x->op, text);
@@ -67,10 +61,36 @@ spec_value(struct berth_deployment *x, const char *path)
     return berth_buf_text(&b);
 }
 
+static const char *const track_names[TRACK_COUNT] = {"stable", "canary"};
+
+/* "canary.revision": which one is wished for on a track; NULL: none.  False: another key. */
+static bool
+track_value(struct berth_deployment *x, const char *key, const char **ret)
+{
+    for (size_t which = 0; which < TRACK_COUNT; which++) {
+        const size_t len = strlen(track_names[which]);
+
+        if (strncmp(key, track_names[which], len) != 0 || strcmp(key + len, ".revision") != 0)
+            continue;
+        (void)pthread_mutex_lock(&x->s->mu);
+        const struct track *t = &x->s->tracks[which];
+        const bool is = t->wish != NULL && !t->leaving;
+        const unsigned long long number = is ? (unsigned long long)t->wish->number : 0;
+        (void)pthread_mutex_unlock(&x->s->mu);
+        *ret = is ? berth_arena_printf(&x->scratch, "%llu", number) : NULL;
+        return true;
+    }
+    return false;
+}
+
 static const char *
 host_get(const struct berth_deployment *x, const char *key)
 {
     struct berth_deployment *own = (struct berth_deployment *)x; /* its scratch memory */
+    const char *revision;
+
+    if (track_value(own, key, &revision))
+        return revision;
     const char *text = berth_values_get(&x->s->tracks[x->which], key);
 
     return text != NULL ? berth_arena_strdup(&own->scratch, text) : spec_value(own, key);
@@ -107,17 +127,10 @@ host_unit(struct berth_deployment *x)
 static int
 host_apply(struct berth_deployment *x, struct berth_err *e)
 {
-    struct track *t = &x->s->tracks[x->which];
     int r = berth_deployment_unit(x, e);
 
     if (r == 0)
         r = berth_unit_suits(x, e);
-    if (r == 0 && !t->applied) { /* known before anything can be there */
-        (void)pthread_mutex_lock(&x->s->mu);
-        t->applied = true;
-        r = berth_deploy_commit(x->d, x->s, &x->pending, NULL, 0, e);
-        (void)pthread_mutex_unlock(&x->s->mu);
-    }
     return r < 0 ? r : x->environ->ops->apply(x->shimlet, &x->op, &x->unit, e);
 }
 
@@ -243,7 +256,7 @@ host_audit(struct berth_deployment *x, const char *action, bool granted, const c
 
 const struct berth_pipeline_host berth_deploy_pipeline_host = {
     .struct_size = sizeof(struct berth_pipeline_host),
-    .log = host_log,
+    .log = berth_host_log,
     .cancelled = host_cancelled,
     .left_ns = host_left_ns,
     .note = host_note,
@@ -321,6 +334,19 @@ set_unless(struct berth_deployment *x, bool said, const char *key, const char *v
     return said || value == NULL ? 0 : host_set(x, key, value, e);
 }
 
+/* Do an environment's settings, or a service's own for it, name a container image? */
+static bool
+names_image(struct berth_deployment *x, const char *settings_json)
+{
+    struct berth_slice text = {NULL, 0};
+    const struct berth_json *root;
+
+    return settings_json != NULL &&
+           berth_json_parse(&x->scratch, settings_json, strlen(settings_json), NULL, &root, NULL) ==
+               0 &&
+           berth_json_string(berth_json_get(root, "image"), &text) && text.len > 0;
+}
+
 /* What an engine is started on: where a step has put the model, or as it was given; machines that
  * read other files than this one have it below the model root, too.  *ret NULL: there is none. */
 static int
@@ -339,6 +365,8 @@ static int
 render_ensure(struct berth_deployment *x, struct berth_err *e)
 {
     const struct berth_spec *spec = &x->revision->spec;
+    const bool own_image = spec->image != NULL || names_image(x, spec->shimlet_json) ||
+                           names_image(x, x->environ->settings_json);
     struct berth_rendered done;
     const char *path;
     char key[300];
@@ -355,7 +383,7 @@ render_ensure(struct berth_deployment *x, struct berth_err *e)
         r = host_set(x, "command", json, e);
     }
     if (r == 0)
-        r = set_unless(x, spec->image != NULL, "image", done.image, e);
+        r = set_unless(x, own_image, "image", done.image, e);
     if (r == 0)
         r = set_unless(x, spec->health_path != NULL, "healthPath", done.health_path, e);
     if (r == 0)
@@ -412,7 +440,7 @@ health_achieved(struct berth_deployment *x, struct berth_err *e)
 
     if (r < 0 || (r = berth_deployment_look(x, e)) < 0)
         return r;
-    return x->s->tracks[x->which].seen->ready >= x->unit.replicas;
+    return x->s->tracks[x->which].seen->ready >= berth_unit_wanted(&x->unit);
 }
 
 /* While it is waited for, what differs is mended, and a replica that failed is an error. */

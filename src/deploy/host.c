@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -28,8 +29,8 @@ berth_op_left_ns(const struct berth_op *op)
     return now < op->deadline_ns ? op->deadline_ns - now : 0;
 }
 
-static void
-host_log(enum berth_log_level level, const char *msg)
+void
+berth_host_log(enum berth_log_level level, const char *msg)
 {
     berth_log(level, "%s", msg);
 }
@@ -103,6 +104,42 @@ host_probe_as(const struct berth_probe *p, struct berth_err *e)
     return 0;
 }
 
+static bool
+has_replica(struct service *s, const char *shimlet, const char *replica_id)
+{
+    bool found = false;
+
+    (void)pthread_mutex_lock(&s->mu);
+    for (int k = 0; k < TRACK_COUNT && strcmp(s->shimlet, shimlet) == 0; k++) {
+        const struct seen *seen = s->tracks[k].seen;
+        for (size_t i = 0; seen != NULL && i < seen->as.replica_count && !found; i++)
+            found = strcmp(seen->as.replicas[i].id, replica_id) == 0;
+    }
+    (void)pthread_mutex_unlock(&s->mu);
+    return found;
+}
+
+/* The service that a replica is of, where an operation is about a whole machine.  False: none. */
+static bool
+find_owner(const struct berth_op *op, const char *replica_id, char ret_id[BERTH_SERVICE_ID_MAX])
+{
+    struct service **all;
+    bool found = false;
+    size_t n = 0;
+
+    if (op->shimlet == NULL || berth_deploy_all(op->d, &all, &n) < 0)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!found && has_replica(all[i], op->shimlet, replica_id)) {
+            found = true;
+            (void)snprintf(ret_id, BERTH_SERVICE_ID_MAX, "%s", all[i]->id);
+        }
+        berth_service_unref(op->d, all[i]);
+    }
+    free(all);
+    return found;
+}
+
 static int
 host_probe(const char *url, uint64_t timeout_ns, struct berth_err *e)
 {
@@ -117,11 +154,17 @@ host_drain(const struct berth_op *op, const char *replica_id, uint64_t limit_ns)
     enum { LOOK_MS = 100 };
     struct berth_routes *routes = op->d->conf.routes;
     const uint64_t begin_ns = berth_now_ns();
+    char owner[BERTH_SERVICE_ID_MAX];
+    const char *id = owner;
 
-    if (routes == NULL || op->s == NULL) /* nothing is in flight through us */
+    if (routes == NULL) /* nothing is in flight through us */
+        return 0;
+    if (op->s != NULL)
+        id = op->s->id;
+    else if (!find_owner(op, replica_id, owner))
         return 0;
     /* A little at a time: who waits may be told to stop. */
-    while (berth_routes_drain(routes, op->s->id, replica_id, LOOK_MS * BERTH_MS) > 0) {
+    while (berth_routes_drain(routes, id, replica_id, LOOK_MS * BERTH_MS) > 0) {
         if (berth_op_cancelled(op))
             return -BERTH_ECANCELED;
         if (berth_now_ns() - begin_ns >= limit_ns)
@@ -134,13 +177,17 @@ static void
 host_changed(void *who, const char *service_id)
 {
     struct environ *x = who;
+    struct service *s = berth_deploy_service(x->d, service_id);
 
+    if (s == NULL)
+        return; /* somebody else's, or gone: not to fill the queue with */
     berth_deploy_poke(x->d, service_id, 0);
+    berth_service_unref(x->d, s);
 }
 
 const struct berth_shimlet_host berth_deploy_shimlet_host = {
     .struct_size = sizeof(struct berth_shimlet_host),
-    .log = host_log,
+    .log = berth_host_log,
     .cancelled = berth_op_cancelled,
     .left_ns = berth_op_left_ns,
     .note = host_note,

@@ -49,6 +49,25 @@ berth_deployment_look(struct berth_deployment *x, struct berth_err *e)
     return 0;
 }
 
+/* Where the environment scales, it is held against the least that it may choose. */
+static uint32_t
+wanted(uint32_t replicas, uint32_t scale_min, uint32_t scale_max)
+{
+    return scale_max == 0 ? replicas : scale_min > 0 ? scale_min : 1;
+}
+
+uint32_t
+berth_unit_wanted(const struct berth_unit *u)
+{
+    return wanted(u->replicas, u->scale_min, u->scale_max);
+}
+
+uint32_t
+berth_spec_wanted(const struct berth_spec *spec)
+{
+    return wanted(spec->replicas, spec->scale_min, spec->scale_max);
+}
+
 bool
 berth_seen_differs(const struct seen *seen, const struct berth_unit *u)
 {
@@ -65,7 +84,7 @@ berth_seen_differs(const struct seen *seen, const struct berth_unit *u)
         there++;
     }
     if (u->scale_max > 0) /* the environment chooses how many */
-        return there < (u->scale_min > 0 ? u->scale_min : 1);
+        return there < berth_unit_wanted(u);
     return as->replicas_desired != u->replicas || there != u->replicas;
 }
 
@@ -84,14 +103,15 @@ static void
 why_not_ready(const struct berth_deployment *x, char *ret, size_t cap)
 {
     const struct seen *seen = x->s->tracks[x->which].seen;
+    const uint32_t of = berth_unit_wanted(&x->unit);
 
-    (void)snprintf(ret, cap, "%u of %u replicas are ready", seen->ready, x->unit.replicas);
+    (void)snprintf(ret, cap, "%u of %u replicas are ready", seen->ready, of);
     for (size_t i = 0; i < seen->as.replica_count; i++) {
         const struct berth_replica *one = &seen->as.replicas[i];
         if (one->reason == NULL || one->state == BERTH_REPLICA_READY)
             continue;
-        (void)snprintf(ret, cap, "%u of %u replicas are ready; %s: %s", seen->ready,
-                       x->unit.replicas, one->id, one->reason);
+        (void)snprintf(ret, cap, "%u of %u replicas are ready; %s: %s", seen->ready, of, one->id,
+                       one->reason);
         return;
     }
 }
@@ -107,7 +127,7 @@ keep(struct berth_deployment *x, char *why, size_t cap, struct berth_err *e)
         return r;
     const bool differs = berth_seen_differs(t->seen, &x->unit);
     why[0] = '\0';
-    if (t->seen->ready < x->unit.replicas)
+    if (t->seen->ready < berth_unit_wanted(&x->unit))
         why_not_ready(x, why, cap);
     if (differs) {
         (void)snprintf(text, sizeof text, "what runs differs from what is wished for%s%s: mended",
@@ -142,7 +162,7 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
     struct track *t = &s->tracks[which];
     t->mending = r == 0 && berth_seen_differs(t->seen, &x->unit);
     if (which == STABLE && s->generation == x->op.generation && !s->deleting && r >= 0) {
-        const bool short_of = t->seen->ready < x->unit.replicas;
+        const bool short_of = t->seen->ready < berth_unit_wanted(&x->unit);
         if (s->phase == BERTH_PHASE_RUNNING && short_of)
             (void)berth_service_move(d, s, BERTH_PHASE_DEGRADED, why, &x->pending);
         else if ((s->phase == BERTH_PHASE_DEGRADED || s->phase == BERTH_PHASE_FAILED) && !short_of)

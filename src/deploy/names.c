@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/siphash.h"
 #include "deploy/spec.h"
+#include "fetch/model_dir.h"
 
 enum { UNIT_NAME_MAX = 52, SERVICE_NAME_MAX = 60, HASH_HEX = 8 };
 
@@ -71,25 +72,13 @@ berth_name_unit(const char *service_id, const char *track, struct berth_arena *a
 int
 berth_name_model_dir(const char *path, struct berth_arena *a, const char **ret, struct berth_err *e)
 {
-    static const char *const files[] = {".bin", ".safetensors", ".pt", ".gguf"};
-    size_t len = strlen(path);
-    bool is_file = false;
+    const size_t len = berth_model_dir_len(path);
 
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        const size_t n = strlen(files[i]);
-
-        is_file = is_file || (len > n && strcasecmp(path + len - n, files[i]) == 0);
-    }
-    if (is_file)
-        while (len > 0 && path[len - 1] != '/')
-            len--;
-    while (len > 1 && path[len - 1] == '/')
-        len--;
-    if (len == 0 || (len == 1 && (path[0] == '.' || path[0] == '/')))
+    if (len == 0)
         return berth_err_set(e, BERTH_EINVAL,
-                             "the model's folder would be \"%.*s\"; give a path with a folder of "
+                             "%.200s: the model has no folder; give a path with a folder of "
                              "its own, such as /models/NAME",
-                             (int)len, path);
+                             path);
     const char *dir = berth_arena_strndup(a, path, len);
     if (dir == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
@@ -97,15 +86,31 @@ berth_name_model_dir(const char *path, struct berth_arena *a, const char **ret, 
     return 0;
 }
 
+/* Models have tokens, too, and engines flags about them: "--tokenizer", "--max-model-tokens". */
+static bool
+has_token(const char *key)
+{
+    const bool counts = strcasestr(key, "max") != NULL || strcasestr(key, "num") != NULL;
+
+    for (const char *at = key; (at = strcasestr(at, "token")) != NULL;) {
+        at += strlen("token");
+        if (strncasecmp(at, "iz", 2) != 0 && strncasecmp(at, "is", 2) != 0 &&
+            !(counts && (at[0] == 's' || at[0] == 'S')))
+            return true;
+    }
+    return false;
+}
+
 bool
 berth_key_is_secret(const char *key)
 {
-    static const char *const words[] = {"password",   "passwd",      "secret",     "token",
-                                        "apikey",     "api_key",     "api-key",    "credential",
-                                        "privatekey", "private_key", "access_key", "accesskey"};
+    static const char *const words[] = {"password",    "passwd",      "secret",     "apikey",
+                                        "api_key",     "api-key",     "credential", "privatekey",
+                                        "private_key", "private-key", "access_key", "access-key",
+                                        "accesskey"};
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcasestr(key, words[i]) != NULL)
             return true;
-    return false;
+    return has_token(key);
 }

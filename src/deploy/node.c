@@ -45,12 +45,13 @@ berth_deploy_drain_node(struct berth_deploy *d, const char *shimlet, const char 
 
     if (x == NULL)
         return berth_environ_unknown(d, shimlet, e);
-    const struct berth_op op = {.d = d, .deadline_ns = berth_deploy_now(d) + 300 * BERTH_S};
+    const struct berth_op op = {
+        .d = d, .shimlet = x->ops->name, .deadline_ns = berth_deploy_now(d) + 300 * BERTH_S};
     if (!BERTH_SHIMLET_HAS(x->ops, node))
         r = berth_err_set(e, BERTH_EUNSUPPORTED, "shimlet %s has no machines to drain", shimlet);
     else if ((r = berth_environ_open(x, &open, e)) == 0 &&
-             (r = x->ops->node(open, &op, node, drain, e)) == 0)
-        r = audit(d, shimlet, node, drain, who, e);
+             (r = audit(d, shimlet, node, drain, who, e)) == 0) /* before anything is moved */
+        r = x->ops->node(open, &op, node, drain, e);
     berth_environ_put(d, x);
     return r;
 }

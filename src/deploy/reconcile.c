@@ -422,6 +422,8 @@ berth_service_reconcile(void *arg, const char *id, struct berth_outcome *ret)
     struct berth_deploy *d = arg;
 
     if (strcmp(id, ORPHANS_KEY) == 0) {
+        if (!atomic_load(&d->stopping)) /* whichever was not queued once is not forgotten */
+            (void)berth_deploy_poke_all(d, d->conf.resync_ns);
         *ret = atomic_load(&d->stopping) ? after(BERTH_S) : berth_orphans_sweep(d);
         return 0;
     }

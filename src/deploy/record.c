@@ -446,8 +446,6 @@ put_track(struct berth_jw *w, const struct track *t)
     berth_jw_uint(w, t->wish != NULL ? t->wish->number : 0);
     berth_jw_key(w, "leaving");
     berth_jw_bool(w, t->leaving);
-    berth_jw_key(w, "applied");
-    berth_jw_bool(w, t->applied);
     berth_jw_key(w, "good");
     berth_jw_uint(w, t->good);
     berth_jw_key(w, "values");
@@ -521,7 +519,6 @@ read_track(struct berth_deploy *d, const struct service *s, const struct berth_j
     int r = 0;
 
     t->leaving = get_bool(v, "leaving");
-    t->applied = get_bool(v, "applied");
     t->good = get_u64(v, "good");
     t->progress = read_progress(berth_json_get(v, "progress"));
     for (struct berth_json_iter it = berth_json_iter(berth_json_get(v, "values"));

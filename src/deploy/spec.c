@@ -297,3 +297,13 @@ berth_spec_parse_text(struct berth_slice text, const struct berth_spec_defaults 
         *ret_lenient = lenient;
     return rc;
 }
+
+const struct berth_spec_step *
+berth_spec_step_of(const struct berth_spec *s, const char *name)
+{
+    for (size_t i = 0; i < s->step_count; i++) {
+        if (strcmp(s->steps[i].name, name) == 0)
+            return &s->steps[i];
+    }
+    return NULL;
+}

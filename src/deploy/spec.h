@@ -121,6 +121,8 @@ int berth_spec_parse_text(struct berth_slice text, const struct berth_spec_defau
 /* What differs, as a JSON array of {"path", "from", "to"} with secrets masked. */
 void berth_spec_diff(const struct berth_spec *from, const struct berth_spec *to,
                      struct berth_arena *a, struct berth_buf *out);
+/* What it says about a step; NULL: nothing. */
+const struct berth_spec_step *berth_spec_step_of(const struct berth_spec *s, const char *name);
 /* A copy with another number of replicas. */
 int berth_spec_scaled(const struct berth_spec *s, uint32_t replicas, struct berth_arena *a,
                       struct berth_spec *ret, struct berth_err *e);
@@ -135,8 +137,7 @@ char *berth_name_service(const char *model_name, const char *uuid, struct berth_
 /* The workload's name in the environment: at most 52 bytes, stable, different for different
  * services and tracks. */
 char *berth_name_unit(const char *service_id, const char *track, struct berth_arena *a);
-/* The folder of a model file (one that ends in .bin, .safetensors, .pt, .gguf), else the path as it
- * is.  -BERTH_EINVAL: "", "." and "/". */
+/* The model's folder (fetch/model_dir.h), in the arena.  -BERTH_EINVAL: it has none of its own. */
 int berth_name_model_dir(const char *path, struct berth_arena *a, const char **ret,
                          struct berth_err *e);
 /* "4", "500m" -> milli; "16Gi", "512M", "1e9" -> bytes (Kubernetes' quantities).  -BERTH_EINVAL */

@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/siphash.h"
+#include "deploy/mask.h"
 #include "deploy/spec_priv.h"
 #include "wire/json.h"
 
@@ -305,10 +306,8 @@ put_side(struct differ *d, const char *path, const struct berth_json *v)
 {
     if (v == NULL)
         berth_jw_null(&d->w);
-    else if (berth_key_is_secret(path) && berth_json_type(v) == BERTH_JSON_STRING)
-        berth_jw_string(&d->w, "***");
     else
-        berth_jw_value(&d->w, v);
+        berth_mask_put(&d->w, v, berth_key_is_secret(path));
 }
 
 static bool

@@ -12,129 +12,10 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/routes.h"
+#include "deploy/test_people.h"
 #include "deploy/test_world.h"
-#include "net/forward.h"
 #include "store/store.h"
 #include "wire/json.h"
-
-static struct world w;
-static struct berth_arena a;
-static const struct berth_actor tester = {.name = "tester", .peer = "127.0.0.1"};
-
-static int
-setup(void **unused)
-{
-    (void)unused;
-    berth_arena_init(&a, 64 << 20);
-    world_init(&w, 42);
-    world_start(&w);
-    return 0;
-}
-
-static int
-teardown(void **unused)
-{
-    (void)unused;
-    world_fini(&w);
-    berth_arena_fini(&a);
-    return 0;
-}
-
-static const char *
-create(const char *json)
-{
-    static char id[BERTH_SERVICE_ID_MAX];
-    struct berth_spec spec;
-    struct berth_err e = {""};
-
-    world_spec(&w, json, &a, &spec);
-    if (berth_deploy_create(w.d, &spec, &tester, id, &e) < 0)
-        fail_msg("%s", e.msg);
-    return id;
-}
-
-static uint64_t
-update(const char *id, const char *json)
-{
-    struct berth_spec spec;
-    struct berth_err e = {""};
-    uint64_t revision = 0;
-
-    world_spec(&w, json, &a, &spec);
-    if (berth_deploy_update(w.d, id, &spec, 0, &tester, &revision, &e) < 0)
-        fail_msg("%s", e.msg);
-    return revision;
-}
-
-static const struct berth_json *
-describe(const char *id)
-{
-    const struct berth_json *v;
-    struct berth_err e = {""};
-    struct berth_buf b;
-
-    berth_buf_init(&b, &a);
-    if (berth_deploy_describe(w.d, id, &a, &b, &e) < 0 ||
-        berth_json_parse(&a, b.at, b.len, NULL, &v, &e) < 0)
-        fail_msg("%s", e.msg);
-    return v;
-}
-
-static const char *
-text_of(const struct berth_json *v, const char *key)
-{
-    struct berth_slice s = {"", 0};
-
-    (void)berth_json_string(berth_json_get(v, key), &s);
-    return s.at;
-}
-
-static uint64_t
-uint_of(const struct berth_json *v, const char *key)
-{
-    uint64_t n = UINT64_MAX;
-
-    (void)berth_json_uint(berth_json_get(v, key), &n);
-    return n;
-}
-
-static void
-phase_is(const char *id, const char *want)
-{
-    const struct berth_json *v = describe(id);
-
-    if (strcmp(text_of(v, "phase"), want) != 0)
-        fail_msg("%s is %s (%s), should be %s", id, text_of(v, "phase"), text_of(v, "message"),
-                 want);
-}
-
-/* All phases that a service went through, from its events. */
-static bool
-note_phase(void *arg, uint64_t seq, struct berth_slice json)
-{
-    const struct berth_json *v;
-    struct berth_err e;
-    char *to = arg;
-
-    (void)seq;
-    assert_int_equal(berth_json_parse(&a, json.at, json.len, NULL, &v, &e), 0);
-    (void)snprintf(to + strlen(to), 1000 - strlen(to), "%s ", text_of(v, "to"));
-    return true;
-}
-
-static const char *
-phases(const char *id)
-{
-    static char text[1000];
-    const struct berth_event_query q = {.service_id = id, .type = "service.status"};
-    struct berth_err e;
-    uint64_t last;
-
-    text[0] = '\0';
-    assert_int_equal(berth_deploy_events(w.d, &q, note_phase, text, &last, &e), 0);
-    return text;
-}
 
 static void
 a_service_is_brought_about_and_taken_away(void **unused)
@@ -174,309 +55,36 @@ a_service_is_brought_about_and_taken_away(void **unused)
     assert_int_equal(n, 0);
 }
 
+/* An engine's own image is for those who name none, nowhere. */
 static void
-an_update_rolls_and_a_rollback_goes_back(void **unused)
+an_image_is_the_services_the_environments_or_the_engines(void **unused)
 {
-    struct berth_err e = {""};
-    uint64_t revision = 0;
-    char hash[24];
-    const char *id = create("{\"modelName\":\"m\",\"replicaCount\":3}");
+    static const struct {
+        const char *settings, *more, *want;
+    } cases[] = {
+        {NULL, "", "vllm/vllm-openai:v0.10.0"},
+        {"{\"image\":\"\",\"qps\":5}", "", "vllm/vllm-openai:v0.10.0"},
+        {"{\"image\":\"environments:1\"}", "", ""}, /* the environment knows its own */
+        {NULL, ",\"shimletConfig\":{\"image\":\"own:1\"}", ""},
+        {NULL, ",\"image\":\"services:1\"", "services:1"},
+        {"{\"image\":\"environments:1\"}", ",\"image\":\"services:1\"", "services:1"},
+    };
 
     (void)unused;
-    world_run(&w, 30 * BERTH_S);
-    phase_is(id, "running");
-    (void)snprintf(hash, sizeof hash, "%s", world_unit_of(&w, id, "stable")->hash);
-    assert_int_equal(update(id, "{\"modelName\":\"m\",\"replicaCount\":3,\"contextLength\":512}"),
-                     2);
-    world_run(&w, 2 * BERTH_S);
-    const struct world_unit *u = world_unit_of(&w, id, "stable");
-    assert_string_not_equal(u->hash, hash);
-    world_run(&w, 60 * BERTH_S);
-    phase_is(id, "running");
-    assert_int_equal(world_ready(&w, u), 3);
-    assert_int_equal(u->replica_count, 3);
-    /* The same again is no revision. */
-    assert_int_equal(update(id, "{\"modelName\":\"m\",\"replicaCount\":3,\"contextLength\":512}"),
-                     2);
-    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
-    assert_int_equal(revision, 3);
-    world_run(&w, 60 * BERTH_S);
-    phase_is(id, "running");
-    assert_string_equal(world_unit_of(&w, id, "stable")->hash, hash);
-    assert_int_equal(berth_deploy_rollback(w.d, id, 2, &tester, &revision, &e), 0);
-    assert_int_equal(berth_deploy_rollback(w.d, id, 77, &tester, &revision, &e), -BERTH_ENOENT);
-    world_run(&w, 60 * BERTH_S);
-    assert_string_not_equal(world_unit_of(&w, id, "stable")->hash, hash);
-    /* Somebody else was first. */
-    struct berth_spec spec;
-    world_spec(&w, "{\"modelName\":\"m\"}", &a, &spec);
-    assert_int_equal(berth_deploy_update(w.d, id, &spec, 3, &tester, &revision, &e), -BERTH_EEXIST);
-    world_spec(&w, "{\"modelName\":\"m\",\"shimlet\":\"other\"}", &a, &spec);
-    assert_int_equal(berth_deploy_update(w.d, id, &spec, 0, &tester, &revision, &e), -BERTH_EINVAL);
-}
-
-static void
-scaling_rolls_nothing(void **unused)
-{
-    struct berth_err e = {""};
-    uint64_t revision = 0;
-    const char *id = create("{\"modelName\":\"m\"}");
-
-    (void)unused;
-    world_run(&w, 30 * BERTH_S);
-    const uint64_t first = world_unit_of(&w, id, "stable")->replicas[0].id;
-    assert_int_equal(berth_deploy_scale(w.d, id, 3, &tester, &revision, &e), 0);
-    assert_int_equal(revision, 2);
-    world_run(&w, 30 * BERTH_S);
-    phase_is(id, "running");
-    const struct world_unit *u = world_unit_of(&w, id, "stable");
-    assert_int_equal(world_ready(&w, u), 3);
-    assert_int_equal(u->replicas[0].id, first);
-    assert_int_equal(berth_deploy_scale(w.d, id, 0, &tester, &revision, &e), 0);
-    world_run(&w, 30 * BERTH_S);
-    phase_is(id, "running");
-    assert_int_equal(world_unit_of(&w, id, "stable")->replica_count, 0);
-    assert_int_equal(berth_deploy_scale(w.d, id, 1001, &tester, &revision, &e), -BERTH_EINVAL);
-}
-
-static void
-a_canary_runs_beside_and_is_promoted_or_ended(void **unused)
-{
-    static const char spec[] = "{\"modelName\":\"m\",\"replicaCount\":2,\"contextLength\":99,"
-                               "\"strategy\":{\"type\":\"canary\",\"canary\":{\"weight\":10}}}";
-    struct berth_err e = {""};
-    uint64_t revision = 0;
-    const char *id = create("{\"modelName\":\"m\",\"replicaCount\":2}");
-
-    (void)unused;
-    world_run(&w, 30 * BERTH_S);
-    assert_int_equal(berth_deploy_promote(w.d, id, &tester, &revision, &e), -BERTH_EINVAL);
-    for (int end = 0; end < 2; end++) {
-        assert_int_not_equal(update(id, spec), 0);
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        w.settings_json = cases[i].settings;
+        world_kill(&w);
+        world_start(&w);
+        const char *id = create(berth_arena_printf(
+            &a, "{\"modelName\":\"m%zu\",\"engine\":\"vllm\",\"modelFile\":\"/m/a.safetensors\"%s}",
+            i, cases[i].more));
         world_run(&w, 30 * BERTH_S);
         phase_is(id, "running");
-        const struct world_unit *canary = world_unit_of(&w, id, "canary");
-        assert_non_null(canary);
-        assert_int_equal(world_ready(&w, canary), 1);
-        assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 2);
-        assert_int_equal(uint_of(berth_json_get(describe(id), "canary"), "weight"), 10);
-        assert_int_equal(berth_deploy_weight(w.d, id, 101, &tester, &e), -BERTH_EINVAL);
-        assert_int_equal(berth_deploy_weight(w.d, id, 50, &tester, &e), 0);
-        assert_int_equal(uint_of(berth_json_get(describe(id), "canary"), "weight"), 50);
-        char hash[24];
-        (void)snprintf(hash, sizeof hash, "%s", canary->hash);
-        if (end == 0)
-            assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
-        else
-            assert_int_equal(berth_deploy_promote(w.d, id, &tester, &revision, &e), 0);
-        world_run(&w, 60 * BERTH_S);
-        phase_is(id, "running");
-        assert_null(world_unit_of(&w, id, "canary"));
-        assert_int_equal(strcmp(world_unit_of(&w, id, "stable")->hash, hash) == 0, end);
-        assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 2);
-        assert_int_equal(berth_json_type(berth_json_get(describe(id), "canary")), BERTH_JSON_NULL);
+        const struct world_unit *u = world_unit_of(&w, id, "stable");
+        assert_non_null(u);
+        assert_string_equal(u->image, cases[i].want);
     }
-}
-
-static void
-a_rollback_goes_back_to_what_ran(void **unused)
-{
-    static const char canary[] = "{\"modelName\":\"m\",\"contextLength\":99,"
-                                 "\"strategy\":{\"type\":\"canary\"}}";
-    struct berth_err e = {""};
-    uint64_t revision = 0;
-    char hash[24];
-    const char *id = create("{\"modelName\":\"m\"}");
-
-    (void)unused;
-    world_run(&w, 30 * BERTH_S);
-    (void)snprintf(hash, sizeof hash, "%s", world_unit_of(&w, id, "stable")->hash);
-    assert_int_equal(update(id, canary), 2);
-    world_run(&w, 30 * BERTH_S);
-    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
-    world_run(&w, 30 * BERTH_S);
-    /* The canary was rejected: it is not what was there before. */
-    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), -BERTH_ENOENT);
-    assert_string_equal(world_unit_of(&w, id, "stable")->hash, hash);
-    /* One that is promoted just now goes back on both tracks. */
-    assert_int_not_equal(update(id, canary), 0);
-    world_run(&w, 30 * BERTH_S);
-    assert_int_equal(berth_deploy_promote(w.d, id, &tester, &revision, &e), 0);
-    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
-    world_run(&w, 60 * BERTH_S);
-    phase_is(id, "running");
-    assert_null(world_unit_of(&w, id, "canary"));
-    assert_string_equal(world_unit_of(&w, id, "stable")->hash, hash);
-    /* One that was promoted ran: after another update it is what was there before. */
-    assert_int_not_equal(update(id, canary), 0);
-    world_run(&w, 30 * BERTH_S);
-    assert_int_equal(berth_deploy_promote(w.d, id, &tester, &revision, &e), 0);
-    world_run(&w, 60 * BERTH_S);
-    assert_int_not_equal(update(id, "{\"modelName\":\"m\",\"contextLength\":5}"), 0);
-    world_run(&w, 60 * BERTH_S);
-    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
-    assert_int_equal(uint_of(berth_json_get(describe(id), "spec"), "contextLength"), 99);
-}
-
-static bool
-is_kept(const char *id, unsigned number)
-{
-    char key[200];
-    struct berth_record record;
-    struct berth_err e;
-
-    (void)snprintf(key, sizeof key, "revision/%s/%08u", id, number);
-    return berth_store_get(w.store, &a, key, &record, &e) == 0;
-}
-
-static void
-old_revisions_go_once_nobody_has_them(void **unused)
-{
-    char spec[160];
-    struct berth_err e = {""};
-    uint64_t revision = 0;
-
-    (void)unused;
-    w.conf.revisions_max = 2;
-    world_kill(&w);
-    world_start(&w);
-    const char *id = create("{\"modelName\":\"m\"}");
-    world_run(&w, 30 * BERTH_S);
-    for (unsigned i = 2; i <= 4; i++) {
-        (void)snprintf(spec, sizeof spec,
-                       "{\"modelName\":\"m\",\"contextLength\":%u,"
-                       "\"strategy\":{\"type\":\"canary\"}}",
-                       i);
-        assert_int_equal(update(id, spec), i);
-        world_run(&w, 30 * BERTH_S);
-    }
-    assert_true(is_kept(id, 1)); /* the stable track has it */
-    assert_false(is_kept(id, 2));
-    assert_int_equal(berth_deploy_promote(w.d, id, &tester, &revision, &e), 0);
-    world_run(&w, 60 * BERTH_S);
-    assert_int_equal(update(id, "{\"modelName\":\"m\"}"), 6);
-    assert_false(is_kept(id, 1));
-    assert_true(is_kept(id, 5));
-}
-
-static bool
-is_routed(struct berth_routes *routes)
-{
-    struct berth_trip trip = {0};
-    struct berth_err e;
-
-    const bool is = berth_trip_find(&trip, routes, berth_slice_of("m")) == 0 &&
-                    berth_trip_next(&trip, 1, &e) == 0;
-    if (is)
-        berth_trip_done(&trip, &(struct berth_forward_end){.result = BERTH_FORWARD_OK}, 2);
-    berth_trip_end(&trip, 2);
-    return is;
-}
-
-/* An update has failed, Berth starts again: what ran before still answers. */
-static void
-what_runs_is_reached_though_its_update_failed(void **unused)
-{
-    struct berth_routes *routes;
-    struct berth_err e = {""};
-
-    (void)unused;
-    assert_int_equal(berth_routes_new(&(struct berth_routes_conf){.arg = NULL}, &routes, &e), 0);
-    w.conf.routes = routes;
-    world_kill(&w);
-    world_start(&w);
-    const char *id = create("{\"modelName\":\"m\"}");
-    world_run(&w, 30 * BERTH_S);
-    assert_true(is_routed(routes));
-    w.broken_model = "m";
-    assert_int_equal(update(id, "{\"modelName\":\"m\",\"contextLength\":5,\"strategy\":{"
-                                "\"type\":\"rolling\",\"maxSurge\":1,\"maxUnavailable\":0},"
-                                "\"steps\":{\"resource-deployment\":{\"timeoutMs\":20000}}}"),
-                     2);
-    for (int i = 0; i < 60 && strcmp(text_of(describe(id), "phase"), "failed") != 0; i++)
-        world_run(&w, BERTH_S);
-    phase_is(id, "failed");
-    berth_routes_remove(routes, id); /* as after a restart */
-    world_kill(&w);
-    world_start(&w);
-    world_run(&w, 4 * BERTH_S);
-    phase_is(id, "failed");
-    assert_true(is_routed(routes));
-    world_fini(&w);
-    berth_routes_free(routes);
-    world_init(&w, 42); /* for the teardown */
-    world_start(&w);
-}
-
-static void
-what_a_spec_says_of_requests_is_routed(void **unused)
-{
-    struct berth_trip trip = {0};
-    struct berth_routes *routes;
-    struct berth_err e = {""};
-
-    (void)unused;
-    assert_int_equal(berth_routes_new(&(struct berth_routes_conf){.arg = NULL}, &routes, &e), 0);
-    w.conf.routes = routes;
-    world_kill(&w);
-    world_start(&w);
-    const char *id = create("{\"modelName\":\"m\"}");
-    world_run(&w, 30 * BERTH_S);
-    assert_int_equal(berth_trip_find(&trip, routes, berth_slice_of("m")), 0);
-    assert_false(trip.service->has_side_effects);
-    assert_int_equal(trip.service->first_ns_max, 0);
-    berth_trip_end(&trip, 1);
-    const uint64_t first = world_unit_of(&w, id, "stable")->replicas[0].id;
-    assert_int_equal(update(id, "{\"modelName\":\"m\",\"hasSideEffects\":true,"
-                                "\"firstAnswerTimeoutMs\":700}"),
-                     2);
-    world_run(&w, 30 * BERTH_S);
-    assert_int_equal(berth_trip_find(&trip, routes, berth_slice_of("m")), 0);
-    assert_true(trip.service->has_side_effects);
-    assert_int_equal(trip.service->first_ns_max, 700 * BERTH_MS);
-    berth_trip_end(&trip, 1);
-    /* Its replicas need not know. */
-    assert_int_equal(world_unit_of(&w, id, "stable")->replicas[0].id, first);
-    berth_routes_remove(routes, id);
-    world_fini(&w);
-    berth_routes_free(routes);
-    world_init(&w, 42); /* for the teardown */
-    world_start(&w);
-}
-
-static const char *changing; /* the service that somebody updates meanwhile */
-
-static void
-update_meanwhile(struct world *to)
-{
-    const char *id = changing;
-
-    if (id == NULL || to->now_ns < 51 * BERTH_S)
-        return;
-    changing = NULL;
-    assert_int_equal(update(id, "{\"modelName\":\"better\",\"replicaCount\":2}"), 3);
-}
-
-/* The failed one is taken back, not the newer one that was acknowledged while it failed. */
-static void
-a_newer_update_is_not_taken_back(void **unused)
-{
-    static const char bad[] = "{\"modelName\":\"bad\",\"replicaCount\":2,\"steps\":{"
-                              "\"resource-deployment\":{\"timeoutMs\":20000,"
-                              "\"onFailure\":\"rollback\"}}}";
-    const char *id = create("{\"modelName\":\"good\",\"replicaCount\":2}");
-
-    (void)unused;
-    world_run(&w, 30 * BERTH_S);
-    w.broken_model = "bad";
-    assert_int_equal(update(id, bad), 2);
-    changing = id;
-    w.meanwhile = update_meanwhile;
-    world_run(&w, 180 * BERTH_S);
-    assert_null(changing);
-    w.meanwhile = NULL;
-    phase_is(id, "running");
-    assert_int_equal(uint_of(describe(id), "revision"), 3);
+    w.settings_json = NULL;
 }
 
 static void
@@ -502,36 +110,6 @@ drift_is_mended(void **unused)
     u->exists = false; /* deleted by somebody else */
     world_run(&w, 30 * BERTH_S);
     assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 3);
-    assert_non_null(strstr(phases(id), "running degraded running"));
-}
-
-/* A record that is too large for the store stands for one that cannot write. */
-static void
-what_could_not_be_written_is_written_later(void **unused)
-{
-    enum { TOO_LARGE = 2 << 20 };
-    struct berth_err e;
-    const char *id = create("{\"modelName\":\"m\",\"replicaCount\":2}");
-
-    (void)unused;
-    world_run(&w, 30 * BERTH_S);
-    phase_is(id, "running");
-    struct service *s = berth_deploy_service(w.d, id);
-    struct track *t = &s->tracks[STABLE];
-    assert_int_equal(berth_values_set(t, "bulk", "", &e), 0);
-    char **text = &t->values[t->value_count - 1].text, *small = *text;
-    *text = malloc(TOO_LARGE);
-    assert_non_null(*text);
-    memset(*text, 'x', TOO_LARGE - 1);
-    (*text)[TOO_LARGE - 1] = '\0';
-    world_unit_of(&w, id, "stable")->replicas[0].dead = true;
-    world_run(&w, 30 * BERTH_S);
-    phase_is(id, "running"); /* it is kept all the same */
-    assert_null(strstr(phases(id), "degraded"));
-    free(*text);
-    *text = small;
-    berth_service_unref(w.d, s);
-    world_run(&w, 300 * BERTH_S);
     assert_non_null(strstr(phases(id), "running degraded running"));
 }
 
@@ -561,30 +139,6 @@ a_service_that_fails_is_tried_again(void **unused)
     assert_int_equal(berth_deploy_retry(w.d, id, &tester, &e), 0);
     world_run(&w, 30 * BERTH_S);
     phase_is(id, "running");
-}
-
-static void
-an_update_that_fails_is_taken_back_when_it_says_so(void **unused)
-{
-    static const char bad[] = "{\"modelName\":\"bad\",\"replicaCount\":2,\"steps\":{"
-                              "\"resource-deployment\":{\"timeoutMs\":20000,"
-                              "\"onFailure\":\"rollback\"}}}";
-    const char *id = create("{\"modelName\":\"good\",\"replicaCount\":2}");
-    char hash[24];
-
-    (void)unused;
-    world_run(&w, 30 * BERTH_S);
-    (void)snprintf(hash, sizeof hash, "%s", world_unit_of(&w, id, "stable")->hash);
-    w.broken_model = "bad";
-    assert_int_equal(update(id, bad), 2);
-    world_run(&w, 10 * BERTH_S);
-    assert_string_not_equal(world_unit_of(&w, id, "stable")->hash, hash);
-    assert_int_not_equal(world_unit_of(&w, id, "stable")->replica_count, 0);
-    world_run(&w, 120 * BERTH_S);
-    phase_is(id, "running");
-    assert_int_equal(uint_of(describe(id), "revision"), 3);
-    assert_string_equal(world_unit_of(&w, id, "stable")->hash, hash);
-    assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 2);
 }
 
 static const struct berth_pipeline_ops *
@@ -891,22 +445,10 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replicas_of_an_older_plugin_are_read),
         cmocka_unit_test_setup_teardown(a_service_is_brought_about_and_taken_away, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_update_rolls_and_a_rollback_goes_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(scaling_rolls_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_canary_runs_beside_and_is_promoted_or_ended, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_rollback_goes_back_to_what_ran, setup, teardown),
-        cmocka_unit_test_setup_teardown(old_revisions_go_once_nobody_has_them, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_runs_is_reached_though_its_update_failed, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(what_a_spec_says_of_requests_is_routed, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_newer_update_is_not_taken_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_image_is_the_services_the_environments_or_the_engines,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(drift_is_mended, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_could_not_be_written_is_written_later, setup,
-                                        teardown),
         cmocka_unit_test_setup_teardown(a_service_that_fails_is_tried_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_update_that_fails_is_taken_back_when_it_says_so, setup,
-                                        teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(what_no_record_wishes_for_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_loop_is_no_storm, setup, teardown),

@@ -35,7 +35,7 @@ each_engine_gets_its_own_words(void **unused)
          "[\"python3\",\"-m\",\"vllm.entrypoints.openai.api_server\",\"--host=$(HOST)\","
          "\"--port=$(PORT)\",\"--model=/m\",\"--dtype=auto\",\"--served-model-name=m\","
          "\"--trust-remote-code\",\"--max-model-len=8192\",\"--tensor-parallel-size=2\"]",
-         "vllm/vllm-openai:latest"},
+         "vllm/vllm-openai:v0.10.0"},
         {"llama-server", "{\"modelName\":\"m\",\"engine\":\"llama-server\",\"image\":\"own\"}",
          "/m/a.gguf", "llama-server",
          "[\"llama-server\",\"--host\",\"$(HOST)\",\"--port\",\"$(PORT)\",\"--model\","

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,9 +22,10 @@
 /*
  * The engine against a world that is against it: people deploy, update, scale, roll back, promote
  * and delete at random, also while a call is under way; the environment answers with errors, loses
- * answers, is slow, is not there for a while, loses and changes what it has; the process is killed
- * at any call and starts again from its store.  Then the world calms down, and all must be as was
- * wished for last.  A broken rule prints its seed: test_sim SEED runs that one alone.
+ * answers, is slow, is not there for a while, loses and changes what it has; the store is full for
+ * a while; the process is killed at any call and starts again from its store.  Then the world calms
+ * down, and all must be as was wished for last.  A broken rule prints its seed: test_sim SEED runs
+ * that one alone.
  */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SEEDS = 60 }; /* they look at memory and threads, and are ten times slower */
@@ -246,6 +248,33 @@ nature(void)
     world_changed(w, u);
 }
 
+/* The store takes no record of any service, or does again: one that is too large stands for a full
+ * disk. */
+static void
+store_full(bool full)
+{
+    enum { TOO_LARGE = (1 << 20) + 1 };
+    struct service **all;
+    struct berth_err e;
+    size_t n;
+
+    assert_int_equal(berth_deploy_all(sim->w.d, &all, &n), 0);
+    for (size_t i = 0; i < n; i++) {
+        struct track *t = &all[i]->tracks[STABLE];
+        assert_int_equal(berth_values_set(t, "bulk", full ? "" : NULL, &e), 0);
+        if (full) {
+            char **text = &t->values[t->value_count - 1].text;
+            free(*text);
+            *text = malloc(TOO_LARGE);
+            assert_non_null(*text);
+            memset(*text, 'x', TOO_LARGE - 1);
+            (*text)[TOO_LARGE - 1] = '\0';
+        }
+        berth_service_unref(sim->w.d, all[i]);
+    }
+    free(all);
+}
+
 /* ---- what must be ---- */
 
 static const struct berth_json *
@@ -447,6 +476,7 @@ converge(void)
     w->dies_in = 0;
     w->broken_model = NULL;
     w->meanwhile = NULL;
+    store_full(false);
     berth_arena_reset(&sim->a);
     rule(berth_deploy_events(w->d, &created, find_unknown, NULL, &ignored, &e) == 0, e.msg, "");
     for (int minute = 0; minute < 60; minute++) {
@@ -499,6 +529,8 @@ simulate(uint64_t seed)
             w->offline = !w->offline;
         if (world_chance(w, 15))
             w->broken_model = w->broken_model == NULL ? "m1" : NULL;
+        if (world_chance(w, 10) && !w->dead)
+            store_full(world_chance(w, 50));
         act();
         world_run(w, world_random(w) % (12 * BERTH_S));
         if (world_chance(w, 30))
@@ -555,6 +587,8 @@ main(int argc, char **argv)
 
     if (argc > 1)
         only_seed = strtoull(argv[1], NULL, 10);
-    berth_log_init(only_seed > 0 ? BERTH_LOG_INFO : BERTH_LOG_ERROR, BERTH_LOG_TEXT, 2);
+    /* A full store is told of at each look: worth reading for one seed alone. */
+    berth_log_init(BERTH_LOG_INFO, BERTH_LOG_TEXT,
+                   only_seed > 0 ? STDERR_FILENO : open("/dev/null", O_WRONLY | O_CLOEXEC));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -254,6 +254,20 @@ a_difference_is_told_by_path(void **unused)
     berth_buf_init(&out, &a);
     berth_spec_diff(&x, &x, &a, &out);
     assert_string_equal(berth_buf_text(&out), "[]");
+    berth_arena_fini(&b);
+    assert_int_equal(
+        parse(&b,
+              "{\"modelName\":\"m\",\"replicaCount\":1,\"env\":{\"A\":\"1\",\"B\":\"2\","
+              "\"API_TOKEN\":\"old\"},\"resourceRequirements\":{\"cpu\":\"1\"},"
+              "\"args\":[\"--api-key\",\"X\"],"
+              "\"shimletConfig\":{\"registry\":{\"password\":\"hunter2\"}}}",
+              &y, &f, &e),
+        0);
+    berth_buf_init(&out, &a);
+    berth_spec_diff(&x, &y, &a, &out); /* what comes as a whole has secrets within */
+    assert_non_null(strstr(berth_buf_text(&out), "\"to\":[\"--api-key\",\"***\"]"));
+    assert_non_null(strstr(berth_buf_text(&out), "{\"password\":\"***\"}"));
+    assert_null(strstr(berth_buf_text(&out), "hunter2"));
     berth_arena_fini(&a);
     berth_arena_fini(&b);
 }

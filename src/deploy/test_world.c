@@ -294,10 +294,11 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
                  (unsigned long long)w->seed, u->name, (unsigned long long)u->revision,
                  (unsigned long long)unit->revision);
     (void)snprintf(u->hash, sizeof u->hash, "%s", unit->hash);
+    (void)snprintf(u->image, sizeof u->image, "%s", unit->image != NULL ? unit->image : "");
     (void)snprintf(u->model_path, sizeof u->model_path, "%s",
                    unit->model_path != NULL ? unit->model_path : "");
     u->revision = unit->revision;
-    u->desired = unit->replicas;
+    u->desired = unit->scale_max > 0 && w->scaled > 0 ? w->scaled : unit->replicas;
     u->start_timeout_ns = unit->start_timeout_ns;
     u->surge_max = unit->surge_max;
     u->unavailable_max = unit->unavailable_max;
@@ -408,6 +409,18 @@ fake_sees_files(const struct berth_shimlet *s)
     return world->sees_files;
 }
 
+static int
+fake_node(struct berth_shimlet *s, const struct berth_op *op, const char *node, bool drain,
+          struct berth_err *e)
+{
+    (void)s;
+    (void)node;
+    (void)e;
+    if (drain && world->drained != NULL)
+        world->drained(world, op);
+    return 0;
+}
+
 static const struct berth_shimlet_ops fake_ops = {
     .abi = BERTH_SHIMLET_ABI,
     .struct_size = sizeof fake_ops,
@@ -421,6 +434,7 @@ static const struct berth_shimlet_ops fake_ops = {
     .status = fake_status,
     .list = fake_list,
     .watches = fake_watches,
+    .node = fake_node,
     .sees_files = fake_sees_files,
 };
 
@@ -477,7 +491,7 @@ world_start(struct world *w)
     w->conf.default_pipeline = "plain";
     w->conf.model_root = "/models";
     if (berth_deploy_new(&w->conf, &w->d, &e) < 0 ||
-        berth_deploy_add_shimlet(w->d, &fake_ops, NULL, NULL, false, &e) < 0 ||
+        berth_deploy_add_shimlet(w->d, &fake_ops, NULL, w->settings_json, false, &e) < 0 ||
         berth_deploy_add_pipeline(w->d, fake_entry, NULL, false, &e) < 0 ||
         berth_deploy_start(w->d, &e) < 0)
         fail_msg("seed %llu: %s", (unsigned long long)w->seed, e.msg);

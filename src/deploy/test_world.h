@@ -29,6 +29,7 @@ struct world_replica {
 struct world_unit {
     bool exists, drifted;
     char name[64], service_id[112], track[16], hash[24], model_path[64];
+    char image[64]; /* "": none */
     uint32_t desired, surge_max, unavailable_max;
     uint64_t revision, start_timeout_ns;
     struct world_replica replicas[WORLD_REPLICAS_MAX];
@@ -43,10 +44,13 @@ struct world {
     void (*meanwhile)(struct world *w); /* called within each call of the environment; or NULL */
     uint64_t start_ns_max;              /* a replica's start takes up to that */
     const char *broken_model;           /* replicas of this one never get ready */
+    uint32_t scaled;                    /* what it chooses where it may; 0: what is wished for */
+    void (*drained)(struct world *w, const struct berth_op *op); /* a machine is to be emptied */
     char broken_hash[24];               /* ... or of this unit */
     bool watches, offline, sees_files;
-    uint64_t dies_in; /* calls until the process is killed; 0: it is not */
-    bool dead;        /* it was: nothing that it does counts any more */
+    const char *settings_json; /* of the environment, from the next start on; NULL: none */
+    uint64_t dies_in;          /* calls until the process is killed; 0: it is not */
+    bool dead;                 /* it was: nothing that it does counts any more */
     uint64_t calls, applies, removes, restarts;
     const struct berth_shimlet_host *host;
     void *who;

@@ -1,3 +1,4 @@
+#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,22 +95,38 @@ settings_of(struct berth_arena *a, const char *name)
     return b.len > 0 ? berth_buf_text(&b) : "{}";
 }
 
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    (void)remove(path); /* what stays is seen by who sees the folder */
+    return 0;
+}
+
 /* Opening it, too, is done by the server: an environment that cannot be reached now may be later,
  * but settings that are wrong stay so. */
 static int
 try_open(const struct berth_shimlet_ops *ops, struct berth_err *e)
 {
+    enum { OPEN_FDS_MAX = 16 };
+    char dir[] = "/tmp/berth-trial-XXXXXX"; /* as it will have one; gone with the trial */
     struct berth_shimlet *open = NULL;
     struct berth_arena a;
 
     berth_arena_init(&a, 4 << 20);
+    const bool kept = mkdtemp(dir) != NULL;
     const struct berth_shimlet_open how = {.struct_size = sizeof how,
                                            .settings_json = settings_of(&a, ops->name),
+                                           .state_dir = kept ? dir : NULL,
                                            .owner = "trial",
                                            .program = "/proc/self/exe"};
     const int r = ops->open(&shimlet_host, &how, &open, e);
     if (r == 0)
         ops->close(open);
+    if (kept)
+        (void)nftw(dir, remove_one, OPEN_FDS_MAX, FTW_DEPTH | FTW_PHYS);
     berth_arena_fini(&a);
     return r == -BERTH_EINVAL || r == -BERTH_ECONFIG || r == -BERTH_EABI ? r : 0;
 }
@@ -153,7 +170,7 @@ try_pipeline(const char **ret_name, struct berth_err *e)
         return -BERTH_EINVAL;
     if ((r = berth_flow_check(ops, e)) < 0)
         return r;
-    const struct flow flow = {.ops = ops};
+    const struct flow flow = {.ops = ops, .names = berth_flow_names(ops)};
     if ((r = berth_flow_steps(&flow, false, &goals, &names, &count, e)) < 0 ||
         (r = berth_flow_steps(&flow, true, &goals, &names, &count, e)) < 0)
         return r;

@@ -63,7 +63,7 @@ berth_kube_apply(struct berth_kube *k, const struct berth_kube_until *until, str
                  const struct berth_kube_ref *ref, const struct berth_kube_apply *how,
                  const struct berth_json **ret, struct berth_err *e)
 {
-    const char *manager = berth_kube_manager(k);
+    const char *manager = how->manager != NULL ? how->manager : berth_kube_manager(k);
     char what[WHAT_TEXT], query[256];
     struct berth_buf b;
     struct berth_arena own;

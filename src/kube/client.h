@@ -72,6 +72,7 @@ int berth_kube_get(struct berth_kube *k, const struct berth_kube_until *until,
  * is kept. */
 struct berth_kube_apply {
     struct berth_slice object; /* JSON, with apiVersion, kind and metadata.name */
+    const char *manager;       /* whose the fields become; NULL: the client's */
     bool force, dry;
 };
 int berth_kube_apply(struct berth_kube *k, const struct berth_kube_until *until,

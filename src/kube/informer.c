@@ -411,9 +411,12 @@ berth_kube_informer_wait(struct berth_kube_informer *i, const struct berth_kube_
         if (until->cancelled == NULL)
             continue;
         (void)pthread_mutex_unlock(&i->mu);
-        if (until->cancelled(until->arg))
-            r = berth_err_set(e, BERTH_ECANCELED, "stopped");
+        const bool cancelled = until->cancelled(until->arg);
         (void)pthread_mutex_lock(&i->mu);
+        if (cancelled)
+            r = berth_err_set(e, BERTH_ECANCELED, "stopped while %s were not known yet%s%s",
+                              i->conf.selection.kind->plural,
+                              i->state.trouble[0] != '\0' ? ": " : "", i->state.trouble);
     }
     (void)pthread_mutex_unlock(&i->mu);
     return r;

@@ -123,6 +123,7 @@ berth_process_kill(pid_t pid, int pidfd)
 void
 berth_process_end(pid_t pid)
 {
+    (void)kill(-pid, SIGKILL); /* first, as its number is not used again before it is reaped */
     (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;

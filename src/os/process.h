@@ -35,7 +35,8 @@ int berth_process_watch(pid_t pid);
 bool berth_process_reap(pid_t pid, int *ret_status);
 /* SIGKILL to it, and to its session's processes when it leads one. */
 void berth_process_kill(pid_t pid, int pidfd);
-/* SIGKILL to a child of ours, and wait until it is gone: a few milliseconds. */
+/* SIGKILL to a child of ours that leads a session, with what it has started there, and wait until
+ * it is gone: a few milliseconds. */
 void berth_process_end(pid_t pid);
 /* "was ended by signal 11 (Segmentation fault)", "ended with status 0". */
 const char *berth_process_status_text(int status, char *ret, size_t cap);

@@ -90,6 +90,9 @@ worker_main(void *arg)
             continue;
         }
         w->wait_ns += now - at_ns;
+        /* This one does not wait for the next key now: one of those that wait for a later one, or
+         * for the key just taken, has to look when it is due. */
+        (void)pthread_cond_signal(&w->more);
         work_locked(w, me, key);
     }
     (void)pthread_mutex_unlock(&w->mu);

@@ -6,6 +6,7 @@ Every answer that the API server gives is in its audit log: calls() counts who a
 import collections
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import signal
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 
 import harness
@@ -22,7 +24,8 @@ import harness
 PROGRAMS = harness.CACHE / "kubernetes"
 ADMIN, BERTH = "admin", "berth"
 
-# What berth needs to be allowed, and nothing else: docs/kubernetes.md has the same.
+# What berth needs to be allowed in its namespace, and of machines, and nothing else: docs/kubernetes.md
+# has the same.
 ROLE = [
     {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets"],
      "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
@@ -30,15 +33,41 @@ ROLE = [
      "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
     {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"],
      "verbs": ["get", "list", "create", "patch", "delete"]},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "delete"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
     {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
     {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
-    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "patch"]},
 ]
+CLUSTER_ROLE = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "patch"]}]
 
 
 def openssl(*args, cwd):
     subprocess.run(["openssl", *args], cwd=cwd, check=True, capture_output=True)
+
+
+class Kubelet(http.server.BaseHTTPRequestHandler):
+    """What of a kubelet the API server asks for a pod's log."""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        path, _, query = self.path.partition("?")
+        pod = path.split("/")[3]  # /containerLogs/NAMESPACE/POD/CONTAINER
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        lines = [f"{pod} begins"]
+        if "follow=true" in query:
+            lines.append(f"{pod} goes on")
+        for line in lines:
+            text = line.encode() + b"\n"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+            self.wfile.flush()
+        if "follow=true" in query:
+            self.rfile.read(1)  # until the API server goes
+        else:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_):
+        pass
 
 
 class Cluster:
@@ -174,15 +203,16 @@ class Cluster:
         }
 
     def allow_berth(self):
-        self.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-            "metadata": {"name": "berth"}, "rules": ROLE})
-        self.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-            "metadata": {"name": "berth"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
-                        "name": "berth"},
-            "subjects": [{"kind": "User", "name": BERTH, "apiGroup": "rbac.authorization.k8s.io"}]})
+        group = "rbac.authorization.k8s.io"
+        for kind, where, rules in (("Role", "/namespaces/default", ROLE),
+                                   ("ClusterRole", "", CLUSTER_ROLE)):
+            path = f"/apis/{group}/v1{where}/{kind.lower()}"
+            self.create(f"{path}s", {"apiVersion": f"{group}/v1", "kind": kind,
+                                     "metadata": {"name": "berth"}, "rules": rules})
+            self.create(f"{path}bindings", {
+                "apiVersion": f"{group}/v1", "kind": f"{kind}Binding", "metadata": {"name": "berth"},
+                "roleRef": {"apiGroup": group, "kind": kind, "name": "berth"},
+                "subjects": [{"kind": "User", "name": BERTH, "apiGroup": group}]})
 
     # ---- asking ----
 
@@ -236,6 +266,23 @@ class Cluster:
             "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels},
             "status": {"allocatable": have, "capacity": have,
                        "addresses": [{"type": "InternalIP", "address": "10.0.0.7"}]}})
+
+    @contextlib.contextmanager
+    def kubelet(self):
+        """The port of what gives pods' logs, for a machine's daemonEndpoints."""
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Kubelet)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.dir / "tls.crt", self.dir / "tls.key")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
 
     def calls(self, since=0):
         """How often berth asked what: {(verb, resource): n}, from the audit log's line `since` on."""

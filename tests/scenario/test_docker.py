@@ -40,6 +40,10 @@ SCENES = [
     "what_does_not_fit_or_is_not_there_is_told_before",
     "a_pull_that_cannot_be_says_what_to_do",
     "a_stranger_with_our_name_is_left_alone",
+    "a_fixed_port_of_the_host_is_rolled_over",
+    "a_limit_that_was_not_asked_for_is_no_drift",
+    "one_that_never_gets_ready_is_restarted",
+    "logs_are_followed_through_rollouts",
     "a_language_model_answers_from_its_containers",
 ]
 

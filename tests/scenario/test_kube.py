@@ -11,7 +11,8 @@ import kube_servers
 from shimlet_drive import Drive
 
 PLAIN = {"name": "llama-stable", "service_id": "llama-0b0c", "hash": "h1", "replicas": 2,
-         "model_name": "Llama-3.8B", "model_path": "/models/llama"}
+         "model_name": "Llama-3.8B", "model_path": "/models/llama", "image": "vllm/vllm-openai:v0.10.0",
+         "command": ["/engine", "--port=$(PORT)", "--host=$(HOST)"]}
 
 
 def unit(name, **more):
@@ -57,10 +58,8 @@ def test_a_unit_becomes_a_deployment_and_a_service(cluster, drive):
     port = container["ports"][0]["containerPort"]
     assert 30000 <= port <= 32767
     assert container["name"] == "llama-3-8b"
-    assert container["args"] == [
-        "--host=0.0.0.0", f"--port={port}", "--model=/models/llama", "--dtype=auto",
-        "--served-model-name=Llama-3.8B", "--trust-remote-code", "--max-model-len=4096",
-        "--tensor-parallel-size=2"]
+    assert container["command"] == ["/engine", f"--port={port}", "--host=0.0.0.0"]
+    assert "args" not in container and container["image"] == "vllm/vllm-openai:v0.10.0"
     env = {e["name"]: e.get("value") for e in container["env"]}
     assert env.items() >= {"MODEL": "Llama-3.8B", "SERVING_ENGINE": "openai", "PORT": str(port),
                            "TRANSFORMERS_OFFLINE": "1", "HF_HOME": "/mine", "SERVICE_ID": "full-id",
@@ -84,7 +83,7 @@ def test_a_unit_becomes_a_deployment_and_a_service(cluster, drive):
     assert seen["endpoint"] == f"http://full.default.svc:{port}"
     # What plan showed is what was made.
     assert [o["kind"] for o in plan] == ["Deployment", "Service"]
-    assert plan[0]["spec"]["template"]["spec"]["containers"][0]["args"] == container["args"]
+    assert plan[0]["spec"]["template"]["spec"]["containers"][0]["command"] == container["command"]
     # Applying again asks nothing of the server.
     before = cluster.calls(since)
     assert before["patch", "deployments"] == before["patch", "services"] == 1
@@ -116,6 +115,52 @@ def test_a_stateful_set_and_an_autoscaler(cluster, drive):
     drive.wait_ready("state", 1)
     assert not cluster.exists(scaler) and not cluster.exists(path)
     drive.remove("state")
+
+
+def test_an_autoscaler_takes_over_the_replicas_that_there_are(cluster, drive):
+    """What an apply leaves out goes: without a hand-over, replicas would be 1 for a moment."""
+    u = unit("grow", replicas=4, cpu_milli=100)
+    drive.apply(u)
+    drive.wait_ready("grow", 4)
+    pods = {p["metadata"]["uid"] for p in pods_of(cluster, "grow")}
+    scaler = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers/grow"
+    scaled = {**u, "hash": "h1", "replicas": 4, "scale_min": 2, "scale_max": 6}
+    drive.apply(scaled)
+    assert cluster.get(scaler)["spec"]["minReplicas"] == 2
+    d = deployment(cluster, "grow")
+    assert d["spec"]["replicas"] == 4
+    owners = [m["manager"] for m in d["metadata"]["managedFields"]
+              if "f:replicas" in m["fieldsV1"].get("f:spec", {})]
+    assert owners == ["berth-scale"], "what an autoscaler sets is not Berth's"
+    drive.wait_ready("grow", 4)
+    assert {p["metadata"]["uid"] for p in pods_of(cluster, "grow")} == pods, "no pod went"
+    assert not drive.status("grow")["drifted"]
+    # An autoscaler's own number stays, also over another change; then it is Berth's again, and back.
+    cluster.kubectl("scale", "deployment/grow", "--replicas=5")
+    drive.wait_ready("grow", 5)
+    drive.apply({**scaled, "hash": "h2", "command": ["/engine", "-v"]})
+    assert deployment(cluster, "grow")["spec"]["replicas"] == 5
+    drive.apply({**u, "hash": "h3", "replicas": 3})
+    assert deployment(cluster, "grow")["spec"]["replicas"] == 3 and not cluster.exists(scaler)
+    harness.wait_until(lambda: drive.ask("apply", unit={**scaled, "hash": "h4"})["r"] == 0, 20, "scaled")
+    assert deployment(cluster, "grow")["spec"]["replicas"] == 3
+    drive.remove("grow")
+
+
+def test_a_plan_keeps_no_port(cluster, settings):
+    with Drive("kubernetes", settings) as d:
+        for i in range(2800):  # there are 2768 ports
+            answer = d.ask("render", unit=unit(f"plan-{i}"))
+            assert answer["r"] == 0, (i, answer)
+
+
+def test_what_a_service_may_not_set_is_refused(drive):
+    for settings, says in (({"namespace": "kube-system"}, "namespace is nothing that a service may set"),
+                           ({"imagePolicy": "Never"}, "image_pull_policy"),
+                           ({"host_network": "yes"}, "host_network is a string")):
+        for op in ("check", "apply"):
+            answer = drive.ask(op, unit=unit("own", settings=settings))
+            assert answer["r"] < 0 and says in answer["error"], answer
 
 
 def test_ports_are_stable_and_never_shared(cluster, settings):
@@ -196,6 +241,32 @@ def test_what_others_change_is_put_right(cluster, drive):
     drive.remove("drift")
 
 
+def test_what_others_change_while_berth_is_away_is_put_right(cluster, settings):
+    asleep, touched = unit("asleep", replicas=1), unit("touched", replicas=1)
+    with Drive("kubernetes", settings) as d:
+        for u in (asleep, touched):
+            d.apply(u)
+            d.wait_ready(u["name"], 1)
+    cluster.kubectl("set", "image", "deployment/touched", "llama-3-8b=evil:1")
+    cluster.kubectl("annotate", "deployment/asleep", "team/note=mine")  # nothing that we apply
+    since = cluster.audit_lines()
+    with Drive("kubernetes", settings) as d:
+        d.apply(asleep)
+        assert not d.status("asleep")["drifted"]
+        seen = d.status("touched")
+        assert seen["drifted"] and "nobody watched" in seen["message"], seen
+        d.apply(touched)
+        container = deployment(cluster, "touched")["spec"]["template"]["spec"]["containers"][0]
+        assert container["image"] == PLAIN["image"]
+        assert not d.status("touched")["drifted"]
+        d.wait_ready("touched", 1)
+        d.apply(touched)
+        calls = cluster.calls(since)
+        assert calls["patch", "deployments"] == 1 and calls["patch", "services"] == 0, calls
+        for u in (asleep, touched):
+            d.remove(u["name"])
+
+
 # ---- pods that do not get ready ----
 
 def pods_of(cluster, name):
@@ -274,6 +345,72 @@ def test_failing_pods_give_their_reason(cluster, drive, silent_node):
     drive.remove("sick")
 
 
+def test_an_evicted_pod_is_no_replica_once_it_is_replaced(cluster, drive):
+    u = unit("evicted")
+    drive.apply(u)
+    drive.wait_ready("evicted", 2)
+    name = pods_of(cluster, "evicted")[0]["metadata"]["name"]
+    cluster.merge(f"/api/v1/namespaces/default/pods/{name}/status", {"status": {
+        "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}})
+    harness.wait_until(lambda: len(pods_of(cluster, "evicted")) == 3, 30, "its replacement")
+    seen = drive.wait_ready("evicted", 2)
+    assert name not in {r["id"] for r in seen["replicas"]} and not seen["drifted"]
+    assert name in {p["metadata"]["name"] for p in pods_of(cluster, "evicted")}, "it lies there still"
+    drive.apply({**u, "hash": "h2", "command": ["/engine", "-v"]})
+    harness.wait_until(lambda: [r["hash"] for r in drive.status("evicted")["replicas"]] == ["h2"] * 2,
+                       60, "every replica of h2")
+    drive.remove("evicted")
+
+
+# ---- logs ----
+
+@pytest.fixture
+def logging_node(cluster):
+    """A machine of whose kubelet there is what logs need; its pods neither start nor end."""
+    with cluster.kubelet() as port:
+        have = {"cpu": "8", "memory": "8Gi", "pods": "50"}
+        cluster.create("/api/v1/nodes", {
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": "logging", "labels": {"logging": "yes"}},
+            "spec": {"taints": [{"key": "logging", "effect": "NoSchedule"}]},
+            "status": {"allocatable": have, "capacity": have,
+                       "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+                       "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}})
+        yield
+
+
+def test_logs_are_the_services_own_and_followed_all_at_once(cluster, drive, logging_node):
+    drive.apply(unit("talk", settings={"node_selector": "logging=yes", "tolerations": "all"}))
+    other = unit("other", replicas=1)
+    drive.apply(other)
+    drive.wait_ready("other", 1)
+    pods = harness.wait_until(lambda: (p := pods_of(cluster, "talk")) and len(p) == 2 and all(
+        x["spec"].get("nodeName") for x in p) and p, 30, "pods on the logging machine")
+    names = sorted(p["metadata"]["name"] for p in pods)
+    harness.wait_until(lambda: len(drive.status("talk")["replicas"]) == 2, 10, "both are known")
+
+    def said(**how):
+        answer = drive.ask("logs", name="talk", **how)
+        return answer["r"], sorted((x["replica"], x["text"].removeprefix(x["replica"]).strip())
+                                   for x in answer["items"])
+    assert said() == (0, [(n, "begins") for n in names])
+    assert said(replica=names[1]) == (0, [(names[1], "begins")])
+    r, lines = said(follow=True, timeout_ms=4000)
+    assert r < 0 and lines == sorted((n, t) for n in names for t in ("begins", "goes on")), lines
+    # The pods of others are not this service's to read.
+    stranger = pods_of(cluster, "other")[0]["metadata"]["name"]
+    answer = drive.ask("logs", name="talk", replica=stranger)
+    assert answer["r"] < 0 and "has no replica" in answer["error"], answer
+    drive.remove("other")
+    drive.do("remove", name="talk")
+    harness.wait_until(lambda: {r["state"] for r in drive.status("talk")["replicas"]} == {"stopping"},
+                       20, "all are stopping")
+    for pod in pods_of(cluster, "talk"):  # no kubelet ends them
+        name = pod["metadata"]["name"]
+        cluster.api("DELETE", f"/api/v1/namespaces/default/pods/{name}?gracePeriodSeconds=0")
+    drive.remove("talk")
+
+
 # ---- the API server goes and comes ----
 
 def test_the_api_server_is_away_for_a_while(cluster, drive):
@@ -324,6 +461,9 @@ def test_deleting_leaves_nothing(cluster, drive):
     assert drive.do("held", name="gone")["held"] >= 1
     totals = drive.do("resources")
     assert totals["accelerators_total"] == 16 and totals["accelerators_free"] < 16
+    # The rights of docs/kubernetes.md are for one namespace: that it sums up no other is said once.
+    said = [x for x in drive.said("log") if "pods of other namespaces" in x]
+    assert len(said) == 1, drive.said("log")
     drive.remove("gone")
     assert drive.do("held", name="gone")["held"] == 0
     assert drive.do("resources")["accelerators_free"] == 16
@@ -362,6 +502,18 @@ def test_a_node_is_drained_and_taken_back(cluster, drive):
     drive.remove("mover")
 
 
+def test_draining_may_take_longer_than_a_call(cluster, settings):
+    with Drive("kubernetes", {**settings, "timeout_s": 1}) as d:
+        d.apply(unit("slow", settings={"node_selector": "type=kwok"}))
+        d.wait_ready("slow", 2)
+        node = d.status("slow")["replicas"][0]["node"]
+        d.do("node", name=node, drain=True, drain_ms=1500)
+        d.do("node", name=node, drain=False)
+        harness.wait_until(lambda: len(d.ready("slow")) == 2, 30, "both again")
+        assert d.do("remove", name="slow", drain_ms=1500)["r"] == 1
+        d.remove("slow")
+
+
 # ---- who we are ----
 
 def test_ways_to_say_who_we_are(cluster, tmp_path):
@@ -389,7 +541,7 @@ def test_ways_to_say_who_we_are(cluster, tmp_path):
         assert answer["r"] < 0 and "401" in answer["error"] and "renew" in answer["error"], answer
     # A right that is missing is named by the server, and how to give it by us.
     with Drive("kubernetes", {"kubeconfig": str(cluster.config), "namespace": "kube-none"}) as drive:
-        answer = drive.ask("apply", unit=unit("nowhere"))
+        answer = drive.ask("apply", unit=unit("nowhere"), timeout_ms=5000)
         assert answer["r"] < 0 and "kube-none" in answer["error"], answer
 
 

@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import sys
 import threading
 
@@ -55,7 +56,8 @@ def test_a_model_is_quantised_and_the_result_is_served(make_server):
     wait_phase(server, sid, seconds=240)
     assert step(server, sid, "model-quantization")["state"] == "succeeded"
     result, note = made_files(server)
-    assert result.name == "all-MiniLM-L6-v2.q8_0.gguf" and note.name == result.name + ".from"
+    assert re.fullmatch(r"all-MiniLM-L6-v2\.q8_0-[0-9a-f]{16}\.gguf", result.name)
+    assert note.name == result.name + ".from"
     assert result.read_bytes()[:4] == b"GGUF"
     assert result.stat().st_size < harness.MINILM.stat().st_size * 0.4
     assert str(result) in log_of(server, sid)
@@ -97,6 +99,46 @@ def reference(text):
     with harness.Server() as plain:
         plain.register("plain", "llama", harness.MINILM, {"threads": 1})
         return plain.post("/v1/embeddings", {"model": "plain", "input": text}, timeout=120).json["data"][0]["embedding"]
+
+
+def beside(spec):
+    """The same as a canary."""
+    return {**spec, "strategy": {"type": "canary", "canary": {"weight": 20, "replicas": 1}}}
+
+
+def run_canary_and_promote(server, sid, canary):
+    """Yields when the canary runs, then when it is the service."""
+    assert server.request("PUT", f"{services.API}/{sid}", canary).status == 200
+    harness.wait_until(lambda: get(server, sid)["phase"] == "running" and get(server, sid)["canary"]
+                       and len(get(server, sid)["replicas"]) == 2, 120, "the canary runs beside")
+    yield
+    assert server.post(f"{services.API}/{sid}/promote", {}).status == 200
+    harness.wait_until(lambda: get(server, sid)["phase"] == "running" and not get(server, sid)["canary"]
+                       and len(get(server, sid)["replicas"]) == 1, 120, "the canary is the service")
+    yield
+
+
+def test_a_canary_has_a_result_of_its_own(server, tmp_path):
+    """What stable serves is not overwritten, and goes when nothing serves it."""
+    source = tmp_path / harness.MINILM.name
+    source.symlink_to(harness.MINILM)
+    spec = {**shimmy(), "modelFile": str(harness.MINILM), "pipeline": "quant",
+            "quantConfig": {"type": "Q8_0", "threads": 1}, "replicaCount": 1}
+    sid = deploy(server, spec)["serviceId"]
+    wait_phase(server, sid, seconds=240)
+    first, note = made_files(server)
+    was = first.stat()
+    steps = run_canary_and_promote(server, sid, beside({**spec, "modelFile": str(source)}))
+    next(steps)
+    second = [p for p in made_files(server) if p not in (first, note) and p.suffix == ".gguf"]
+    assert len(second) == 1 and len(made_files(server)) == 4
+    assert (first.stat().st_ino, first.stat().st_mtime_ns) == (was.st_ino, was.st_mtime_ns)
+    next(steps)
+    assert made_files(server) == [second[0], second[0].with_name(second[0].name + ".from")]
+    assert first.name in log_of(server, sid), "its removal is told"
+    server.delete(f"{services.API}/{sid}")
+    wait_gone(server, sid, 60)
+    assert made_files(server) == [] and not list((pathlib.Path(server.state_dir) / "files").iterdir())
 
 
 @pytest.mark.parametrize("quant, words", [
@@ -228,6 +270,25 @@ def test_a_model_is_fetched_with_the_token_and_deployed(make_server, store):
     server.delete(f"{services.API}/{sid}")
     wait_gone(server, sid)
     assert made_files(server) == []
+
+
+def test_a_canary_fetches_a_file_of_its_own(make_server, store):
+    server = make_server("--shimlet", "shimmy", env=store_env(store, Store.token))
+    spec = shimmy() | {"pipeline": "privatellm", "parameters": {
+        "store": "team", "file": "team/m.gguf", "sha256": hashlib.sha256(Store.body).hexdigest()}}
+    del spec["modelFile"]
+    sid = deploy(server, spec)["serviceId"]
+    wait_phase(server, sid)
+    (first,) = made_files(server)
+    was = first.stat()
+    canary = {**spec, "parameters": {"store": "team", "file": "team/m.gguf"}}
+    steps = run_canary_and_promote(server, sid, beside(canary))
+    next(steps)
+    (second,) = set(made_files(server)) - {first}
+    assert (first.stat().st_ino, first.stat().st_mtime_ns) == (was.st_ino, was.st_mtime_ns)
+    assert second.name.startswith("m-") and second.read_bytes() == Store.body
+    next(steps)
+    assert first not in made_files(server)
 
 
 @pytest.mark.parametrize("parameters, words", [

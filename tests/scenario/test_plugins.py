@@ -1,6 +1,7 @@
 """Shimlets and pipelines from files: tried before they are loaded, and changed under load."""
 import hashlib
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -353,12 +354,48 @@ def test_a_pipeline_of_named_steps(server, folder):
     assert "unsupported step: model-polishing" in step(server, sid, "model-polishing")["error"]
 
 
-def test_the_template_builds_with_make(tmp_path, server, folder):
-    copy = tmp_path / "shimlet_template"
-    shutil.copytree(EXAMPLES / "shimlet_template", copy)
-    subprocess.run(["make", "-C", copy, f"INCLUDE={harness.ROOT}/include"], check=True, capture_output=True,
-                   env={**os.environ, "MAKEFLAGS": ""})
-    shutil.copy(copy / "berth-shimlet-template.so", folder)
-    assert load(server, "berth-shimlet-template.so").status == 200
-    sid = deploy(server, on_template())["serviceId"]
-    assert wait_phase(server, sid)["resources"]
+def test_the_guide_works_as_it_is_printed(tmp_path, server, folder):
+    """Ten minutes to a shimlet, in a copy of the tree as a newcomer has it."""
+    guide = (harness.ROOT / "docs" / "services-plugins.md").read_text()
+    (block, reload) = re.findall(r"```sh\n(.*?)```", guide.split("## Ten minutes to a shimlet")[1], re.S)[:2]
+    for part in ("examples", "include"):
+        shutil.copytree(harness.ROOT / part, tmp_path / part)
+    lines = [line for line in (block + reload).splitlines() if not line.startswith("berth serve")]
+    assert len(lines) == 5  # and the server runs already, with that folder
+    answers = []
+    for line in lines:
+        out = subprocess.run(["bash", "-c", line.replace("localhost:8000", f"127.0.0.1:{server.port}")], check=True,
+                             cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "MAKEFLAGS": ""}).stdout
+        if line.startswith("curl"):
+            answers.append(json.loads(out))
+            assert answers[-1]["code"] == 0, answers
+    assert folder == tmp_path / "plugins"
+    assert wait_phase(server, answers[1]["data"]["serviceId"])["shimlet"] == "template"
+
+
+def test_a_shimlet_is_tried_with_a_folder_of_its_own(server, folder):
+    """One that cannot do without: it may write there, and nothing of it is left."""
+    before = set(pathlib.Path("/tmp").glob("berth-trial-*"))
+    so = compiled(folder / "berth-shimlet-faulty.so", ENTRY % ("""
+#include <stdio.h>
+static int needy(const struct berth_shimlet_host *h, const struct berth_shimlet_open *how,
+                 struct berth_shimlet **ret, struct berth_err *e)
+{
+    char path[4200];
+    (void)h;
+    if (how->state_dir == NULL)
+        return berth_err_set(e, BERTH_ECONFIG, "no state folder");
+    (void)snprintf(path, sizeof path, "%s/kept", how->state_dir);
+    FILE *f = fopen(path, "w");
+    if (f == NULL || fclose(f) != 0)
+        return berth_err_set(e, BERTH_ECONFIG, "%s: %m", path);
+    *ret = NULL;
+    return 0;
+}
+""", "ops.version = \"1\"; ops.open = needy; ops.close = OP(void (*)(struct berth_shimlet *)); "
+         "ops.apply = (void *)nothing; ops.remove = (void *)nothing; ops.status = (void *)nothing; "
+         "ops.list = (void *)nothing;"))
+    answer = load(server, so)
+    assert answer.status == 200, answer
+    assert set(pathlib.Path("/tmp").glob("berth-trial-*")) == before
+

@@ -13,6 +13,7 @@ setup_kubernetes() {
     local d="$here/setup.d/kubernetes"
     step kubernetes "$(cat "$d/go.mod" "$d/go.sum") $GO_TOOLCHAIN_PIN 1" \
         kubernetes/{etcd,kube-apiserver,kube-controller-manager,kube-scheduler,kwok}
+    step test-helm "$HELM_PIN $HELM_SUM $GO_TOOLCHAIN_PIN 1" tools/helm
 }
 
 # Nothing of Go's is left behind, and no toolchain comes by itself.
@@ -73,4 +74,21 @@ step_kubernetes() {
     rm -rf "$TMP/gocache" "$TMP/gopath" "$d"
     say "built Kubernetes' servers: $(size_of "$TMP/out") ($((SECONDS - started)) s)"
     put kubernetes
+}
+
+# In a module of its own: the servers' versions of what both need are not helm's.
+step_test_helm() {
+    local started=$SECONDS
+    say "building helm $HELM_PIN from source: some 3 minutes of one core"
+    kube_go_open
+    mkdir -p "$TMP/helm"
+    printf 'module helm.test\n' >"$TMP/helm/go.mod"
+    (cd "$TMP/helm" && kube_go get "$HELM_MODULE/cmd/helm@$HELM_PIN" &&
+        kube_go build -o "$TMP/out" -ldflags "-s -w" "$HELM_MODULE/cmd/helm") >"$TMP/log" 2>&1 ||
+        { grep -v '^go: downloading' "$TMP/log" | tail -n 5 >&2; die "go: helm cannot be built"; }
+    "$KUBE_GO" version -m "$TMP/out" | grep -qF "$HELM_SUM" ||
+        die "go: helm $HELM_PIN is not what it was when it was chosen"
+    rm -rf "$TMP/gocache" "$TMP/gopath" "$TMP/helm"
+    say "built helm: $(size_of "$TMP/out") ($((SECONDS - started)) s)"
+    put tools/helm
 }

@@ -51,3 +51,8 @@ DOCKER_PACKAGES="docker.io containerd runc libdevmapper1.02.1"
 GO_MINOR_LEAST=24
 GO_TOOLCHAIN_PIN=v0.0.1-go1.24.12.linux-amd64
 GO_TOOLCHAIN_SUM=h1:ep9ZJRj1cwBqxsFNTDPGXMJNkO5oVNTiRTkZlr54qJc=
+
+# helm, that the chart is rendered and installed with; the sum is Go's own.
+HELM_MODULE=helm.sh/helm/v3
+HELM_PIN=v3.19.5
+HELM_SUM=h1:l8zDGBhPaF2z5pTR5ASku/yZwi0qZrWthWMzvf1ZruE=

@@ -1,0 +1,215 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "deploy/routes.h"
+#include "deploy/test_world.h"
+#include "obs/metrics.h"
+#include "wire/json.h"
+
+/* What environments do by themselves, or for a person, and what the engine makes of it. */
+
+static struct world w;
+static struct berth_arena a;
+static struct berth_routes *routes;
+static const struct berth_actor tester = {.name = "tester", .peer = "127.0.0.1"};
+
+static int
+setup(void **unused)
+{
+    const struct berth_routes_conf conf = {.metrics = NULL};
+    struct berth_err e;
+
+    (void)unused;
+    berth_arena_init(&a, 64 << 20);
+    world_init(&w, 42);
+    if (berth_routes_new(&conf, &routes, &e) < 0)
+        return -1;
+    w.conf.routes = routes;
+    world_start(&w);
+    return 0;
+}
+
+static int
+teardown(void **unused)
+{
+    (void)unused;
+    world_fini(&w);
+    berth_routes_free(routes);
+    berth_arena_fini(&a);
+    return 0;
+}
+
+static const char *
+create(const char *json)
+{
+    static char id[BERTH_SERVICE_ID_MAX];
+    struct berth_spec spec;
+    struct berth_err e = {""};
+
+    world_spec(&w, json, &a, &spec);
+    if (berth_deploy_create(w.d, &spec, &tester, id, &e) < 0)
+        fail_msg("%s", e.msg);
+    world_run(&w, 30 * BERTH_S);
+    return id;
+}
+
+static const char *
+described(const char *id)
+{
+    struct berth_err e = {""};
+    struct berth_buf b;
+
+    berth_buf_init(&b, &a);
+    if (berth_deploy_describe(w.d, id, &a, &b, &e) < 0)
+        fail_msg("%s", e.msg);
+    return berth_buf_text(&b);
+}
+
+/* ---- machines that are emptied ---- */
+
+static const char *drained_id;
+static uint32_t told_before;
+
+static bool
+count_event(void *arg, uint64_t seq, struct berth_slice json)
+{
+    (void)arg;
+    (void)seq;
+    (void)json;
+    told_before++;
+    return true;
+}
+
+/* As an environment empties a machine: one replica of it after the other. */
+static void
+drain_the_first(struct world *on, const struct berth_op *op)
+{
+    const struct berth_event_query q = {.type = "node"};
+    const struct world_unit *u = world_unit_of(on, drained_id, "stable");
+    struct berth_err e;
+    uint64_t last;
+    char id[24];
+
+    assert_int_equal(berth_deploy_events(on->d, &q, count_event, NULL, &last, &e), 0);
+    (void)snprintf(id, sizeof id, "r%llu", (unsigned long long)u->replicas[0].id);
+    assert_int_equal(on->host->drain(op, id, BERTH_S), 0);
+    assert_int_equal(on->host->drain(op, "nobody's", BERTH_S), 0);
+}
+
+static void
+a_machine_that_is_drained_gets_no_new_requests(void **unused)
+{
+    struct berth_err e = {""};
+    struct berth_buf b;
+    struct berth_jw json;
+
+    (void)unused;
+    drained_id = create("{\"modelName\":\"m\",\"replicaCount\":2}");
+    told_before = 0;
+    w.drained = drain_the_first;
+    assert_int_equal(berth_deploy_drain_node(w.d, "fake", "node-1", true, &tester, &e), 0);
+    assert_int_equal(told_before, 1); /* who did it was kept before anything was done */
+    berth_buf_init(&b, &a);
+    berth_jw_init(&json, &b);
+    berth_routes_put(routes, drained_id, &json);
+    const char *text = berth_buf_text(&b), *first = strstr(text, "\"draining\":true");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "\"draining\":true")); /* the other one serves on */
+}
+
+/* ---- scaling by the environment ---- */
+
+static void
+what_the_environment_scales_is_held_against_its_least(void **unused)
+{
+    (void)unused;
+    w.scaled = 2;
+    const char *id = create("{\"modelName\":\"m\",\"replicaCount\":4,"
+                            "\"resourceRequirements\":{\"cpu\":\"1\"},"
+                            "\"autoscale\":{\"min\":2,\"max\":8,\"cpuPercent\":50}}");
+    assert_non_null(strstr(described(id), "\"phase\":\"running\""));
+    assert_non_null(strstr(described(id), "{\"type\":\"Ready\",\"status\":\"True\""));
+    const uint64_t applies = w.applies;
+    world_run(&w, 600 * BERTH_S);
+    assert_non_null(strstr(described(id), "\"phase\":\"running\""));
+    assert_int_equal(w.applies, applies); /* nothing to be mended */
+}
+
+/* ---- the queue ---- */
+
+/* More changes than the queue has room for, of workloads that are nobody's. */
+static void
+what_is_nobodys_takes_no_room_in_the_queue(void **unused)
+{
+    struct berth_spec spec;
+    char id[BERTH_SERVICE_ID_MAX];
+    struct berth_err e = {""};
+
+    (void)unused;
+    world_kill(&w);
+    w.conf.services_max = 4;
+    world_start(&w);
+    (void)create("{\"modelName\":\"m\"}"); /* the environment is opened */
+    for (int i = 0; i < 4000; i++) {
+        (void)snprintf(id, sizeof id, "nobodys-%d", i);
+        w.host->changed(w.who, id);
+    }
+    world_spec(&w, "{\"modelName\":\"n\"}", &a, &spec);
+    assert_int_equal(berth_deploy_create(w.d, &spec, &tester, id, &e), 0);
+    world_run(&w, 30 * BERTH_S);
+    assert_non_null(strstr(described(id), "\"phase\":\"running\""));
+}
+
+/* ---- what is told of a service ---- */
+
+static void
+a_service_that_is_gone_has_no_series(void **unused)
+{
+    struct berth_metrics *m = berth_metrics_new();
+    struct berth_err e = {""};
+    char id[BERTH_SERVICE_ID_MAX];
+    struct berth_buf b;
+
+    (void)unused;
+    assert_non_null(m);
+    world_kill(&w);
+    w.conf.metrics = m;
+    world_start(&w);
+    (void)snprintf(id, sizeof id, "%s", create("{\"modelName\":\"m\"}"));
+    for (int gone = 0; gone < 2; gone++) {
+        berth_buf_init(&b, &a);
+        berth_metrics_render(m, &b);
+        const char *text = berth_buf_text(&b);
+        assert_int_equal(strstr(text, id) == NULL, gone);
+        assert_int_equal(berth_deploy_delete(w.d, id, &tester, &e), 0);
+        world_run(&w, 1200 * BERTH_S); /* nobody looks until it is forgotten */
+    }
+    world_kill(&w);
+    berth_metrics_free(m);
+    w.conf.metrics = NULL;
+    world_start(&w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_machine_that_is_drained_gets_no_new_requests, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_the_environment_scales_is_held_against_its_least,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_nobodys_takes_no_room_in_the_queue, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_service_that_is_gone_has_no_series, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
