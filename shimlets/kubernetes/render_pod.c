@@ -104,17 +104,33 @@ env(struct draft *d)
 }
 
 static void
+put_words(struct draft *d, const char *key, const char *const *words, size_t n)
+{
+    if (n == 0)
+        return;
+    begin_list(d, key);
+    for (size_t i = 0; i < n; i++)
+        berth_jw_string(&d->w, expand(d, words[i]));
+    end_list(d);
+}
+
+static void
 command(struct draft *d)
 {
     const char *const *argv = d->u->command;
 
     if (argv == NULL) /* the image's own */
         return;
-    /* A list of options is for the image's own program. */
-    begin_list(d, argv[0] != NULL && argv[0][0] == '-' ? "args" : "command");
-    for (size_t i = 0; argv[i] != NULL; i++)
-        berth_jw_string(&d->w, expand(d, argv[i]));
-    end_list(d);
+    /* The program, and what it is told, where people and other controllers look for it; without a
+     * program the options are for the image's own. */
+    size_t program = argv[0] == NULL || argv[0][0] == '-' ? 0 : 1;
+    while (program > 0 && argv[program] != NULL && strncmp(argv[program], "--", 2) != 0)
+        program++;
+    put_words(d, "command", argv, program);
+    size_t all = program;
+    while (argv[all] != NULL)
+        all++;
+    put_words(d, "args", argv + program, all - program);
 }
 
 static void

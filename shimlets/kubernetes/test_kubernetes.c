@@ -247,7 +247,8 @@ units_may_want_other_things(void **unused)
     static const char *const has[] = {
         "\"kind\":\"StatefulSet\"",
         "\"serviceName\":\"llama-0b0c-stable\"",
-        "\"command\":[\"berth\",\"serve\",\"--port=30123\",\"$$(x)\",\"$(REPLICA)\"]",
+        "\"command\":[\"berth\",\"serve\"],"
+        "\"args\":[\"--port=30123\",\"$$(x)\",\"$(REPLICA)\"]",
         "\"image\":\"engine:1\"",
         "\"hostNetwork\":true",
         "\"hostPort\":30123",

@@ -27,7 +27,8 @@ struct berth_json;
  *   autoscale {min, max, cpuPercent}, quantConfig {}, parameters {}: read by pipelines
  *   strategy {type ("rolling", "recreate", "canary"), maxSurge, maxUnavailable,
  *             canary {weight: percent, replicas}}
- *   securityConfig {allow [], hosts [], certFile, keyFile, caFile, apiKeyFile}: for "secure"
+ *   securityConfig {allow [names of keys], hosts [], certFile, keyFile, caFile, apiKeyFile}: for
+ *   the pipeline "secure"
  *   startTimeoutMs, drainTimeoutMs, firstAnswerTimeoutMs, hasSideEffects
  *   steps {NAME: {maxRetries, timeoutMs, backoffMs, backoffMaxMs, onFailure, preHook, postHook}}
  *   shimletConfig {}: the environment's own

@@ -116,10 +116,13 @@ def test_the_program_runs_as_its_pod_would(cluster, tmp_path, make_server):
         with server:
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 assert server.get(container[probe]["httpGet"]["path"]).status == 200
-            sid = services.deploy(server, {"modelName": "llama", "modelFile": "/models/llama"})["serviceId"]
+            sid = services.deploy(server, {"modelName": "llama", "contextLength": 8192})["serviceId"]
             seen = services.wait_phase(server, sid, seconds=60)
             assert seen["shimlet"] == "kubernetes" and seen["status"] == "running"
-            assert len(cluster.objects(f"/apis/apps/v1/namespaces/default/deployments?labelSelector=app={sid}")) == 1
+            (made,) = cluster.objects(f"/apis/apps/v1/namespaces/default/deployments?labelSelector=app={sid}")
+            (container,) = made["spec"]["template"]["spec"]["containers"]
+            assert container["command"] == ["python3", "-m", "vllm.entrypoints.openai.api_server"]
+            assert {"--model=/models/llama", "--max-model-len=8192", "--trust-remote-code"} <= set(container["args"])
             for word in ("drain", "undrain"):
                 assert server.post(f"{services.API}/nodes/node-a/{word}").status == 200
             server.delete(f"{services.API}/{sid}")

@@ -58,8 +58,8 @@ def test_a_unit_becomes_a_deployment_and_a_service(cluster, drive):
     port = container["ports"][0]["containerPort"]
     assert 30000 <= port <= 32767
     assert container["name"] == "llama-3-8b"
-    assert container["command"] == ["/engine", f"--port={port}", "--host=0.0.0.0"]
-    assert "args" not in container and container["image"] == "vllm/vllm-openai:v0.10.0"
+    assert container["command"] == ["/engine"] and container["args"] == [f"--port={port}", "--host=0.0.0.0"]
+    assert container["image"] == "vllm/vllm-openai:v0.10.0"
     env = {e["name"]: e.get("value") for e in container["env"]}
     assert env.items() >= {"MODEL": "Llama-3.8B", "SERVING_ENGINE": "openai", "PORT": str(port),
                            "TRANSFORMERS_OFFLINE": "1", "HF_HOME": "/mine", "SERVICE_ID": "full-id",
@@ -83,7 +83,7 @@ def test_a_unit_becomes_a_deployment_and_a_service(cluster, drive):
     assert seen["endpoint"] == f"http://full.default.svc:{port}"
     # What plan showed is what was made.
     assert [o["kind"] for o in plan] == ["Deployment", "Service"]
-    assert plan[0]["spec"]["template"]["spec"]["containers"][0]["command"] == container["command"]
+    assert plan[0]["spec"]["template"]["spec"]["containers"][0]["args"] == container["args"]
     # Applying again asks nothing of the server.
     before = cluster.calls(since)
     assert before["patch", "deployments"] == before["patch", "services"] == 1
