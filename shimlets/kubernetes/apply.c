@@ -13,6 +13,18 @@ enum {
     AGAIN_S = 10, /* what was asked for and has not been seen since is asked for again */
 };
 
+/* One unit's operation while it goes on. */
+struct applying {
+    struct berth_shimlet *s;
+    const struct berth_op *op;
+    const struct berth_kube_until *until;
+    struct berth_arena *a;
+    const struct berth_unit *u;
+    struct kubernetes_found f;
+    struct kubernetes_known k;
+    unsigned applied; /* objects */
+};
+
 /* ---- which machines have the accelerator ---- */
 
 struct products {
@@ -65,23 +77,22 @@ earlier_products(struct products *p, const struct kubernetes_conf *c, const stru
 
 /* Machines say "NVIDIA-H20" where a person says "H20". */
 static int
-find_products(struct berth_shimlet *s, const struct berth_kube_until *until,
-              const struct kubernetes_conf *c, const struct berth_unit *u,
-              const struct berth_json *workload, struct berth_arena *a, const char *const **ret,
+find_products(const struct applying *x, const struct kubernetes_conf *c, const char *const **ret,
               struct berth_err *e)
 {
-    struct products p = {.a = a, .wanted = u->accelerator_product, .label = c->product_label};
+    const struct berth_unit *u = x->u;
+    struct products p = {.a = x->a, .wanted = u->accelerator_product, .label = c->product_label};
     const struct berth_kube_selection nodes = {.kind = &berth_kube_nodes,
                                                .labels = c->product_label};
 
     *ret = NULL;
     if (u->accelerator_count == 0 || p.wanted == NULL || p.wanted[0] == '\0')
         return 0;
-    p.found = BERTH_NEW_N(a, const char *, PRODUCTS_MAX + 1);
+    p.found = BERTH_NEW_N(x->a, const char *, PRODUCTS_MAX + 1);
     if (p.found == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
-    if (!earlier_products(&p, c, u, workload)) {
-        const int r = berth_kube_list(s->k, until, &nodes, take_node, &p, NULL, e);
+    if (!earlier_products(&p, c, u, x->f.workload)) {
+        const int r = berth_kube_list(x->s->k, x->until, &nodes, take_node, &p, NULL, e);
         if (r < 0)
             return r;
         if (p.count == 0) /* none yet: the scheduler will say so */
@@ -93,18 +104,6 @@ find_products(struct berth_shimlet *s, const struct berth_kube_until *until,
 }
 
 /* ---- drawing up ---- */
-
-/* One unit's operation while it goes on. */
-struct applying {
-    struct berth_shimlet *s;
-    const struct berth_op *op;
-    const struct berth_kube_until *until;
-    struct berth_arena *a;
-    const struct berth_unit *u;
-    struct kubernetes_found f;
-    struct kubernetes_known k;
-    unsigned applied; /* objects */
-};
 
 /* keep: the port is the unit's from now on. */
 static int
@@ -129,7 +128,7 @@ draw_up(struct applying *x, bool keep, struct kubernetes_object ret[KUBERNETES_O
         r = kubernetes_conf_check(conf, e);
     if (r < 0)
         return berth_err_wrap(e, r, "shimletConfig");
-    r = find_products(s, x->until, conf, u, x->f.workload, x->a, &plan.products, e);
+    r = find_products(x, conf, &plan.products, e);
     if (r == 0)
         r = kubernetes_port(s, u, keep, &plan.port, e);
     return r < 0 ? r : kubernetes_render(&plan, x->a, ret, ret_count, e);

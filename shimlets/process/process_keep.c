@@ -170,24 +170,6 @@ read_json(const char *path, struct berth_arena *a, const struct berth_json **ret
     return r < 0 ? berth_err_wrap(e, r, "%s", path) : 0;
 }
 
-static uint64_t
-number(const struct berth_json *v, const char *key)
-{
-    uint64_t n = 0;
-
-    (void)berth_json_uint(berth_json_get(v, key), &n);
-    return n;
-}
-
-/* NULL when it is null or not there. */
-static const char *
-text_of(const struct berth_json *v, const char *key)
-{
-    struct berth_slice text;
-
-    return berth_json_string(berth_json_get(v, key), &text) ? text.at : NULL;
-}
-
 static const char **
 texts_of(const struct berth_json *v, const char *key, struct berth_arena *a, size_t *ret_count)
 {
@@ -214,21 +196,21 @@ get_record(const struct berth_json *v, struct process_replica *r, const char *id
 
     *rec = (struct process_record){
         .id = berth_arena_strdup(&r->arena, id),
-        .hash = text_of(v, "hash"),
-        .cwd = text_of(v, "cwd"),
-        .health_path = text_of(v, "health_path"),
-        .ca_path = text_of(v, "ca_path"),
-        .key_path = text_of(v, "key_path"),
+        .hash = berth_json_member_text(v, "hash", NULL),
+        .cwd = berth_json_member_text(v, "cwd", NULL),
+        .health_path = berth_json_member_text(v, "health_path", NULL),
+        .ca_path = berth_json_member_text(v, "ca_path", NULL),
+        .key_path = berth_json_member_text(v, "key_path", NULL),
         .command = texts_of(v, "command", &r->arena, &command_count),
-        .revision = number(v, "revision"),
-        .cpu_milli = number(v, "cpu_milli"),
-        .memory_bytes = number(v, "memory_bytes"),
-        .start_timeout_ns = number(v, "start_timeout_ns"),
-        .drain_timeout_ns = number(v, "drain_timeout_ns"),
-        .index = (uint32_t)number(v, "index"),
-        .port = (uint16_t)number(v, "port"),
-        .port_fixed = number(v, "port_fixed") != 0,
-        .stopping = number(v, "stopping") != 0,
+        .revision = berth_json_member_uint(v, "revision"),
+        .cpu_milli = berth_json_member_uint(v, "cpu_milli"),
+        .memory_bytes = berth_json_member_uint(v, "memory_bytes"),
+        .start_timeout_ns = berth_json_member_uint(v, "start_timeout_ns"),
+        .drain_timeout_ns = berth_json_member_uint(v, "drain_timeout_ns"),
+        .index = (uint32_t)berth_json_member_uint(v, "index"),
+        .port = (uint16_t)berth_json_member_uint(v, "port"),
+        .port_fixed = berth_json_member_uint(v, "port_fixed") != 0,
+        .stopping = berth_json_member_uint(v, "stopping") != 0,
     };
     const char **env = texts_of(v, "env", &r->arena, &texts);
     struct berth_pair *pairs = BERTH_NEW_N(&r->arena, struct berth_pair, texts / 2 + 1);
@@ -315,15 +297,17 @@ load_wish(const struct berth_shimlet *s, struct process_unit *u, struct berth_er
     process_path(s, u->name, NULL, "unit.json", path);
     int r = read_json(path, &a, &v, e);
     if (r == 0) {
-        const char *texts[] = {text_of(v, "service_id"), text_of(v, "track"), text_of(v, "hash")};
+        const char *texts[] = {berth_json_member_text(v, "service_id", NULL),
+                               berth_json_member_text(v, "track", NULL),
+                               berth_json_member_text(v, "hash", NULL)};
 
         (void)snprintf(u->service_id, sizeof u->service_id, "%s", texts[0] ? texts[0] : "");
         (void)snprintf(u->track, sizeof u->track, "%s", texts[1] ? texts[1] : "");
         (void)snprintf(u->hash, sizeof u->hash, "%s", texts[2] ? texts[2] : "");
-        u->desired = (uint32_t)number(v, "desired");
-        u->accelerators = (uint32_t)number(v, "accelerators");
-        u->memory_bytes = number(v, "memory_bytes");
-        u->cpu_milli = number(v, "cpu_milli");
+        u->desired = (uint32_t)berth_json_member_uint(v, "desired");
+        u->accelerators = (uint32_t)berth_json_member_uint(v, "accelerators");
+        u->memory_bytes = berth_json_member_uint(v, "memory_bytes");
+        u->cpu_milli = berth_json_member_uint(v, "cpu_milli");
     } else if (r == -BERTH_EINVAL || r == -BERTH_ENOENT) {
         s->h->log(BERTH_LOG_WARN, e->msg);
         r = 0;

@@ -116,46 +116,29 @@ shimmy_save(const struct berth_shimlet *s, const struct shimmy_unit *u, struct b
     return 0;
 }
 
-static uint64_t
-number(const struct berth_json *v, const char *key)
-{
-    uint64_t n = 0;
-
-    (void)berth_json_uint(berth_json_get(v, key), &n);
-    return n;
-}
-
-static void
-text_of(const struct berth_json *v, const char *key, char *ret, size_t cap)
-{
-    struct berth_slice text = {"", 0};
-
-    (void)berth_json_string(berth_json_get(v, key), &text);
-    (void)snprintf(ret, cap, "%.*s", (int)text.len, text.at);
-}
-
 static void
 get_replica(const struct berth_json *v, struct shimmy_replica *r)
 {
     int64_t node = -1;
 
     *r = (struct shimmy_replica){
-        .revision = number(v, "revision"),
-        .since_ns = number(v, "since_ns"),
-        .cpu_milli = number(v, "cpu_milli"),
-        .memory_bytes = number(v, "memory_bytes"),
-        .index = (uint32_t)number(v, "index"),
-        .restarts = (uint32_t)number(v, "restarts"),
-        .accelerators = (uint32_t)number(v, "accelerators"),
-        .state = (enum berth_replica_state)(number(v, "state") % (BERTH_REPLICA_STOPPING + 1)),
+        .revision = berth_json_member_uint(v, "revision"),
+        .since_ns = berth_json_member_uint(v, "since_ns"),
+        .cpu_milli = berth_json_member_uint(v, "cpu_milli"),
+        .memory_bytes = berth_json_member_uint(v, "memory_bytes"),
+        .index = (uint32_t)berth_json_member_uint(v, "index"),
+        .restarts = (uint32_t)berth_json_member_uint(v, "restarts"),
+        .accelerators = (uint32_t)berth_json_member_uint(v, "accelerators"),
+        .state = (enum berth_replica_state)(berth_json_member_uint(v, "state") %
+                                            (BERTH_REPLICA_STOPPING + 1)),
     };
     if (r->since_ns > berth_now_ns())
         r->since_ns = berth_now_ns(); /* the machine was started anew */
     (void)berth_json_int(berth_json_get(v, "node"), &node);
     r->node = node >= 0 && node < SHIMMY_NODES_MAX ? (int)node : -1;
-    text_of(v, "id", r->id, sizeof r->id);
-    text_of(v, "hash", r->hash, sizeof r->hash);
-    text_of(v, "reason", r->reason, sizeof r->reason);
+    berth_json_member_copy(v, "id", r->id, sizeof r->id);
+    berth_json_member_copy(v, "hash", r->hash, sizeof r->hash);
+    berth_json_member_copy(v, "reason", r->reason, sizeof r->reason);
 }
 
 static int
@@ -167,13 +150,13 @@ get_unit(struct berth_shimlet *s, const struct berth_json *v, struct berth_err *
     struct berth_slice conf = {"{}", 2};
     struct shimmy_unit *u;
 
-    text_of(v, "name", name, sizeof name);
+    berth_json_member_copy(v, "name", name, sizeof name);
     int r = shimmy_unit_of(s, name, &u, e);
     if (r < 0)
         return r;
-    text_of(v, "service_id", u->service_id, sizeof u->service_id);
-    text_of(v, "track", u->track, sizeof u->track);
-    text_of(v, "hash", u->hash, sizeof u->hash);
+    berth_json_member_copy(v, "service_id", u->service_id, sizeof u->service_id);
+    berth_json_member_copy(v, "track", u->track, sizeof u->track);
+    berth_json_member_copy(v, "hash", u->hash, sizeof u->hash);
     (void)berth_json_string(berth_json_get(v, "conf"), &conf);
     u->conf_json = strndup(conf.at, conf.len);
     u->replicas = n <= SHIMMY_REPLICAS_MAX ? calloc(n + 1, sizeof *u->replicas) : NULL;
@@ -182,14 +165,14 @@ get_unit(struct berth_shimlet *s, const struct berth_json *v, struct berth_err *
     u->replica_cap = n + 1;
     u->conf = shimmy_conf_read(u->conf_json, &s->conf);
     u->exists = true;
-    u->desired = (uint32_t)number(v, "desired");
-    u->start_timeout_ns = number(v, "start_timeout_ns");
-    u->drain_timeout_ns = number(v, "drain_timeout_ns");
-    u->applied_ns = number(v, "applied_ns");
-    u->seq = number(v, "seq");
-    u->crashes = number(v, "crashes");
-    u->drifted = number(v, "drifted") != 0;
-    u->drift_done = number(v, "drift_done") != 0;
+    u->desired = (uint32_t)berth_json_member_uint(v, "desired");
+    u->start_timeout_ns = berth_json_member_uint(v, "start_timeout_ns");
+    u->drain_timeout_ns = berth_json_member_uint(v, "drain_timeout_ns");
+    u->applied_ns = berth_json_member_uint(v, "applied_ns");
+    u->seq = berth_json_member_uint(v, "seq");
+    u->crashes = berth_json_member_uint(v, "crashes");
+    u->drifted = berth_json_member_uint(v, "drifted") != 0;
+    u->drift_done = berth_json_member_uint(v, "drift_done") != 0;
     for (struct berth_json_iter it = berth_json_iter(replicas); berth_json_next(&it);)
         get_replica(it.value, &u->replicas[u->replica_count++]);
     return 0;

@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "shimlets/render.h"
 #include "shimlets/shimmy/shimmy_priv.h"
 #include "wire/json.h"
 
@@ -184,34 +185,9 @@ int
 shimmy_render(struct berth_shimlet *s, const struct berth_op *op, const struct berth_unit *u,
               void (*text)(void *arg, const char *json, size_t len), void *arg, struct berth_err *e)
 {
-    struct berth_buf b;
-    struct berth_jw w;
-
     (void)s;
     (void)op;
-    berth_buf_init(&b, NULL);
-    berth_jw_init(&w, &b);
-    berth_jw_array(&w);
-    berth_jw_object(&w);
-    berth_jw_key(&w, "kind");
-    berth_jw_string(&w, "ShimmyUnit");
-    berth_jw_key(&w, "name");
-    berth_jw_string(&w, u->name);
-    berth_jw_key(&w, "replicas");
-    berth_jw_uint(&w, u->replicas);
-    berth_jw_key(&w, "command");
-    berth_jw_array(&w);
-    for (size_t i = 0; u->command != NULL && u->command[i] != NULL; i++)
-        berth_jw_string(&w, u->command[i]);
-    berth_jw_array_end(&w);
-    berth_jw_object_end(&w);
-    berth_jw_array_end(&w);
-    const int r =
-        b.failed ? berth_err_set(e, BERTH_ENOMEM, "shimmy: no memory to render %s", u->name) : 0;
-    if (r == 0)
-        text(arg, b.at, b.len);
-    berth_buf_fini(&b);
-    return r;
+    return berth_shimlet_render("ShimmyUnit", u, text, arg, e);
 }
 
 int

@@ -106,6 +106,7 @@ struct berth_forwarding {
     enum berth_track track;
     uint32_t tries;
     uint64_t begin_ns, first_ns, done_ns; /* of the try that answered */
+    bool streams;                         /* the client asks for the answer as it comes */
     bool asked_for_more;                  /* a declined answer: another replica is to be asked */
 };
 
@@ -269,6 +270,21 @@ target_at(struct berth_arena *a, const char *base, struct berth_slice rest)
     return all != NULL ? berth_slice_of(all) : BERTH_SLICE("");
 }
 
+/* Until when the answer has to begin; 0: the request's own end.  A stream begins when the first
+ * words are there: who is silent for longer than within an answer hangs.  An answer in one piece
+ * may begin when all of it is there. */
+static uint64_t
+first_until(const struct berth_forwarding *fw)
+{
+    const struct berth_route_service *s = fw->trip.service;
+
+    if (s->first_ns_max > 0)
+        return fw->begin_ns + s->first_ns_max;
+    if (!fw->streams)
+        return 0;
+    return fw->begin_ns + (s->silent_ns_max > 0 ? s->silent_ns_max : BERTH_FORWARD_SILENT_NS);
+}
+
 /* Send it to the replica that the trip is at. */
 static void
 attempt(struct berth_forwarding *fw)
@@ -296,7 +312,7 @@ attempt(struct berth_forwarding *fw)
         .once = s->has_side_effects,
         .connect_ns_max = s->connect_ns_max,
         .silent_ns_max = s->silent_ns_max,
-        .first_until_ns = s->first_ns_max > 0 ? fw->begin_ns + s->first_ns_max : 0,
+        .first_until_ns = first_until(fw),
         .until_ns = until_ns,
         .pass = pass,
         .done = done,
@@ -377,7 +393,7 @@ prepare(struct berth_forwarding *fw, struct berth_slice name, struct berth_err *
                              "on to each other",
                              s->id, HOPS_MAX);
     if (c->name.len == 0)
-        r = berth_forward_rename(c->arena, c->x->body, s->served_name, &fw->body);
+        r = berth_forward_rename(c->arena, c->x->body, s->served_name, &fw->body, &fw->streams);
     if (r == -BERTH_EINVAL)
         return berth_err_set(e, BERTH_EINVAL, "the body is not a JSON object");
     if (r < 0 || fw->service == NULL || fw->name == NULL || !make_target(fw, name, s->served_name))

@@ -45,9 +45,10 @@ void berth_api_forward_list(struct berth_call *c, struct berth_jw *w);
 /*
  * A JSON object's text with every member "model" of its own (not of what is within) made `name`;
  * all other bytes stay.  *ret is body itself when nothing has to change, else in the arena.
+ * *ret_streams: it has "stream": true.
  *   -BERTH_EINVAL  it is no JSON object   -BERTH_ENOMEM
  */
 int berth_forward_rename(struct berth_arena *a, struct berth_slice body, const char *name,
-                         struct berth_slice *ret);
+                         struct berth_slice *ret, bool *ret_streams);
 
 #endif

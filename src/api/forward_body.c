@@ -93,7 +93,7 @@ is_model(struct berth_arena *a, struct berth_slice key)
 
 int
 berth_forward_rename(struct berth_arena *a, struct berth_slice body, const char *name,
-                     struct berth_slice *ret)
+                     struct berth_slice *ret, bool *ret_streams)
 {
     struct walk w = {body.at, body.at + body.len};
     const char *copied = body.at; /* up to here it is in b */
@@ -104,6 +104,7 @@ berth_forward_rename(struct berth_arena *a, struct berth_slice body, const char 
     berth_buf_init(&quoted, a);
     berth_jw_init(&jw, &quoted);
     berth_jw_string(&jw, name);
+    *ret_streams = false;
     if (quoted.failed)
         return -BERTH_ENOMEM;
     if (!skip_byte(&w, '{'))
@@ -121,6 +122,8 @@ berth_forward_rename(struct berth_arena *a, struct berth_slice body, const char 
         if (!skip_value(&w))
             return -BERTH_EINVAL;
         const size_t len = (size_t)(w.at - value.at);
+        if (len == 4 && berth_slice_is(key, "\"stream\"") && memcmp(value.at, "true", 4) == 0)
+            *ret_streams = true;
         if (!is_model(a, key) || (len == quoted.len && memcmp(value.at, quoted.at, len) == 0))
             continue;
         if (copied == body.at) /* so that it grows once, whatever the names' lengths are */

@@ -51,7 +51,9 @@ only_the_model_is_renamed(void **unused)
         struct berth_slice got = {"", 0};
 
         berth_arena_init(&a, 1 << 20);
-        const int r = berth_forward_rename(&a, berth_slice_of(cases[i].body), "new", &got);
+        bool streams;
+        const int r =
+            berth_forward_rename(&a, berth_slice_of(cases[i].body), "new", &got, &streams);
         if ((r == 0) != (cases[i].want != NULL) || (r == 0 && !berth_slice_is(got, cases[i].want)))
             fail_msg("%s: %d %.*s", cases[i].why, r, (int)got.len, got.at);
         if (r == 0 && strcmp(cases[i].body, cases[i].want) == 0)
@@ -65,12 +67,46 @@ the_new_name_is_quoted(void **unused)
 {
     struct berth_arena a;
     struct berth_slice got;
+    bool streams;
 
     (void)unused;
     berth_arena_init(&a, 1 << 20);
-    assert_int_equal(berth_forward_rename(&a, BERTH_SLICE("{\"model\":1}"), "a\"b\n", &got), 0);
+    assert_int_equal(
+        berth_forward_rename(&a, BERTH_SLICE("{\"model\":1}"), "a\"b\n", &got, &streams), 0);
     assert_true(berth_slice_is(got, "{\"model\":\"a\\\"b\\n\"}"));
     berth_arena_fini(&a);
+}
+
+/* Whether the client wants the answer as it comes: the outermost member, and true alone. */
+static void
+a_stream_is_seen(void **unused)
+{
+    static const struct {
+        const char *body;
+        bool want;
+    } cases[] = {
+        {"{\"model\":\"x\",\"stream\":true}", true},
+        {"{\"stream\" : true , \"model\":\"x\"}", true},
+        {"{\"stream\":false}", false},
+        {"{\"stream\":\"true\"}", false},
+        {"{\"a\":{\"stream\":true}}", false},
+        {"{\"a\":\"{\\\"stream\\\":true}\"}", false},
+        {"{}", false},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        struct berth_arena a;
+        struct berth_slice got;
+        bool streams = !cases[i].want;
+
+        berth_arena_init(&a, 1 << 20);
+        assert_int_equal(
+            berth_forward_rename(&a, berth_slice_of(cases[i].body), "new", &got, &streams), 0);
+        if (streams != cases[i].want)
+            fail_msg("%s", cases[i].body);
+        berth_arena_fini(&a);
+    }
 }
 
 int
@@ -79,6 +115,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_the_model_is_renamed),
         cmocka_unit_test(the_new_name_is_quoted),
+        cmocka_unit_test(a_stream_is_seen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,15 +70,6 @@ clear_line(struct shown *s)
     s->line_len = 0;
 }
 
-static uint64_t
-number(const struct berth_json *v, const char *key)
-{
-    uint64_t n = 0;
-
-    (void)berth_json_uint(berth_json_get(v, key), &n);
-    return n;
-}
-
 static void
 say_done(struct shown *s, const struct berth_json *step)
 {
@@ -87,9 +78,10 @@ say_done(struct shown *s, const struct berth_json *step)
 
     clear_line(s);
     (void)fprintf(stderr, "  %-24s %-10s %6.1f s", berth_remote_text(step, "name", "?"), mark,
-                  (double)number(step, "durationMs") / 1e3);
-    if (number(step, "attempts") > 1)
-        (void)fprintf(stderr, ", %llu attempts", (unsigned long long)number(step, "attempts"));
+                  (double)berth_json_member_uint(step, "durationMs") / 1e3);
+    if (berth_json_member_uint(step, "attempts") > 1)
+        (void)fprintf(stderr, ", %llu attempts",
+                      (unsigned long long)berth_json_member_uint(step, "attempts"));
     (void)fputc('\n', stderr);
 }
 
@@ -150,7 +142,8 @@ say_running(struct berth_remote *r, const struct berth_json *service, bool canar
         (void)printf(
             "%s: the canary runs after %.1f s, revision %llu with %llu %% of the requests\n",
             berth_remote_text(service, "serviceId", "?"), (double)took_ns / 1e9,
-            (unsigned long long)number(c, "revision"), (unsigned long long)number(c, "weight"));
+            (unsigned long long)berth_json_member_uint(c, "revision"),
+            (unsigned long long)berth_json_member_uint(c, "weight"));
         return;
     }
     (void)printf("%s is running after %.1f s\n", berth_remote_text(service, "serviceId", "?"),
@@ -175,8 +168,8 @@ stand_of(const struct berth_json *service, uint64_t revision)
 
     /* One that is promoted or taken away is no canary any more: a later revision says how it ends.
      */
-    if (revision > 0 && number(canary, "revision") == revision && strcmp(state, "promoting") != 0 &&
-        strcmp(state, "leaving") != 0)
+    if (revision > 0 && berth_json_member_uint(canary, "revision") == revision &&
+        strcmp(state, "promoting") != 0 && strcmp(state, "leaving") != 0)
         return (struct stand){.is_canary = true,
                               .runs = strcmp(state, "running") == 0,
                               .failed = strcmp(state, "failed") == 0,
@@ -184,7 +177,7 @@ stand_of(const struct berth_json *service, uint64_t revision)
     (void)berth_json_bool(berth_json_get(service, "retrying"), &retrying);
     const bool running = strcmp(phase, "running") == 0, failed = strcmp(phase, "failed") == 0;
     return (struct stand){.runs = running && !retrying &&
-                                  number(service, "runningRevision") >= revision,
+                                  berth_json_member_uint(service, "runningRevision") >= revision,
                           .failed = failed && !retrying,
                           .began = !(failed && retrying) && !(running && revision == 0)};
 }
@@ -216,7 +209,7 @@ look(struct shown *s, uint64_t revision)
     if (rc != BERTH_EXIT_OK)
         return rc + 1;
     s->began = s->began || stand.began; /* what runs from the first look on has no steps to show */
-    if (s->began && number(pipeline, "revision") >= revision)
+    if (s->began && berth_json_member_uint(pipeline, "revision") >= revision)
         say_steps(s, pipeline);
     if (!stand.runs && !stand.failed)
         return 0;

@@ -14,15 +14,6 @@
 
 enum { WAIT_S = 600 };
 
-static uint64_t
-number(const struct berth_json *v, const char *key)
-{
-    uint64_t n = 0;
-
-    (void)berth_json_uint(berth_json_get(v, key), &n);
-    return n;
-}
-
 static int
 print_json(const struct berth_args *args, const struct berth_json *v)
 {
@@ -37,8 +28,9 @@ print_json(const struct berth_args *args, const struct berth_json *v)
 static void
 put_replicas(struct berth_table *t, const struct berth_json *service)
 {
-    berth_table_put(t, "%llu/%llu", (unsigned long long)number(service, "replicasReady"),
-                    (unsigned long long)number(service, "replicaCount"));
+    berth_table_put(t, "%llu/%llu",
+                    (unsigned long long)berth_json_member_uint(service, "replicasReady"),
+                    (unsigned long long)berth_json_member_uint(service, "replicaCount"));
 }
 
 static int
@@ -58,7 +50,8 @@ print_services(struct berth_remote *r, const struct berth_json *all)
         berth_table_put(&t, "%s", berth_remote_text(it.value, "modelName", "?"));
         berth_table_put(&t, "%s", berth_remote_text(it.value, "phase", "?"));
         put_replicas(&t, it.value);
-        berth_table_put(&t, "%llu", (unsigned long long)number(it.value, "revision"));
+        berth_table_put(&t, "%llu",
+                        (unsigned long long)berth_json_member_uint(it.value, "revision"));
         berth_table_put(&t, "%s", berth_remote_text(it.value, "shimlet", "?"));
         berth_table_put(&t, "%s", berth_remote_text(it.value, "endpoint", ""));
     }
@@ -125,7 +118,8 @@ put_described(struct berth_buf *out, const struct berth_json *s)
 
     for (size_t i = 0; i < BERTH_COUNT(lines); i++)
         put_line(out, lines[i].title, berth_remote_text(s, lines[i].key, ""));
-    berth_buf_printf(out, "%-12s %llu\n", "revision", (unsigned long long)number(s, "revision"));
+    berth_buf_printf(out, "%-12s %llu\n", "revision",
+                     (unsigned long long)berth_json_member_uint(s, "revision"));
     if (berth_json_type(canary) == BERTH_JSON_OBJECT) {
         berth_buf_printf(out, "%-12s ", "canary");
         berth_json_put(out, canary);
@@ -156,15 +150,16 @@ put_history(struct berth_buf *out, const struct berth_json *pipeline,
          berth_json_next(&it);) {
         const char *error = berth_remote_text(it.value, "error", "");
 
-        berth_buf_printf(
-            out, "%-12s %-24s %-10s %llu ms, %llu attempts%s%s\n", it.index == 0 ? "steps" : "",
-            berth_remote_text(it.value, "name", "?"), berth_remote_text(it.value, "state", "?"),
-            (unsigned long long)number(it.value, "durationMs"),
-            (unsigned long long)number(it.value, "attempts"), error[0] != '\0' ? ": " : "", error);
+        berth_buf_printf(out, "%-12s %-24s %-10s %llu ms, %llu attempts%s%s\n",
+                         it.index == 0 ? "steps" : "", berth_remote_text(it.value, "name", "?"),
+                         berth_remote_text(it.value, "state", "?"),
+                         (unsigned long long)berth_json_member_uint(it.value, "durationMs"),
+                         (unsigned long long)berth_json_member_uint(it.value, "attempts"),
+                         error[0] != '\0' ? ": " : "", error);
     }
     for (struct berth_json_iter it = berth_json_iter(revisions); berth_json_next(&it);)
         berth_buf_printf(out, "%-12s %llu, %s by %s\n", it.index == 0 ? "revisions" : "",
-                         (unsigned long long)number(it.value, "revision"),
+                         (unsigned long long)berth_json_member_uint(it.value, "revision"),
                          berth_remote_text(it.value, "createdAt", "?"),
                          berth_remote_text(it.value, "operator", "?"));
 }
@@ -220,7 +215,7 @@ change(const struct berth_args *args, const char *path, const char *key, long lo
     rc = berth_service_call(&r, "POST", path, args->words[0], &body, &data);
     const char *id = berth_remote_text(data, "serviceId", "?");
     if (rc == BERTH_EXIT_OK && berth_arg(args, "no-wait") == NULL)
-        rc = berth_service_wait(&r, id, number(data, "revision"), WAIT_S);
+        rc = berth_service_wait(&r, id, berth_json_member_uint(data, "revision"), WAIT_S);
     else if (rc == BERTH_EXIT_OK)
         (void)printf("%s\n", id);
     berth_remote_fini(&r);

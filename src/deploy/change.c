@@ -4,302 +4,12 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/random.h"
-#include "deploy/deploy_priv.h"
+#include "deploy/change_priv.h"
 #include "wire/json.h"
 
 /* What people ask for: each change is in the store before it is answered. */
-
-struct change {
-    struct berth_deploy *d;
-    struct service *s;
-    const struct berth_actor *who;
-    struct berth_arena a;
-    struct pending pending;
-    struct berth_store_op ops[16];
-    size_t op_count;
-};
-
-static void
-change_init(struct change *c, struct berth_deploy *d, const struct berth_actor *who)
-{
-    *c = (struct change){.d = d, .who = who};
-    berth_arena_init(&c->a, 16 << 20);
-    c->pending.a = &c->a;
-}
-
-/* Find the service and hold its mu; change_end() lets go. */
-static int
-change_begin(struct change *c, struct berth_deploy *d, const char *id,
-             const struct berth_actor *who, struct berth_err *e)
-{
-    change_init(c, d, who);
-    c->s = berth_deploy_service(d, id);
-    if (c->s == NULL)
-        return berth_err_set(e, BERTH_ENOENT, "there is no service %s", id);
-    (void)pthread_mutex_lock(&c->s->mu);
-    return 0;
-}
-
-/* Refuse when the service is going. */
-static int
-change_begin_alive(struct change *c, struct berth_deploy *d, const char *id,
-                   const struct berth_actor *who, struct berth_err *e)
-{
-    const int r = change_begin(c, d, id, who, e);
-
-    if (r == 0 && c->s->deleting)
-        return berth_err_set(e, BERTH_ENOTREADY, "service %s is being deleted", id);
-    return r;
-}
-
-static int
-change_end(struct change *c, int r)
-{
-    if (c->s != NULL) {
-        char id[BERTH_SERVICE_ID_MAX];
-        (void)snprintf(id, sizeof id, "%s", c->s->id);
-        (void)pthread_mutex_unlock(&c->s->mu);
-        if (r == 0)
-            berth_deploy_poke(c->d, id, 0);
-        berth_service_unref(c->d, c->s);
-    }
-    berth_arena_fini(&c->a);
-    return r;
-}
-
-/* The audit: who did what.  Writes members up to "parameters", whose value the caller adds. */
-static void
-audit_begin(struct change *c, struct berth_buf *b, struct berth_jw *w, const char *type,
-            const char *action)
-{
-    berth_pending_begin(&c->pending, b, w, type, c->s);
-    berth_jw_key(w, "action");
-    berth_jw_string(w, action);
-    berth_jw_key(w, "operator");
-    berth_jw_string(w, c->who->name != NULL ? c->who->name : "");
-    berth_jw_key(w, "peer");
-    berth_jw_string(w, c->who->peer != NULL ? c->who->peer : "");
-    if (c->who->request_id != NULL) {
-        berth_jw_key(w, "requestId");
-        berth_jw_string(w, c->who->request_id);
-    }
-    berth_jw_key(w, "durationMs");
-    berth_jw_uint(w, 0); /* it is taken down here; what follows has times of its own */
-    berth_jw_key(w, "parameters");
-}
-
-static void
-audit_number(struct change *c, const char *type, const char *action, const char *key, uint64_t n)
-{
-    struct berth_buf b;
-    struct berth_jw w;
-
-    audit_begin(c, &b, &w, type, action);
-    berth_jw_object(&w);
-    berth_jw_key(&w, key);
-    berth_jw_uint(&w, n);
-    berth_jw_object_end(&w);
-    berth_pending_end(&c->pending, &b, &w);
-}
-
-/* What differs from `from`; NULL: the revision alone. */
-static void
-audit_spec(struct change *c, const char *type, const char *action, const struct berth_spec *from,
-           const struct revision *to)
-{
-    struct berth_buf b, diff;
-    struct berth_jw w;
-
-    audit_begin(c, &b, &w, type, action);
-    berth_jw_object(&w);
-    berth_jw_key(&w, "revision");
-    berth_jw_uint(&w, to->number);
-    berth_jw_key(&w, "modelName");
-    berth_jw_string(&w, to->spec.model_name);
-    berth_jw_key(&w, "replicaCount");
-    berth_jw_uint(&w, to->spec.replicas);
-    berth_jw_key(&w, "hash");
-    berth_jw_string(&w, to->spec.hash);
-    if (from != NULL) {
-        enum { DIFF_SHOWN_MAX = 4096 };
-        berth_buf_init(&diff, &c->a);
-        berth_spec_diff(from, &to->spec, &c->a, &diff);
-        if (!diff.failed && diff.len <= DIFF_SHOWN_MAX) {
-            berth_jw_key(&w, "changes");
-            berth_jw_raw(&w, diff.at, diff.len);
-        }
-    }
-    berth_jw_object_end(&w);
-    berth_pending_end(&c->pending, &b, &w);
-}
-
-static void
-set_asker(struct change *c)
-{
-    (void)snprintf(c->s->asker, sizeof c->s->asker, "%s", c->who->name != NULL ? c->who->name : "");
-    c->s->asker_known = c->who->known;
-    c->s->asker_scopes = c->who->scopes;
-    c->s->changed_wall_ns = berth_deploy_wall(c->d);
-}
-
-/* ---- revisions ---- */
-
-static bool
-is_held(const struct service *s, uint64_t number)
-{
-    for (int i = 0; i < TRACK_COUNT; i++) {
-        if ((s->tracks[i].wish != NULL && s->tracks[i].wish->number == number) ||
-            s->tracks[i].good == number)
-            return true;
-    }
-    return false;
-}
-
-/* Those that are too old go with the change, unless a track has them; then with a later one. */
-static void
-prune(struct change *c, uint64_t number)
-{
-    const uint64_t max = c->d->conf.revisions_max;
-    struct berth_record *list;
-    struct berth_arena a;
-    struct berth_err e;
-    size_t n = 0;
-
-    if (number <= max)
-        return;
-    berth_arena_init(&a, 256 << 20);
-    const char *prefix = berth_arena_printf(&a, "revision/%s/", c->s->id);
-    if (prefix == NULL || berth_store_list(c->d->conf.store, &a, prefix, &list, &n, &e) < 0)
-        n = 0; /* with the next change */
-    for (size_t i = 0; i < n && c->op_count < BERTH_COUNT(c->ops); i++) {
-        const uint64_t old = strtoull(list[i].key + strlen(prefix), NULL, 10);
-        const char *key = old <= number - max && !is_held(c->s, old)
-                              ? berth_revision_key(&c->a, c->s->id, old)
-                              : NULL;
-        if (key != NULL)
-            c->ops[c->op_count++] = (struct berth_store_op){.kind = BERTH_STORE_DELETE, .key = key};
-    }
-    berth_arena_fini(&a);
-}
-
-/* A new revision of the service, to be written with the change. */
-static int
-add_revision(struct change *c, const struct berth_spec *spec, struct revision **ret,
-             struct berth_err *e)
-{
-    const uint64_t number = c->s->last_revision + 1;
-    struct berth_buf b;
-    struct berth_jw w;
-    int r = berth_revision_parse(c->d, spec->json, spec->json_len, number, ret, e);
-
-    if (r < 0)
-        return r;
-    berth_buf_init(&b, &c->a);
-    berth_jw_init(&w, &b);
-    berth_jw_object(&w);
-    berth_jw_key(&w, "revision");
-    berth_jw_uint(&w, number);
-    berth_jw_key(&w, "createdAt");
-    berth_jw_uint(&w, berth_deploy_wall(c->d));
-    berth_jw_key(&w, "operator");
-    berth_jw_string(&w, c->who->name != NULL ? c->who->name : "");
-    berth_jw_key(&w, "hash");
-    berth_jw_string(&w, (*ret)->spec.hash);
-    berth_jw_key(&w, "good"); /* it has not run yet as the stable one */
-    berth_jw_bool(&w, false);
-    berth_jw_key(&w, "spec");
-    berth_jw_raw(&w, spec->json, spec->json_len);
-    berth_jw_object_end(&w);
-    const char *key = berth_revision_key(&c->a, c->s->id, number);
-    if (b.failed || key == NULL) {
-        berth_revision_unref(BERTH_TAKE(*ret));
-        return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", c->s->id);
-    }
-    c->ops[c->op_count++] = (struct berth_store_op){
-        .kind = BERTH_STORE_PUT, .key = key, .value = {b.at, b.len}, .expected = BERTH_STORE_NEW};
-    prune(c, number);
-    return 0;
-}
-
-/* What a change may touch, to be put back when it cannot be written. */
-struct before {
-    struct revision *wish[TRACK_COUNT];
-    bool leaving, promoting, deleting, retry;
-    uint32_t canary_percent;
-    uint64_t last_revision, retry_wall_ns, changed_wall_ns, phase_wall_ns;
-    enum berth_phase phase;
-    char asker[OPERATOR_MAX];
-    bool asker_known;
-    uint32_t asker_scopes;
-};
-
-static struct before
-remember(const struct service *s)
-{
-    struct before b = {.wish = {s->tracks[STABLE].wish, s->tracks[CANARY].wish},
-                       .leaving = s->tracks[CANARY].leaving,
-                       .promoting = s->promoting,
-                       .deleting = s->deleting,
-                       .retry = s->retry,
-                       .canary_percent = s->canary_percent,
-                       .last_revision = s->last_revision,
-                       .retry_wall_ns = s->retry_wall_ns,
-                       .changed_wall_ns = s->changed_wall_ns,
-                       .phase_wall_ns = s->phase_wall_ns,
-                       .phase = s->phase,
-                       .asker_known = s->asker_known,
-                       .asker_scopes = s->asker_scopes};
-    memcpy(b.asker, s->asker, sizeof b.asker);
-    return b;
-}
-
-static void
-put_back(struct service *s, const struct before *b)
-{
-    for (int i = 0; i < TRACK_COUNT; i++) {
-        if (b->wish[i] != s->tracks[i].wish)
-            berth_revision_unref(s->tracks[i].wish);
-        s->tracks[i].wish = b->wish[i];
-    }
-    s->tracks[CANARY].leaving = b->leaving;
-    s->promoting = b->promoting;
-    s->deleting = b->deleting;
-    s->retry = b->retry;
-    s->canary_percent = b->canary_percent;
-    s->last_revision = b->last_revision;
-    s->retry_wall_ns = b->retry_wall_ns;
-    s->changed_wall_ns = b->changed_wall_ns;
-    s->phase = b->phase;
-    s->phase_wall_ns = b->phase_wall_ns;
-    memcpy(s->asker, b->asker, sizeof s->asker);
-    s->asker_known = b->asker_known;
-    s->asker_scopes = b->asker_scopes;
-}
-
-/* Write what was changed; when that fails all is as it was. */
-static int
-write_change(struct change *c, const struct before *b, struct berth_err *e)
-{
-    struct service *s = c->s;
-    const int r = berth_deploy_commit(c->d, s, &c->pending, c->ops, c->op_count, e);
-
-    if (r < 0) {
-        if (s->phase != b->phase)
-            berth_deploy_count_move(c->d, s->phase, b->phase);
-        put_back(s, b);
-        return r;
-    }
-    for (int i = 0; i < TRACK_COUNT; i++) {
-        if (b->wish[i] != s->tracks[i].wish)
-            berth_revision_unref(b->wish[i]);
-    }
-    berth_deploy_named(c->d, s);
-    atomic_fetch_add(&s->generation, 1); /* what is under way for the old wish is cut short */
-    return 0;
-}
 
 /* ---- create ---- */
 
@@ -330,14 +40,14 @@ create(struct change *c, const struct berth_spec *spec, struct berth_err *e)
     s->phase = BERTH_PHASE_INITIALIZING;
     s->created_wall_ns = s->phase_wall_ns = berth_deploy_wall(c->d);
     s->canary_percent = spec->canary_percent;
-    set_asker(c);
-    const struct before before = remember(s);
-    if ((r = add_revision(c, spec, &s->tracks[STABLE].wish, e)) < 0)
+    berth_change_asker(c);
+    const struct before before = berth_change_before(s);
+    if ((r = berth_change_revision(c, spec, &s->tracks[STABLE].wish, e)) < 0)
         return r;
     s->last_revision = s->tracks[STABLE].wish->number;
-    audit_spec(c, "service.created", "deploy", NULL, s->tracks[STABLE].wish);
+    berth_change_audit_spec(c, "service.created", "deploy", NULL, s->tracks[STABLE].wish);
     berth_service_came(c->d, s, &c->pending);
-    if ((r = write_change(c, &before, e)) == 0)
+    if ((r = berth_change_write(c, &before, e)) == 0)
         berth_deploy_count_move(c->d, BERTH_PHASE_COUNT, s->phase);
     return r;
 }
@@ -353,7 +63,7 @@ berth_deploy_create(struct berth_deploy *d, const struct berth_spec *spec,
 
     if (r < 0)
         return r;
-    change_init(&c, d, who);
+    berth_change_init(&c, d, who);
     r = new_id(d, spec, &c.a, made, e);
     if (r == 0 && (c.s = berth_service_new(made)) == NULL)
         r = berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", made);
@@ -364,7 +74,7 @@ berth_deploy_create(struct berth_deploy *d, const struct berth_spec *spec,
             berth_deploy_drop_service(d, c.s);
         }
     }
-    if ((r = change_end(&c, r)) == 0)
+    if ((r = berth_change_end(&c, r)) == 0)
         (void)snprintf(id, BERTH_SERVICE_ID_MAX, "%s", made);
     return r;
 }
@@ -387,19 +97,19 @@ wish_stable(struct change *c, const struct before *before, const struct berth_sp
 {
     struct service *s = c->s;
     struct revision *new = NULL;
-    int r = add_revision(c, spec, &new, e);
+    int r = berth_change_revision(c, spec, &new, e);
 
     if (r < 0) {
-        put_back(s, before);
+        berth_change_put_back(s, before);
         return r;
     }
-    set_asker(c);
-    audit_spec(c, "service.updated", action, &s->tracks[STABLE].wish->spec, new);
+    berth_change_asker(c);
+    berth_change_audit_spec(c, "service.updated", action, &s->tracks[STABLE].wish->spec, new);
     s->tracks[STABLE].wish = new;
     s->last_revision = new->number;
     try_at_once(s);
     const uint64_t number = new->number;
-    if ((r = write_change(c, before, e)) == 0)
+    if ((r = berth_change_write(c, before, e)) == 0)
         *ret_revision = number;
     return r;
 }
@@ -411,20 +121,20 @@ wish_canary(struct change *c, const struct berth_spec *spec, uint64_t *ret_revis
     struct service *s = c->s;
     struct track *t = &s->tracks[CANARY];
     struct revision *new = NULL;
-    const struct before before = remember(s);
-    int r = add_revision(c, spec, &new, e);
+    const struct before before = berth_change_before(s);
+    int r = berth_change_revision(c, spec, &new, e);
 
     if (r < 0)
         return r;
-    set_asker(c);
-    audit_spec(c, "service.updated", "canary", &s->tracks[STABLE].wish->spec, new);
+    berth_change_asker(c);
+    berth_change_audit_spec(c, "service.updated", "canary", &s->tracks[STABLE].wish->spec, new);
     t->wish = new;
     t->leaving = false;
     s->promoting = false;
     s->canary_percent = spec->canary_percent;
     s->last_revision = new->number;
     const uint64_t number = new->number;
-    if ((r = write_change(c, &before, e)) == 0)
+    if ((r = berth_change_write(c, &before, e)) == 0)
         *ret_revision = number;
     return r;
 }
@@ -471,7 +181,7 @@ update(struct change *c, const struct berth_spec *spec, uint64_t expected, uint6
     }
     if (wants_canary && s->tracks[STABLE].good > 0)
         return wish_canary(c, spec, ret_revision, e);
-    const struct before before = remember(s);
+    const struct before before = berth_change_before(s);
     s->tracks[CANARY].leaving = canary->wish != NULL;
     s->promoting = false;
     return wish_stable(c, &before, spec, "update", ret_revision, e);
@@ -487,9 +197,9 @@ berth_deploy_update(struct berth_deploy *d, const char *id, const struct berth_s
 
     if (r < 0)
         return r;
-    if ((r = change_begin_alive(&c, d, id, who, e)) == 0)
+    if ((r = berth_change_begin_alive(&c, d, id, who, e)) == 0)
         r = update(&c, spec, expected, ret_revision, e);
-    return change_end(&c, r);
+    return berth_change_end(&c, r);
 }
 
 int
@@ -500,15 +210,15 @@ berth_deploy_scale(struct berth_deploy *d, const char *id, uint32_t replicas,
     struct change c;
     int r;
 
-    if ((r = change_begin_alive(&c, d, id, who, e)) == 0) {
-        const struct before before = remember(c.s);
+    if ((r = berth_change_begin_alive(&c, d, id, who, e)) == 0) {
+        const struct before before = berth_change_before(c.s);
         const struct revision *now = c.s->tracks[STABLE].wish;
         if (now->spec.replicas == replicas)
             *ret_revision = now->number;
         else if ((r = berth_spec_scaled(&now->spec, replicas, &c.a, &scaled, e)) == 0)
             r = wish_stable(&c, &before, &scaled, "scale", ret_revision, e);
     }
-    return change_end(&c, r);
+    return berth_change_end(&c, r);
 }
 
 /* The number of the revision before the present one that ran as the stable one; 0: none is kept. */
@@ -535,7 +245,7 @@ rollback(struct change *c, uint64_t revision, uint64_t *ret_revision, struct ber
 {
     struct service *s = c->s;
     struct track *canary = &s->tracks[CANARY];
-    const struct before before = remember(s);
+    const struct before before = berth_change_before(s);
     struct revision *old = NULL;
     int r;
 
@@ -565,9 +275,9 @@ berth_deploy_rollback(struct berth_deploy *d, const char *id, uint64_t revision,
     struct change c;
     int r;
 
-    if ((r = change_begin_alive(&c, d, id, who, e)) == 0)
+    if ((r = berth_change_begin_alive(&c, d, id, who, e)) == 0)
         r = rollback(&c, revision, ret_revision, e);
-    return change_end(&c, r);
+    return berth_change_end(&c, r);
 }
 
 int
@@ -579,7 +289,7 @@ berth_deploy_take_back(struct berth_deploy *d, const char *id, struct berth_err 
     struct revision *good = NULL;
     uint64_t ignored;
     struct change c;
-    int r = change_begin(&c, d, id, &engine, e);
+    int r = berth_change_begin(&c, d, id, &engine, e);
 
     if (r == 0) {
         const struct track *t = &c.s->tracks[STABLE];
@@ -595,7 +305,7 @@ berth_deploy_take_back(struct berth_deploy *d, const char *id, struct berth_err 
             r = rollback(&c, number, &ignored, e);
         berth_revision_unref(good);
     }
-    return change_end(&c, r);
+    return berth_change_end(&c, r);
 }
 
 static int
@@ -612,18 +322,18 @@ berth_deploy_promote(struct berth_deploy *d, const char *id, const struct berth_
     struct change c;
     int r;
 
-    if ((r = change_begin_alive(&c, d, id, who, e)) == 0) {
+    if ((r = berth_change_begin_alive(&c, d, id, who, e)) == 0) {
         struct track *canary = &c.s->tracks[CANARY];
         if (canary->wish == NULL || canary->leaving)
             r = no_canary(c.s, e);
         else {
-            const struct before before = remember(c.s);
+            const struct before before = berth_change_before(c.s);
             c.s->promoting = true;
             c.s->canary_percent = 100;
             r = wish_stable(&c, &before, &canary->wish->spec, "promote", ret_revision, e);
         }
     }
-    return change_end(&c, r);
+    return berth_change_end(&c, r);
 }
 
 int
@@ -635,18 +345,18 @@ berth_deploy_weight(struct berth_deploy *d, const char *id, uint32_t percent,
 
     if (percent > 100)
         return berth_err_set(e, BERTH_EINVAL, "weight: %u is more than 100 percent", percent);
-    if ((r = change_begin_alive(&c, d, id, who, e)) == 0) {
-        const struct before before = remember(c.s);
+    if ((r = berth_change_begin_alive(&c, d, id, who, e)) == 0) {
+        const struct before before = berth_change_before(c.s);
         if (c.s->tracks[CANARY].wish == NULL || c.s->tracks[CANARY].leaving)
             r = no_canary(c.s, e);
         else {
             c.s->canary_percent = percent;
-            set_asker(&c);
-            audit_number(&c, "service.updated", "weight", "weight", percent);
-            r = write_change(&c, &before, e);
+            berth_change_asker(&c);
+            berth_change_audit_number(&c, "service.updated", "weight", "weight", percent);
+            r = berth_change_write(&c, &before, e);
         }
     }
-    return change_end(&c, r);
+    return berth_change_end(&c, r);
 }
 
 /* ---- the rest ---- */
@@ -658,23 +368,23 @@ berth_deploy_delete(struct berth_deploy *d, const char *id, const struct berth_a
     struct change c;
     struct berth_buf b;
     struct berth_jw w;
-    int r = change_begin(&c, d, id, who, e);
+    int r = berth_change_begin(&c, d, id, who, e);
 
     if (r == -BERTH_ENOENT)
-        return change_end(&c, 0);
+        return berth_change_end(&c, 0);
     if (r == 0 && !c.s->deleting) {
-        const struct before before = remember(c.s);
+        const struct before before = berth_change_before(c.s);
         c.s->deleting = true;
         c.s->tracks[CANARY].leaving = c.s->tracks[CANARY].wish != NULL;
-        set_asker(&c);
-        audit_begin(&c, &b, &w, "service.deleted", "delete");
+        berth_change_asker(&c);
+        berth_change_audit(&c, &b, &w, "service.deleted", "delete");
         berth_jw_object(&w);
         berth_jw_object_end(&w);
         berth_pending_end(&c.pending, &b, &w);
         (void)berth_service_move(d, c.s, BERTH_PHASE_TERMINATING, "", &c.pending);
-        r = write_change(&c, &before, e);
+        r = berth_change_write(&c, &before, e);
     }
-    return change_end(&c, r);
+    return berth_change_end(&c, r);
 }
 
 int
@@ -682,14 +392,14 @@ berth_deploy_retry(struct berth_deploy *d, const char *id, const struct berth_ac
                    struct berth_err *e)
 {
     struct change c;
-    int r = change_begin_alive(&c, d, id, who, e);
+    int r = berth_change_begin_alive(&c, d, id, who, e);
 
     if (r == 0) {
-        const struct before before = remember(c.s);
-        set_asker(&c);
+        const struct before before = berth_change_before(c.s);
+        berth_change_asker(&c);
         try_at_once(c.s);
-        audit_number(&c, "service.updated", "retry", "revision", c.s->last_revision);
-        r = write_change(&c, &before, e);
+        berth_change_audit_number(&c, "service.updated", "retry", "revision", c.s->last_revision);
+        r = berth_change_write(&c, &before, e);
     }
-    return change_end(&c, r);
+    return berth_change_end(&c, r);
 }

@@ -97,16 +97,20 @@ render_plugins(struct berth_deploy *d, struct berth_metrics *m)
     berth_metrics_forget_of(m, "type", "shimlet"); /* those that were unloaded */
     berth_metrics_forget_of(m, "type", "pipeline");
     (void)pthread_mutex_lock(&d->mu);
-    for (const struct environ *x = d->environs; x != NULL; x = x->next)
+    for (const struct plug *p = d->environs.first; p != NULL; p = p->next) {
+        const struct environ *x = (const struct environ *)p;
         set_gauge(m, BERTH_METRIC_PLUGIN_LOADED,
                   (const char *const[]){"shimlet", x->ops->name,
                                         x->ops->version != NULL ? x->ops->version : "", NULL},
                   1);
-    for (const struct flow *x = d->flows; x != NULL; x = x->next)
+    }
+    for (const struct plug *p = d->flows.first; p != NULL; p = p->next) {
+        const struct flow *x = (const struct flow *)p;
         set_gauge(m, BERTH_METRIC_PLUGIN_LOADED,
                   (const char *const[]){"pipeline", x->ops->name,
                                         x->ops->version != NULL ? x->ops->version : "", NULL},
                   1);
+    }
     (void)pthread_mutex_unlock(&d->mu);
 }
 

@@ -372,6 +372,8 @@ berth_deploy_new(const struct berth_deploy_conf *conf, struct berth_deploy **ret
     struct berth_deploy *d = calloc(1, sizeof *d);
     if (d == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "deploy: out of memory");
+    d->environs.type = "shimlet";
+    d->flows.type = "pipeline";
     (void)pthread_mutex_init(&d->mu, NULL);
     (void)pthread_mutex_init(&d->queue_mu, NULL);
     pthread_condattr_t attr;

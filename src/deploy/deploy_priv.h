@@ -27,25 +27,35 @@ struct berth_json;
 
 /* ---- plugins ---- */
 
-/* A shimlet, opened at first use.  Freed when it is retired and nobody uses it. */
+/* What shimlets and pipelines have in common, as their first member: plugs.c. */
+struct plug {
+    struct plug *next;
+    const char *name;           /* the plugin's */
+    const char *const *aliases; /* NULL: none */
+    char *file;                 /* NULL: compiled in */
+    uint64_t loaded_wall_ns;
+    uint32_t refs;                   /* under d->mu; the list's own is one */
+    void (*free_it)(struct plug *p); /* when it is retired and nobody uses it; all but file */
+};
+struct plugs {
+    const char *type;   /* "shimlet" */
+    struct plug *first; /* under d->mu */
+};
+
+/* A shimlet, opened at first use. */
 struct environ {
-    struct environ *next;
+    struct plug plug;
     struct berth_deploy *d;
     const struct berth_shimlet_ops *ops;
-    char *file, *settings_json; /* file NULL: compiled in */
-    uint64_t loaded_wall_ns;
-    uint32_t refs; /* under d->mu; the list's own is one */
+    char *settings_json;
     pthread_mutex_t open_mu;
     struct berth_shimlet *open; /* under open_mu */
     atomic_bool opened;
 };
 struct flow {
-    struct flow *next;
+    struct plug plug;
     const struct berth_pipeline_ops *ops;
     const char *const *names; /* of its steps, asked once; NULL: it has goals */
-    char *file;
-    uint64_t loaded_wall_ns;
-    uint32_t refs;
 };
 
 /* The names that it gives its steps, for flow.names. */
@@ -152,8 +162,7 @@ struct berth_deploy {
     char owner[41];
     pthread_mutex_t mu;
     pthread_cond_t released; /* a plugin lost a user */
-    struct environ *environs;
-    struct flow *flows;
+    struct plugs environs, flows;
     struct lost *lost;        /* plugins that should be there, under mu: kept.c */
     struct service *services; /* uthash by id */
     struct berth_events *events;
@@ -197,6 +206,20 @@ int berth_service_takes(const struct service *s, const struct berth_spec *spec,
 /* An update that failed and says so is taken back: the last good revision becomes a new one.  0, or
  * 1: there is nothing to be taken back. */
 int berth_deploy_take_back(struct berth_deploy *d, const char *id, struct berth_err *e);
+
+/* plugs.c: one kind of plugins, in a list */
+struct plug *berth_plug_get(struct berth_deploy *d, struct plugs *all, const char *name);
+void berth_plug_put(struct berth_deploy *d, struct plug *p); /* NULL is fine */
+bool berth_plug_is(struct berth_deploy *d, struct plugs *all, const char *name);
+/* Takes p, on failure too.  -BERTH_EEXIST */
+int berth_plug_add(struct berth_deploy *d, struct plugs *all, struct plug *p, const char *file,
+                   bool replace, struct berth_err *e);
+int berth_plug_retire(struct berth_deploy *d, struct plugs *all, const char *name,
+                      uint64_t limit_ns, struct berth_err *e);
+/* -BERTH_ENOENT, with those there are, or why it is not loaded */
+int berth_plug_unknown(struct berth_deploy *d, struct plugs *all, const char *name,
+                       struct berth_err *e);
+void berth_plugs_free(struct plugs *all);
 
 /* environs.c */
 struct environ *berth_environ_get(struct berth_deploy *d, const char *name); /* NULL: none */

@@ -277,26 +277,25 @@ static int
 origin(struct berth_deploy *d, const char *type, const char *name, struct berth_arena *a,
        struct berth_deploy_file *ret, struct berth_err *e)
 {
-    struct environ *x = is_shimlet(type) ? berth_environ_get(d, name) : NULL;
-    struct flow *y = is_shimlet(type) ? NULL : berth_flow_get(d, name);
-    const char *file = x != NULL ? x->file : y != NULL ? y->file : NULL;
-    const char *settings = x != NULL ? x->settings_json : NULL;
+    struct plugs *all = is_shimlet(type) ? &d->environs : &d->flows;
+    struct plug *p = berth_plug_get(d, all, name);
+    const char *settings =
+        p != NULL && is_shimlet(type) ? ((const struct environ *)p)->settings_json : NULL;
     int r = 0;
 
     *ret = (struct berth_deploy_file){.type = type, .replace = true};
-    if (x == NULL && y == NULL) {
-        r = is_shimlet(type) ? berth_environ_unknown(d, name, e) : berth_flow_unknown(d, name, e);
-    } else if (file == NULL) {
+    if (p == NULL) {
+        r = berth_plug_unknown(d, all, name, e);
+    } else if (p->file == NULL) {
         r = berth_err_set(e, BERTH_EPERM, "the %s %s is compiled in", type, name);
     } else {
-        ret->name = berth_arena_strdup(a, x != NULL ? x->ops->name : y->ops->name);
-        ret->path = berth_arena_strdup(a, file);
+        ret->name = berth_arena_strdup(a, p->name);
+        ret->path = berth_arena_strdup(a, p->file);
         ret->config_json = settings != NULL ? berth_arena_strdup(a, settings) : NULL;
         if (ret->name == NULL || ret->path == NULL || (settings != NULL && !ret->config_json))
             r = berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", name);
     }
-    berth_environ_put(d, x);
-    berth_flow_put(d, y);
+    berth_plug_put(d, p);
     return r;
 }
 

@@ -162,25 +162,15 @@ berth_kept_drop(struct berth_deploy *d, const char *type, const char *name, stru
 
 /* ---- at the start ---- */
 
-static const char *
-text_of(const struct berth_json *v, const char *key)
-{
-    struct berth_slice text;
-
-    return berth_json_string(berth_json_get(v, key), &text) ? text.at : NULL;
-}
-
 /* Was it loaded from there already, by the configuration? */
 static bool
 is_there(struct berth_deploy *d, const char *type, const char *name, const char *path)
 {
-    struct environ *x = strcmp(type, "shimlet") == 0 ? berth_environ_get(d, name) : NULL;
-    struct flow *y = strcmp(type, "pipeline") == 0 ? berth_flow_get(d, name) : NULL;
-    const char *file = x != NULL ? x->file : y != NULL ? y->file : NULL;
-    const bool is = file != NULL && strcmp(file, path) == 0;
+    struct plug *p =
+        berth_plug_get(d, strcmp(type, "shimlet") == 0 ? &d->environs : &d->flows, name);
+    const bool is = p != NULL && p->file != NULL && strcmp(p->file, path) == 0;
 
-    berth_environ_put(d, x);
-    berth_flow_put(d, y);
+    berth_plug_put(d, p);
     return is;
 }
 
@@ -201,9 +191,10 @@ load_one(struct berth_deploy *d, const struct berth_record *record)
     if (r == 0) {
         const struct berth_deploy_file file = {.type = type,
                                                .name = name,
-                                               .path = text_of(v, "path"),
-                                               .sha256 = text_of(v, "sha256"),
-                                               .config_json = text_of(v, "config"),
+                                               .path = berth_json_member_text(v, "path", NULL),
+                                               .sha256 = berth_json_member_text(v, "sha256", NULL),
+                                               .config_json =
+                                                   berth_json_member_text(v, "config", NULL),
                                                .replace = true};
         if (file.path == NULL)
             r = berth_err_set(&e, BERTH_EINVAL, "its record has no path");

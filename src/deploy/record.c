@@ -214,51 +214,24 @@ put_progress(struct berth_jw *w, const struct progress *p)
     berth_jw_object_end(w);
 }
 
-static uint64_t
-get_u64(const struct berth_json *v, const char *key)
-{
-    uint64_t n = 0;
-
-    (void)berth_json_uint(berth_json_get(v, key), &n);
-    return n;
-}
-
-static bool
-get_bool(const struct berth_json *v, const char *key)
-{
-    bool b = false;
-
-    (void)berth_json_bool(berth_json_get(v, key), &b);
-    return b;
-}
-
-static void
-get_text(const struct berth_json *v, const char *key, char *ret, size_t cap)
-{
-    struct berth_slice s = {"", 0};
-
-    (void)berth_json_string(berth_json_get(v, key), &s);
-    (void)snprintf(ret, cap, "%.*s", (int)(s.len < cap ? s.len : cap - 1), s.at);
-}
-
 static void
 read_step(const struct berth_json *v, struct step_info *info, struct berth_step_run *s)
 {
     char state[16];
 
-    get_text(v, "name", info->name, sizeof info->name);
-    info->max_retries = (uint32_t)get_u64(v, "maxRetries");
-    info->timeout_ns = get_u64(v, "timeoutNs");
-    get_text(v, "state", state, sizeof state);
+    berth_json_member_copy(v, "name", info->name, sizeof info->name);
+    info->max_retries = (uint32_t)berth_json_member_uint(v, "maxRetries");
+    info->timeout_ns = berth_json_member_uint(v, "timeoutNs");
+    berth_json_member_copy(v, "state", state, sizeof state);
     if (!berth_step_state_parse(state, &s->state))
         s->state = BERTH_STEP_PENDING;
-    s->code = (enum berth_code)get_u64(v, "code");
-    s->attempts = (uint32_t)get_u64(v, "attempts");
-    s->failures = (uint32_t)get_u64(v, "failures");
-    s->started_wall_ns = get_u64(v, "startedAt");
-    s->finished_wall_ns = get_u64(v, "finishedAt");
-    s->spent_ns = get_u64(v, "spentNs");
-    get_text(v, "error", s->error, sizeof s->error);
+    s->code = (enum berth_code)berth_json_member_uint(v, "code");
+    s->attempts = (uint32_t)berth_json_member_uint(v, "attempts");
+    s->failures = (uint32_t)berth_json_member_uint(v, "failures");
+    s->started_wall_ns = berth_json_member_uint(v, "startedAt");
+    s->finished_wall_ns = berth_json_member_uint(v, "finishedAt");
+    s->spent_ns = berth_json_member_uint(v, "spentNs");
+    berth_json_member_copy(v, "error", s->error, sizeof s->error);
 }
 
 /* NULL: there is none, or it makes no sense: then all is looked at anew. */
@@ -267,21 +240,21 @@ read_progress(const struct berth_json *v)
 {
     const struct berth_json *steps = berth_json_get(v, "steps");
     const size_t n = berth_json_len(steps);
-    const uint64_t state = get_u64(v, "state"), at = get_u64(v, "at"),
-                   failed = get_u64(v, "failed");
+    const uint64_t state = berth_json_member_uint(v, "state"), at = berth_json_member_uint(v, "at"),
+                   failed = berth_json_member_uint(v, "failed");
 
     if (n < 1 || n > BERTH_STEPS_MAX || state > BERTH_RUN_FAILED || at >= n || failed >= n)
         return NULL;
     struct progress *p = berth_progress_new((uint32_t)n);
     if (p == NULL)
         return NULL;
-    p->revision = get_u64(v, "revision");
-    p->started_wall_ns = get_u64(v, "startedAt");
-    p->taken_back = get_bool(v, "takenBack");
+    p->revision = berth_json_member_uint(v, "revision");
+    p->started_wall_ns = berth_json_member_uint(v, "startedAt");
+    p->taken_back = berth_json_member_bool(v, "takenBack");
     p->run->state = (enum berth_run_state)state;
     p->run->at = (uint32_t)at;
     p->run->failed = (uint32_t)failed;
-    p->run->wait_left_ns = get_u64(v, "waitNs");
+    p->run->wait_left_ns = berth_json_member_uint(v, "waitNs");
     for (struct berth_json_iter it = berth_json_iter(steps); berth_json_next(&it);)
         read_step(it.value, &p->infos[it.index], &p->run->steps[it.index]);
     berth_run_restored(p->run);
@@ -515,11 +488,11 @@ static int
 read_track(struct berth_deploy *d, const struct service *s, const struct berth_json *v,
            struct track *t, struct berth_err *e)
 {
-    const uint64_t revision = get_u64(v, "revision");
+    const uint64_t revision = berth_json_member_uint(v, "revision");
     int r = 0;
 
-    t->leaving = get_bool(v, "leaving");
-    t->good = get_u64(v, "good");
+    t->leaving = berth_json_member_bool(v, "leaving");
+    t->good = berth_json_member_uint(v, "good");
     t->progress = read_progress(berth_json_get(v, "progress"));
     for (struct berth_json_iter it = berth_json_iter(berth_json_get(v, "values"));
          r == 0 && berth_json_next(&it);) {
@@ -548,24 +521,24 @@ berth_record_read(struct berth_deploy *d, const struct berth_record *record, str
     if (r == 0 && s == NULL)
         r = berth_err_set(e, BERTH_ENOMEM, "out of memory");
     if (r == 0) {
-        get_text(v, "shimlet", s->shimlet, sizeof s->shimlet);
-        get_text(v, "phase", phase, sizeof phase);
+        berth_json_member_copy(v, "shimlet", s->shimlet, sizeof s->shimlet);
+        berth_json_member_copy(v, "phase", phase, sizeof phase);
         const int p = berth_phase_parse(phase);
         s->phase = p >= 0 ? (enum berth_phase)p : BERTH_PHASE_INITIALIZING;
-        s->last_revision = get_u64(v, "lastRevision");
-        s->canary_percent = (uint32_t)get_u64(v, "canaryPercent");
-        s->deleting = get_bool(v, "deleting");
-        s->retry = get_bool(v, "retry");
-        s->promoting = get_bool(v, "promoting");
-        get_text(v, "reason", s->reason, sizeof s->reason);
-        get_text(v, "asker", s->asker, sizeof s->asker);
-        s->asker_known = get_bool(v, "askerKnown");
-        s->asker_scopes = (uint32_t)get_u64(v, "askerScopes");
-        s->created_wall_ns = get_u64(v, "createdAt");
-        s->changed_wall_ns = get_u64(v, "changedAt");
-        s->phase_wall_ns = get_u64(v, "phaseAt");
-        s->failed_runs = (uint32_t)get_u64(v, "failedRuns");
-        s->retry_wall_ns = get_u64(v, "retryAt");
+        s->last_revision = berth_json_member_uint(v, "lastRevision");
+        s->canary_percent = (uint32_t)berth_json_member_uint(v, "canaryPercent");
+        s->deleting = berth_json_member_bool(v, "deleting");
+        s->retry = berth_json_member_bool(v, "retry");
+        s->promoting = berth_json_member_bool(v, "promoting");
+        berth_json_member_copy(v, "reason", s->reason, sizeof s->reason);
+        berth_json_member_copy(v, "asker", s->asker, sizeof s->asker);
+        s->asker_known = berth_json_member_bool(v, "askerKnown");
+        s->asker_scopes = (uint32_t)berth_json_member_uint(v, "askerScopes");
+        s->created_wall_ns = berth_json_member_uint(v, "createdAt");
+        s->changed_wall_ns = berth_json_member_uint(v, "changedAt");
+        s->phase_wall_ns = berth_json_member_uint(v, "phaseAt");
+        s->failed_runs = (uint32_t)berth_json_member_uint(v, "failedRuns");
+        s->retry_wall_ns = berth_json_member_uint(v, "retryAt");
         s->removal = read_progress(berth_json_get(v, "removal"));
         for (struct berth_json_iter it = berth_json_iter(berth_json_get(v, "tracks"));
              r == 0 && berth_json_next(&it) && it.index < TRACK_COUNT;)

@@ -6,57 +6,8 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "obs/metrics.h"
-#include "wire/json.h"
 
-enum { SNAPSHOT_BYTES_MAX = 4 << 20, HOST_BYTES_MAX = 256 };
-#define CONNECT_NS (2 * BERTH_S)
-
-/* ---- endpoints ---- */
-
-static bool
-is_host_byte(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr(".-_[]:", c) != NULL);
-}
-
-static bool
-is_path_byte(char c)
-{
-    return c > ' ' && c < 0x7f && c != '?' && c != '#' && c != '\\' && c != '"';
-}
-
-bool
-berth_endpoint_split(const char *endpoint, char *out, const char **ret_origin,
-                     const char **ret_base)
-{
-    const size_t scheme = strncmp(endpoint, "http://", 7) == 0    ? 7
-                          : strncmp(endpoint, "https://", 8) == 0 ? 8
-                                                                  : 0;
-    size_t host = 0, path = 0;
-
-    if (scheme == 0)
-        return false;
-    while (is_host_byte(endpoint[scheme + host]))
-        host++;
-    const char *rest = endpoint + scheme + host;
-    if (host == 0 || host > HOST_BYTES_MAX || (*rest != '/' && *rest != '\0'))
-        return false;
-    while (is_path_byte(rest[path]))
-        path++;
-    if (rest[path] != '\0')
-        return false;
-    while (path > 0 && rest[path - 1] == '/') /* what is asked for begins with one */
-        path--;
-    memcpy(out, endpoint, scheme + host);
-    out[scheme + host] = '\0';
-    char *base = out + scheme + host + 1;
-    memcpy(base, rest, path);
-    base[path] = '\0';
-    *ret_origin = out;
-    *ret_base = base;
-    return true;
-}
+/* Which replicas serve a name: what is published, and who holds how much of it. */
 
 /* ---- what replicas share ---- */
 
@@ -143,8 +94,8 @@ record_free(struct berth_route_record *rec)
     free(rec);
 }
 
-static struct berth_route_record *
-find_locked(const struct berth_routes *r, const char *id)
+struct berth_route_record *
+berth_routes_find_locked(const struct berth_routes *r, const char *id)
 {
     struct berth_route_record *rec;
 
@@ -228,13 +179,6 @@ drop_if_over_locked(struct berth_routes *r, struct berth_route_record *rec)
 /* ---- snapshots ---- */
 
 static void
-snapshot_free(struct berth_route_snapshot *s)
-{
-    berth_arena_fini(&s->arena);
-    free(s);
-}
-
-static void
 unref_locked(struct berth_route_snapshot *s)
 {
     struct berth_route_record *rec = s->of;
@@ -248,7 +192,7 @@ unref_locked(struct berth_route_snapshot *s)
     (void)pthread_mutex_unlock(&rec->mu);
     rec->snapshots--;
     drop_if_over_locked(rec->routes, rec);
-    snapshot_free(s);
+    berth_route_snapshot_free(s);
 }
 
 void
@@ -259,98 +203,6 @@ berth_route_snapshot_unref(struct berth_route_snapshot *s)
     (void)pthread_mutex_lock(&r->mu);
     unref_locked(s);
     (void)pthread_mutex_unlock(&r->mu);
-}
-
-static bool
-copy_text(struct berth_arena *a, const char *from, const char **to)
-{
-    *to = from != NULL ? berth_arena_strdup(a, from) : NULL;
-    return from == NULL || *to != NULL;
-}
-
-static int
-copy_service(struct berth_route_snapshot *s, const struct berth_routed_service *from,
-             struct berth_err *e)
-{
-    struct berth_arena *a = &s->arena;
-    struct berth_route_service *to = &s->service;
-    const char *served = from->served_name != NULL ? from->served_name : from->name;
-    uint64_t sum = 0;
-
-    if (!copy_text(a, from->id, &to->id) || !copy_text(a, from->name, &to->name) ||
-        !copy_text(a, served, &to->served_name) ||
-        !copy_text(a, from->authorization, &to->authorization) ||
-        !copy_text(a, from->ca_path, &to->ca_path) || !copy_text(a, from->allow, &to->allow))
-        return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
-    to->has_side_effects = from->has_side_effects;
-    to->connect_ns_max = from->connect_ns_max > 0 ? from->connect_ns_max : CONNECT_NS;
-    to->first_ns_max = from->first_ns_max;
-    to->silent_ns_max = from->silent_ns_max;
-    for (int t = 0; t < BERTH_TRACK_COUNT; t++)
-        sum += s->weights[t] = from->weights[t];
-    if (sum == 0)
-        s->weights[BERTH_TRACK_STABLE] = 1;
-    return 0;
-}
-
-static int
-copy_replica(struct berth_arena *a, struct berth_route_replica *to,
-             const struct berth_routed_replica *from, const char *service, struct berth_err *e)
-{
-    const char *endpoint = from->endpoint != NULL ? from->endpoint : "http://none";
-    char *room = berth_arena_alloc_raw(a, strlen(endpoint) + 2);
-
-    if (room == NULL || !copy_text(a, from->id, &to->id) ||
-        !copy_text(a, from->ca_path, &to->ca_path) ||
-        !copy_text(a, from->authorization, &to->authorization))
-        return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", service);
-    if (!berth_endpoint_split(endpoint, room, &to->origin, &to->base))
-        return berth_err_set(e, BERTH_EINVAL,
-                             "service %s: replica %s: %.200s is no endpoint; it is like "
-                             "http://HOST:PORT/BASE",
-                             service, from->id, endpoint);
-    to->track = from->track;
-    return 0;
-}
-
-/* What a replica does not say itself is the service's. */
-static void
-inherit(const struct berth_route_service *s, struct berth_route_replica *r)
-{
-    if (r->ca_path == NULL)
-        r->ca_path = s->ca_path;
-    if (r->authorization == NULL)
-        r->authorization = s->authorization;
-}
-
-static int
-snapshot_new(const struct berth_routed_service *from, struct berth_route_snapshot **ret,
-             struct berth_err *e)
-{
-    struct berth_route_snapshot *s = calloc(1, sizeof *s);
-    const size_t n = from->replica_count;
-
-    if (s == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
-    berth_arena_init_small(&s->arena, SNAPSHOT_BYTES_MAX);
-    s->refs = 1;
-    s->count = n;
-    int r = copy_service(s, from, e);
-    s->replicas = BERTH_NEW_N(&s->arena, struct berth_route_replica, n);
-    s->shared = BERTH_NEW_N(&s->arena, struct berth_route_shared *, n);
-    s->balanced = BERTH_NEW_N(&s->arena, struct berth_balance_replica *, n);
-    if (r == 0 && n > 0 && (s->replicas == NULL || s->shared == NULL || s->balanced == NULL))
-        r = berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", from->id);
-    for (size_t i = 0; r == 0 && i < n; i++) {
-        r = copy_replica(&s->arena, &s->replicas[i], &from->replicas[i], from->id, e);
-        inherit(&s->service, &s->replicas[i]);
-    }
-    if (r < 0) {
-        snapshot_free(s);
-        return r;
-    }
-    *ret = s;
-    return 0;
 }
 
 /* ---- publishing ---- */
@@ -423,7 +275,7 @@ static int
 publish_locked(struct berth_routes *r, const struct berth_routed_service *from,
                struct berth_route_snapshot *s, struct berth_err *e)
 {
-    struct berth_route_record *rec = find_locked(r, from->id);
+    struct berth_route_record *rec = berth_routes_find_locked(r, from->id);
     char *name = strdup(from->name);
     int rc = 0;
 
@@ -471,14 +323,14 @@ berth_routes_publish(struct berth_routes *r, const struct berth_routed_service *
     if (from->replica_count > BERTH_ROUTES_REPLICAS_MAX)
         return berth_err_set(e, BERTH_ELIMIT, "service %s: %zu replicas, at most %d", from->id,
                              from->replica_count, BERTH_ROUTES_REPLICAS_MAX);
-    int rc = snapshot_new(from, &s, e);
+    int rc = berth_route_snapshot_new(from, &s, e);
     if (rc < 0)
         return rc;
     (void)pthread_mutex_lock(&r->mu);
     rc = publish_locked(r, from, s, e);
     (void)pthread_mutex_unlock(&r->mu);
     if (rc < 0)
-        snapshot_free(s);
+        berth_route_snapshot_free(s);
     return rc;
 }
 
@@ -486,7 +338,7 @@ void
 berth_routes_remove(struct berth_routes *r, const char *service_id)
 {
     (void)pthread_mutex_lock(&r->mu);
-    struct berth_route_record *rec = find_locked(r, service_id);
+    struct berth_route_record *rec = berth_routes_find_locked(r, service_id);
     if (rec != NULL && rec->now != NULL) {
         struct berth_route_snapshot *before = rec->now;
         struct berth_route_shared *sh, *next;
@@ -520,7 +372,7 @@ berth_routes_drain(struct berth_routes *r, const char *service_id, const char *r
     int late = 0;
 
     (void)pthread_mutex_lock(&r->mu);
-    struct berth_route_record *rec = find_locked(r, service_id);
+    struct berth_route_record *rec = berth_routes_find_locked(r, service_id);
     if (rec != NULL)
         rec->snapshots++; /* so that it stays */
     (void)pthread_mutex_unlock(&r->mu);
@@ -542,100 +394,6 @@ berth_routes_drain(struct berth_routes *r, const char *service_id, const char *r
     drop_if_over_locked(r, rec);
     (void)pthread_mutex_unlock(&r->mu);
     return sh != NULL ? left : 0;
-}
-
-/* ---- telling ---- */
-
-static void
-put_replica(struct berth_jw *w, const struct berth_route_shared *sh)
-{
-    berth_jw_object(w);
-    berth_jw_key(w, "id");
-    berth_jw_string(w, sh->id);
-    berth_jw_key(w, "track");
-    berth_jw_string(w, berth_track_name(sh->b.track));
-    berth_jw_key(w, "ready");
-    berth_jw_bool(w, sh->b.ready);
-    berth_jw_key(w, "draining");
-    berth_jw_bool(w, sh->b.draining);
-    berth_jw_key(w, "inFlight");
-    berth_jw_uint(w, sh->b.in_flight);
-    berth_jw_key(w, "breaker");
-    berth_jw_string(w, berth_breaker_state_name(sh->b.breaker.state));
-    berth_jw_key(w, "requests");
-    berth_jw_uint(w, sh->requests);
-    berth_jw_object_end(w);
-}
-
-static void
-put_record_locked(struct berth_jw *w, struct berth_route_record *rec, bool local)
-{
-    const struct berth_route_snapshot *s = rec->now;
-
-    berth_jw_object(w);
-    berth_jw_key(w, "name");
-    berth_jw_string(w, rec->name);
-    berth_jw_key(w, "warning");
-    berth_jw_string(w, local ? "a model of this name is registered here and answers instead; ask "
-                               "for the service by its id"
-                       : !rec->owns_name ? "an older service has this name and answers instead; "
-                                           "ask for this one by its id"
-                                         : NULL);
-    berth_jw_key(w, "replicas");
-    berth_jw_array(w);
-    (void)pthread_mutex_lock(&rec->mu);
-    for (size_t i = 0; i < s->count; i++)
-        put_replica(w, s->shared[i]);
-    (void)pthread_mutex_unlock(&rec->mu);
-    berth_jw_array_end(w);
-    berth_jw_object_end(w);
-}
-
-void
-berth_routes_put(struct berth_routes *r, const char *service_id, struct berth_jw *w)
-{
-    char *name = NULL;
-    struct berth_route_record *rec;
-
-    /* Asked without a lock held, as it has its own. */
-    (void)pthread_mutex_lock(&r->mu);
-    rec = find_locked(r, service_id);
-    if (rec != NULL && rec->name != NULL)
-        name = strdup(rec->name);
-    (void)pthread_mutex_unlock(&r->mu);
-    const bool local =
-        name != NULL && r->conf.is_local != NULL && r->conf.is_local(r->conf.arg, name);
-    free(name);
-    (void)pthread_mutex_lock(&r->mu);
-    rec = find_locked(r, service_id);
-    if (rec != NULL && rec->now != NULL)
-        put_record_locked(w, rec, local);
-    else
-        berth_jw_null(w);
-    (void)pthread_mutex_unlock(&r->mu);
-}
-
-void
-berth_routes_each(struct berth_routes *r,
-                  void (*each)(void *arg, const char *name, const char *allow), void *arg)
-{
-    struct berth_route_record *rec, *next;
-
-    (void)pthread_mutex_lock(&r->mu);
-    HASH_ITER(by_id, r->by_id, rec, next) /* uthash keeps the order of insertion */
-    {
-        bool ready = false;
-
-        if (!rec->owns_name)
-            continue;
-        (void)pthread_mutex_lock(&rec->mu);
-        for (size_t i = 0; i < rec->now->count && !ready; i++)
-            ready = rec->now->balanced[i]->ready && !rec->now->balanced[i]->draining;
-        (void)pthread_mutex_unlock(&rec->mu);
-        if (ready)
-            each(arg, rec->name, rec->now->service.allow);
-    }
-    (void)pthread_mutex_unlock(&r->mu);
 }
 
 /* ---- new and free ---- */

@@ -69,8 +69,9 @@ struct berth_routed_service {
     const char *allow;       /* names of keys with blanks between; "*": any; NULL: no matter who */
     bool has_side_effects;   /* a request must not reach two replicas */
     uint64_t connect_ns_max; /* 2 s */
-    uint64_t first_ns_max;   /* until an answer begins; 0: as long as the request may take */
-    uint64_t silent_ns_max;  /* within an answer: 120 s */
+    uint64_t first_ns_max;  /* until an answer begins; 0: of a stream as silent_ns_max, else as long
+                               as the request may take */
+    uint64_t silent_ns_max; /* within an answer: 120 s */
 };
 /* In place of what was published for that id.  A replica that is not named any more gets no new
  * requests; those under way end in peace.

@@ -9,7 +9,8 @@
 #include "deploy/routes.h"
 
 /*
- * What routes.c (publishing) and trips.c (requests) share.  Locks: berth_routes.mu before a
+ * What routes.c (publishing), route_snapshot.c (what is held of it), route_list.c (looking) and
+ * trips.c (requests) share.  Locks: berth_routes.mu before a
  * service's mu; the first is held for finding and counting snapshots, the second for choosing.
  */
 enum { BERTH_ROUTE_STATUSES_MAX = 16 };
@@ -66,6 +67,13 @@ struct berth_routes {
     atomic_uint published;
 };
 
+/* Of what is to be published: not bound to a record, one reference.
+ *   -BERTH_EINVAL an endpoint that is none; -BERTH_ENOMEM */
+int berth_route_snapshot_new(const struct berth_routed_service *from,
+                             struct berth_route_snapshot **ret, struct berth_err *e);
+void berth_route_snapshot_free(struct berth_route_snapshot *s);
+/* By id; NULL: none.  Under routes->mu. */
+struct berth_route_record *berth_routes_find_locked(const struct berth_routes *r, const char *id);
 /* Give a reference back; the last one takes the snapshot along, and maybe its record. */
 void berth_route_snapshot_unref(struct berth_route_snapshot *s);
 /* What a gauge shows, after a change.  Under the service's mu. */

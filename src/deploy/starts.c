@@ -29,15 +29,6 @@ hold_of(uint64_t early)
     return ns < hold_max_ns ? ns : hold_max_ns;
 }
 
-static uint64_t
-number(const struct berth_json *v, const char *key)
-{
-    uint64_t n = 0;
-
-    (void)berth_json_uint(berth_json_get(v, key), &n);
-    return n;
-}
-
 static int
 write_start(struct berth_deploy *d, bool ended, struct berth_err *e)
 {
@@ -61,7 +52,8 @@ berth_starts_begin(struct berth_deploy *d, uint64_t *ret_hold_ns, struct berth_e
     berth_arena_init(&a, 64 * 1024);
     if (berth_store_get(d->conf.store, &a, starts_key, &record, NULL) == 0 &&
         berth_json_parse(&a, record.value.at, record.value.len, NULL, &v, NULL) == 0) {
-        const uint64_t at = number(v, "at"), early = number(v, "early");
+        const uint64_t at = berth_json_member_uint(v, "at"),
+                       early = berth_json_member_uint(v, "early");
         (void)berth_json_bool(berth_json_get(v, "ended"), &ended);
         if (!ended && d->start_wall_ns >= at && d->start_wall_ns - at < early_ns + hold_of(early) &&
             early < UINT32_MAX)

@@ -1,194 +1,144 @@
-#include <errno.h>
-#include <poll.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "base/arena.h"
 #include "base/clock.h"
+#include "deploy/deploy_priv.h"
 #include "deploy/test_world.h"
-#include "wire/json.h"
 
-static struct world w;
-static struct berth_arena a;
-static char folder[64], path[96];
-static const struct berth_actor tester = {.name = "tester", .peer = "127.0.0.1"};
+/* The command lines around steps, run by a real shell. */
 
-static int
-setup(void **unused)
-{
-    (void)unused;
-    berth_arena_init(&a, 64 << 20);
-    (void)snprintf(folder, sizeof folder, "/tmp/berth-hooks-XXXXXX");
-    if (mkdtemp(folder) == NULL)
-        return -1;
-    (void)snprintf(path, sizeof path, "%s/out", folder);
-    world_init(&w, 42);
-    world_start(&w);
-    return 0;
-}
-
-static int
-teardown(void **unused)
-{
-    (void)unused;
-    world_fini(&w);
-    (void)unlink(path);
-    (void)rmdir(folder);
-    berth_arena_fini(&a);
-    return 0;
-}
-
-/* Run a service with that hook before its first step; what is told of it then. */
-static const char *
-run_with(const char *hook)
-{
-    char id[BERTH_SERVICE_ID_MAX];
-    struct berth_spec spec;
-    struct berth_err e = {""};
-    struct berth_buf b;
-    struct berth_jw json;
-
-    berth_buf_init(&b, &a);
-    berth_jw_init(&json, &b);
-    berth_jw_string(&json, hook);
-    world_spec(&w,
-               berth_arena_printf(&a,
-                                  "{\"modelName\":\"m\",\"steps\":{\"model-validation\":{"
-                                  "\"maxRetries\":0,\"timeoutMs\":20000,\"preHook\":%s}}}",
-                                  berth_buf_text(&b)),
-               &a, &spec);
-    if (berth_deploy_create(w.d, &spec, &tester, id, &e) < 0)
-        fail_msg("%s", e.msg);
-    world_run(&w, 8 * BERTH_S); /* of the world's time */
-    berth_buf_init(&b, &a);
-    if (berth_deploy_describe(w.d, id, &a, &b, &e) < 0)
-        fail_msg("%s", e.msg);
-    const char *text = berth_buf_text(&b);
-    return berth_arena_strdup(&a, text);
-}
-
-static const char *
-written(void)
-{
-    static char text[65536];
-    FILE *f = fopen(path, "re");
-
-    assert_non_null(f);
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    (void)fclose(f);
-    return text;
-}
-
-static void
-no_child_is_left(void)
-{
-    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
-    assert_int_equal(errno, ECHILD);
-}
-
-static void
-a_hook_is_told_by_its_name(void **unused)
-{
-    (void)unused;
-    assert_non_null(strstr(run_with("true"), "\"phase\":\"running\""));
-    const char *told = run_with("echo no disk; exit 3 # --password hunter2");
-    assert_non_null(strstr(told, "the preHook of model-validation ended by itself with status 3: "
-                                 "no disk"));
-    assert_null(strstr(told, "hunter2"));
-    no_child_is_left();
-}
-
-/* It is over when its shell is: not when its output is closed, and not when that of what it left in
- * the background is. */
-static void
-a_hook_ends_with_its_shell(void **unused)
-{
-    (void)unused;
-    const char *told = run_with("exec >/dev/null 2>&1; sleep 0.3; exit 3");
-    assert_non_null(strstr(told, "with status 3"));
-    no_child_is_left();
-    told = run_with(berth_arena_printf(&a, "sleep 1000 & echo $! >%s", path));
-    assert_non_null(strstr(told, "\"phase\":\"running\""));
-    no_child_is_left();
-    assert_int_equal(kill((pid_t)strtol(written(), NULL, 10), SIGKILL), 0);
-}
-
-static uint64_t
-quick_clock(void *arg)
-{
-    struct world *on = arg;
-
-    if (access(path, F_OK) == 0) /* the hook runs: its time is over soon */
-        on->now_ns += BERTH_S;
-    return on->now_ns;
-}
+struct bench {
+    struct world w;
+    struct berth_arena a;
+    struct service *s;
+    struct revision *revision;
+    struct berth_deployment x;
+    bool stop;
+};
+static struct bench b;
 
 static bool
-is_over(int pid)
+says_stop(void *arg)
 {
-    char stat[64], state = 'Z';
+    return *(bool *)arg;
+}
 
-    (void)snprintf(stat, sizeof stat, "/proc/%d/stat", pid);
-    FILE *f = fopen(stat, "re");
-    if (f == NULL)
-        return true;
-    (void)fscanf(f, "%*d (%*[^)]) %c", &state);
-    (void)fclose(f);
-    return state == 'Z'; /* whoever adopted it may not have looked yet */
+/* A deployment whose step "one" has that line before and behind it. */
+static void
+set_up(const char *line)
+{
+    struct berth_spec spec;
+    struct berth_err e = {""};
+
+    memset(&b, 0, sizeof b);
+    berth_arena_init(&b.a, 16 << 20);
+    world_init(&b.w, 1);
+    world_start(&b.w);
+    const char *json = berth_arena_printf(
+        &b.a, "{\"modelName\":\"m\",\"steps\":{\"one\":{\"preHook\":\"%s\",\"postHook\":\"%s\"}}}",
+        line, line);
+    world_spec(&b.w, json, &b.a, &spec);
+    if (berth_revision_parse(b.w.d, spec.json, spec.json_len, 1, &b.revision, &e) < 0)
+        fail_msg("%s", e.msg);
+    b.s = berth_service_new("m-1");
+    assert_non_null(b.s);
+    b.x = (struct berth_deployment){.d = b.w.d, .s = b.s, .revision = b.revision};
+    b.x.op = (struct berth_op){.d = b.w.d, .s = b.s, .cancelled = says_stop, .arg = &b.stop};
 }
 
 static void
-a_hook_is_cut_short_with_all_that_it_started(void **unused)
+tear_down(void)
 {
+    berth_service_free(b.s);
+    berth_revision_unref(b.revision);
+    world_fini(&b.w);
+    berth_arena_fini(&b.a);
+}
+
+static const struct berth_step step_one = {.name = "one", .policy = {.timeout_ns = 60 * BERTH_S}};
+
+static void
+how_it_ends_is_told(void **unused)
+{
+    static const struct {
+        const char *why, *line, *want; /* NULL: it succeeds */
+    } cases[] = {
+        {"it is fine", "true", NULL},
+        {"it knows whose it is", "test $BERTH_SERVICE_ID/$BERTH_STEP = m-1/one", NULL},
+        {"our settings are not its", "test -z \\\"$BERTH_API_KEY\\\"", NULL},
+        {"others are", "test \\\"$HOOK_TEST\\\" = kept", NULL},
+        {"a status", "exit 3", "3"},
+        {"what it says", "echo no room; echo more; exit 1", ": no room"},
+        {"on standard error, too", "echo broken >&2; exit 1", ": broken"},
+        {"a signal", "kill -9 $$", "signal 9"},
+        {"no such program", "nonesuch-program 2>/dev/null", "127"},
+        {"what runs on is not waited for", "sleep 600 & exit 0", NULL},
+        {"a flood is no flood of ours", "head -c 3000000 /dev/zero | tr '\\\\0' x; exit 1",
+         ": xxx"},
+    };
+
     (void)unused;
-    w.clock.now_ns = quick_clock;
-    const char *told = run_with(berth_arena_printf(
-        &a, "sleep 1000 & echo $! >%s.new; mv %s.new %s; wait", path, path, path));
-    assert_null(strstr(told, "\"phase\":\"running\""));
-    no_child_is_left();
-    const int child = (int)strtol(written(), NULL, 10);
-    const uint64_t late_ns = berth_now_ns() + 20 * BERTH_S;
-    while (!is_over(child)) {
-        assert_true(berth_now_ns() < late_ns);
-        (void)poll(NULL, 0, 10);
+    assert_int_equal(setenv("BERTH_API_KEY", "hunter2", 1), 0);
+    assert_int_equal(setenv("HOOK_TEST", "kept", 1), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (int post = 0; post < 2; post++) {
+            struct berth_err e = {""};
+            set_up(cases[i].line);
+            const int r =
+                post ? berth_hook_post(&b.x, &step_one, &e) : berth_hook_pre(&b.x, &step_one, &e);
+            if (r != (cases[i].want == NULL ? 0 : -BERTH_EBACKEND))
+                fail_msg("%s: %d %s", cases[i].why, r, e.msg);
+            if (cases[i].want != NULL &&
+                (strstr(e.msg, post ? "the postHook of one" : "the preHook of one") == NULL ||
+                 strstr(e.msg, cases[i].want) == NULL ||
+                 strstr(e.msg, cases[i].line) != NULL)) /* it may hold a secret */
+                fail_msg("%s: %s", cases[i].why, e.msg);
+            tear_down();
+        }
     }
 }
 
 static void
-a_hook_gets_no_settings_of_the_server(void **unused)
+a_step_without_one_has_none(void **unused)
 {
+    const struct berth_step other = {.name = "other", .policy = {.timeout_ns = BERTH_S}};
+    struct berth_err e = {""};
+
     (void)unused;
-    assert_int_equal(setenv("BERTH_STORE_TEAM_TOKEN", "hunter2", 1), 0);
-    assert_int_equal(setenv("BERTH_STEP", "another", 1), 0);
-    assert_non_null(strstr(run_with(berth_arena_printf(&a, "env >%s", path)), "running"));
-    const char *env = written();
-    assert_null(strstr(env, "hunter2"));
-    assert_non_null(strstr(env, "BERTH_STEP=model-validation\n"));
-    assert_non_null(strstr(env, "BERTH_SERVICE_ID=m-"));
-    assert_non_null(strstr(env, "PATH="));
-    (void)unsetenv("BERTH_STORE_TEAM_TOKEN");
-    (void)unsetenv("BERTH_STEP");
+    set_up("exit 1");
+    assert_int_equal(berth_hook_pre(&b.x, &other, &e), 0);
+    assert_int_equal(berth_hook_post(&b.x, &other, &e), 0);
+    tear_down();
+}
+
+static void
+one_that_does_not_end_is_cut_short(void **unused)
+{
+    struct berth_err e = {""};
+
+    (void)unused;
+    set_up("sleep 600");
+    b.stop = true;
+    assert_int_equal(berth_hook_pre(&b.x, &step_one, &e), -BERTH_ECANCELED);
+    assert_string_equal(e.msg, "the preHook of one was cut short");
+    tear_down();
 }
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_hook_is_told_by_its_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_hook_ends_with_its_shell, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_hook_is_cut_short_with_all_that_it_started, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_hook_gets_no_settings_of_the_server, setup, teardown),
+        cmocka_unit_test(how_it_ends_is_told),
+        cmocka_unit_test(a_step_without_one_has_none),
+        cmocka_unit_test(one_that_does_not_end_is_cut_short),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

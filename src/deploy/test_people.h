@@ -71,7 +71,7 @@ update(const char *id, const char *json)
 static inline const struct berth_json *
 describe(const char *id)
 {
-    const struct berth_json *v;
+    const struct berth_json *v = NULL;
     struct berth_err e = {""};
     struct berth_buf b;
 

@@ -16,7 +16,6 @@ enum {
 };
 #define TICK_NS         (25 * BERTH_MS) /* how exact deadlines are */
 #define CONNECT_NS      (5 * BERTH_S)
-#define SILENT_NS       (120 * BERTH_S)
 #define LONGEST_CURL_MS (INT32_MAX / 2)
 
 static struct berth_forwarder *
@@ -356,7 +355,7 @@ begin(struct berth_forward *w, struct berth_exchange *x, const struct berth_forw
     w->x = x;
     w->to = *to;
     w->to.connect_ns_max = to->connect_ns_max > 0 ? to->connect_ns_max : CONNECT_NS;
-    w->to.silent_ns_max = to->silent_ns_max > 0 ? to->silent_ns_max : SILENT_NS;
+    w->to.silent_ns_max = to->silent_ns_max > 0 ? to->silent_ns_max : BERTH_FORWARD_SILENT_NS;
     w->head.len = w->head_bytes = 0;
     w->head.failed = false;
     w->status = 0;

@@ -67,6 +67,8 @@ struct berth_forward_end {
     const char *why;   /* for people; valid during done() */
 };
 
+#define BERTH_FORWARD_SILENT_NS UINT64_C(120000000000)
+
 struct berth_forward_to {
     const char *origin; /* "http://127.0.0.1:8080", "https://[::1]:443": nothing behind the port */
     struct berth_slice target;       /* "/base/v1/completions?a=b", sent as it is */
@@ -80,7 +82,7 @@ struct berth_forward_to {
      * other side: so a new one is made for it. */
     bool once;
     uint64_t connect_ns_max; /* 0: 5 s */
-    uint64_t silent_ns_max;  /* between two pieces of the answer; 0: 120 s */
+    uint64_t silent_ns_max;  /* between two pieces of the answer; 0: BERTH_FORWARD_SILENT_NS */
     uint64_t first_until_ns; /* CLOCK_MONOTONIC, for the answer's head; 0: until_ns */
     uint64_t until_ns;       /* CLOCK_MONOTONIC, for all of it; 0: never */
     /* Once, right before anything of the answer is passed on: add headers to the exchange and

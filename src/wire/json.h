@@ -61,6 +61,13 @@ size_t berth_json_len(const struct berth_json *v);
 /* Member by key (NUL-ended), or NULL when v is no object or has none. */
 const struct berth_json *berth_json_get(const struct berth_json *v, const char *key);
 
+/* A member's value, or the default when it is missing or of another type: 0, false, dflt.  The text
+ * is borrowed; copy cuts what has no room. */
+uint64_t berth_json_member_uint(const struct berth_json *v, const char *key);
+bool berth_json_member_bool(const struct berth_json *v, const char *key);
+const char *berth_json_member_text(const struct berth_json *v, const char *key, const char *dflt);
+void berth_json_member_copy(const struct berth_json *v, const char *key, char *ret, size_t cap);
+
 /* for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) ... it.key, it.value
  * Works on arrays (key empty) and objects; on anything else the body never runs. */
 struct berth_json_iter {

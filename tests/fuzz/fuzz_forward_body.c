@@ -18,7 +18,8 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     berth_arena_init(&a, 8 << 20);
     const bool right = berth_json_parse(&a, body.at, body.len, NULL, &before, NULL) == 0 &&
                        berth_json_type(before) == BERTH_JSON_OBJECT;
-    const int r = berth_forward_rename(&a, body, "new \"name\"", &got);
+    bool streams;
+    const int r = berth_forward_rename(&a, body, "new \"name\"", &got, &streams);
     if (right && r != -BERTH_ENOMEM) {
         berth_assert(r == 0 && berth_json_parse(&a, got.at, got.len, NULL, &after, NULL) == 0);
         berth_assert(berth_json_len(before) == berth_json_len(after));

@@ -82,6 +82,16 @@ def test_two_servers_with_one_store_are_refused(values):
     assert "persistence.enabled=false" in helm("template", "c", CHART, *sets(*values), ok=False)
 
 
+def test_its_rights_are_those_that_are_documented_and_tested():
+    made = objects(helm("template", "c", CHART))
+    assert made["Role"]["rules"] == kube_servers.ROLE
+    of_pods = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}  # for sums; may be left out
+    assert made["ClusterRole"]["rules"] == [*kube_servers.CLUSTER_ROLE, of_pods]
+    told = (harness.ROOT / "docs" / "kubernetes.md").read_text().split("```yaml\n")[1:3]
+    assert [yaml.safe_load(t.split("```")[0])["rules"] for t in told] == [
+        made["Role"]["rules"], made["ClusterRole"]["rules"]]
+
+
 def test_a_name_is_made_once():
     def name(release, *values):
         return objects(helm("template", release, CHART, *sets(*values)))["Deployment"]["metadata"]["name"]

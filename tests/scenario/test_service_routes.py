@@ -5,6 +5,7 @@ import gzip
 import http.client
 import json
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -344,6 +345,23 @@ def test_a_replica_that_does_not_answer_is_given_up(front, make_server):
     front.publish({"r-1": up}, first_ms=300)
     a = infer(front)
     assert a.status == 504 and "no answer in time" in a.json["error"], a
+
+
+def test_a_stream_that_does_not_begin_is_given_up(front):
+    """A hung engine takes connections and says nothing; an answer in one piece may take its time."""
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        front.publish({"r-1": f"http://127.0.0.1:{hung.getsockname()[1]}"}, silent_ms=400)
+        body = {"model": "svc", "messages": [{"role": "user", "content": "hi"}]}
+        a = front.post("/v1/chat/completions", {**body, "stream": True})
+        assert a.status == 504 and "no answer in time" in a.json["error"]["message"], a
+        conn = front.connection()
+        conn.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+        harness.wait_until(lambda: front.routes()["r-1"]["inFlight"] == 1, 20, "it is on its way")
+        before = front.routes()["r-1"]["requests"]
+        a = front.post("/v1/chat/completions", {**body, "stream": True})  # longer than the other one has waited
+        assert a.status == 504, a
+        assert front.routes()["r-1"]["inFlight"] == 1 and front.routes()["r-1"]["requests"] == before + 1
+        conn.close()
 
 
 def test_servers_that_pass_on_to_each_other_stop(front):
