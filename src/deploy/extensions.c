@@ -18,7 +18,7 @@
  * then taken in.  What is loaded stays mapped, so that loads are counted and limited. */
 
 static const uint64_t trial_limit_ns = 10 * BERTH_S, retire_limit_ns = 10 * BERTH_S;
-enum { LOADS_MAX = 1000, FOLDER_FILES_MAX = 256, SUMS_LINE_MAX = 4096 };
+enum { LOADS_MAX = 1000, FOLDER_FILES_MAX = 256, SUMS_BYTES_MAX = 1 << 20 };
 
 static bool
 is_shimlet(const char *type)
@@ -62,23 +62,23 @@ find_file(const struct berth_deploy *d, const char *path, char ret[PATH_MAX], st
 static int
 listed_sum(const char *list, const char *name, char ret[BERTH_DIGEST_HEX], struct berth_err *e)
 {
+    BERTH_AUTO_FREE char *text = malloc(SUMS_BYTES_MAX);
     FILE *f = fopen(list, "re");
-    char line[SUMS_LINE_MAX];
-    bool found = false;
 
-    if (f == NULL)
+    if (f == NULL || text == NULL) {
+        if (f != NULL)
+            (void)fclose(f);
         return berth_err_set(e, BERTH_EINVAL, "deploy.plugin_sums: %s: %m", list);
-    while (!found && fgets(line, sizeof line, f) != NULL) {
-        line[strcspn(line, "\r\n")] = '\0';
-        const size_t hex = strcspn(line, " \t");
-        const char *at = line + hex + strspn(line + hex, " \t");
-        at += *at == '*'; /* sha256sum's mark of a binary file */
-        found = strcmp(at, name) == 0 && berth_digest_parse(line, hex, ret);
     }
+    const size_t n = fread(text, 1, SUMS_BYTES_MAX, f);
     (void)fclose(f);
-    return found ? 0
-                 : berth_err_set(e, BERTH_EINVAL, "%s: is not in the list of checksums %s", name,
-                                 list);
+    if (n == SUMS_BYTES_MAX)
+        return berth_err_set(e, BERTH_EINVAL, "deploy.plugin_sums: %s: has %d bytes or more", list,
+                             SUMS_BYTES_MAX);
+    return berth_extension_listed((struct berth_slice){text, n}, name, ret)
+               ? 0
+               : berth_err_set(e, BERTH_EINVAL, "%s: is not in the list of checksums %s", name,
+                               list);
 }
 
 static int

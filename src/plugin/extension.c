@@ -125,43 +125,6 @@ read_answer(int fd, uint64_t until_ns, char ret[ANSWER_BYTES_MAX])
     return true;
 }
 
-static bool
-is_name(const char *name)
-{
-    const size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-");
-
-    return len > 0 && len <= BERTH_EXTENSION_NAME_MAX && name[len] == '\0';
-}
-
-/* "ok NAME\n" or "CODE MESSAGE\n"; anything else is none of ours. */
-static int
-understand(const struct berth_extension_trial *t, char *answer, int status,
-           char ret_name[BERTH_EXTENSION_NAME_MAX + 1], struct berth_err *e)
-{
-    char how[80], *end = strchr(answer, '\n');
-
-    if (end == NULL)
-        return berth_err_set(e, BERTH_EINVAL,
-                             "%s: tried in a process of its own, which %s without an answer",
-                             t->path, berth_process_status_text(status, how, sizeof how));
-    *end = '\0';
-    if (strncmp(answer, "ok ", 3) == 0) {
-        if (status != 0)
-            return berth_err_set(e, BERTH_EINVAL, "%s: tried in a process of its own, which %s",
-                                 t->path, berth_process_status_text(status, how, sizeof how));
-        if (!is_name(answer + 3))
-            return berth_err_set(e, BERTH_EABI,
-                                 "%s: its name \"%.64s\" must be 1 to %d of [a-z0-9_-]", t->path,
-                                 answer + 3, BERTH_EXTENSION_NAME_MAX);
-        (void)snprintf(ret_name, BERTH_EXTENSION_NAME_MAX + 1, "%s", answer + 3);
-        return 0;
-    }
-    char *text;
-    const long code = strtol(answer, &text, 10);
-    return berth_err_set(e, code == BERTH_EABI ? BERTH_EABI : BERTH_EINVAL, "%s:%s", t->path,
-                         *text == ' ' ? text : " it cannot be had");
-}
-
 static int
 settings_file(const char *json, struct berth_err *e)
 {
@@ -187,7 +150,7 @@ follow(const struct berth_extension_trial *t, pid_t pid, int fd,
             (void)poll(NULL, 0, 2);
     }
     if (ended)
-        return understand(t, answer, status, ret_name, e);
+        return berth_extension_answer(t->path, answer, status, ret_name, e);
     berth_process_end(pid);
     return berth_err_set(e, BERTH_EINVAL,
                          "%s: tried in a process of its own, which had not ended after %llu s",

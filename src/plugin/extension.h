@@ -5,6 +5,7 @@
 
 #include <berth/err.h>
 
+#include "base/buf.h"
 #include "net/digest.h"
 
 /*
@@ -38,6 +39,15 @@ int berth_extension_try(const struct berth_extension_trial *t,
  *   -BERTH_EABI */
 int berth_extension_open(int fd, const char *path, const char *symbol, void **ret,
                          struct berth_err *e);
+
+/* ---- pure, for tests and fuzzers too ---- */
+
+/* The sum that a list as sha256sum writes it has for a file of that name; the first of several. */
+bool berth_extension_listed(struct berth_slice list, const char *name, char ret[BERTH_DIGEST_HEX]);
+/* What the child said ("ok NAME\n", "CODE MESSAGE\n"; anything else is none of ours), and how it
+ * ended, as wait() has it.  answer is written to. */
+int berth_extension_answer(const char *path, char *answer, int status,
+                           char ret_name[BERTH_EXTENSION_NAME_MAX + 1], struct berth_err *e);
 
 /* ---- in the child ---- */
 
