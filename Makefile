@@ -6,7 +6,7 @@ MESON_ARGS := -Ddeps_dir=$(CACHE)/deps -Dllama_dir=$(CACHE)/engines/llama \
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := all
-.PHONY: all build quickstart check fuzz tidy format bench install clean help
+.PHONY: all build release quickstart check fuzz tidy format bench install clean help
 
 all: ## the program: build/berth, and its backends beside it
 	@tools/setup build engines
@@ -18,6 +18,10 @@ build: all ## the same as ./model-serve-shim and in bin/: one stripped file, to 
 	@ln -sfn ../$(BUILD)/backends bin/backends
 	@ln -sfn bin/model-serve-shim model-serve-shim
 	@./model-serve-shim --version
+
+release: ## dist/: one stripped program for each architecture, amd64 and arm64, with checksums
+	@tools/setup build release
+	@tools/release
 
 quickstart: all ## build, fetch a chat model and a classifier, serve them and ask both something
 	@tools/setup models
@@ -48,7 +52,7 @@ install: all ## to PREFIX (/usr/local), DESTDIR respected
 	@DESTDIR=$(DESTDIR) tools/install $(BUILD) $(PREFIX)
 
 clean: ## remove what was built; the cache outside the tree stays
-	rm -rf build build-* bin model-serve-shim
+	rm -rf build build-* bin dist model-serve-shim
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

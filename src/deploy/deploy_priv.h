@@ -251,8 +251,8 @@ void berth_kept_free(struct berth_deploy *d);
 /* host.c: what plugins may call */
 struct berth_op {
     struct berth_deploy *d;
-    struct service *s;   /* NULL: about none */
-    const char *shimlet; /* with s NULL: whose replicas are meant */
+    struct service *s; /* NULL: about none */
+    const struct berth_shimlet_ops *environ; /* with s NULL: whose replicas are meant */
     uint64_t generation;
     uint64_t deadline_ns;
     bool (*cancelled)(void *arg); /* the asker's own; NULL: none */

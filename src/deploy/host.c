@@ -104,13 +104,24 @@ host_probe_as(const struct berth_probe *p, struct berth_err *e)
     return 0;
 }
 
+/* Environments may go by two names, and what the one has is the other's, too. */
 static bool
-has_replica(struct service *s, const char *shimlet, const char *replica_id)
+is_in(const struct berth_op *op, const struct service *s)
+{
+    struct environ *x = berth_environ_get(op->d, s->shimlet);
+    const bool is = x != NULL && x->ops->open == op->environ->open;
+
+    berth_environ_put(op->d, x);
+    return is;
+}
+
+static bool
+has_replica(struct service *s, const char *replica_id)
 {
     bool found = false;
 
     (void)pthread_mutex_lock(&s->mu);
-    for (int k = 0; k < TRACK_COUNT && strcmp(s->shimlet, shimlet) == 0; k++) {
+    for (int k = 0; k < TRACK_COUNT; k++) {
         const struct seen *seen = s->tracks[k].seen;
         for (size_t i = 0; seen != NULL && i < seen->as.replica_count && !found; i++)
             found = strcmp(seen->as.replicas[i].id, replica_id) == 0;
@@ -127,10 +138,10 @@ find_owner(const struct berth_op *op, const char *replica_id, char ret_id[BERTH_
     bool found = false;
     size_t n = 0;
 
-    if (op->shimlet == NULL || berth_deploy_all(op->d, &all, &n) < 0)
+    if (op->environ == NULL || berth_deploy_all(op->d, &all, &n) < 0)
         return false;
     for (size_t i = 0; i < n; i++) {
-        if (!found && has_replica(all[i], op->shimlet, replica_id)) {
+        if (!found && is_in(op, all[i]) && has_replica(all[i], replica_id)) {
             found = true;
             (void)snprintf(ret_id, BERTH_SERVICE_ID_MAX, "%s", all[i]->id);
         }

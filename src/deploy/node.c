@@ -46,7 +46,7 @@ berth_deploy_drain_node(struct berth_deploy *d, const char *shimlet, const char 
     if (x == NULL)
         return berth_environ_unknown(d, shimlet, e);
     const struct berth_op op = {
-        .d = d, .shimlet = x->ops->name, .deadline_ns = berth_deploy_now(d) + 300 * BERTH_S};
+        .d = d, .environ = x->ops, .deadline_ns = berth_deploy_now(d) + 300 * BERTH_S};
     if (!BERTH_SHIMLET_HAS(x->ops, node))
         r = berth_err_set(e, BERTH_EUNSUPPORTED, "shimlet %s has no machines to drain", shimlet);
     else if ((r = berth_environ_open(x, &open, e)) == 0 &&

@@ -11,10 +11,12 @@
 
 #define AT(f) offsetof(struct berth_spec, f)
 
+enum { NAME_BYTES_MAX = 256 };
+
 /* clang-format off */
 const struct berth_spec_row berth_spec_rows[] = {
-    {"modelName", BERTH_SPEC_TEXT, AT(model_name), 1, 256, NULL, false, false},
-    {"name", BERTH_SPEC_TEXT, AT(model_name), 1, 256, NULL, true, false},
+    {"modelName", BERTH_SPEC_TEXT, AT(model_name), 1, NAME_BYTES_MAX, NULL, false, false},
+    {"name", BERTH_SPEC_TEXT, AT(model_name), 1, NAME_BYTES_MAX, NULL, true, false},
     {"modelFile", BERTH_SPEC_PATH, AT(model_file), 1, 4096, NULL, false, false},
     {"modelFileDir", BERTH_SPEC_PATH, AT(model_file), 1, 4096, NULL, true, false},
     {"pipeline", BERTH_SPEC_NAME, AT(pipeline), 1, 64, NULL, false, true},
@@ -214,6 +216,9 @@ fill_defaults(struct berth_spec_reader *r, const struct berth_spec_defaults *dfl
         s->shimlet_json = "{}";
     if (s->model_name == NULL)
         return berth_spec_no_memory(r);
+    if (strlen(s->model_name) > NAME_BYTES_MAX)
+        return berth_spec_bad(r, "modelName", "is missing, and modelFile's is longer than %d bytes",
+                              NAME_BYTES_MAX);
     if (s->scale_max > 0 && s->scale_min > s->scale_max)
         return berth_spec_bad(r, "autoscale.min", "is more than autoscale.max (%u)", s->scale_max);
     if (s->strategy != BERTH_STRATEGY_RECREATE && s->surge_max == 0 && s->unavailable_max == 0)

@@ -3,7 +3,33 @@
 
 #include "base/arena.h"
 #include "base/assert.h"
+#include "deploy/mask.h"
 #include "deploy/spec.h"
+#include "wire/json.h"
+
+/* Masked once is masked for good, and still JSON. */
+static void
+mask(const char *json, size_t len, struct berth_arena *a)
+{
+    const struct berth_json *v;
+    struct berth_buf out[2];
+    struct berth_jw w;
+
+    for (int i = 0; i < 2; i++) {
+        if (berth_json_parse(a, json, len, NULL, &v, NULL) < 0) {
+            berth_assert(a->used_bytes > 32 << 20);
+            return;
+        }
+        berth_buf_init(&out[i], a);
+        berth_jw_init(&w, &out[i]);
+        berth_mask_put(&w, v, false);
+        if (out[i].failed)
+            return;
+        json = out[i].at;
+        len = out[i].len;
+    }
+    berth_assert(out[0].len == out[1].len && memcmp(out[0].at, out[1].at, out[0].len) == 0);
+}
 
 /* Any text as a deploy request: refused, or its one form reads back as itself. */
 int
@@ -28,6 +54,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
                                   &lenient, &f, &e) == 0) {
             berth_assert(strcmp(s.json, again.json) == 0 && strcmp(s.hash, again.hash) == 0);
             berth_spec_diff(&s, &again, &a, &out);
+            mask(s.json, s.json_len, &a);
         } else {
             berth_assert(s.json_len > BERTH_SPEC_BYTES_MAX || a.used_bytes > 32 << 20);
         }
