@@ -423,6 +423,20 @@ prepare(struct berth_forwarding *fw, struct berth_slice name, struct berth_err *
     return name_model(fw, s->served_name, e);
 }
 
+/* The name of the key that c came with, and its fingerprint; NULL: none that is known. */
+static const char *
+name_caller(const struct berth_call *c, char print[BERTH_API_KEY_PRINT])
+{
+    const struct berth_slice text = berth_admit_key(c->x);
+    const struct berth_api_key *key =
+        c->api->conf.key_count > 0 && text.len > 0 ? berth_admit_find(&c->api->admit, text) : NULL;
+
+    if (key == NULL)
+        return NULL;
+    berth_admit_print(key, print);
+    return key->name[0] != '\0' ? key->name : print;
+}
+
 /* Is this one of those whom the service is for?  0, -BERTH_EAUTH, -BERTH_EPERM; told to the audit.
  */
 static int
@@ -430,25 +444,17 @@ may_ask(const struct berth_forwarding *fw, struct berth_err *e)
 {
     const struct berth_call *c = fw->c;
     const struct berth_route_service *s = fw->trip.service;
-    const struct berth_slice text = berth_admit_key(c->x);
-    const struct berth_api_key *key = NULL;
-    char print[BERTH_API_KEY_PRINT] = "";
-    const char *name = NULL;
+    char print[BERTH_API_KEY_PRINT];
 
     if (s->allow == NULL)
         return 0;
-    if (c->api->conf.key_count > 0 && text.len > 0)
-        key = berth_admit_find(&c->api->admit, text);
-    if (key != NULL) {
-        berth_admit_print(key, print);
-        name = key->name[0] != '\0' ? key->name : print;
-    }
-    const bool granted = berth_access_allows(s->allow, name, key != NULL ? print : NULL);
+    const char *name = name_caller(c, print);
+    const bool granted = berth_access_allows(s->allow, name, name != NULL ? print : NULL);
     if (c->api->conf.deploy != NULL)
         berth_deploy_access(c->api->conf.deploy, s->id, name, c->x->peer, granted);
     if (granted)
         return 0;
-    if (key == NULL)
+    if (name == NULL)
         return berth_err_set(e, BERTH_EAUTH,
                              "service %s is for some alone: send a key of this server, as "
                              "Authorization: Bearer KEY",
@@ -536,16 +542,19 @@ berth_api_forward_note(const struct berth_call *c, struct berth_trace_note *n)
 
 struct list {
     struct berth_call *c;
+    const char *caller; /* NULL: nobody known */
+    char print[BERTH_API_KEY_PRINT];
     const char *names[LISTED_MAX];
     size_t len;
 };
 
 static void
-list_one(void *arg, const char *name, const char *id)
+list_one(void *arg, const char *name, const char *allow)
 {
     struct list *l = arg;
 
-    (void)id;
+    if (!berth_access_allows(allow, l->caller, l->caller != NULL ? l->print : NULL))
+        return; /* it is not there for this one */
     if (l->len < LISTED_MAX && (l->names[l->len] = berth_arena_strdup(l->c->arena, name)) != NULL)
         l->len++;
 }
@@ -560,6 +569,7 @@ berth_api_forward_list(struct berth_call *c, struct berth_jw *w)
     if (l == NULL)
         return;
     l->c = c;
+    l->caller = name_caller(c, l->print);
     berth_routes_each(c->api->conf.routes, list_one, l);
     for (size_t i = 0; i < l->len; i++) {
         struct berth_model *m = NULL;

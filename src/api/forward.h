@@ -36,8 +36,8 @@ bool berth_api_forward(struct berth_call *c, struct berth_slice name);
 bool berth_api_forward_path(struct berth_call *c);
 /* What is to be told of a call that was passed on; else nothing is changed. */
 void berth_api_forward_note(const struct berth_call *c, struct berth_trace_note *n);
-/* OpenAI's model objects of services that are not hidden by a model of the registry.  Any thread.
- */
+/* OpenAI's model objects of services that the caller may ask and that are not hidden by a model of
+ * the registry.  Any thread. */
 void berth_api_forward_list(struct berth_call *c, struct berth_jw *w);
 
 /* ---- pure, for tests and fuzzers ---- */

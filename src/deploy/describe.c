@@ -291,6 +291,34 @@ put_canary(struct berth_jw *w, const struct service *s)
     berth_jw_object_end(w);
 }
 
+/* A service that is for some alone: who, and where what one needs at its own endpoint is. */
+static void
+put_security(struct berth_jw *w, const struct service *s)
+{
+    const struct track *t = &s->tracks[STABLE];
+    const char *allow = berth_values_get(t, BERTH_VALUE_ALLOW);
+
+    berth_jw_key(w, "security");
+    if (allow == NULL) {
+        berth_jw_null(w);
+        return;
+    }
+    berth_jw_object(w);
+    berth_jw_key(w, "allow");
+    berth_jw_array(w);
+    allow += strcspn(allow, " "); /* behind the number of its revision */
+    while (*allow == ' ') {
+        const size_t len = strcspn(++allow, " ");
+        if (len > 0)
+            berth_jw_string_n(w, allow, len);
+        allow += len;
+    }
+    berth_jw_array_end(w);
+    put_text(w, "caPath", berth_values_get(t, "caPath"));
+    put_text(w, "keyPath", berth_values_get(t, "keyPath"));
+    berth_jw_object_end(w);
+}
+
 static void
 put_condition(struct berth_jw *w, const char *type, bool is, const char *reason)
 {
@@ -369,6 +397,7 @@ berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena
     put_resources(&w, s, a);
     put_replicas(&w, s);
     put_canary(&w, s);
+    put_security(&w, s);
     put_conditions(&w, s);
     (void)pthread_mutex_unlock(&s->mu);
     berth_jw_object_end(&w);

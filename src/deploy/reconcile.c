@@ -249,7 +249,12 @@ stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, in
         s->retry = false;
         s->retry_wall_ns = is_mendable(code) ? berth_deploy_wall(d) + wait : 0;
         (void)berth_service_move(d, s, BERTH_PHASE_FAILED, why->msg, &p);
-        ret = is_mendable(code) ? after(wait) : (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
+        /* What ran before may have changed while this was tried: it is looked at soon. */
+        if (s->tracks[STABLE].good > 0)
+            ret = after(d->conf.poll_ns < wait ? d->conf.poll_ns : wait);
+        else
+            ret =
+                is_mendable(code) ? after(wait) : (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
         if (berth_deploy_save(d, s, &p, &e) < 0) {
             berth_error("service %s: %s", s->id, e.msg);
             ret = failed();

@@ -77,8 +77,8 @@ berth_routes_put(struct berth_routes *r, const char *service_id, struct berth_jw
 }
 
 void
-berth_routes_each(struct berth_routes *r, void (*each)(void *arg, const char *name, const char *id),
-                  void *arg)
+berth_routes_each(struct berth_routes *r,
+                  void (*each)(void *arg, const char *name, const char *allow), void *arg)
 {
     struct berth_route_record *rec, *next;
 
@@ -94,7 +94,7 @@ berth_routes_each(struct berth_routes *r, void (*each)(void *arg, const char *na
             ready = rec->now->balanced[i]->ready && !rec->now->balanced[i]->draining;
         (void)pthread_mutex_unlock(&rec->mu);
         if (ready)
-            each(arg, rec->name, rec->id);
+            each(arg, rec->name, rec->now->service.allow);
     }
     (void)pthread_mutex_unlock(&r->mu);
 }

@@ -147,9 +147,9 @@ void berth_trip_done(struct berth_trip *t, const struct berth_forward_end *end, 
 void berth_trip_end(struct berth_trip *t, uint64_t now_ns);
 
 /* What clients may ask for: calls each() for every service with a ready replica, in the order of
- * their publication; under the lock, so copy and go. */
+ * their publication; under the lock, so copy and go.  allow: as in berth_routed_service. */
 void berth_routes_each(struct berth_routes *r,
-                       void (*each)(void *arg, const char *name, const char *id), void *arg);
+                       void (*each)(void *arg, const char *name, const char *allow), void *arg);
 
 /* ---- pure, for tests and fuzzers ---- */
 

@@ -429,10 +429,42 @@ a_model_that_is_not_there_is_told_at_once(void **unused)
     phase_is(id, "running");
 }
 
+/* What a plugin was built with that knew fewer members of a replica. */
+static void
+replicas_of_an_older_plugin_are_read(void **unused)
+{
+    enum { OLD = offsetof(struct berth_replica, ca_path), COUNT = 3 };
+    _Alignas(struct berth_replica) char bytes[COUNT * OLD];
+    static const char *const ids[COUNT] = {"a", "b", "c"};
+    struct berth_observed as = {.struct_size = sizeof as, .exists = true, .replica_count = COUNT};
+
+    (void)unused;
+    for (uint32_t said = 0; said < 2; said++) { /* one that says its size, and one that does not */
+        for (size_t i = 0; i < COUNT; i++) {
+            const struct berth_replica one = {.struct_size = said ? OLD : 0,
+                                              .id = ids[i],
+                                              .hash = "h",
+                                              .state = BERTH_REPLICA_READY,
+                                              .cpu_milli = i};
+            memcpy(bytes + i * OLD, &one, OLD);
+        }
+        as.replicas = (const struct berth_replica *)(const void *)bytes;
+        struct seen *seen = berth_seen_new(&as, 1);
+        assert_non_null(seen);
+        for (size_t i = 0; i < COUNT; i++) {
+            assert_string_equal(seen->as.replicas[i].id, ids[i]);
+            assert_int_equal(seen->as.replicas[i].cpu_milli, i);
+            assert_null(seen->as.replicas[i].ca_path);
+        }
+        berth_seen_free(seen);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(replicas_of_an_older_plugin_are_read),
         cmocka_unit_test_setup_teardown(a_service_is_brought_about_and_taken_away, setup, teardown),
         cmocka_unit_test_setup_teardown(an_image_is_the_services_the_environments_or_the_engines,
                                         setup, teardown),

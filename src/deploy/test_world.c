@@ -39,7 +39,7 @@ copy_store(struct berth_store *from)
     struct berth_record *list;
     struct berth_arena a;
     struct berth_err e = {""};
-    size_t n;
+    size_t n = 0;
 
     berth_arena_init(&a, 256 << 20);
     if (berth_store_open_memory(&to, &e) < 0 || berth_store_list(from, &a, "", &list, &n, &e) < 0)
@@ -102,7 +102,6 @@ static int
 fake_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open *how,
           struct berth_shimlet **ret, struct berth_err *e)
 {
-    (void)e;
     world->host = h;
     world->who = how->who;
     *ret = &the_shimlet;
@@ -113,7 +112,6 @@ fake_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open *h
 static void
 fake_close(struct berth_shimlet *s)
 {
-    (void)s;
     world->host->changed(world->who, "its-last-word");
 }
 
@@ -273,8 +271,6 @@ fake_apply(struct berth_shimlet *s, const struct berth_op *op, const struct bert
     struct world *w = world;
     int r = on_the_way(w, e);
 
-    (void)s;
-    (void)op;
     if (r < 0)
         return r;
     if (w->sealed)
@@ -316,8 +312,6 @@ fake_remove(struct berth_shimlet *s, const struct berth_op *op, const char *name
     struct world *w = world;
     int r = on_the_way(w, e);
 
-    (void)s;
-    (void)op;
     if (r < 0)
         return r;
     w->removes++;
@@ -346,8 +340,6 @@ fake_status(struct berth_shimlet *s, const struct berth_op *op, const char *name
     char ids[WORLD_REPLICAS_MAX][24];
     int r = on_the_way(w, e);
 
-    (void)s;
-    (void)op;
     if (r < 0)
         return r;
     const struct world_unit *u = by_name(w, name);
@@ -384,8 +376,6 @@ fake_list(struct berth_shimlet *s, const struct berth_op *op,
 {
     struct world *w = world;
 
-    (void)s;
-    (void)op;
     const int r = on_the_way(w, e);
     if (r < 0)
         return r;
@@ -400,14 +390,12 @@ fake_list(struct berth_shimlet *s, const struct berth_op *op,
 static bool
 fake_watches(const struct berth_shimlet *s)
 {
-    (void)s;
     return world->watches;
 }
 
 static bool
 fake_sees_files(const struct berth_shimlet *s)
 {
-    (void)s;
     return world->sees_files;
 }
 
@@ -415,9 +403,6 @@ static int
 fake_node(struct berth_shimlet *s, const struct berth_op *op, const char *node, bool drain,
           struct berth_err *e)
 {
-    (void)s;
-    (void)node;
-    (void)e;
     if (drain && world->drained != NULL)
         world->drained(world, op);
     return 0;
@@ -458,7 +443,6 @@ fake_entry(const struct berth_pipeline_host *h, struct berth_err *e)
     static const char *const names[] = {"model-validation", "config-rendering",
                                         "resource-deployment", "health-check"};
 
-    (void)e;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         fake_goals[i] = *h->goal(names[i]);
     return &fake_flow;

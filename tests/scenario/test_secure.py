@@ -186,6 +186,13 @@ def test_any_known_key_when_nobody_is_named_and_nobody_with_an_empty_list(keyed)
     # Whichever way the model is named: by the service's id, in a path.
     allow(["ann"])
     assert ask(keyed, "bob", model=sid).status == 403
+    # Whom it is not for does not see it, either.
+    listed = {who: [m["id"] for m in keyed.get("/v1/models", headers=as_(who)).json["data"]] for who in ("ann", "bob")}
+    assert listed == {"ann": ["vault"], "bob": []}
+    security = get(keyed, sid)["security"]
+    assert security["allow"] == ["ann"]
+    assert security["caPath"] == str(made(keyed, sid, ".ca.pem"))
+    assert security["keyPath"] == str(made(keyed, sid, "berth.key"))
     for who, status in (("ann", 200), ("bob", 403)):
         assert keyed.get("/v2/models/vault", headers=as_(who)).status == status
     assert {(a["operator"], a["decision"]) for a in audit(keyed, sid, "service.access")} >= {("ann", "granted")}
@@ -426,3 +433,29 @@ def test_from_open_to_closed_and_back_with_no_request_lost(keyed):
         harness.wait_until(rolled, 60, f"{scheme}: {get(keyed, sid)}")
         assert set(seen) == {200}
         harness.wait_until(lambda: ask(keyed, "eve").status == eve, 10, f"eve gets {eve}")
+
+
+def test_a_canary_is_closed_like_its_service(keyed):
+    spec = berth_echo(keyed, securityConfig={"allow": ["ann"]})
+    sid = deploy(keyed, spec)["serviceId"]
+    wait_phase(keyed, sid)
+    # Whatever the canary's own list says: the service's is in force until it is promoted.
+    answer = keyed.request("PUT", f"{API}/{sid}", {**spec, "env": {"A": "1"}, "securityConfig": {"allow": ["*"]},
+                                                   "strategy": {"type": "canary", "canary": {"weight": 50}}})
+    assert answer.status == 200, answer
+    harness.wait_until(lambda: (get(keyed, sid)["canary"] or {}).get("state") == "running", 60, "the canary runs")
+    assert {r["endpoint"].split(":")[0] for r in get(keyed, sid)["replicas"]} == {"https"}
+    answers = [ask(keyed, "ann") for _ in range(6)]
+    assert {a.status for a in answers} == {200}
+    assert len({a.headers["x-berth-replica"] for a in answers}) == 2, "both tracks answered"
+    assert ask(keyed, "eve").status == 403
+    assert keyed.post(f"{API}/{sid}/promote", {}).status == 200
+    harness.wait_until(lambda: ask(keyed, "eve").status == 200, 60, "the canary's list is the service's now")
+
+
+@pytest.mark.parametrize("line", ["k boss", "k admin two words", "k admin key-1", "k admin a/b"])
+def test_a_key_that_cannot_be_read_stops_the_start(make_server, line):
+    server = make_server("--set", f"security.api_keys={line}", start=False)
+    server.start(ready=False)
+    assert server.process.wait(30 * harness.SLOW) != 0
+    assert "security.api_keys[0]" in server.log() and "k admin" not in server.log()
