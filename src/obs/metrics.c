@@ -357,7 +357,8 @@ berth_series_set_count(struct berth_series *s, uint64_t n)
 void
 berth_series_set(struct berth_series *s, double v)
 {
-    berth_assert(families[s->family].type == BERTH_GAUGE);
+    berth_assert(families[s->family].type == BERTH_GAUGE ||
+                 families[s->family].type == BERTH_COUNTER_REAL);
     atomic_store_explicit(&s->value, bits_of(v), memory_order_relaxed);
 }
 
@@ -445,8 +446,10 @@ put_series(struct berth_buf *b, const struct berth_series *s)
 void
 berth_metrics_render(struct berth_metrics *m, struct berth_buf *b)
 {
-    static const char *const types[] = {
-        [BERTH_COUNTER] = "counter", [BERTH_GAUGE] = "gauge", [BERTH_HISTOGRAM] = "histogram"};
+    static const char *const types[] = {[BERTH_COUNTER] = "counter",
+                                        [BERTH_COUNTER_REAL] = "counter",
+                                        [BERTH_GAUGE] = "gauge",
+                                        [BERTH_HISTOGRAM] = "histogram"};
 
     (void)pthread_mutex_lock(&m->mu);
     size_t hook_len = m->hook_len; /* hooks are only ever added: reading those needs no lock */
