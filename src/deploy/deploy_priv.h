@@ -31,6 +31,7 @@ struct berth_json;
 struct plug {
     struct plug *next;
     const char *name;           /* the plugin's */
+    const char *version;        /* likewise; NULL: it tells none */
     const char *const *aliases; /* NULL: none */
     char *file;                 /* NULL: compiled in */
     uint64_t loaded_wall_ns;
@@ -251,7 +252,7 @@ void berth_kept_free(struct berth_deploy *d);
 /* host.c: what plugins may call */
 struct berth_op {
     struct berth_deploy *d;
-    struct service *s; /* NULL: about none */
+    struct service *s;                       /* NULL: about none */
     const struct berth_shimlet_ops *environ; /* with s NULL: whose replicas are meant */
     uint64_t generation;
     uint64_t deadline_ns;
@@ -408,6 +409,9 @@ void berth_deploy_count_step(struct berth_deploy *d, const char *pipeline, const
 void berth_deploy_count_retry(struct berth_deploy *d, const char *pipeline, const char *step);
 /* from or to BERTH_PHASE_COUNT: it came, or it is gone */
 void berth_deploy_count_move(struct berth_deploy *d, enum berth_phase from, enum berth_phase to);
+/* It has left its list.  Under d->mu. */
+void berth_deploy_count_plug_gone_locked(struct berth_deploy *d, const struct plugs *all,
+                                         const struct plug *p);
 void berth_deploy_render(void *d); /* before metrics are shown */
 
 #endif
