@@ -157,10 +157,17 @@ berth_plug_add(struct berth_deploy *d, struct plugs *all, struct plug *p, const 
 static bool
 uses(struct berth_deploy *d, const struct plugs *all, const struct plug *p, struct service *s)
 {
+    bool is = false;
+
     (void)pthread_mutex_lock(&s->mu);
-    const struct revision *wish = s->tracks[STABLE].wish;
-    const char *name = all == &d->environs ? s->shimlet : wish != NULL ? wish->spec.pipeline : NULL;
-    const bool is = s->phase != BERTH_PHASE_TERMINATED && name != NULL && is_named(p, name);
+    if (all == &d->environs)
+        is = is_named(p, s->shimlet);
+    for (size_t i = 0; all != &d->environs && i < TRACK_COUNT; i++) {
+        const struct revision *wish =
+            s->tracks[i].wish; /* a canary may have a pipeline of its own */
+        is = is || (wish != NULL && is_named(p, wish->spec.pipeline));
+    }
+    is = is && s->phase != BERTH_PHASE_TERMINATED;
     (void)pthread_mutex_unlock(&s->mu);
     return is;
 }
