@@ -110,8 +110,9 @@ int berth_deploy_load_kept(struct berth_deploy *d, struct berth_err *e);
  * told in the log and left out; strict: -BERTH_EABI instead. */
 int berth_deploy_load_folder(struct berth_deploy *d, bool strict, struct berth_err *e);
 
-/* In the child that a file is tried in: `berth probe TYPE`.  Does not return. */
-__attribute__((noreturn)) void berth_deploy_trial(const char *type);
+/* In the child that a file is tried in: `berth probe TYPE [FOLDER]`, which a shimlet
+ * has for its state; NULL: none.  Does not return. */
+__attribute__((noreturn)) void berth_deploy_trial(const char *type, const char *state_dir);
 
 /* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..],
  * "missing":[{"type","name","why"}]}: those that were kept and cannot be loaded */

@@ -222,6 +222,11 @@ int berth_plug_unknown(struct berth_deploy *d, struct plugs *all, const char *na
                        struct berth_err *e);
 void berth_plugs_free(struct plugs *all);
 
+/* trial.c: a folder for a trial under TMPDIR or /tmp, made and removed by the parent, since the
+ * child may be killed.  NULL: it cannot be made; else the caller's to end. */
+char *berth_trial_folder(void);
+void berth_trial_folder_end(char *dir); /* NULL is fine */
+
 /* environs.c */
 struct environ *berth_environ_get(struct berth_deploy *d, const char *name); /* NULL: none */
 struct flow *berth_flow_get(struct berth_deploy *d, const char *name);       /* by an alias too */

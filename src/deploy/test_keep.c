@@ -3,12 +3,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "deploy/deploy_priv.h"
 #include "deploy/routes.h"
 #include "deploy/test_world.h"
 #include "obs/metrics.h"
@@ -254,6 +258,26 @@ what_is_loaded_is_shown(void **unused)
     world_start(&w);
 }
 
+static void
+a_trial_leaves_no_folder(void **unused)
+{
+    char under[] = "/tmp/berth-keep-XXXXXX", path[128];
+
+    (void)unused;
+    assert_non_null(mkdtemp(under));
+    assert_int_equal(setenv("TMPDIR", under, 1), 0);
+    char *dir = berth_trial_folder();
+    assert_non_null(dir);
+    assert_ptr_equal(strstr(dir, under), dir);
+    (void)snprintf(path, sizeof path, "%s/deeper", dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    berth_trial_folder_end(dir);
+    assert_int_equal(rmdir(under), 0); /* nothing is in it any more */
+    assert_null(berth_trial_folder());
+    berth_trial_folder_end(NULL);
+    assert_int_equal(unsetenv("TMPDIR"), 0);
+}
+
 int
 main(void)
 {
@@ -266,6 +290,7 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_service_that_is_gone_has_no_series, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_loaded_is_shown, setup, teardown),
+        cmocka_unit_test(a_trial_leaves_no_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
