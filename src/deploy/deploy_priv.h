@@ -251,7 +251,7 @@ void berth_kept_free(struct berth_deploy *d);
 /* host.c: what plugins may call */
 struct berth_op {
     struct berth_deploy *d;
-    struct service *s; /* NULL: about none */
+    struct service *s;                       /* NULL: about none */
     const struct berth_shimlet_ops *environ; /* with s NULL: whose replicas are meant */
     uint64_t generation;
     uint64_t deadline_ns;
