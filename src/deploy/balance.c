@@ -158,10 +158,15 @@ was_tried(const struct berth_balance_ask *ask, const struct berth_balance_replic
 }
 
 static bool
+is_in(const struct berth_balance_ask *ask, const struct berth_balance_replica *r)
+{
+    return r->ready && !r->draining && ask->now_ns >= r->out_until_ns && ask->weights[r->track] > 0;
+}
+
+static bool
 may_get_it(const struct berth_balance_ask *ask, const struct berth_balance_replica *r)
 {
-    return r->ready && !r->draining && ask->weights[r->track] > 0 &&
-           lets_through(&r->breaker, ask->now_ns) && !was_tried(ask, r);
+    return is_in(ask, r) && lets_through(&r->breaker, ask->now_ns) && !was_tried(ask, r);
 }
 
 bool
@@ -259,7 +264,7 @@ berth_balance_again_ns(const struct berth_balance_ask *ask)
                                 ? r->breaker.until_ns
                                 : ask->now_ns + 1; /* when its probe has ended */
 
-        if (r->ready && !r->draining && ask->weights[r->track] > 0 && (first == 0 || at < first))
+        if (is_in(ask, r) && (first == 0 || at < first))
             first = at;
     }
     return first;

@@ -60,6 +60,7 @@ struct berth_breaker {
 struct berth_balance_replica {
     enum berth_track track;
     bool ready, draining;
+    uint64_t out_until_ns; /* before that it gets nothing, ready or not */
     struct berth_breaker breaker;
     uint32_t in_flight;
     uint64_t last_pick; /* number of the pick; 0: never */

@@ -126,6 +126,9 @@ int berth_deploy_start(struct berth_deploy *d, struct berth_err *e);
 /* Begin nothing new, cut what is under way short (it goes on after the next start), wait for it,
  * limit_ns at most.  Workloads stay.  Idempotent. */
 void berth_deploy_stop(struct berth_deploy *d, uint64_t limit_ns);
+/* After stop(): the end was asked for.  Starts that end within a minute without it are taken for a
+ * crash loop, and the next ones wait before they take services up.  Idempotent. */
+void berth_deploy_end_well(struct berth_deploy *d);
 void berth_deploy_free(struct berth_deploy *d); /* stopped first; NULL is fine */
 /* With workers 0: reconcile one service that is due; false: none is.  *ret_next_ns: when the next
  * one is (UINT64_MAX: never, unless something changes). */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "wire/json.h"
 
 /* What is published, for people and for lists of models. */
@@ -18,7 +19,7 @@ put_replica(struct berth_jw *w, const struct berth_route_shared *sh)
     berth_jw_key(w, "ready");
     berth_jw_bool(w, sh->b.ready);
     berth_jw_key(w, "draining");
-    berth_jw_bool(w, sh->b.draining);
+    berth_jw_bool(w, sh->b.draining || berth_now_ns() < sh->b.out_until_ns);
     berth_jw_key(w, "inFlight");
     berth_jw_uint(w, sh->b.in_flight);
     berth_jw_key(w, "breaker");

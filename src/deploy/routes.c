@@ -387,6 +387,8 @@ berth_routes_drain(struct berth_routes *r, const char *service_id, const char *r
             break;
         late = pthread_cond_timedwait(&rec->idle, &rec->mu, &until);
     }
+    if (sh != NULL && left == 0)
+        sh->b.out_until_ns = berth_now_ns() + BERTH_ROUTES_HOLD_S * BERTH_S;
     rec->drains--;
     (void)pthread_mutex_unlock(&rec->mu);
     (void)pthread_mutex_lock(&r->mu);

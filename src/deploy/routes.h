@@ -31,6 +31,7 @@ enum {
     BERTH_ROUTES_SERVICES_MAX = 10000,
     BERTH_ROUTES_REPLICAS_MAX = 1024, /* of a service */
     BERTH_TRIES_MAX = 3,              /* of one request */
+    BERTH_ROUTES_HOLD_S = 5,          /* see berth_routes_drain() */
 };
 
 struct berth_routes_conf {
@@ -84,7 +85,9 @@ int berth_routes_publish(struct berth_routes *r, const struct berth_routed_servi
 void berth_routes_remove(struct berth_routes *r, const char *service_id);
 /*
  * No new requests to this replica, and wait until none is in flight, limit_ns at most.  It gets
- * requests again when it is published as ready after that: then it was not ended after all.
+ * requests again when it is published as ready after that: then it was not ended after all.  When
+ * none was in flight any more, not before BERTH_ROUTES_HOLD_S: who drained it is about to end it,
+ * and who publishes may not have seen that yet.
  * Not from a loop.  Returns how many still are: 0 when it was unknown.
  */
 uint32_t berth_routes_drain(struct berth_routes *r, const char *service_id, const char *replica_id,

@@ -80,7 +80,7 @@ how_it_ends_is_told(void **unused)
         {"on standard error, too", "echo broken >&2; exit 1", ": broken"},
         {"a signal", "kill -9 $$", "signal 9"},
         {"no such program", "nonesuch-program 2>/dev/null", "127"},
-        {"what runs on is not waited for", "sleep 600 & exit 0", NULL},
+        {"what runs on is not waited for", "sleep 20 & exit 0", NULL},
         {"a flood is no flood of ours", "head -c 3000000 /dev/zero | tr '\\\\0' x; exit 1",
          ": xxx"},
     };

@@ -410,22 +410,47 @@ draining_waits_for_what_is_in_flight(void **state)
     assert_int_equal(berth_routes_drain(t->routes, "s", "s-0", BERTH_S), 0);
 }
 
-/* Scaled down and up again at once: the replica that was drained was not ended. */
+/* It ran out of time, or who waited was told to stop: the replica was not ended. */
 static void
 a_drain_that_is_given_up_is_over(void **state)
 {
     struct table *t = *state;
-    struct berth_trip trip;
+    struct berth_trip first, trip;
     struct berth_err e;
 
     assert_int_equal(publish(t, "s", "m", 1), 0);
-    assert_int_equal(berth_routes_drain(t->routes, "s", "s-0", BERTH_S), 0);
+    assert_int_equal(find(t, &first, "m"), 0);
+    assert_int_equal(berth_trip_next(&first, 1, &e), 0);
+    assert_int_equal(berth_routes_drain(t->routes, "s", "s-0", BERTH_MS), 1);
     assert_int_equal(find(t, &trip, "m"), 0);
     assert_int_equal(berth_trip_next(&trip, 1, &e), -BERTH_ENOTREADY);
     assert_int_equal(publish(t, "s", "m", 1), 0);
     assert_int_equal(berth_trip_next(&trip, 1, &e), 0);
     berth_trip_done(&trip, &ok, 2);
     berth_trip_end(&trip, 2);
+    berth_trip_done(&first, &ok, 2);
+    berth_trip_end(&first, 2);
+}
+
+/* An eviction is not seen at once, so that it is published as ready once more; one that is refused
+ * leaves the replica there. */
+static void
+one_that_is_drained_stays_out_a_while(void **state)
+{
+    struct table *t = *state;
+    struct berth_trip trip;
+    struct berth_err e;
+
+    assert_int_equal(publish(t, "s", "m", 1), 0);
+    const uint64_t begin_ns = berth_now_ns();
+    assert_int_equal(berth_routes_drain(t->routes, "s", "s-0", BERTH_S), 0);
+    const uint64_t hold_ns = BERTH_ROUTES_HOLD_S * BERTH_S, end_ns = berth_now_ns();
+    assert_int_equal(publish(t, "s", "m", 1), 0);
+    assert_int_equal(find(t, &trip, "m"), 0);
+    assert_int_equal(berth_trip_next(&trip, begin_ns + hold_ns - 1, &e), -BERTH_ENOTREADY);
+    assert_int_equal(berth_trip_next(&trip, end_ns + hold_ns, &e), 0); /* nobody published */
+    berth_trip_done(&trip, &ok, end_ns + hold_ns);
+    berth_trip_end(&trip, end_ns + hold_ns);
 }
 
 int
@@ -443,6 +468,7 @@ main(void)
         cmocka_unit_test_setup_teardown(many_threads_and_changes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(draining_waits_for_what_is_in_flight, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_drain_that_is_given_up_is_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_that_is_drained_stays_out_a_while, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -272,10 +272,8 @@ berth_kube_exec_run(const struct berth_kube_config *config, struct berth_arena *
     r = listen_to(&child, &out, &err, until);
     if (r == 0)
         r = reap(child.pid, pidfd, until, &status);
-    if (r < 0) {
-        berth_process_kill(child.pid, pidfd); /* what it started holds our pipes, and us up */
-        berth_process_end(child.pid);
-    }
+    if (r < 0)
+        berth_process_end(child.pid); /* and what it started, which holds our pipes */
     berth_closep(&child.out);
     berth_closep(&child.err);
     r = outcome(exec->command, r, status, berth_now_ns() - begin_ns, &err, e);

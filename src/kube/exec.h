@@ -23,9 +23,13 @@ enum { BERTH_KUBE_EXEC_OUTPUT_MAX = 256 * 1024 };
 /*
  * Run config->exec and read what it prints.  Blocks until it ends, until->deadline_ns (which must
  * be set) has passed, or the caller cancels, within 100 ms: then it and all that it started are
- * killed. What it wrote to its standard error last is in the message. -BERTH_ECONFIG    there is no
- * such program (with its installHint), or its answer is wrong -BERTH_ENETWORK   it failed, or there
- * was no room to start it: worth another try -BERTH_EDEADLINE, -BERTH_ECANCELED, -BERTH_ENOMEM
+ * killed.  What it wrote to its standard error last is in the message.
+ *
+ *   -BERTH_ECONFIG    there is no such program (with its installHint), or its answer is wrong
+ *
+ *   -BERTH_ENETWORK   it failed, or there was no room to start it: worth another try
+ *
+ *   -BERTH_EDEADLINE, -BERTH_ECANCELED, -BERTH_ENOMEM
  */
 int berth_kube_exec_run(const struct berth_kube_config *config, struct berth_arena *a,
                         const struct berth_kube_until *until, struct berth_kube_exec_result *ret,

@@ -100,7 +100,7 @@
       "Looks that failed and were put back with a wait.", "")                                     \
     X(RECONCILES, BERTH_COUNTER, "modserv_reconciles_total", "Looks at services that ended.", "") \
     X(RECONCILE_ERRORS, BERTH_COUNTER, "modserv_reconcile_errors_total", "Of these, failed.", "") \
-    X(RECONCILE_SECONDS, BERTH_GAUGE, "modserv_reconcile_seconds",                                \
+    X(RECONCILE_SECONDS, BERTH_COUNTER_REAL, "modserv_reconcile_seconds_total",                   \
       "Time that these took together.", "")                                                       \
     X(PLUGIN_LOADED, BERTH_GAUGE, "modserv_plugin_loaded", "1 for each shimlet and pipeline.",    \
       "type,name,version")                                                                        \

@@ -14,7 +14,8 @@
 struct berth_metrics;
 struct berth_series;
 
-enum berth_metric_type { BERTH_COUNTER, BERTH_GAUGE, BERTH_HISTOGRAM };
+/* BERTH_COUNTER_REAL: of seconds and other parts of one, kept elsewhere; rendered as a counter. */
+enum berth_metric_type { BERTH_COUNTER, BERTH_COUNTER_REAL, BERTH_GAUGE, BERTH_HISTOGRAM };
 
 /* X(id, type, "name", "help", "label,label") */
 #include "obs/families.h"
@@ -46,12 +47,15 @@ void berth_metrics_release(struct berth_metrics *m, struct berth_series *const *
 void berth_metrics_forget(struct berth_metrics *m, const char *first_label);
 /* Likewise of the families whose first label is `label` ("service"), and not "model". */
 void berth_metrics_forget_of(struct berth_metrics *m, const char *label, const char *first_label);
+/* One series only, by all its labels.  Nothing when there is none. */
+void berth_metrics_forget_one(struct berth_metrics *m, enum berth_family f,
+                              const char *const *labels);
 
 void berth_series_add(struct berth_series *s, uint64_t n); /* counter, gauge */
 /* A counter whose count is kept elsewhere. */
 void berth_series_set_count(struct berth_series *s, uint64_t n);
 void berth_series_sub(struct berth_series *s, uint64_t n);   /* gauge */
-void berth_series_set(struct berth_series *s, double v);     /* gauge */
+void berth_series_set(struct berth_series *s, double v);     /* gauge, real counter */
 void berth_series_observe(struct berth_series *s, double v); /* histogram: seconds or a count */
 
 /* Gauges that are read when somebody asks (memory, queue lengths): called before rendering, on the

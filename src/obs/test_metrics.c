@@ -71,6 +71,8 @@ types_render_as_prometheus_reads_them(void **unused)
     berth_series_sub(open, 2);
     berth_series_set(berth_metrics_series(m, BERTH_METRIC_CPU_SECONDS, (const char *const[]){NULL}),
                      0.1);
+    berth_series_set(
+        berth_metrics_series(m, BERTH_METRIC_RECONCILE_SECONDS, (const char *const[]){NULL}), 0.25);
     struct berth_series *size =
         berth_metrics_series(m, BERTH_METRIC_BATCH_SIZE, (const char *const[]){"digits", NULL});
     berth_series_observe(size, 1);
@@ -85,6 +87,7 @@ types_render_as_prometheus_reads_them(void **unused)
         "# HELP berth_connections Open client connections.\n# TYPE berth_connections gauge\n"
         "berth_connections 3\n",
         "berth_cpu_seconds 0.1\n",
+        "# TYPE modserv_reconcile_seconds_total counter\nmodserv_reconcile_seconds_total 0.25\n",
         "berth_batch_size_bucket{model=\"digits\",le=\"1\"} 1\n",
         "berth_batch_size_bucket{model=\"digits\",le=\"4\"} 1\n",
         "berth_batch_size_bucket{model=\"digits\",le=\"8\"} 2\n",
@@ -154,6 +157,12 @@ series_are_bounded_and_can_be_forgotten(void **unused)
     text = rendered(m, &b);
     assert_null(strstr(text, "\"m7\""));
     assert_non_null(strstr(text, "\"m8\""));
+    berth_buf_fini(&b);
+    berth_metrics_forget_one(m, BERTH_METRIC_TOKENS_IN, (const char *const[]){"m8", NULL});
+    berth_metrics_forget_one(m, BERTH_METRIC_TOKENS_IN, (const char *const[]){"nobody", NULL});
+    text = rendered(m, &b);
+    assert_null(strstr(text, "\"m8\""));
+    assert_non_null(strstr(text, "\"m9\""));
     berth_buf_fini(&b);
     assert_ptr_not_equal(
         last, berth_metrics_series(m, BERTH_METRIC_TOKENS_IN, (const char *const[]){"new", NULL}));
