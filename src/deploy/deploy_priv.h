@@ -107,7 +107,7 @@ enum which { STABLE, CANARY, TRACK_COUNT }; /* in the order of berth_track_name(
 struct track {
     struct revision *wish; /* NULL: nothing is wished for on this track */
     bool leaving;          /* a canary that is to go */
-    bool mending;          /* what differs was seen and told of */
+    char mending[160];     /* what differs, as it was told; empty: nothing does */
     uint64_t good;         /* the last revision that was brought about; 0: none */
     struct progress *progress;
     struct value *values;
