@@ -143,7 +143,7 @@ int
 berth_service_takes(const struct service *s, const struct berth_spec *spec, struct berth_err *e)
 {
     if (s->deleting || s->tracks[STABLE].wish == NULL)
-        return berth_err_set(e, BERTH_ENOTREADY, "service %s is being deleted", s->id);
+        return berth_err_set(e, BERTH_EEXIST, "service %s is being deleted", s->id);
     if (strcmp(spec->shimlet, s->shimlet) != 0)
         return berth_err_set(e, BERTH_EINVAL,
                              "service %s runs on %s and cannot move to %s: deploy it there, then "
