@@ -123,6 +123,7 @@ int berth_ollama_record_get(const struct berth_shimlet *s, const char *unit, str
 int berth_ollama_record_put(const struct berth_shimlet *s, const struct berth_ollama_record *r,
                             struct berth_err *e);
 int berth_ollama_record_drop(const struct berth_shimlet *s, const char *unit, struct berth_err *e);
+/* Of each that can be read; one that cannot is told in the log. */
 int berth_ollama_record_each(const struct berth_shimlet *s,
                              void (*each)(void *arg, const struct berth_ollama_record *r),
                              void *arg, struct berth_err *e);

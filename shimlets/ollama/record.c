@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "shimlets/ollama/ollama_priv.h"
 
 /* What is known of a unit: a small file for each, written whole and renamed.  A unit has one
@@ -76,22 +77,6 @@ write_record(const struct berth_ollama_record *r, struct berth_buf *b)
     berth_jw_object_end(&w);
 }
 
-static const char *
-text_of(const struct berth_json *v, const char *key)
-{
-    struct berth_slice s;
-
-    return berth_json_string(berth_json_get(v, key), &s) ? s.at : NULL;
-}
-
-static uint64_t
-number_of(const struct berth_json *v, const char *key)
-{
-    uint64_t n;
-
-    return berth_json_uint(berth_json_get(v, key), &n) ? n : 0;
-}
-
 static bool
 read_record(const char *text, size_t len, struct berth_arena *a, struct berth_ollama_record *ret)
 {
@@ -100,23 +85,23 @@ read_record(const char *text, size_t len, struct berth_arena *a, struct berth_ol
 
     if (berth_json_parse(a, text, len, NULL, &root, NULL) < 0)
         return false;
-    r.unit = text_of(root, "unit");
-    r.service_id = text_of(root, "service");
-    r.track = text_of(root, "track");
-    r.hash = text_of(root, "hash");
-    r.host = text_of(root, "host");
-    r.pulled = text_of(root, "pulled");
-    r.replicas = (uint32_t)number_of(root, "replicas");
-    r.number = number_of(root, "number");
-    r.drain_ns = number_of(root, "drain_ns");
+    r.unit = berth_json_member_text(root, "unit", NULL);
+    r.service_id = berth_json_member_text(root, "service", NULL);
+    r.track = berth_json_member_text(root, "track", NULL);
+    r.hash = berth_json_member_text(root, "hash", NULL);
+    r.host = berth_json_member_text(root, "host", NULL);
+    r.pulled = berth_json_member_text(root, "pulled", NULL);
+    r.replicas = (uint32_t)berth_json_member_uint(root, "replicas");
+    r.number = berth_json_member_uint(root, "number");
+    r.drain_ns = berth_json_member_uint(root, "drain_ns");
     for (struct berth_json_iter it = berth_json_iter(berth_json_get(root, "made"));
          berth_json_next(&it) && r.made_count < BERTH_OLLAMA_MADE_MAX;) {
         struct berth_ollama_made *m = &r.made[r.made_count];
 
-        m->name = text_of(it.value, "name");
-        m->reason = text_of(it.value, "reason");
-        (void)berth_json_bool(berth_json_get(it.value, "loaded"), &m->loaded);
-        (void)berth_json_bool(berth_json_get(it.value, "cold"), &m->cold);
+        m->name = berth_json_member_text(it.value, "name", NULL);
+        m->reason = berth_json_member_text(it.value, "reason", NULL);
+        m->loaded = berth_json_member_bool(it.value, "loaded");
+        m->cold = berth_json_member_bool(it.value, "cold");
         r.made_count += m->name != NULL;
     }
     *ret = r;
@@ -223,6 +208,10 @@ berth_ollama_record_each(const struct berth_shimlet *s,
         r = read_file(path, &a, &one, e);
         if (r == 1)
             each(arg, &one);
+        if (r == -BERTH_EIO) { /* the others are there all the same */
+            berth_warn("%s", e->msg);
+            r = 0;
+        }
         count++;
         berth_arena_fini(&a);
     }

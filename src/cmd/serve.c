@@ -54,6 +54,7 @@ struct serving {
     struct berth_registry *registry;
     struct berth_routes *routes; /* of deployed services */
     struct berth_deploy *deploy; /* NULL: services are not deployed */
+    bool asked;                  /* to stop */
     struct berth_loop *loops[LOOPS_MAX];
     size_t loop_count;
     struct berth_keys keys;
@@ -448,6 +449,8 @@ serve_down(struct serving *s)
     (void)alarm(STOP_S_MAX);
     if (s->deploy != NULL) /* services stay as they are; the next start goes on with them */
         berth_deploy_stop(s->deploy, (uint64_t)s->conf->server.drain_timeout_secs * BERTH_S);
+    if (s->deploy != NULL && s->asked) /* not one that ends because its port is taken */
+        berth_deploy_end_well(s->deploy);
     berth_api_stop(s->api); /* a change whose client went is still one of the registry */
     if (s->conf->plugins.keep_workers && s->workers != NULL)
         berth_workers_keep(s->workers);
@@ -555,6 +558,7 @@ berth_cmd_serve(const struct berth_conf *conf)
                    (double)(berth_now_ns() - start_ns) / 1e6);
         say_hints(&s);
         wait_for_stop(&s);
+        s.asked = true;
     }
     serve_down(&s);
     if (r == 0)

@@ -71,8 +71,6 @@ berth_deploy_count_move(struct berth_deploy *d, enum berth_phase from, enum bert
                          1);
 }
 
-/* Gauges that are read when somebody asks: the queue, and what services ask for and take. */
-
 #define UNKNOWN UINT64_MAX /* environments do not tell how busy accelerators are */
 
 /* Not held on to: what a service or a plugin had goes with it. */
@@ -92,26 +90,23 @@ set_count(struct berth_metrics *m, enum berth_family f, uint64_t n)
 }
 
 static void
-render_plugins(struct berth_deploy *d, struct berth_metrics *m)
+render_plugins_locked(struct berth_metrics *m, const struct plugs *all)
 {
-    berth_metrics_forget_of(m, "type", "shimlet"); /* those that were unloaded */
-    berth_metrics_forget_of(m, "type", "pipeline");
-    (void)pthread_mutex_lock(&d->mu);
-    for (const struct plug *p = d->environs.first; p != NULL; p = p->next) {
-        const struct environ *x = (const struct environ *)p;
-        set_gauge(m, BERTH_METRIC_PLUGIN_LOADED,
-                  (const char *const[]){"shimlet", x->ops->name,
-                                        x->ops->version != NULL ? x->ops->version : "", NULL},
-                  1);
-    }
-    for (const struct plug *p = d->flows.first; p != NULL; p = p->next) {
-        const struct flow *x = (const struct flow *)p;
-        set_gauge(m, BERTH_METRIC_PLUGIN_LOADED,
-                  (const char *const[]){"pipeline", x->ops->name,
-                                        x->ops->version != NULL ? x->ops->version : "", NULL},
-                  1);
-    }
-    (void)pthread_mutex_unlock(&d->mu);
+    for (const struct plug *p = all->first; p != NULL; p = p->next)
+        set_gauge(
+            m, BERTH_METRIC_PLUGIN_LOADED,
+            (const char *const[]){all->type, p->name, p->version != NULL ? p->version : "", NULL},
+            1);
+}
+
+void
+berth_deploy_count_plug_gone_locked(struct berth_deploy *d, const struct plugs *all,
+                                    const struct plug *p)
+{
+    if (d->conf.metrics != NULL)
+        berth_metrics_forget_one(
+            d->conf.metrics, BERTH_METRIC_PLUGIN_LOADED,
+            (const char *const[]){all->type, p->name, p->version != NULL ? p->version : "", NULL});
 }
 
 static void
@@ -163,6 +158,8 @@ render_service(struct berth_metrics *m, struct service *s)
     }
 }
 
+/* Gauges that are read when somebody asks: the queue, what is loaded, and what services ask for and
+ * take. */
 void
 berth_deploy_render(void *arg)
 {
@@ -187,7 +184,10 @@ berth_deploy_render(void *arg)
         berth_series_set(berth_metrics_series(m, BERTH_METRIC_RECONCILE_SECONDS, none),
                          (double)stats.busy_ns / 1e9);
     }
-    render_plugins(d, m);
+    (void)pthread_mutex_lock(&d->mu);
+    render_plugins_locked(m, &d->environs);
+    render_plugins_locked(m, &d->flows);
+    (void)pthread_mutex_unlock(&d->mu);
     if (berth_deploy_all(d, &all, &n) < 0)
         return;
     for (size_t i = 0; i < n; i++) {

@@ -428,13 +428,13 @@ load_services(struct berth_deploy *d, struct berth_err *e)
 int
 berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
 {
-    uint64_t hold_ns;
     int r;
 
     if (atomic_exchange(&d->started, true))
         return 0;
-    if ((r = load_services(d, e)) < 0 || (r = berth_starts_begin(d, &hold_ns, e)) < 0)
+    if ((r = load_services(d, e)) < 0)
         return r;
+    const uint64_t hold_ns = berth_starts_begin(d);
     if (d->conf.workers > 0) {
         struct berth_reconciler_conf conf = {.name = "deploy",
                                              .thread_count = d->conf.workers,
@@ -467,7 +467,6 @@ berth_deploy_stop(struct berth_deploy *d, uint64_t limit_ns)
         berth_workq_close(d->queue);
         (void)pthread_mutex_unlock(&d->queue_mu);
     }
-    berth_starts_end(d);
 }
 
 void

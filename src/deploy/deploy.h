@@ -110,8 +110,9 @@ int berth_deploy_load_kept(struct berth_deploy *d, struct berth_err *e);
  * told in the log and left out; strict: -BERTH_EABI instead. */
 int berth_deploy_load_folder(struct berth_deploy *d, bool strict, struct berth_err *e);
 
-/* In the child that a file is tried in: `berth probe TYPE`.  Does not return. */
-__attribute__((noreturn)) void berth_deploy_trial(const char *type);
+/* In the child that a file is tried in: `berth probe TYPE [FOLDER]`, which a shimlet
+ * has for its state; NULL: none.  Does not return. */
+__attribute__((noreturn)) void berth_deploy_trial(const char *type, const char *state_dir);
 
 /* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..],
  * "missing":[{"type","name","why"}]}: those that were kept and cannot be loaded */
@@ -126,6 +127,9 @@ int berth_deploy_start(struct berth_deploy *d, struct berth_err *e);
 /* Begin nothing new, cut what is under way short (it goes on after the next start), wait for it,
  * limit_ns at most.  Workloads stay.  Idempotent. */
 void berth_deploy_stop(struct berth_deploy *d, uint64_t limit_ns);
+/* After stop(): the end was asked for.  Starts that end within a minute without it are taken for a
+ * crash loop, and the next ones wait before they take services up.  Idempotent. */
+void berth_deploy_end_well(struct berth_deploy *d);
 void berth_deploy_free(struct berth_deploy *d); /* stopped first; NULL is fine */
 /* With workers 0: reconcile one service that is due; false: none is.  *ret_next_ns: when the next
  * one is (UINT64_MAX: never, unless something changes). */

@@ -31,6 +31,7 @@ struct berth_json;
 struct plug {
     struct plug *next;
     const char *name;           /* the plugin's */
+    const char *version;        /* likewise; NULL: it tells none */
     const char *const *aliases; /* NULL: none */
     char *file;                 /* NULL: compiled in */
     uint64_t loaded_wall_ns;
@@ -102,11 +103,11 @@ struct seen {
     uint32_t ready;           /* replicas that run the wished hash and are ready */
 };
 
-enum which { STABLE, CANARY, TRACK_COUNT };
+enum which { STABLE, CANARY, TRACK_COUNT }; /* in the order of berth_track_name() */
 struct track {
     struct revision *wish; /* NULL: nothing is wished for on this track */
     bool leaving;          /* a canary that is to go */
-    bool mending;          /* what differs was seen and told of */
+    char mending[160];     /* what differs, as it was told; empty: nothing does */
     uint64_t good;         /* the last revision that was brought about; 0: none */
     struct progress *progress;
     struct value *values;
@@ -141,7 +142,7 @@ struct service {
     uint64_t created_wall_ns, changed_wall_ns, phase_wall_ns;
     uint64_t marked;        /* the stable revision whose record says that it was good */
     bool unsaved;           /* what is here is not in the store */
-    struct kept *kept;      /* events that could not be written; NULL: none */
+    struct unsaved *kept;   /* events that could not be written; NULL: none */
     uint32_t failed_runs;   /* in a row */
     uint64_t retry_wall_ns; /* when a failed one is tried again; 0: when asked to */
 };
@@ -171,7 +172,7 @@ struct berth_deploy {
     struct berth_workq *queue;           /* without, under queue_mu */
     pthread_mutex_t queue_mu;
     uint64_t start_wall_ns, early_starts; /* 0 before it: starts.c */
-    char **orphans; /* workloads that were told of; of the one sweep at a time */
+    char **orphans; /* "SHIMLET/UNIT" that were told of; of the one sweep at a time */
     size_t orphan_count;
     atomic_bool stopping, started;
     atomic_uint loads;                    /* of plugins from files, that stay mapped for good */
@@ -221,6 +222,11 @@ int berth_plug_unknown(struct berth_deploy *d, struct plugs *all, const char *na
                        struct berth_err *e);
 void berth_plugs_free(struct plugs *all);
 
+/* trial.c: a folder for a trial under TMPDIR or /tmp, made and removed by the parent, since the
+ * child may be killed.  NULL: it cannot be made; else the caller's to end. */
+char *berth_trial_folder(void);
+void berth_trial_folder_end(char *dir); /* NULL is fine */
+
 /* environs.c */
 struct environ *berth_environ_get(struct berth_deploy *d, const char *name); /* NULL: none */
 struct flow *berth_flow_get(struct berth_deploy *d, const char *name);       /* by an alias too */
@@ -251,7 +257,7 @@ void berth_kept_free(struct berth_deploy *d);
 /* host.c: what plugins may call */
 struct berth_op {
     struct berth_deploy *d;
-    struct service *s; /* NULL: about none */
+    struct service *s;                       /* NULL: about none */
     const struct berth_shimlet_ops *environ; /* with s NULL: whose replicas are meant */
     uint64_t generation;
     uint64_t deadline_ns;
@@ -388,9 +394,8 @@ bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
 void berth_deploy_told_routes(struct berth_deploy *d, struct service *s);
 /* Is a replica to be replaced or started again? */
 bool berth_seen_failed(const struct seen *seen);
-/* starts.c: how long the services wait, since the starts before ended early */
-int berth_starts_begin(struct berth_deploy *d, uint64_t *ret_hold_ns, struct berth_err *e);
-void berth_starts_end(struct berth_deploy *d); /* as it should; idempotent */
+/* starts.c: how long the services wait, in nanoseconds, since the starts before ended early */
+uint64_t berth_starts_begin(struct berth_deploy *d);
 /* orphans.c: workloads that no record wishes for.  The queue has this among the services. */
 #define ORPHANS_KEY ":orphans"
 struct berth_outcome berth_orphans_sweep(struct berth_deploy *d);
@@ -408,6 +413,9 @@ void berth_deploy_count_step(struct berth_deploy *d, const char *pipeline, const
 void berth_deploy_count_retry(struct berth_deploy *d, const char *pipeline, const char *step);
 /* from or to BERTH_PHASE_COUNT: it came, or it is gone */
 void berth_deploy_count_move(struct berth_deploy *d, enum berth_phase from, enum berth_phase to);
+/* It has left its list.  Under d->mu. */
+void berth_deploy_count_plug_gone_locked(struct berth_deploy *d, const struct plugs *all,
+                                         const struct plug *p);
 void berth_deploy_render(void *d); /* before metrics are shown */
 
 #endif

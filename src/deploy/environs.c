@@ -157,7 +157,10 @@ berth_deploy_add_shimlet(struct berth_deploy *d, const struct berth_shimlet_ops 
     struct environ *x = calloc(1, sizeof *x);
     if (x == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "shimlet %s: out of memory", ops->name);
-    *x = (struct environ){.plug = {.name = ops->name, .free_it = environ_free}, .d = d, .ops = ops};
+    *x = (struct environ){
+        .plug = {.name = ops->name, .version = ops->version, .free_it = environ_free},
+        .d = d,
+        .ops = ops};
     (void)pthread_mutex_init(&x->open_mu, NULL);
     x->settings_json = strdup(settings_json != NULL ? settings_json : "{}");
     if (x->settings_json == NULL) {
@@ -198,6 +201,7 @@ berth_deploy_add_pipeline(struct berth_deploy *d, berth_pipeline_entry_fn *entry
     if (x == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "pipeline %s: out of memory", ops->name);
     *x = (struct flow){.plug = {.name = ops->name,
+                                .version = ops->version,
                                 .aliases = BERTH_PIPELINE_HAS(ops, aliases) ? ops->aliases : NULL,
                                 .free_it = flow_free},
                        .ops = ops,

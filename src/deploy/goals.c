@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "deploy/balance.h"
 #include "deploy/deploy_priv.h"
 #include "deploy/engines.h"
 #include "wire/json.h"
@@ -61,16 +62,15 @@ spec_value(struct berth_deployment *x, const char *path)
     return berth_buf_text(&b);
 }
 
-static const char *const track_names[TRACK_COUNT] = {"stable", "canary"};
-
 /* "canary.revision": which one is wished for on a track; NULL: none.  False: another key. */
 static bool
 track_value(struct berth_deployment *x, const char *key, const char **ret)
 {
     for (size_t which = 0; which < TRACK_COUNT; which++) {
-        const size_t len = strlen(track_names[which]);
+        const char *name = berth_track_name((enum berth_track)which);
+        const size_t len = strlen(name);
 
-        if (strncmp(key, track_names[which], len) != 0 || strcmp(key + len, ".revision") != 0)
+        if (strncmp(key, name, len) != 0 || strcmp(key + len, ".revision") != 0)
             continue;
         (void)pthread_mutex_lock(&x->s->mu);
         const struct track *t = &x->s->tracks[which];

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,7 +168,7 @@ berth_deploy_commit(struct berth_deploy *d, struct service *s, struct pending *p
 
 /* ---- what could not be written ---- */
 
-struct kept {
+struct unsaved {
     uint32_t count;
     struct {
         const char *type;
@@ -227,20 +228,21 @@ berth_deploy_save(struct berth_deploy *d, struct service *s, struct pending *p, 
     const uint64_t good = s->tracks[STABLE].good;
     struct berth_store_op mark;
     struct berth_arena a;
-    int r = 1;
+    int marked = 1;
 
     berth_arena_init(&a, 4 << 20);
     if (good > 0 && good != s->marked)
-        r = berth_revision_mark(d, s->id, good, &a, &mark, e);
-    const size_t marks = r == 0;
-    if (r >= 0)
-        r = commit_kept(d, s, e);
+        marked = berth_revision_mark(d, s->id, good, &a, &mark, e);
+    if (marked < 0) /* its own record must not wait for that */
+        berth_warn("service %s: that revision %" PRIu64 " was good is not kept: %s", s->id, good,
+                   e->msg);
+    int r = commit_kept(d, s, e);
     if (r == 0)
-        r = berth_deploy_commit(d, s, p, &mark, marks, e);
+        r = berth_deploy_commit(d, s, p, &mark, marked == 0, e);
     berth_arena_fini(&a);
-    if (r == 0)
+    if (r == 0 && marked >= 0)
         s->marked = good;
-    else
+    if (r < 0)
         keep_pending(s, p);
     s->unsaved = r < 0;
     return r;

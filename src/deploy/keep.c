@@ -119,8 +119,8 @@ why_not_ready(const struct berth_deployment *x, char *ret, size_t cap)
 static int
 keep(struct berth_deployment *x, char *why, size_t cap, struct berth_err *e)
 {
-    const struct track *t = &x->s->tracks[x->which];
-    char text[160];
+    struct track *t = &x->s->tracks[x->which];
+    char text[sizeof t->mending] = "";
     int r = berth_deployment_look(x, e);
 
     if (r < 0)
@@ -133,9 +133,10 @@ keep(struct berth_deployment *x, char *why, size_t cap, struct berth_err *e)
         (void)snprintf(text, sizeof text, "what runs differs from what is wished for%s%s: mended",
                        t->seen->as.message != NULL ? ": " : "",
                        t->seen->as.message != NULL ? t->seen->as.message : "");
-        if (!t->mending)
+        if (strcmp(text, t->mending) != 0) /* once, and again when it is something else */
             berth_pending_note(&x->pending, x->s, "warn", text);
     }
+    memcpy(t->mending, text, sizeof text);
     if ((differs || berth_seen_failed(t->seen)) &&
         (r = x->environ->ops->apply(x->shimlet, &x->op, &x->unit, e)) < 0)
         return r;
@@ -159,8 +160,7 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
         BERTH_SHIMLET_HAS(x->environ->ops, watches) && x->environ->ops->watches(x->shimlet);
     *ret_wait_ns = r == 1 && watches ? d->conf.resync_ns : d->conf.poll_ns;
     (void)pthread_mutex_lock(&s->mu);
-    struct track *t = &s->tracks[which];
-    t->mending = r == 0 && berth_seen_differs(t->seen, &x->unit);
+    const struct track *t = &s->tracks[which];
     /* What is seen to be short is told, also when it cannot be mended now. */
     if (which == STABLE && s->generation == x->op.generation && !s->deleting &&
         (r >= 0 || why[0] != '\0')) {

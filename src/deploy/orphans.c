@@ -33,7 +33,9 @@ struct search {
     struct berth_arena *a;
     struct found *first, **last;
     size_t count;
-    const char *shimlet; /* that is being asked */
+    const char *shimlet;             /* that is being asked */
+    const char *asked[ENVIRONS_MAX]; /* those that have answered */
+    size_t asked_count;
     bool failed;
 };
 
@@ -100,6 +102,8 @@ search(struct berth_deploy *d, struct berth_arena *a)
             r = environs[i]->ops->list(shimlet, &op, take, &s, &e);
         if (r < 0)
             berth_info("deploy: what %s has cannot be listed now: %s", s.shimlet, e.msg);
+        else
+            s.asked[s.asked_count++] = s.shimlet;
         berth_environ_put(d, environs[i]);
     }
     return s;
@@ -218,6 +222,18 @@ is_old(char *const *old, size_t count, const char *name)
     return false;
 }
 
+/* Was the environment of this "SHIMLET/UNIT" asked, and did it answer? */
+static bool
+was_asked(const struct search *s, const char *name)
+{
+    for (size_t i = 0; i < s->asked_count; i++) {
+        const size_t len = strlen(s->asked[i]);
+        if (strncmp(name, s->asked[i], len) == 0 && name[len] == '/')
+            return true;
+    }
+    return false;
+}
+
 static void
 free_names(char **names, size_t count)
 {
@@ -234,6 +250,31 @@ berth_orphans_free(struct berth_deploy *d)
     d->orphan_count = 0;
 }
 
+/* Told once, for as long as it is there; names has room. */
+static void
+tell_once(struct berth_deploy *d, const struct found *f, char **names, size_t *count,
+          struct berth_arena *a)
+{
+    const char *name = berth_arena_printf(a, "%s/%s", f->shimlet, f->name);
+
+    if (name == NULL || is_old(names, *count, name) || (names[*count] = strdup(name)) == NULL)
+        return;
+    if (!is_old(d->orphans, d->orphan_count, names[(*count)++]))
+        tell(d, f, a);
+}
+
+/* What an environment had that could not be asked now is still there, for all that is known. */
+static void
+keep_old(struct berth_deploy *d, const struct search *s, char **names, size_t *count)
+{
+    for (size_t i = 0; i < d->orphan_count && *count < UNITS_MAX; i++) {
+        char *name = d->orphans[i];
+        if (!was_asked(s, name) && !is_old(names, *count, name) &&
+            (names[*count] = strdup(name)) != NULL)
+            (*count)++;
+    }
+}
+
 struct berth_outcome
 berth_orphans_sweep(struct berth_deploy *d)
 {
@@ -244,7 +285,7 @@ berth_orphans_sweep(struct berth_deploy *d)
 
     berth_arena_init(&a, FOUND_BYTES_MAX);
     const struct search s = search(d, &a);
-    names = calloc(s.count > 0 ? s.count : 1, sizeof *names);
+    names = calloc(s.count + d->orphan_count + 1, sizeof *names);
     for (const struct found *f = s.first; f != NULL && names != NULL && !s.failed; f = f->next) {
         switch (standing_of(d, f)) {
         case KNOWN:
@@ -255,14 +296,13 @@ berth_orphans_sweep(struct berth_deploy *d)
         case DELETED:
             again = take_away(d, f) || again;
             break;
-        case ORPHAN: /* told once, for as long as it is there */
-            if (!is_old(names, count, f->name) && (names[count] = strdup(f->name)) != NULL &&
-                !is_old(d->orphans, d->orphan_count, names[count++]))
-                tell(d, f, &a);
+        case ORPHAN:
+            tell_once(d, f, names, &count, &a);
             break;
         }
     }
     if (names != NULL && !s.failed) {
+        keep_old(d, &s, names, &count);
         berth_orphans_free(d);
         d->orphans = names;
         d->orphan_count = count;

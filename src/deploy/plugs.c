@@ -96,6 +96,12 @@ came(struct berth_deploy *d, const char *type, const char *name)
     free(all);
 }
 
+static bool
+is_same_text(const char *a, const char *b)
+{
+    return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
+}
+
 /* Put it into the list, in place of *ret_old. */
 static int
 insert_locked(struct plugs *all, struct plug *p, bool replace, struct plug **ret_old,
@@ -133,6 +139,8 @@ berth_plug_add(struct berth_deploy *d, struct plugs *all, struct plug *p, const 
     } else {
         (void)pthread_mutex_lock(&d->mu);
         r = insert_locked(all, p, replace, &old, e);
+        if (old != NULL && !is_same_text(old->version, p->version))
+            berth_deploy_count_plug_gone_locked(d, all, old);
         (void)pthread_mutex_unlock(&d->mu);
     }
     if (r < 0) {
@@ -149,10 +157,17 @@ berth_plug_add(struct berth_deploy *d, struct plugs *all, struct plug *p, const 
 static bool
 uses(struct berth_deploy *d, const struct plugs *all, const struct plug *p, struct service *s)
 {
+    bool is = false;
+
     (void)pthread_mutex_lock(&s->mu);
-    const struct revision *wish = s->tracks[STABLE].wish;
-    const char *name = all == &d->environs ? s->shimlet : wish != NULL ? wish->spec.pipeline : NULL;
-    const bool is = s->phase != BERTH_PHASE_TERMINATED && name != NULL && is_named(p, name);
+    if (all == &d->environs)
+        is = is_named(p, s->shimlet);
+    for (size_t i = 0; all != &d->environs && i < TRACK_COUNT; i++) {
+        const struct revision *wish =
+            s->tracks[i].wish; /* a canary may have a pipeline of its own */
+        is = is || (wish != NULL && is_named(p, wish->spec.pipeline));
+    }
+    is = is && s->phase != BERTH_PHASE_TERMINATED;
     (void)pthread_mutex_unlock(&s->mu);
     return is;
 }
@@ -222,6 +237,7 @@ berth_plug_retire(struct berth_deploy *d, struct plugs *all, const char *name, u
     if (*at == p) { /* nobody was faster */
         *at = p->next;
         p->refs--; /* the list's own */
+        berth_deploy_count_plug_gone_locked(d, all, p);
     }
     if (!await_release_locked(d, &p->refs, 1, limit_ns))
         r = berth_err_set(

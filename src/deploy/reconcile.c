@@ -204,8 +204,8 @@ say_unplugged_locked(struct berth_deploy *d, struct service *s, const struct ber
          (s->phase != BERTH_PHASE_DEGRADED || strcmp(s->reason, why->msg) == 0)))
         return;
     (void)berth_service_move(d, s, BERTH_PHASE_DEGRADED, why->msg, p);
-    if (berth_deploy_commit(d, s, p, NULL, 0, &e) < 0)
-        berth_error("service %s: %s", s->id, e.msg);
+    if (berth_deploy_save(d, s, p, &e) < 0)
+        berth_error("service %s: its state cannot be saved: %s", s->id, e.msg);
 }
 
 /* It could not be looked at. */

@@ -397,7 +397,11 @@ berth_seen_new(const struct berth_observed *as, uint64_t wall_ns)
     }
     if (BERTH_OBSERVED_HAS(as, model_names) && as->model_names != NULL) {
         const char **names = BERTH_NEW_N(&s->arena, const char *, as->replica_count + 1);
-        for (size_t i = 0; names != NULL && i < as->replica_count; i++)
+        if (names == NULL) {
+            berth_seen_free(s);
+            return NULL;
+        }
+        for (size_t i = 0; i < as->replica_count; i++)
             names[i] = keep(&s->arena, as->model_names[i]);
         s->as.model_names = names;
     }

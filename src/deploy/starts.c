@@ -39,10 +39,11 @@ write_start(struct berth_deploy *d, bool ended, struct berth_err *e)
     return berth_store_put(d->conf.store, starts_key, berth_slice_of(text), 0, e);
 }
 
-int
-berth_starts_begin(struct berth_deploy *d, uint64_t *ret_hold_ns, struct berth_err *e)
+uint64_t
+berth_starts_begin(struct berth_deploy *d)
 {
     const struct berth_json *v = NULL;
+    struct berth_err e = {""};
     struct berth_record record;
     struct berth_arena a;
     bool ended = true;
@@ -60,16 +61,18 @@ berth_starts_begin(struct berth_deploy *d, uint64_t *ret_hold_ns, struct berth_e
             d->early_starts = early + 1;
     }
     berth_arena_fini(&a);
-    *ret_hold_ns = hold_of(d->early_starts);
-    if (*ret_hold_ns > 0)
+    const uint64_t hold_ns = hold_of(d->early_starts);
+    if (hold_ns > 0)
         berth_warn("deploy: %" PRIu64 " starts in a row ended early; services are taken up in "
                    "%" PRIu64 " s",
-                   d->early_starts, *ret_hold_ns / BERTH_S);
-    return write_start(d, false, e);
+                   d->early_starts, hold_ns / BERTH_S);
+    if (write_start(d, false, &e) < 0) /* a full disk keeps nobody from serving */
+        berth_warn("deploy: that it has started is not kept: %s", e.msg);
+    return hold_ns;
 }
 
 void
-berth_starts_end(struct berth_deploy *d)
+berth_deploy_end_well(struct berth_deploy *d)
 {
     struct berth_err e;
 

@@ -324,33 +324,115 @@ a_newer_update_is_not_taken_back(void **unused)
 }
 
 /* A record that is too large for the store stands for one that cannot write. */
+static char **
+make_too_large(struct service *s)
+{
+    enum { TOO_LARGE = 2 << 20 };
+    struct track *t = &s->tracks[STABLE];
+    struct berth_err e;
+
+    assert_int_equal(berth_values_set(t, "bulk", "", &e), 0);
+    char **text = &t->values[t->value_count - 1].text;
+    free(*text);
+    *text = malloc(TOO_LARGE);
+    assert_non_null(*text);
+    memset(*text, 'x', TOO_LARGE - 1);
+    (*text)[TOO_LARGE - 1] = '\0';
+    return text;
+}
+
 static void
 what_could_not_be_written_is_written_later(void **unused)
 {
-    enum { TOO_LARGE = 2 << 20 };
-    struct berth_err e;
     const char *id = create("{\"modelName\":\"m\",\"replicaCount\":2}");
 
     (void)unused;
     world_run(&w, 30 * BERTH_S);
     phase_is(id, "running");
     struct service *s = berth_deploy_service(w.d, id);
-    struct track *t = &s->tracks[STABLE];
-    assert_int_equal(berth_values_set(t, "bulk", "", &e), 0);
-    char **text = &t->values[t->value_count - 1].text, *small = *text;
-    *text = malloc(TOO_LARGE);
-    assert_non_null(*text);
-    memset(*text, 'x', TOO_LARGE - 1);
-    (*text)[TOO_LARGE - 1] = '\0';
+    char **text = make_too_large(s);
     world_unit_of(&w, id, "stable")->replicas[0].dead = true;
     world_run(&w, 30 * BERTH_S);
     phase_is(id, "running"); /* it is kept all the same */
     assert_null(strstr(phases(id), "degraded"));
-    free(*text);
-    *text = small;
-    berth_service_unref(w.d, s);
+    **text = '\0';
     world_run(&w, 300 * BERTH_S);
     assert_non_null(strstr(phases(id), "running degraded running"));
+    /* The same for one whose environment is not loaded any more. */
+    struct plug *all = w.d->environs.first;
+    w.d->environs.first = NULL;
+    **text = 'x';
+    world_run(&w, 100 * BERTH_S);
+    phase_is(id, "degraded");
+    assert_null(strstr(phases(id), "running degraded running degraded"));
+    **text = '\0';
+    world_run(&w, 300 * BERTH_S);
+    phase_is(id, "degraded");
+    assert_non_null(strstr(phases(id), "running degraded running degraded"));
+    w.d->environs.first = all;
+    berth_service_unref(w.d, s);
+}
+
+/* The record of its revision cannot be read: what the service itself is, is kept all the same. */
+static void
+a_revision_that_cannot_be_marked_holds_nothing_up(void **unused)
+{
+    struct berth_record record;
+    struct berth_err e = {""};
+    const char *id = create("{\"modelName\":\"m\"}");
+
+    (void)unused;
+    assert_int_equal(berth_store_put(w.store, berth_arena_printf(&a, "revision/%s/00000001", id),
+                                     berth_slice_of("no JSON"), 0, &e),
+                     0);
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+    assert_int_equal(
+        berth_store_get(w.store, &a, berth_arena_printf(&a, "service/%s", id), &record, &e), 0);
+    assert_non_null(memmem(record.value.at, record.value.len, "\"phase\":\"running\"", 17));
+    assert_non_null(strstr(phases(id), "health-checking running"));
+}
+
+/* ---- a pipeline besides the world's ---- */
+
+static struct berth_goal other_goals[4];
+static const struct berth_pipeline_ops other_flow = {.abi = BERTH_PIPELINE_ABI,
+                                                     .struct_size = sizeof other_flow,
+                                                     .name = "other",
+                                                     .version = "1",
+                                                     .description = "less than the world's",
+                                                     .deploy = other_goals};
+
+static const struct berth_pipeline_ops *
+other_entry(const struct berth_pipeline_host *h, struct berth_err *e)
+{
+    (void)e;
+    other_goals[0] = *h->goal("config-rendering");
+    other_goals[1] = *h->goal("resource-deployment");
+    other_goals[2] = *h->goal("health-check");
+    return &other_flow;
+}
+
+static void
+a_pipeline_of_a_canary_alone_is_in_use(void **unused)
+{
+    struct berth_err e = {""};
+    uint64_t revision;
+    const char *id = create("{\"modelName\":\"m\"}");
+
+    (void)unused;
+    assert_int_equal(berth_deploy_add_pipeline(w.d, other_entry, NULL, false, &e), 0);
+    world_run(&w, 30 * BERTH_S);
+    assert_int_equal(update(id, "{\"modelName\":\"m\",\"pipeline\":\"other\",\"contextLength\":9,"
+                                "\"strategy\":{\"type\":\"canary\"}}"),
+                     2);
+    world_run(&w, 30 * BERTH_S);
+    assert_non_null(world_unit_of(&w, id, "canary"));
+    assert_int_equal(berth_plug_retire(w.d, &w.d->flows, "other", BERTH_S, &e), -BERTH_EPERM);
+    assert_non_null(strstr(e.msg, "1 services use it"));
+    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
+    world_run(&w, 60 * BERTH_S);
+    assert_int_equal(berth_plug_retire(w.d, &w.d->flows, "other", BERTH_S, &e), 0);
 }
 
 static void
@@ -393,6 +475,9 @@ main(void)
         cmocka_unit_test_setup_teardown(a_newer_update_is_not_taken_back, setup, teardown),
         cmocka_unit_test_setup_teardown(what_could_not_be_written_is_written_later, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_revision_that_cannot_be_marked_holds_nothing_up, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_pipeline_of_a_canary_alone_is_in_use, setup, teardown),
         cmocka_unit_test_setup_teardown(an_update_that_fails_is_taken_back_when_it_says_so, setup,
                                         teardown),
     };

@@ -283,6 +283,12 @@ what_no_record_wishes_for_is_found(void **unused)
     assert_string_equal(unit_state("lost-1", "stable"), "orphan");
     assert_int_equal(events_of("lost-1", "service.orphan"), 1);
     assert_int_equal(events_of(NULL, "service.orphan"), 1);
+    /* ... nor once more when its environment could not be asked for a while. */
+    w.offline = true;
+    world_run(&w, 700 * BERTH_S);
+    w.offline = false;
+    world_run(&w, 700 * BERTH_S);
+    assert_int_equal(events_of("lost-1", "service.orphan"), 1);
     phase_is(id, "running");
     assert_int_equal(world_ready(&w, world_unit_of(&w, id, "stable")), 1);
 }
@@ -295,6 +301,8 @@ a_crash_loop_is_no_storm(void **unused)
     (void)create("{\"modelName\":\"m\"}");
     world_run(&w, 30 * BERTH_S);
     for (int i = 1; i <= 8; i++) {
+        if (i == 3) /* it ends by itself, as one whose port is taken: that counts, too */
+            berth_deploy_stop(w.d, BERTH_S);
         world_kill(&w);
         world_start(&w);
         const uint64_t calls = w.calls;
@@ -315,6 +323,7 @@ a_crash_loop_is_no_storm(void **unused)
     assert_true(w.calls > calls);
     for (int i = 0; i < 5; i++) { /* ends that were asked for do not count */
         berth_deploy_stop(w.d, BERTH_S);
+        berth_deploy_end_well(w.d);
         world_kill(&w);
         world_start(&w);
     }
@@ -328,6 +337,7 @@ a_crash_loop_is_no_storm(void **unused)
     world_run(&w, 60 * BERTH_S); /* twice by now */
     phase_is(id, "failed");
     berth_deploy_stop(w.d, BERTH_S);
+    berth_deploy_end_well(w.d);
     world_kill(&w);
     world_start(&w);
     world_run(&w, BERTH_S);

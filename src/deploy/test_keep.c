@@ -3,12 +3,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "deploy/deploy_priv.h"
 #include "deploy/routes.h"
 #include "deploy/test_world.h"
 #include "obs/metrics.h"
@@ -198,6 +202,82 @@ a_service_that_is_gone_has_no_series(void **unused)
     world_start(&w);
 }
 
+static const char *version; /* that the next pipeline tells */
+
+static const struct berth_pipeline_ops *
+entry(const struct berth_pipeline_host *h, struct berth_err *e)
+{
+    static struct berth_pipeline_ops each[3];
+    struct berth_pipeline_ops *ops = &each[version[0] - '0'];
+
+    (void)e;
+    *ops = (struct berth_pipeline_ops){.abi = BERTH_PIPELINE_ABI,
+                                       .struct_size = sizeof *ops,
+                                       .name = "comes-and-goes",
+                                       .version = version};
+    ops->deploy = h->goal("model-validation");
+    return ops;
+}
+
+static void
+what_is_loaded_is_shown(void **unused)
+{
+    static const struct {
+        const char *load, *shown; /* NULL: it is retired; none is shown */
+    } rows[] = {{"1", "1"}, {"2", "2"}, {"2", "2"}, {NULL, NULL}, {"1", "1"}};
+    struct berth_metrics *m = berth_metrics_new();
+    struct berth_err e = {""};
+    char want[128];
+    struct berth_buf b;
+
+    (void)unused;
+    assert_non_null(m);
+    world_kill(&w);
+    w.conf.metrics = m;
+    world_start(&w);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        version = rows[i].load;
+        assert_int_equal(version != NULL
+                             ? berth_deploy_add_pipeline(w.d, entry, NULL, true, &e)
+                             : berth_deploy_retire_pipeline(w.d, "comes-and-goes", BERTH_S, &e),
+                         0);
+        berth_buf_init(&b, &a);
+        berth_metrics_render(m, &b);
+        const char *at = strstr(berth_buf_text(&b), "name=\"comes-and-goes\"");
+        assert_int_equal(at != NULL, rows[i].shown != NULL);
+        if (at == NULL)
+            continue;
+        (void)snprintf(want, sizeof want, "name=\"comes-and-goes\",version=\"%s\"} 1\n",
+                       rows[i].shown);
+        assert_ptr_equal(strstr(at, want), at);
+        assert_null(strstr(at + 1, "name=\"comes-and-goes\"")); /* only the present one */
+    }
+    world_kill(&w);
+    berth_metrics_free(m);
+    w.conf.metrics = NULL;
+    world_start(&w);
+}
+
+static void
+a_trial_leaves_no_folder(void **unused)
+{
+    char under[] = "/tmp/berth-keep-XXXXXX", path[128];
+
+    (void)unused;
+    assert_non_null(mkdtemp(under));
+    assert_int_equal(setenv("TMPDIR", under, 1), 0);
+    char *dir = berth_trial_folder();
+    assert_non_null(dir);
+    assert_ptr_equal(strstr(dir, under), dir);
+    (void)snprintf(path, sizeof path, "%s/deeper", dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    berth_trial_folder_end(dir);
+    assert_int_equal(rmdir(under), 0); /* nothing is in it any more */
+    assert_null(berth_trial_folder());
+    berth_trial_folder_end(NULL);
+    assert_int_equal(unsetenv("TMPDIR"), 0);
+}
+
 int
 main(void)
 {
@@ -209,6 +289,8 @@ main(void)
         cmocka_unit_test_setup_teardown(what_is_nobodys_takes_no_room_in_the_queue, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_service_that_is_gone_has_no_series, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_loaded_is_shown, setup, teardown),
+        cmocka_unit_test(a_trial_leaves_no_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

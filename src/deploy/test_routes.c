@@ -332,7 +332,8 @@ ride(void *arg)
 {
     struct rider *r = arg;
 
-    for (unsigned i = 0; i < 20000; i++) {
+    /* At least once: it may be paused while the service is there, and run while it is not. */
+    for (unsigned i = 0; i < 20000 || r->rides == 0; i++) {
         struct berth_trip trip;
         struct berth_err e;
 

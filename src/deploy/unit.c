@@ -4,12 +4,11 @@
 #include <string.h>
 
 #include "base/siphash.h"
+#include "deploy/balance.h"
 #include "deploy/deploy_priv.h"
 #include "wire/json.h"
 
 /* What an environment is to have: a spec, with what the steps have set. */
-
-static const char *const track_names[TRACK_COUNT] = {"stable", "canary"};
 
 /* Values that make the unit, so that another value is another workload. */
 static bool
@@ -185,9 +184,9 @@ berth_deployment_unit(struct berth_deployment *x, struct berth_err *e)
     const bool canary = x->which == CANARY;
     x->unit = (struct berth_unit){
         .struct_size = sizeof x->unit,
-        .name = berth_name_unit(x->s->id, track_names[x->which], &x->arena),
+        .name = berth_name_unit(x->s->id, berth_track_name((enum berth_track)x->which), &x->arena),
         .service_id = x->s->id,
-        .track = track_names[x->which],
+        .track = berth_track_name((enum berth_track)x->which),
         .revision = x->revision->number,
         .hash = unit_hash(&x->arena, spec, t),
         .replicas = canary ? spec->canary_replicas : spec->replicas,

@@ -298,6 +298,18 @@ berth_metrics_release(struct berth_metrics *m, struct berth_series *const *held,
     (void)pthread_mutex_unlock(&m->mu);
 }
 
+static void
+forget_locked(struct family *family, struct berth_series *s)
+{
+    HASH_DEL(family->series, s);
+    family->len--;
+    s->gone = s->holders > 0;
+    if (s->gone)
+        HASH_ADD_STR(family->gone, key, s);
+    else
+        series_free(s);
+}
+
 void
 berth_metrics_forget_of(struct berth_metrics *m, const char *label, const char *first_label)
 {
@@ -313,16 +325,28 @@ berth_metrics_forget_of(struct berth_metrics *m, const char *label, const char *
         {
             if (s == m->families[f].other || strcmp(s->first, first_label) != 0)
                 continue;
-            HASH_DEL(m->families[f].series, s);
-            m->families[f].len--;
-            s->gone = s->holders > 0;
-            if (s->gone)
-                HASH_ADD_STR(m->families[f].gone, key, s);
-            else
-                series_free(s);
+            forget_locked(&m->families[f], s);
         }
     }
     (void)pthread_mutex_unlock(&m->mu);
+}
+
+void
+berth_metrics_forget_one(struct berth_metrics *m, enum berth_family f, const char *const *labels)
+{
+    struct berth_series *s = NULL;
+    struct berth_buf b;
+
+    berth_buf_init(&b, NULL);
+    put_key(&b, f, labels);
+    const char *key = berth_buf_text(&b);
+    (void)pthread_mutex_lock(&m->mu);
+    if (key != NULL)
+        HASH_FIND_STR(m->families[f].series, key, s);
+    if (s != NULL && s != m->families[f].other)
+        forget_locked(&m->families[f], s);
+    (void)pthread_mutex_unlock(&m->mu);
+    berth_buf_fini(&b);
 }
 
 void

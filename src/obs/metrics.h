@@ -47,6 +47,9 @@ void berth_metrics_release(struct berth_metrics *m, struct berth_series *const *
 void berth_metrics_forget(struct berth_metrics *m, const char *first_label);
 /* Likewise of the families whose first label is `label` ("service"), and not "model". */
 void berth_metrics_forget_of(struct berth_metrics *m, const char *label, const char *first_label);
+/* One series only, by all its labels.  Nothing when there is none. */
+void berth_metrics_forget_one(struct berth_metrics *m, enum berth_family f,
+                              const char *const *labels);
 
 void berth_series_add(struct berth_series *s, uint64_t n); /* counter, gauge */
 /* A counter whose count is kept elsewhere. */

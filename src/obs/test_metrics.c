@@ -158,6 +158,12 @@ series_are_bounded_and_can_be_forgotten(void **unused)
     assert_null(strstr(text, "\"m7\""));
     assert_non_null(strstr(text, "\"m8\""));
     berth_buf_fini(&b);
+    berth_metrics_forget_one(m, BERTH_METRIC_TOKENS_IN, (const char *const[]){"m8", NULL});
+    berth_metrics_forget_one(m, BERTH_METRIC_TOKENS_IN, (const char *const[]){"nobody", NULL});
+    text = rendered(m, &b);
+    assert_null(strstr(text, "\"m8\""));
+    assert_non_null(strstr(text, "\"m9\""));
+    berth_buf_fini(&b);
     assert_ptr_not_equal(
         last, berth_metrics_series(m, BERTH_METRIC_TOKENS_IN, (const char *const[]){"new", NULL}));
     berth_metrics_free(m);

@@ -178,7 +178,7 @@ int
 berth_extension_try(const struct berth_extension_trial *t,
                     char ret_name[BERTH_EXTENSION_NAME_MAX + 1], struct berth_err *e)
 {
-    const char *const argv[] = {"berth", "probe", t->kind, NULL};
+    const char *const argv[] = {"berth", "probe", t->kind, t->state_dir, NULL};
     BERTH_AUTO_CLOSE const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     BERTH_AUTO_CLOSE const int settings = settings_file(t->settings_json, e);
     int fds[2];

@@ -156,9 +156,26 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def replicas(self):
+        """Processes of the services that it has deployed here, by the mark that they inherit."""
+        mark = b"BERTH_REPLICA_OF=" + self.state_dir.encode()
+        found = set()
+        for at in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (at / "environ").read_bytes():
+                    found.add(int(at.name))
+            except OSError:
+                pass  # it is gone
+        return found
+
     def remove(self):
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        for pid in self.replicas():  # they outlive the server
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         shutil.rmtree(self.own_dir, ignore_errors=True)
 
     def __enter__(self):

@@ -25,7 +25,12 @@ def server(cluster, make_server, tmp_path):
     config = tmp_path / "berth.yaml"
     config.write_text(json.dumps({"plugins": {"plugin_configs": {"kubernetes": {
         "kubeconfig": str(cluster.config), "qps": 200, "burst": 200}}}}))
-    return make_server("--config", config, "--shimlet", "k8s")
+    s = make_server("--config", config, "--shimlet", "k8s")
+    yield s
+    if s.alive:  # what a failed test has left takes room of the cluster's
+        for one in s.get(API).json["data"]:
+            s.delete(f"{API}/{one['serviceId']}")
+            wait_gone(s, one["serviceId"], PATIENCE)
 
 
 def berth(server, *args):
@@ -80,7 +85,8 @@ def test_a_service_of_a_cluster(server, cluster, tmp_path):
     cluster.kubectl("scale", f"deployment/{name}", "--replicas=5")
     wait_until(lambda: cluster.get(f"{KINDS[0]}/{name}")["spec"]["replicas"] == 2, PATIENCE, "two again")
     wait_tracks(server, sid, 2)
-    assert any("replicas to 5" in json.dumps(e) for e in events(server, sid)), events(server, sid)
+    told = [e for e in events(server, sid) if "replicas to 5" in json.dumps(e)]
+    assert told, json.dumps(events(server, sid)[-12:])
 
     # A canary beside it, and back.
     berth(server, "update", sid, "strategy.type=canary", "strategy.canary.weight=10", "env.STAGE=new")

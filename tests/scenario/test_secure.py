@@ -273,7 +273,8 @@ def test_any_engine_is_told_by_its_environment(keyed, engine):
 
 @pytest.mark.parametrize("how, words", [({"CARELESS": "1"}, "without a key"), ({"PLAIN": "1"}, None)])
 def test_an_engine_that_lets_others_in_is_taken_down(keyed, engine, how, words):
-    sid = deploy(keyed, engine, env=how, startTimeoutMs=3000, steps={"health-check": {"maxRetries": 0}})["serviceId"]
+    limits = {} if words else {"startTimeoutMs": int(3000 * harness.SLOW), "steps": {"health-check": {"maxRetries": 0}}}
+    sid = deploy(keyed, engine, env=how, **limits)["serviceId"]
     seen = wait_phase(keyed, sid, "failed", 60)
     if words is None:  # it never becomes ready: its health is asked by TLS alone
         assert step(keyed, sid, "health-check")["state"] == "failed"
