@@ -109,8 +109,10 @@ wish_stable(struct change *c, const struct before *before, const struct berth_sp
     s->last_revision = new->number;
     try_at_once(s);
     const uint64_t number = new->number;
-    if ((r = berth_change_write(c, before, e)) == 0)
+    if ((r = berth_change_write(c, before, e)) == 0) {
         *ret_revision = number;
+        c->rewished = true;
+    }
     return r;
 }
 

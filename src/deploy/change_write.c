@@ -50,6 +50,8 @@ berth_change_end(struct change *c, int r)
         char id[BERTH_SERVICE_ID_MAX];
         (void)snprintf(id, sizeof id, "%s", c->s->id);
         (void)pthread_mutex_unlock(&c->s->mu);
+        if (r == 0 && c->rewished) /* who is not allowed any more is out before the answer */
+            berth_deploy_told_routes(c->d, c->s);
         if (r == 0)
             berth_deploy_poke(c->d, id, 0);
         berth_service_unref(c->d, c->s);

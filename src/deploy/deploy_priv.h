@@ -19,8 +19,8 @@ struct berth_json;
 /*
  * What the files of the engine share.
  *
- * Locks, outermost first: a service's mu (its fields; held while its record is written), then
- * d->mu (the maps and counts of references; short).
+ * Locks, outermost first: a service's told_mu (while the routes are told of it), its mu (its
+ * fields; held while its record is written), then d->mu (the maps and counts of references; short).
  * Functions of plugins are called with none of them held.  A service's track is changed by its one
  * reconcile under mu; what people wish for (revisions, deleting) by their calls under mu.
  */
@@ -122,7 +122,7 @@ struct service {
     char id[BERTH_SERVICE_ID_MAX];
     char model_name[260]; /* under d->mu, as finding a service must not wait for the disk */
     bool gone;            /* likewise: it is terminated */
-    pthread_mutex_t mu;
+    pthread_mutex_t told_mu, mu;
     /* Grows when what is wished for changes: what is under way for an older one is cut short. */
     atomic_uint_fast64_t generation;
     char shimlet[NAME_MAX_BYTES + 1];
@@ -390,8 +390,11 @@ uint32_t berth_unit_wanted(const struct berth_unit *u);
 uint32_t berth_spec_wanted(const struct berth_spec *spec);
 /* Does apply() have something to do? */
 bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
-/* Tell the routes which replicas there are.  Not with s->mu held. */
+/* Tell the routes which replicas there are, and for whom.  Any thread; not with s->mu held. */
 void berth_deploy_told_routes(struct berth_deploy *d, struct service *s);
+/* Who may ask a service with this stable track now, in a: names with blanks between, "*" for any
+ * key; *ret NULL: everybody.  s->mu held.  False: no memory. */
+bool berth_track_allow(const struct track *t, struct berth_arena *a, const char **ret);
 /* Is a replica to be replaced or started again? */
 bool berth_seen_failed(const struct seen *seen);
 /* starts.c: how long the services wait, in nanoseconds, since the starts before ended early */

@@ -28,7 +28,7 @@ struct berth_json;
  *   strategy {type ("rolling", "recreate", "canary"), maxSurge, maxUnavailable,
  *             canary {weight: percent, replicas}}
  *   securityConfig {allow [names of keys], hosts [], certFile, keyFile, caFile, apiKeyFile}: for
- *   the pipeline "secure"
+ *   the pipeline "secure"; whom allow leaves out is out with any
  *   startTimeoutMs, drainTimeoutMs, firstAnswerTimeoutMs, hasSideEffects
  *   steps {NAME: {maxRetries, timeoutMs, backoffMs, backoffMaxMs, onFailure, preHook, postHook}}
  *   shimletConfig {}: the environment's own
