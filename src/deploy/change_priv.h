@@ -33,7 +33,7 @@ void berth_change_init(struct change *c, struct berth_deploy *d, const struct be
 /* Find the service and hold its mu, until berth_change_end().  -BERTH_ENOENT */
 int berth_change_begin(struct change *c, struct berth_deploy *d, const char *id,
                        const struct berth_actor *who, struct berth_err *e);
-/* The same, and -BERTH_ENOTREADY when it is going. */
+/* The same, and -BERTH_EEXIST when it is going. */
 int berth_change_begin_alive(struct change *c, struct berth_deploy *d, const char *id,
                              const struct berth_actor *who, struct berth_err *e);
 /* Let go; when r is 0, the routes know what is wished for, and it is looked at now.  Returns r. */

@@ -39,7 +39,7 @@ berth_change_begin_alive(struct change *c, struct berth_deploy *d, const char *i
     const int r = berth_change_begin(c, d, id, who, e);
 
     if (r == 0 && c->s->deleting)
-        return berth_err_set(e, BERTH_ENOTREADY, "service %s is being deleted", id);
+        return berth_err_set(e, BERTH_EEXIST, "service %s is being deleted", id);
     return r;
 }
 

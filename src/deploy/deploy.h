@@ -158,7 +158,7 @@ int berth_deploy_create(struct berth_deploy *d, const struct berth_spec *spec,
                         struct berth_err *e);
 /* A new revision, unless nothing differs.  With strategy canary: it runs beside the present one
  * until promoted or aborted.  expected: the revision that was read, or 0.
- *   -BERTH_ENOENT, -BERTH_EEXIST another revision came first, -BERTH_ENOTREADY being deleted */
+ *   -BERTH_ENOENT, -BERTH_EEXIST another revision came first, or it is being deleted */
 int berth_deploy_update(struct berth_deploy *d, const char *id, const struct berth_spec *spec,
                         uint64_t expected, const struct berth_actor *who, uint64_t *ret_revision,
                         struct berth_err *e);

@@ -201,7 +201,7 @@ void berth_deploy_drop_service(struct berth_deploy *d, struct service *s);
 int berth_deploy_all(struct berth_deploy *d, struct service ***ret, size_t *ret_count);
 
 /* change.c */
-/* May the service become the spec?  s->mu held.  -BERTH_ENOTREADY it is going, -BERTH_EINVAL */
+/* May the service become the spec?  s->mu held.  -BERTH_EEXIST it is going, -BERTH_EINVAL */
 int berth_service_takes(const struct service *s, const struct berth_spec *spec,
                         struct berth_err *e);
 /* An update that failed and says so is taken back: the last good revision becomes a new one.  0, or
