@@ -221,7 +221,9 @@ berth_parts_run(struct berth_deployment *d, const char *const *argv, const char 
 
     if (pipe2(fds, O_CLOEXEC) < 0)
         return berth_err_set(e, BERTH_ELIMIT, "berth %s: %m", argv[1]);
-    const struct berth_spawn spawn = {.file = "/proc/self/exe", .argv = argv, .out_fd = fds[1]};
+    /* The next server starts it again, and two would write the same file. */
+    const struct berth_spawn spawn = {
+        .file = "/proc/self/exe", .argv = argv, .out_fd = fds[1], .dies_with_us = true};
     const int r = berth_process_spawn(&spawn, &pid, e);
     (void)close(fds[1]);
     const bool ended = r == 0 && follow(d, pid, fds[0], grows, &said, &status);

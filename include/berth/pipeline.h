@@ -108,7 +108,8 @@ struct berth_pipeline_host {
     /* Who asks.  Borrowed until this step's function returns. */
     const struct berth_caller *(*caller)(struct berth_deployment *d);
     /* Who may ask the service through this server: names of keys (NULL-ended); "*": any known key.
-     * In force at once, and until another pipeline has brought the service about without it. */
+     * In force at once, and until another pipeline has brought the service about without it; never
+     * for more than the spec's securityConfig.allow, where it has one. */
     int (*allow)(struct berth_deployment *d, const char *const *names, struct berth_err *e);
     /* A record for the audit, kept with the service's events: what was decided, for or against
      * whom (NULL: the caller), and why. */

@@ -28,6 +28,7 @@ struct berth_feed {
     /* The loop's. */
     struct berth_buf writing; /* taken, and not written */
     size_t written;
+    bool cut; /* the server stops, and the client is behind: it gets no more */
     struct berth_msg msg;
     pthread_t thread;
 };
@@ -59,7 +60,7 @@ write_some(struct berth_feed *f)
 {
     enum { PIECE = 16 * 1024 };
 
-    while (f->written < f->writing.len) {
+    while (!f->cut && f->written < f->writing.len) {
         const size_t left = f->writing.len - f->written, n = left < PIECE ? left : PIECE;
         const int r = berth_exchange_write(f->x, f->writing.at + f->written, n);
 
@@ -98,12 +99,16 @@ pump(struct berth_feed *f)
         if (!done)
             return;
         struct berth_exchange *x = f->x;
+        const bool cut = f->cut;
 
         f->call->ended = true;
         f->call->state = NULL;
         x->gone = x->draining = x->writable = NULL;
         feed_free(f);
-        berth_exchange_end(x);
+        if (cut)
+            berth_exchange_abort(x);
+        else
+            berth_exchange_end(x);
         berth_exchange_unref(x);
         return;
     }
@@ -144,9 +149,13 @@ static void
 feed_draining(struct berth_exchange *x)
 {
     struct berth_call *c = x->user;
+    struct berth_feed *f = c->state;
 
-    if (c->state != NULL)
-        set_over(c->state);
+    if (f == NULL)
+        return;
+    /* One that does not read would hold the stop for as long as that may last. */
+    f->cut = berth_exchange_behind(x);
+    set_over(f); /* its thread ends, and posts that */
 }
 
 /* Under mu. */

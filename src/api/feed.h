@@ -18,8 +18,10 @@ struct berth_feed;
 
 /*
  * Answer c with 200 and that type, and run(f, arg) on a new thread; the answer ends when it
- * returns.  On c's loop.  arg stays until run() has returned: it may be in the exchange's arena,
- * which the thread must not allocate from.  When there are too many, c is answered with 429.
+ * returns.  When the server stops it is over at once; the answer of a client that is behind with
+ * reading is then aborted.  On c's loop.  arg stays until run() has returned: it may be in the
+ * exchange's arena, which the thread must not allocate from.  When there are too many, c is
+ * answered with 429.
  */
 void berth_feed_start(struct berth_call *c, const char *content_type,
                       void (*run)(struct berth_feed *f, void *arg), void *arg);

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "api/api_priv.h"
+#include "base/clock.h"
 #include "os/loop.h"
 
 /*
@@ -24,7 +25,8 @@ static struct {
     pthread_mutex_t mu;
     pthread_cond_t cond;
     struct berth_msg *posted; /* under mu: in the mailbox */
-    unsigned ends, unrefs, fails;
+    unsigned ends, aborts, unrefs, fails;
+    bool behind, full; /* the client's reading */
     char text[64];
 } fake = {.mu = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
 
@@ -43,8 +45,24 @@ int
 berth_exchange_write(struct berth_exchange *x, const void *bytes, size_t len)
 {
     (void)x;
+    if (fake.full)
+        return -BERTH_EAGAIN;
     (void)strncat(fake.text, bytes, len);
     return 0;
+}
+
+bool
+berth_exchange_behind(const struct berth_exchange *x)
+{
+    (void)x;
+    return fake.behind;
+}
+
+void
+berth_exchange_abort(struct berth_exchange *x)
+{
+    (void)x;
+    fake.aborts++;
 }
 
 void
@@ -154,11 +172,56 @@ it_is_there_until_its_message_has_come(void **unused)
     free(api);
 }
 
+static void
+wait_for_end(struct berth_feed *f, void *arg)
+{
+    (void)arg;
+    while (berth_feed_wait(f, BERTH_S))
+        continue;
+}
+
+static void
+say_much(struct berth_feed *f, void *arg)
+{
+    (void)arg;
+    while (berth_feed_put(f, "hello", 5) == 0)
+        continue;
+}
+
+/* The server stops while a stream goes on: one whose client reads is ended, one whose client does
+ * not is aborted, and neither waits for it. */
+static void
+a_stop_ends_it_at_once(void **unused)
+{
+    (void)unused;
+    for (int behind = 0; behind < 2; behind++) {
+        struct berth_api *api = calloc(1, sizeof *api);
+        struct berth_exchange x = {.gone = NULL};
+        struct berth_call c = {.api = api, .x = &x};
+
+        assert_non_null(api);
+        x.user = &c;
+        fake.ends = fake.aborts = 0;
+        fake.behind = fake.full = behind == 1;
+        berth_feed_start(&c, "text/plain", behind ? say_much : wait_for_end, NULL);
+        if (behind)
+            take_message();
+        x.draining(&x);
+        while (fake.ends + fake.aborts == 0)
+            take_message();
+        assert_int_equal(fake.ends, !behind);
+        assert_int_equal(fake.aborts, behind);
+        assert_int_equal(atomic_load(&api->feeds), 0);
+        free(api);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_there_until_its_message_has_come),
+        cmocka_unit_test(a_stop_ends_it_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

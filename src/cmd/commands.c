@@ -245,8 +245,9 @@ static const struct berth_cmd commands[] = {
      false, berth_run_quantize},
     {"worker", "MODEL [SOCKET]", "runs one isolated model; `berth serve` starts it", NULL, NULL, 1,
      2, false, false, berth_run_worker},
-    {"probe", "shimlet|pipeline", "tries a plugin before it is loaded; `berth serve` starts it",
-     NULL, NULL, 1, 1, false, false, berth_run_probe},
+    {"probe", "shimlet|pipeline [FOLDER]",
+     "tries a plugin before it is loaded; `berth serve` starts it", NULL, NULL, 1, 2, false, false,
+     berth_run_probe},
 };
 
 static const struct berth_option client_options[] = {

@@ -12,5 +12,5 @@ berth_run_worker(const struct berth_args *args)
 int
 berth_run_probe(const struct berth_args *args)
 {
-    berth_deploy_trial(args->words[0]);
+    berth_deploy_trial(args->words[0], args->word_count > 1 ? args->words[1] : NULL);
 }

@@ -109,8 +109,10 @@ wish_stable(struct change *c, const struct before *before, const struct berth_sp
     s->last_revision = new->number;
     try_at_once(s);
     const uint64_t number = new->number;
-    if ((r = berth_change_write(c, before, e)) == 0)
+    if ((r = berth_change_write(c, before, e)) == 0) {
         *ret_revision = number;
+        c->rewished = true;
+    }
     return r;
 }
 
@@ -143,7 +145,7 @@ int
 berth_service_takes(const struct service *s, const struct berth_spec *spec, struct berth_err *e)
 {
     if (s->deleting || s->tracks[STABLE].wish == NULL)
-        return berth_err_set(e, BERTH_ENOTREADY, "service %s is being deleted", s->id);
+        return berth_err_set(e, BERTH_EEXIST, "service %s is being deleted", s->id);
     if (strcmp(spec->shimlet, s->shimlet) != 0)
         return berth_err_set(e, BERTH_EINVAL,
                              "service %s runs on %s and cannot move to %s: deploy it there, then "
@@ -165,9 +167,11 @@ update(struct change *c, const struct berth_spec *spec, uint64_t expected, uint6
                              "service %s is at revision %" PRIu64 " by now, not %" PRIu64
                              ": look at it and send the update again",
                              s->id, s->last_revision, expected);
-    const int r = berth_service_takes(s, spec, e);
-    if (r < 0)
+    struct berth_spec whole;
+    int r = berth_service_takes(s, spec, e);
+    if (r < 0 || (r = berth_spec_unmasked(spec, now, &c->a, &whole, e)) < 0)
         return r;
+    spec = &whole;
     const bool wants_canary =
         spec->strategy == BERTH_STRATEGY_CANARY && strcmp(spec->hash, now->hash) != 0;
     const struct berth_spec *same = wants_canary ? NULL : now;

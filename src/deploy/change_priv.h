@@ -13,6 +13,7 @@ struct change {
     struct pending pending;
     struct berth_store_op ops[16];
     size_t op_count;
+    bool rewished; /* something else than before is wished for on the stable track */
 };
 
 /* What a change may touch, to be put back when it cannot be written. */
@@ -32,10 +33,10 @@ void berth_change_init(struct change *c, struct berth_deploy *d, const struct be
 /* Find the service and hold its mu, until berth_change_end().  -BERTH_ENOENT */
 int berth_change_begin(struct change *c, struct berth_deploy *d, const char *id,
                        const struct berth_actor *who, struct berth_err *e);
-/* The same, and -BERTH_ENOTREADY when it is going. */
+/* The same, and -BERTH_EEXIST when it is going. */
 int berth_change_begin_alive(struct change *c, struct berth_deploy *d, const char *id,
                              const struct berth_actor *who, struct berth_err *e);
-/* Let go; when r is 0, it is looked at now.  Returns r. */
+/* Let go; when r is 0, the routes know what is wished for, and it is looked at now.  Returns r. */
 int berth_change_end(struct change *c, int r);
 
 /* The audit: who did what.  Writes members up to "parameters", whose value the caller adds. */

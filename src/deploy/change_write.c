@@ -39,7 +39,7 @@ berth_change_begin_alive(struct change *c, struct berth_deploy *d, const char *i
     const int r = berth_change_begin(c, d, id, who, e);
 
     if (r == 0 && c->s->deleting)
-        return berth_err_set(e, BERTH_ENOTREADY, "service %s is being deleted", id);
+        return berth_err_set(e, BERTH_EEXIST, "service %s is being deleted", id);
     return r;
 }
 
@@ -50,6 +50,8 @@ berth_change_end(struct change *c, int r)
         char id[BERTH_SERVICE_ID_MAX];
         (void)snprintf(id, sizeof id, "%s", c->s->id);
         (void)pthread_mutex_unlock(&c->s->mu);
+        if (r == 0 && c->rewished) /* who is not allowed any more is out before the answer */
+            berth_deploy_told_routes(c->d, c->s);
         if (r == 0)
             berth_deploy_poke(c->d, id, 0);
         berth_service_unref(c->d, c->s);

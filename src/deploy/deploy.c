@@ -54,6 +54,7 @@ berth_service_new(const char *id)
     if (s == NULL)
         return NULL;
     (void)snprintf(s->id, sizeof s->id, "%s", id);
+    (void)pthread_mutex_init(&s->told_mu, NULL);
     (void)pthread_mutex_init(&s->mu, NULL);
     s->refs = 1;
     return s;
@@ -74,6 +75,7 @@ berth_service_free(struct service *s)
     berth_progress_free(s->removal);
     berth_service_forget_kept(s);
     (void)pthread_mutex_destroy(&s->mu);
+    (void)pthread_mutex_destroy(&s->told_mu);
     free(s);
 }
 

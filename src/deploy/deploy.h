@@ -110,8 +110,9 @@ int berth_deploy_load_kept(struct berth_deploy *d, struct berth_err *e);
  * told in the log and left out; strict: -BERTH_EABI instead. */
 int berth_deploy_load_folder(struct berth_deploy *d, bool strict, struct berth_err *e);
 
-/* In the child that a file is tried in: `berth probe TYPE`.  Does not return. */
-__attribute__((noreturn)) void berth_deploy_trial(const char *type);
+/* In the child that a file is tried in: `berth probe TYPE [FOLDER]`, which a shimlet
+ * has for its state; NULL: none.  Does not return. */
+__attribute__((noreturn)) void berth_deploy_trial(const char *type, const char *state_dir);
 
 /* {"defaultShimlet","defaultPipeline","shimlets":[..],"pipelines":[..],"goalsets":[..],
  * "missing":[{"type","name","why"}]}: those that were kept and cannot be loaded */
@@ -157,7 +158,7 @@ int berth_deploy_create(struct berth_deploy *d, const struct berth_spec *spec,
                         struct berth_err *e);
 /* A new revision, unless nothing differs.  With strategy canary: it runs beside the present one
  * until promoted or aborted.  expected: the revision that was read, or 0.
- *   -BERTH_ENOENT, -BERTH_EEXIST another revision came first, -BERTH_ENOTREADY being deleted */
+ *   -BERTH_ENOENT, -BERTH_EEXIST another revision came first, or it is being deleted */
 int berth_deploy_update(struct berth_deploy *d, const char *id, const struct berth_spec *spec,
                         uint64_t expected, const struct berth_actor *who, uint64_t *ret_revision,
                         struct berth_err *e);

@@ -19,8 +19,8 @@ struct berth_json;
 /*
  * What the files of the engine share.
  *
- * Locks, outermost first: a service's mu (its fields; held while its record is written), then
- * d->mu (the maps and counts of references; short).
+ * Locks, outermost first: a service's told_mu (while the routes are told of it), its mu (its
+ * fields; held while its record is written), then d->mu (the maps and counts of references; short).
  * Functions of plugins are called with none of them held.  A service's track is changed by its one
  * reconcile under mu; what people wish for (revisions, deleting) by their calls under mu.
  */
@@ -122,7 +122,7 @@ struct service {
     char id[BERTH_SERVICE_ID_MAX];
     char model_name[260]; /* under d->mu, as finding a service must not wait for the disk */
     bool gone;            /* likewise: it is terminated */
-    pthread_mutex_t mu;
+    pthread_mutex_t told_mu, mu;
     /* Grows when what is wished for changes: what is under way for an older one is cut short. */
     atomic_uint_fast64_t generation;
     char shimlet[NAME_MAX_BYTES + 1];
@@ -201,7 +201,7 @@ void berth_deploy_drop_service(struct berth_deploy *d, struct service *s);
 int berth_deploy_all(struct berth_deploy *d, struct service ***ret, size_t *ret_count);
 
 /* change.c */
-/* May the service become the spec?  s->mu held.  -BERTH_ENOTREADY it is going, -BERTH_EINVAL */
+/* May the service become the spec?  s->mu held.  -BERTH_EEXIST it is going, -BERTH_EINVAL */
 int berth_service_takes(const struct service *s, const struct berth_spec *spec,
                         struct berth_err *e);
 /* An update that failed and says so is taken back: the last good revision becomes a new one.  0, or
@@ -221,6 +221,11 @@ int berth_plug_retire(struct berth_deploy *d, struct plugs *all, const char *nam
 int berth_plug_unknown(struct berth_deploy *d, struct plugs *all, const char *name,
                        struct berth_err *e);
 void berth_plugs_free(struct plugs *all);
+
+/* trial.c: a folder for a trial under TMPDIR or /tmp, made and removed by the parent, since the
+ * child may be killed.  NULL: it cannot be made; else the caller's to end. */
+char *berth_trial_folder(void);
+void berth_trial_folder_end(char *dir); /* NULL is fine */
 
 /* environs.c */
 struct environ *berth_environ_get(struct berth_deploy *d, const char *name); /* NULL: none */
@@ -385,8 +390,11 @@ uint32_t berth_unit_wanted(const struct berth_unit *u);
 uint32_t berth_spec_wanted(const struct berth_spec *spec);
 /* Does apply() have something to do? */
 bool berth_seen_differs(const struct seen *seen, const struct berth_unit *u);
-/* Tell the routes which replicas there are.  Not with s->mu held. */
+/* Tell the routes which replicas there are, and for whom.  Any thread; not with s->mu held. */
 void berth_deploy_told_routes(struct berth_deploy *d, struct service *s);
+/* Who may ask a service with this stable track now, in a: names with blanks between, "*" for any
+ * key; *ret NULL: everybody.  s->mu held.  False: no memory. */
+bool berth_track_allow(const struct track *t, struct berth_arena *a, const char **ret);
 /* Is a replica to be replaced or started again? */
 bool berth_seen_failed(const struct seen *seen);
 /* starts.c: how long the services wait, in nanoseconds, since the starts before ended early */

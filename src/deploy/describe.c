@@ -295,25 +295,32 @@ put_canary(struct berth_jw *w, const struct service *s)
 static void
 put_security(struct berth_jw *w, const struct service *s)
 {
+    enum { NAMES_BYTES_MAX = 1 << 20 };
     const struct track *t = &s->tracks[STABLE];
-    const char *allow = berth_values_get(t, BERTH_VALUE_ALLOW);
+    const char *allow;
+    struct berth_arena a;
 
     berth_jw_key(w, "security");
+    berth_arena_init(&a, NAMES_BYTES_MAX);
+    if (!berth_track_allow(t, &a, &allow))
+        allow = ""; /* as requests are answered then: nobody's */
     if (allow == NULL) {
+        berth_arena_fini(&a);
         berth_jw_null(w);
         return;
     }
     berth_jw_object(w);
     berth_jw_key(w, "allow");
     berth_jw_array(w);
-    allow += strcspn(allow, " "); /* behind the number of its revision */
-    while (*allow == ' ') {
-        const size_t len = strcspn(++allow, " ");
+    while (*allow != '\0') {
+        const size_t len = strcspn(allow, " ");
+
         if (len > 0)
             berth_jw_string_n(w, allow, len);
-        allow += len;
+        allow += len + (allow[len] == ' ');
     }
     berth_jw_array_end(w);
+    berth_arena_fini(&a);
     put_text(w, "caPath", berth_values_get(t, "caPath"));
     put_text(w, "keyPath", berth_values_get(t, "keyPath"));
     berth_jw_object_end(w);

@@ -198,16 +198,19 @@ try_and_take(struct berth_deploy *d, const struct berth_deploy_file *f, const ch
              char name[BERTH_EXTENSION_NAME_MAX + 1], const char **ret_version,
              struct berth_arena *a, struct berth_err *e)
 {
+    char *folder = is_shimlet(f->type) ? berth_trial_folder() : NULL;
     const struct berth_extension_trial trial = {.program = d->conf.program,
                                                 .kind = f->type,
                                                 .path = path,
                                                 .fd = fd,
                                                 .settings_json = trial_settings(d, f, a),
+                                                .state_dir = folder,
                                                 .limit_ns = trial_limit_ns};
     void *symbol;
     int r = trial.settings_json != NULL ? berth_extension_try(&trial, name, e)
                                         : berth_err_set(e, BERTH_ENOMEM, "out of memory");
 
+    berth_trial_folder_end(folder);
     if (r == 0)
         r = check_name(d, f, name, e);
     if (r == 0 && atomic_fetch_add(&d->loads, 1) >= LOADS_MAX)

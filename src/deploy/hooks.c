@@ -104,7 +104,9 @@ start(struct hook *h, const struct berth_deployment *x, const struct berth_step 
         return berth_err_set(e, BERTH_ENOMEM, "hook: out of memory");
     if (pipe2(fds, O_CLOEXEC) < 0)
         return berth_err_set(e, BERTH_ELIMIT, "hook: %m");
-    const struct berth_spawn spawn = {.file = argv[0], .argv = argv, .env = env, .out_fd = fds[1]};
+    /* The next server runs it again: one that has no server any more must not go on beside that. */
+    const struct berth_spawn spawn = {
+        .file = argv[0], .argv = argv, .env = env, .out_fd = fds[1], .dies_with_us = true};
     const int r = berth_process_spawn(&spawn, &h->pid, e);
     (void)close(fds[1]);
     if (r < 0) {

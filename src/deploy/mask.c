@@ -48,9 +48,71 @@ says_secret(const char *word, size_t len, size_t *ret_keep, bool *ret_next)
     return is != NULL;
 }
 
+/* Of "bearer" or "basic", as a word before another: its length with the blanks; otherwise 0. */
+static size_t
+scheme_len(const char *at, size_t len, size_t i)
+{
+    static const char *const schemes[] = {"bearer", "basic"};
+
+    if (i > 0 && (isalnum((unsigned char)at[i - 1]) || at[i - 1] == '-' || at[i - 1] == '_'))
+        return 0;
+    for (size_t k = 0; k < sizeof schemes / sizeof schemes[0]; k++) {
+        const size_t word = strlen(schemes[k]);
+        size_t n = word;
+
+        if (len - i < word || strncasecmp(at + i, schemes[k], word) != 0)
+            continue;
+        while (i + n < len && isspace((unsigned char)at[i + n]))
+            n++;
+        return n > word && i + n < len ? n : 0;
+    }
+    return 0;
+}
+
+/* Behind "://": the bytes up to a password ("user:"), and its own; *ret_secret 0: there is none. */
+static size_t
+login_len(const char *at, size_t len, size_t *ret_secret)
+{
+    size_t host = 0, colon = 0;
+
+    *ret_secret = 0;
+    for (size_t i = 0; i < len && !isspace((unsigned char)at[i]) && strchr("/?#\"'", at[i]) == NULL;
+         i++) {
+        if (at[i] == ':' && colon == 0)
+            colon = i + 1;
+        else if (at[i] == '@')
+            host = i;
+    }
+    if (colon > 0 && host > colon)
+        *ret_secret = host - colon;
+    return colon;
+}
+
+/* What one sends to be let in: the word after Bearer or Basic, the password in an address. */
+static void
+put_logins_masked(struct berth_buf *b, const char *at, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        size_t secret = 0, n = scheme_len(at, len, i);
+
+        if (n > 0) {
+            while (i + n + secret < len && strchr(" \t\r\n\"'", at[i + n + secret]) == NULL)
+                secret++;
+        } else if (len - i > 3 && memcmp(at + i, "://", 3) == 0) {
+            n = 3 + login_len(at + i + 3, len - i - 3, &secret);
+        } else {
+            n = 1;
+        }
+        berth_buf_put(b, at + i, n);
+        if (secret > 0)
+            berth_buf_puts(b, stars);
+        i += n + secret;
+    }
+}
+
 /* *next: the first word follows a flag whose value is secret; afterwards: the last one is such. */
 static void
-put_text(struct berth_jw *w, const char *at, size_t len, bool *next)
+put_text_masked(struct berth_buf *out, const char *at, size_t len, bool *next)
 {
     struct berth_buf b;
     size_t i = 0, keep = 0;
@@ -74,11 +136,46 @@ put_text(struct berth_jw *w, const char *at, size_t len, bool *next)
         }
         i += n;
     }
+    put_logins_masked(out, b.at, b.len);
+    out->failed |= b.failed;
+    berth_buf_fini(&b);
+}
+
+static void
+put_text(struct berth_jw *w, const char *at, size_t len, bool *next)
+{
+    struct berth_buf b;
+
+    berth_buf_init(&b, NULL);
+    put_text_masked(&b, at, len, next);
     if (b.failed)
         berth_jw_string(w, stars);
     else
         berth_jw_string_n(w, b.len > 0 ? b.at : "", b.len);
     berth_buf_fini(&b);
+}
+
+const char *
+berth_mask_text(const char *key, const char *value, struct berth_arena *a)
+{
+    struct berth_buf b;
+    bool next = false;
+
+    if (berth_mask_whole(key))
+        return stars;
+    berth_buf_init(&b, a);
+    put_text_masked(&b, value, strlen(value), &next);
+    return b.len == 0 && !b.failed ? "" : berth_buf_text(&b);
+}
+
+bool
+berth_mask_whole(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    const char *key = dot != NULL ? dot + 1 : path;
+
+    /* Lines for a shell hide secrets in more ways than can be told. */
+    return strcmp(key, "preHook") == 0 || strcmp(key, "postHook") == 0 || berth_key_is_secret(path);
 }
 
 static void put(struct berth_jw *w, const struct berth_json *v, bool secret, bool *next);
@@ -94,7 +191,7 @@ put_object(struct berth_jw *w, const struct berth_json *v, bool secret)
     for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
         berth_jw_key_n(w, it.key.at, it.key.len);
         berth_mask_put(w, it.value,
-                       secret || berth_key_is_secret(it.key.at) ||
+                       secret || berth_mask_whole(it.key.at) ||
                            (pair && !berth_slice_is(it.key, "key")));
     }
     berth_jw_object_end(w);

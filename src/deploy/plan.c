@@ -147,6 +147,7 @@ berth_deploy_plan(struct berth_deploy *d, const char *id, const struct berth_spe
     const size_t before = out->len;
     struct berth_deployment *x = NULL;
     struct service *made = NULL;
+    struct berth_spec whole;
     struct berth_jw w;
     struct plan p = {.d = d, .a = a, .w = &w};
     int r = berth_deploy_check_names(d, spec->shimlet, spec->pipeline, e);
@@ -158,6 +159,9 @@ berth_deploy_plan(struct berth_deploy *d, const char *id, const struct berth_spe
     if (p.s != NULL) { /* what an update refuses is no plan */
         (void)pthread_mutex_lock(&p.s->mu);
         r = berth_service_takes(p.s, spec, e);
+        if (r == 0 &&
+            (r = berth_spec_unmasked(spec, &p.s->tracks[STABLE].wish->spec, a, &whole, e)) == 0)
+            spec = &whole;
         (void)pthread_mutex_unlock(&p.s->mu);
     }
     berth_jw_init(&w, out);

@@ -28,7 +28,7 @@ struct berth_json;
  *   strategy {type ("rolling", "recreate", "canary"), maxSurge, maxUnavailable,
  *             canary {weight: percent, replicas}}
  *   securityConfig {allow [names of keys], hosts [], certFile, keyFile, caFile, apiKeyFile}: for
- *   the pipeline "secure"
+ *   the pipeline "secure"; whom allow leaves out is out with any
  *   startTimeoutMs, drainTimeoutMs, firstAnswerTimeoutMs, hasSideEffects
  *   steps {NAME: {maxRetries, timeoutMs, backoffMs, backoffMaxMs, onFailure, preHook, postHook}}
  *   shimletConfig {}: the environment's own
@@ -124,6 +124,10 @@ void berth_spec_diff(const struct berth_spec *from, const struct berth_spec *to,
                      struct berth_arena *a, struct berth_buf *out);
 /* What it says about a step; NULL: nothing. */
 const struct berth_spec_step *berth_spec_step_of(const struct berth_spec *s, const char *name);
+/* A copy in which environment variables and hooks that are as `now` is shown, masked, are as they
+ * are in it: a client may send back what it was told. */
+int berth_spec_unmasked(const struct berth_spec *s, const struct berth_spec *now,
+                        struct berth_arena *a, struct berth_spec *ret, struct berth_err *e);
 /* A copy with another number of replicas. */
 int berth_spec_scaled(const struct berth_spec *s, uint32_t replicas, struct berth_arena *a,
                       struct berth_spec *ret, struct berth_err *e);

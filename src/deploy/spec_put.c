@@ -294,6 +294,77 @@ berth_spec_scaled(const struct berth_spec *s, uint32_t replicas, struct berth_ar
     return rc;
 }
 
+/* ---- what was masked ---- */
+
+/* A value as it was shown stands for what it hides.  NULL: no memory. */
+static const char *
+unmasked(const char *key, const char *value, const char *was, struct berth_arena *a)
+{
+    const char *shown = was != NULL ? berth_mask_text(key, was, a) : "";
+
+    if (shown == NULL)
+        return NULL;
+    return was != NULL && value != NULL && strcmp(value, shown) == 0 ? berth_arena_strdup(a, was)
+                                                                     : value;
+}
+
+static bool
+unmask_steps(struct berth_spec *s, const struct berth_spec *now, struct berth_arena *a)
+{
+    struct berth_spec_step *steps = BERTH_NEW_N(a, struct berth_spec_step, s->step_count);
+
+    for (size_t i = 0; steps != NULL && i < s->step_count; i++) {
+        const struct berth_spec_step *was = berth_spec_step_of(now, s->steps[i].name);
+
+        steps[i] = s->steps[i];
+        if (was != NULL && steps[i].pre_hook != NULL &&
+            (steps[i].pre_hook = unmasked("preHook", steps[i].pre_hook, was->pre_hook, a)) == NULL)
+            return false;
+        if (was != NULL && steps[i].post_hook != NULL &&
+            (steps[i].post_hook = unmasked("postHook", steps[i].post_hook, was->post_hook, a)) ==
+                NULL)
+            return false;
+    }
+    s->steps = steps;
+    return steps != NULL;
+}
+
+static bool
+unmask_env(struct berth_spec *s, const struct berth_spec *now, struct berth_arena *a)
+{
+    struct berth_pair *env = BERTH_NEW_N(a, struct berth_pair, s->env_count);
+
+    for (size_t i = 0; env != NULL && i < s->env_count; i++) {
+        env[i] = s->env[i];
+        for (size_t k = 0; k < now->env_count; k++) {
+            if (strcmp(now->env[k].key, env[i].key) == 0 &&
+                (env[i].value = unmasked(env[i].key, s->env[i].value, now->env[k].value, a)) ==
+                    NULL)
+                return false;
+        }
+    }
+    s->env = env;
+    return env != NULL;
+}
+
+int
+berth_spec_unmasked(const struct berth_spec *s, const struct berth_spec *now, struct berth_arena *a,
+                    struct berth_spec *ret, struct berth_err *e)
+{
+    struct berth_spec copy = *s;
+
+    if (strstr(s->json, "***") != NULL) {
+        if ((s->env_count > 0 && !unmask_env(&copy, now, a)) ||
+            (s->step_count > 0 && !unmask_steps(&copy, now, a)))
+            return berth_err_set(e, BERTH_ENOMEM, "the spec is too large");
+        const int r = berth_spec_finish(&copy, a, e);
+        if (r < 0)
+            return r;
+    }
+    *ret = copy;
+    return 0;
+}
+
 /* ---- what differs ---- */
 
 struct differ {
@@ -307,7 +378,7 @@ put_side(struct differ *d, const char *path, const struct berth_json *v)
     if (v == NULL)
         berth_jw_null(&d->w);
     else
-        berth_mask_put(&d->w, v, berth_key_is_secret(path));
+        berth_mask_put(&d->w, v, berth_mask_whole(path));
 }
 
 static bool

@@ -204,7 +204,7 @@ what_is_wrong_is_said(void **unused)
     char gone[BERTH_SERVICE_ID_MAX];
     (void)snprintf(gone, sizeof gone, "%s", create("{\"modelName\":\"going\"}"));
     assert_int_equal(berth_deploy_delete(w.d, gone, &tester, &e), 0);
-    assert_int_equal(berth_deploy_plan(w.d, gone, &spec, &a, &b, &e), -BERTH_ENOTREADY);
+    assert_int_equal(berth_deploy_plan(w.d, gone, &spec, &a, &b, &e), -BERTH_EEXIST);
     one[10] = '\0';
     assert_int_equal(berth_deploy_find(w.d, one, false, id, &e), 0);
     assert_int_equal(berth_deploy_retire_shimlet(w.d, "fake", 0, &e), -BERTH_EPERM);

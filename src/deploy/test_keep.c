@@ -3,12 +3,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "deploy/deploy_priv.h"
 #include "deploy/routes.h"
 #include "deploy/test_world.h"
 #include "obs/metrics.h"
@@ -198,6 +202,112 @@ a_service_that_is_gone_has_no_series(void **unused)
     world_start(&w);
 }
 
+/* ---- for whom it is ---- */
+
+/* Whom requests are passed on for, and described is the same; NULL: everybody. */
+static const char *
+allowed(const char *id)
+{
+    struct berth_trip trip;
+    const struct berth_json *v;
+    struct berth_err e = {""};
+    struct berth_buf b;
+
+    assert_int_equal(berth_trip_find(&trip, routes, berth_slice_of(id)), 0);
+    const char *allow = trip.service->allow;
+    const char *ret = allow != NULL ? berth_arena_strdup(&a, allow) : NULL;
+    berth_trip_end(&trip, 1);
+    const char *text = described(id);
+    assert_int_equal(berth_json_parse(&a, text, strlen(text), NULL, &v, &e), 0);
+    berth_buf_init(&b, &a);
+    v = berth_json_get(berth_json_get(v, "security"), "allow");
+    assert_int_equal(v == NULL, ret == NULL);
+    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
+        struct berth_slice name;
+        assert_true(berth_json_string(it.value, &name));
+        berth_buf_printf(&b, "%s%s", b.len > 0 ? " " : "", name.at);
+    }
+    if (ret != NULL)
+        assert_string_equal(ret, b.len > 0 ? berth_buf_text(&b) : "");
+    return ret;
+}
+
+/* As the step access-control does, of some revision before. */
+static void
+set_list(const char *id, const char *text)
+{
+    struct service *s = berth_deploy_service(w.d, id);
+    struct berth_err e;
+
+    assert_non_null(s);
+    (void)pthread_mutex_lock(&s->mu);
+    assert_int_equal(berth_values_set(&s->tracks[STABLE], BERTH_VALUE_ALLOW, text, &e), 0);
+    (void)pthread_mutex_unlock(&s->mu);
+    berth_service_unref(w.d, s);
+}
+
+/* Nothing runs between the update's answer and the look at the routes. */
+static void
+who_is_taken_off_the_list_is_out_when_it_is_answered(void **unused)
+{
+    static const struct {
+        const char *why, *set, *wished, *want;
+    } cases[] = {
+        {"nobody is left", "1 ann bob", "[]", ""},
+        {"one is", "1 ann bob", "[\"ann\"]", "ann"},
+        {"who is new waits for the steps", "1 ann", "[\"eve\",\"ann\"]", "ann"},
+        {"any key was allowed", "1 *", "[\"ann\"]", "ann"},
+        {"any key is wished for", "1 ann bob", "[\"*\"]", "ann bob"},
+        {"nobody was allowed", "1", "[\"*\"]", ""},
+        {"nothing is said any more", "1 ann", NULL, "ann"},
+        {"everybody was allowed", NULL, "[\"ann\"]", "ann"},
+        {"two names in one are none", "1 ann bob", "[\"ann bob\",\"\"]", ""},
+        {"a beginning is another name", "1 anna", "[\"ann\"]", ""},
+    };
+    struct berth_err e = {""};
+    struct berth_spec spec;
+    uint64_t revision;
+    char id[BERTH_SERVICE_ID_MAX];
+
+    (void)unused;
+    (void)snprintf(id, sizeof id, "%s", create("{\"modelName\":\"m\"}"));
+    assert_null(allowed(id));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        print_message("  %s\n", cases[i].why);
+        set_list(id, cases[i].set);
+        const char *json = berth_arena_printf(
+            &a, "{\"modelName\":\"m\",\"env\":{\"A\":\"%zu\"},\"securityConfig\":{%s%s}}", i,
+            cases[i].wished != NULL ? "\"allow\":" : "",
+            cases[i].wished != NULL ? cases[i].wished : "");
+        world_spec(&w, json, &a, &spec);
+        if (berth_deploy_update(w.d, id, &spec, 0, &tester, &revision, &e) < 0)
+            fail_msg("%s", e.msg);
+        assert_string_equal(allowed(id), cases[i].want);
+    }
+}
+
+/* Killed before any step of the update ran. */
+static void
+who_is_taken_off_the_list_stays_out_after_a_kill(void **unused)
+{
+    struct berth_err e = {""};
+    struct berth_spec spec;
+    uint64_t revision;
+    char id[BERTH_SERVICE_ID_MAX];
+
+    (void)unused;
+    (void)snprintf(id, sizeof id, "%s",
+                   create("{\"modelName\":\"m\",\"securityConfig\":{\"allow\":[\"bob\"]}}"));
+    assert_string_equal(allowed(id), "bob");
+    world_spec(&w, "{\"modelName\":\"m\",\"securityConfig\":{\"allow\":[]}}", &a, &spec);
+    assert_int_equal(berth_deploy_update(w.d, id, &spec, 0, &tester, &revision, &e), 0);
+    world_kill(&w);
+    berth_routes_remove(routes, id);
+    world_start(&w);
+    world_run(&w, 30 * BERTH_S);
+    assert_string_equal(allowed(id), "");
+}
+
 static const char *version; /* that the next pipeline tells */
 
 static const struct berth_pipeline_ops *
@@ -254,6 +364,26 @@ what_is_loaded_is_shown(void **unused)
     world_start(&w);
 }
 
+static void
+a_trial_leaves_no_folder(void **unused)
+{
+    char under[] = "/tmp/berth-keep-XXXXXX", path[128];
+
+    (void)unused;
+    assert_non_null(mkdtemp(under));
+    assert_int_equal(setenv("TMPDIR", under, 1), 0);
+    char *dir = berth_trial_folder();
+    assert_non_null(dir);
+    assert_ptr_equal(strstr(dir, under), dir);
+    (void)snprintf(path, sizeof path, "%s/deeper", dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    berth_trial_folder_end(dir);
+    assert_int_equal(rmdir(under), 0); /* nothing is in it any more */
+    assert_null(berth_trial_folder());
+    berth_trial_folder_end(NULL);
+    assert_int_equal(unsetenv("TMPDIR"), 0);
+}
+
 int
 main(void)
 {
@@ -265,7 +395,12 @@ main(void)
         cmocka_unit_test_setup_teardown(what_is_nobodys_takes_no_room_in_the_queue, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_service_that_is_gone_has_no_series, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_taken_off_the_list_is_out_when_it_is_answered, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(who_is_taken_off_the_list_stays_out_after_a_kill, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(what_is_loaded_is_shown, setup, teardown),
+        cmocka_unit_test(a_trial_leaves_no_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

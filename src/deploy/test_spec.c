@@ -272,6 +272,53 @@ a_difference_is_told_by_path(void **unused)
     berth_arena_fini(&b);
 }
 
+/* A client reads a spec, changes something and sends it back. */
+static void
+what_was_masked_stays_what_it_is(void **unused)
+{
+    static const char had[] = "{\"modelName\":\"m\",\"env\":{\"API_TOKEN\":\"old\",\"A\":\"***\","
+                              "\"DB\":\"pg://u:pw@h/d\"},\"steps\":{\"health-check\":{"
+                              "\"preHook\":\"run --now\"}}}";
+    static const struct {
+        const char *why, *env, *hooks, *want_env, *want_hooks;
+    } cases[] = {
+        {"all as it was shown", "\"API_TOKEN\":\"***\",\"DB\":\"pg://u:***@h/d\"",
+         "\"preHook\":\"***\"",
+         "{\"key\":\"API_TOKEN\",\"value\":\"old\"},{\"key\":\"DB\",\"value\":\"pg://u:pw@h/d\"}",
+         "{\"preHook\":\"run --now\"}"},
+        {"what is new is new", "\"API_TOKEN\":\"new\",\"DB\":\"pg://u:***@other/d\"",
+         "\"preHook\":\"true\",\"postHook\":\"***\"",
+         "{\"key\":\"API_TOKEN\",\"value\":\"new\"},"
+         "{\"key\":\"DB\",\"value\":\"pg://u:***@other/d\"}",
+         "{\"preHook\":\"true\",\"postHook\":\"***\"}"},
+        {"stars are another's", "\"A\":\"***\",\"B_TOKEN\":\"***\"", "\"preHook\":\"***\"",
+         "{\"key\":\"A\",\"value\":\"***\"},{\"key\":\"B_TOKEN\",\"value\":\"***\"}",
+         "{\"preHook\":\"run --now\"}"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct berth_spec_fault f;
+        struct berth_err e = {""};
+        struct berth_spec x, y, got;
+        struct berth_arena a;
+        char text[512];
+
+        assert_int_equal(parse(&a, had, &x, &f, &e), 0);
+        struct berth_arena b;
+        (void)snprintf(text, sizeof text,
+                       "{\"modelName\":\"m\",\"env\":{%s},\"steps\":{\"health-check\":{%s}}}",
+                       cases[i].env, cases[i].hooks);
+        assert_int_equal(parse(&b, text, &y, &f, &e), 0);
+        assert_int_equal(berth_spec_unmasked(&y, &x, &b, &got, &e), 0);
+        if (strstr(got.json, cases[i].want_env) == NULL ||
+            strstr(got.json, cases[i].want_hooks) == NULL)
+            fail_msg("%s: %s", cases[i].why, got.json);
+        berth_arena_fini(&b);
+        berth_arena_fini(&a);
+    }
+}
+
 static void
 names_fit_where_they_go(void **unused)
 {
@@ -420,6 +467,7 @@ main(void)
         cmocka_unit_test(one_form_reads_back_as_itself),
         cmocka_unit_test(the_hash_tells_whether_replicas_must_be_replaced),
         cmocka_unit_test(a_difference_is_told_by_path),
+        cmocka_unit_test(what_was_masked_stays_what_it_is),
         cmocka_unit_test(names_fit_where_they_go),
         cmocka_unit_test(a_models_folder_is_found),
         cmocka_unit_test(quantities_are_exact),

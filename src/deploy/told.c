@@ -16,6 +16,67 @@ struct told {
     const char **key_paths; /* one for each of them, or NULL */
 };
 
+/* ---- for whom ---- */
+
+static bool
+is_on(const char *const *names, const char *name)
+{
+    while (*names != NULL && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
+/* The same in a text with blanks between. */
+static bool
+is_in(const char *text, const char *name)
+{
+    for (const char *at = text; *at != '\0';) {
+        const size_t len = strcspn(at, " ");
+
+        if (strlen(name) == len && memcmp(at, name, len) == 0)
+            return true;
+        at += len + (at[len] == ' ');
+    }
+    return false;
+}
+
+/*
+ * Whoever is on the list that the steps have set, and on the one that is wished for: a name that an
+ * update takes away is out when that is answered, whatever becomes of its steps; one that it adds
+ * comes when they have got there.
+ */
+bool
+berth_track_allow(const struct track *t, struct berth_arena *a, const char **ret)
+{
+    const char *set = berth_values_get(t, BERTH_VALUE_ALLOW);
+    const char *const *wished = t->wish != NULL ? t->wish->spec.allow : NULL;
+    struct berth_buf b;
+
+    if (set != NULL) { /* behind the number of its revision */
+        set += strcspn(set, " ");
+        set += *set == ' ';
+    }
+    if (wished == NULL || is_on(wished, "*")) {
+        const char *all = set != NULL ? set : wished != NULL ? "*" : NULL;
+
+        *ret = all != NULL ? berth_arena_strdup(a, all) : NULL;
+        return all == NULL || *ret != NULL;
+    }
+    const bool any = set == NULL || is_in(set, "*");
+    berth_buf_init(&b, a);
+    for (; *wished != NULL; wished++) {
+        if (**wished == '\0' ||
+            strpbrk(*wished, " \t\n") != NULL) /* no name: access-control says */
+            continue;
+        if (any || is_in(set, *wished))
+            berth_buf_printf(&b, "%s%s", b.len > 0 ? " " : "", *wished);
+    }
+    *ret = b.failed ? NULL : b.len > 0 ? berth_buf_text(&b) : "";
+    return *ret != NULL;
+}
+
+/* ---- where ---- */
+
 /* The track's replicas; where only one address for all of them is known, that one. */
 static void
 put_track(struct berth_arena *a, const struct track *t, enum berth_track track, struct told *told)
@@ -70,13 +131,8 @@ gather(struct service *s, struct berth_arena *a, struct told *told)
     ret->replicas = told->replicas;
     ret->has_side_effects = stable->wish->spec.has_side_effects;
     ret->first_ns_max = stable->wish->spec.first_timeout_ns;
-    const char *allow = berth_values_get(stable, BERTH_VALUE_ALLOW);
-    if (allow != NULL) { /* behind the number of its revision */
-        allow += strcspn(allow, " ");
-        ret->allow = berth_arena_strdup(a, *allow == ' ' ? allow + 1 : allow);
-        if (ret->allow == NULL)
-            return false; /* rather nobody than everybody */
-    }
+    if (!berth_track_allow(stable, a, &ret->allow))
+        return false; /* rather nobody than everybody */
     put_track(a, stable, BERTH_TRACK_STABLE, told);
     if (canary->wish != NULL && !canary->leaving) {
         put_track(a, canary, BERTH_TRACK_CANARY, told);
@@ -121,14 +177,19 @@ berth_deploy_told_routes(struct berth_deploy *d, struct service *s)
     if (d->conf.routes == NULL)
         return;
     berth_arena_init(&a, TOLD_BYTES_MAX);
+    /* What is told last was looked up last: an older list must not come after a newer one. */
+    (void)pthread_mutex_lock(&s->told_mu);
     (void)pthread_mutex_lock(&s->mu);
     const bool there = gather(s, &a, &told);
     (void)pthread_mutex_unlock(&s->mu);
     if (there)
         read_keys(&a, &told);
-    if (!there)
+    const bool published = there && berth_routes_publish(d->conf.routes, &told.as, &e) == 0;
+    /* Of one that is for some alone nothing older stays: it may name those who are out by now. */
+    if (!there || (!published && told.as.allow != NULL))
         berth_routes_remove(d->conf.routes, s->id);
-    else if (berth_routes_publish(d->conf.routes, &told.as, &e) < 0)
+    (void)pthread_mutex_unlock(&s->told_mu);
+    if (there && !published)
         berth_warn("service %s: requests are not routed to it: %s", s->id, e.msg);
     berth_arena_fini(&a);
 }

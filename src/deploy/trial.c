@@ -1,4 +1,5 @@
 #include <ftw.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,43 @@
  * harms nothing. */
 
 enum { TRIAL_LIMIT_S = 60 }; /* the parent's is shorter; for when there is no parent any more */
+
+/* ---- its folder: the parent's side ---- */
+
+char *
+berth_trial_folder(void)
+{
+    const char *under = getenv("TMPDIR"); /* NOLINT(concurrency-mt-unsafe): nobody changes it */
+    char *dir = NULL;
+
+    if (asprintf(&dir, "%s/berth-trial-XXXXXX", under != NULL && under[0] == '/' ? under : "/tmp") <
+        0)
+        return NULL;
+    if (mkdtemp(dir) != NULL)
+        return dir;
+    free(dir);
+    return NULL;
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    (void)remove(path); /* what stays is seen by who sees the folder */
+    return 0;
+}
+
+void
+berth_trial_folder_end(char *dir)
+{
+    enum { OPEN_FDS_MAX = 16 };
+
+    if (dir != NULL)
+        (void)nftw(dir, remove_one, OPEN_FDS_MAX, FTW_DEPTH | FTW_PHYS);
+    free(dir);
+}
 
 /* ---- a host that nothing is behind ---- */
 
@@ -95,44 +133,29 @@ settings_of(struct berth_arena *a, const char *name)
     return b.len > 0 ? berth_buf_text(&b) : "{}";
 }
 
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)st;
-    (void)type;
-    (void)at;
-    (void)remove(path); /* what stays is seen by who sees the folder */
-    return 0;
-}
-
 /* Opening it, too, is done by the server: an environment that cannot be reached now may be later,
  * but settings that are wrong stay so. */
 static int
-try_open(const struct berth_shimlet_ops *ops, struct berth_err *e)
+try_open(const struct berth_shimlet_ops *ops, const char *state_dir, struct berth_err *e)
 {
-    enum { OPEN_FDS_MAX = 16 };
-    char dir[] = "/tmp/berth-trial-XXXXXX"; /* as it will have one; gone with the trial */
     struct berth_shimlet *open = NULL;
     struct berth_arena a;
 
     berth_arena_init(&a, 4 << 20);
-    const bool kept = mkdtemp(dir) != NULL;
     const struct berth_shimlet_open how = {.struct_size = sizeof how,
                                            .settings_json = settings_of(&a, ops->name),
-                                           .state_dir = kept ? dir : NULL,
+                                           .state_dir = state_dir,
                                            .owner = "trial",
                                            .program = "/proc/self/exe"};
     const int r = ops->open(&shimlet_host, &how, &open, e);
     if (r == 0)
         ops->close(open);
-    if (kept)
-        (void)nftw(dir, remove_one, OPEN_FDS_MAX, FTW_DEPTH | FTW_PHYS);
     berth_arena_fini(&a);
     return r == -BERTH_EINVAL || r == -BERTH_ECONFIG || r == -BERTH_EABI ? r : 0;
 }
 
 static int
-try_shimlet(const char **ret_name, struct berth_err *e)
+try_shimlet(const char *state_dir, const char **ret_name, struct berth_err *e)
 {
     void *symbol;
     int r = berth_extension_open(BERTH_EXTENSION_FILE_FD, "it cannot be opened",
@@ -145,7 +168,7 @@ try_shimlet(const char **ret_name, struct berth_err *e)
     const struct berth_shimlet_ops *ops = entry(&shimlet_host, e);
     if (ops == NULL)
         return -BERTH_EINVAL;
-    if ((r = berth_environ_check(ops, e)) < 0 || (r = try_open(ops, e)) < 0)
+    if ((r = berth_environ_check(ops, e)) < 0 || (r = try_open(ops, state_dir, e)) < 0)
         return r;
     *ret_name = ops->name;
     return 0;
@@ -179,7 +202,7 @@ try_pipeline(const char **ret_name, struct berth_err *e)
 }
 
 void
-berth_deploy_trial(const char *type)
+berth_deploy_trial(const char *type, const char *state_dir)
 {
     struct berth_err e = {"its entry failed without a reason"};
     const char *name = "";
@@ -187,7 +210,7 @@ berth_deploy_trial(const char *type)
 
     berth_extension_child_begin(TRIAL_LIMIT_S);
     if (strcmp(type, "shimlet") == 0)
-        r = try_shimlet(&name, &e);
+        r = try_shimlet(state_dir, &name, &e);
     else if (strcmp(type, "pipeline") == 0)
         r = try_pipeline(&name, &e);
     else

@@ -460,6 +460,14 @@ berth_exchange_abort(struct berth_exchange *pub)
         x->conn->proto->abort(x);
 }
 
+bool
+berth_exchange_behind(const struct berth_exchange *pub)
+{
+    const struct berth_xchg *x = (const struct berth_xchg *)(const void *)pub; /* as of() */
+
+    return x->conn != NULL && (x->starved || berth_conn_unsent(x->conn) > 0);
+}
+
 void
 berth_exchange_ref(struct berth_exchange *x)
 {

@@ -192,8 +192,9 @@ berth_h1_abort(struct berth_xchg *x)
     struct berth_conn *c = x->conn;
 
     c->h1.keep_alive = false;
-    /* A chunked answer without its end is enough; otherwise only a reset tells. */
-    if (!x->chunked) {
+    /* A chunked answer without its end is enough, unless it waits for a reader while the server
+     * stops; otherwise only a reset tells. */
+    if (!x->chunked || (c->nl->draining && berth_conn_unsent(c) > 0)) {
         c->reset = true;
         berth_conn_break(c);
     }

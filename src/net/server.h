@@ -112,8 +112,11 @@ void berth_exchange_end(struct berth_exchange *x);
 /* While paused the client may not send more of a body in pieces than its flow-control window
  * holds (HTTP/1.1: the socket is not read).  piece() may still come for what has been read. */
 void berth_exchange_pause(struct berth_exchange *x, bool paused);
-/* Break the answer off so that the client can tell (connection closed, stream reset). */
+/* Break the answer off so that the client can tell (connection closed, stream reset).  While the
+ * server drains, an HTTP/1.1 client is not waited for to read what was written. */
 void berth_exchange_abort(struct berth_exchange *x);
+/* Has the client not taken all that was written, as far as we see?  While the answer goes on. */
+bool berth_exchange_behind(const struct berth_exchange *x);
 
 /* Memory for as long as the exchange's arena, counted against its limit and aligned to 64, for
  * large things: blocks are kept for the next exchange, as fresh ones cost a page fault every 4 KiB.

@@ -5,8 +5,10 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,6 +67,79 @@ spawn(const struct berth_spawn *how, const int moved[], pid_t *ret_pid)
     return r;
 }
 
+/* ---- one that dies with us: posix_spawn() has no word for it ---- */
+
+/* In the child, where only what is safe in a signal handler may be called. */
+static int
+become(const struct berth_spawn *how, const int moved[], pid_t parent)
+{
+    sigset_t none;
+    const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    const size_t err = how->fd_count + (how->err_fd > 0 ? 1 : 0);
+
+    (void)sigemptyset(&none);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return errno;
+    if (getppid() != parent) /* it went before we asked */
+        _exit(EXIT_FAILURE);
+    for (int i = 1; i < NSIG; i++)
+        (void)signal(i, SIG_DFL); /* some have no such thing to be set */
+    if (null < 0 || setsid() < 0 || dup2(null, STDIN_FILENO) < 0 ||
+        dup2(moved[how->fd_count], STDOUT_FILENO) < 0 || dup2(moved[err], STDERR_FILENO) < 0)
+        return errno;
+    for (size_t i = 0; i < how->fd_count; i++) {
+        if (dup2(moved[i], FIRST_FD + (int)i) < 0)
+            return errno;
+    }
+    /* The others are closed as the program begins: one of them is to say that it did not.  Before
+     * Linux 5.11 those are that are ours, which say so themselves. */
+    (void)close_range(FIRST_FD + (unsigned)how->fd_count, ~0U, CLOSE_RANGE_CLOEXEC);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)execve(how->file, (char *const *)how->argv, how->env != NULL ? how->env : environ);
+    return errno;
+}
+
+static int
+spawn_tied(const struct berth_spawn *how, const int moved[], pid_t *ret_pid)
+{
+    const pid_t parent = getpid();
+    sigset_t every, before;
+    int fds[2], r = 0;
+
+    berth_assert(!how->search);
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return errno;
+    /* Above what becomes its own descriptors. */
+    const int tell = fcntl(fds[1], F_DUPFD_CLOEXEC, ABOVE);
+    (void)close(fds[1]);
+    if (tell < 0) {
+        r = errno;
+        (void)close(fds[0]);
+        return r;
+    }
+    (void)sigfillset(&every); /* no handler of ours runs in the child */
+    (void)pthread_sigmask(SIG_SETMASK, &every, &before);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        r = become(how, moved, parent);
+        (void)!write(tell, &r, sizeof r);
+        _exit(EXIT_FAILURE);
+    }
+    if (pid < 0)
+        r = errno;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)close(tell);
+    ssize_t n = 0;
+    while (pid > 0 && (n = read(fds[0], &r, sizeof r)) < 0 && errno == EINTR)
+        continue;
+    (void)close(fds[0]);
+    if (pid > 0 && n > 0)
+        (void)waitpid(pid, NULL, 0);
+    else if (pid > 0)
+        *ret_pid = pid;
+    return r;
+}
+
 int
 berth_process_spawn(const struct berth_spawn *how, pid_t *ret_pid, struct berth_err *e)
 {
@@ -83,7 +158,7 @@ berth_process_spawn(const struct berth_spawn *how, pid_t *ret_pid, struct berth_
             r = errno;
     }
     if (r == 0)
-        r = spawn(how, moved, ret_pid);
+        r = (how->dies_with_us ? spawn_tied : spawn)(how, moved, ret_pid);
     while (n > 0)
         berth_closep(&moved[--n]);
     if (r == 0)

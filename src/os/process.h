@@ -23,6 +23,10 @@ struct berth_spawn {
     int err_fd;              /* becomes its 2 instead; 0: out_fd does */
     int fds[BERTH_SPAWN_FDS_MAX];
     size_t fd_count; /* they become 3, 4, ...; every other one is closed in it */
+    /* It gets SIGKILL when the thread that started it ends, and thus at the latest with us, however
+     * we end.  So for a thread that waits for it anyhow; not what it starts in turn.  Needs a file
+     * that is not searched for. */
+    bool dies_with_us;
 };
 /* Start it in a session of its own (a Ctrl-C at our terminal is not for it), with every signal
  * unblocked and at its default.  Descriptors stay the caller's.  -BERTH_EIO (there is no such

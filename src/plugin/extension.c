@@ -67,6 +67,23 @@ copy_bytes(const char *path, int from, int to, struct berth_digest *sum, struct 
     }
 }
 
+/* What kept a path from being opened: a fault of the path, which its giver can mend, or ours. */
+static int
+code_of_open(int errnum)
+{
+    switch (errnum) {
+    case ENOENT:
+        return BERTH_ENOENT;
+    case ELOOP:        /* links in a circle */
+    case ENAMETOOLONG: /* no file has such a name */
+    case ENOTDIR:
+    case ENXIO: /* a socket */
+        return BERTH_EINVAL;
+    default:
+        return BERTH_EIO;
+    }
+}
+
 int
 berth_extension_copy(const char *path, int *ret_fd, char ret_sum[BERTH_DIGEST_HEX],
                      struct berth_err *e)
@@ -77,7 +94,7 @@ berth_extension_copy(const char *path, int *ret_fd, char ret_sum[BERTH_DIGEST_HE
     BERTH_AUTO_CLOSE const int from = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (from < 0)
-        return berth_err_set(e, errno == ENOENT ? BERTH_ENOENT : BERTH_EIO, "%s: %m", path);
+        return berth_err_set(e, code_of_open(errno), "%s: %m", path);
     if (fstat(from, &st) < 0 || !S_ISREG(st.st_mode))
         return berth_err_set(e, BERTH_EINVAL, "%s: not a file", path);
     const int to = memfd_create(slash != NULL ? slash + 1 : path, MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -161,7 +178,7 @@ int
 berth_extension_try(const struct berth_extension_trial *t,
                     char ret_name[BERTH_EXTENSION_NAME_MAX + 1], struct berth_err *e)
 {
-    const char *const argv[] = {"berth", "probe", t->kind, NULL};
+    const char *const argv[] = {"berth", "probe", t->kind, t->state_dir, NULL};
     BERTH_AUTO_CLOSE const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     BERTH_AUTO_CLOSE const int settings = settings_file(t->settings_json, e);
     int fds[2];

@@ -22,11 +22,12 @@ int berth_extension_copy(const char *path, int *ret_fd, char ret_sum[BERTH_DIGES
                          struct berth_err *e);
 
 struct berth_extension_trial {
-    const char *program; /* path of berth itself: run as `berth probe KIND` */
+    const char *program; /* path of berth itself: run as `berth probe KIND [FOLDER]` */
     const char *kind;    /* "shimlet", "pipeline" */
     const char *path;    /* for messages */
     int fd;              /* from berth_extension_copy() */
     const char *settings_json;
+    const char *state_dir; /* that it may write to; NULL: none */
     uint64_t limit_ns;
 };
 /* Waits for the child, limit_ns at most.  On success, the name that the plugin gives itself:

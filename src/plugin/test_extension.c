@@ -3,7 +3,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -98,12 +102,50 @@ an_answer_is_understood(void **unused)
     assert_string_equal(e.msg, "x.so: another ABI");
 }
 
+static void
+a_path_that_is_no_file_is_its_givers_fault(void **unused)
+{
+    char folder[] = "/tmp/berth-extension-XXXXXX", loop[64], name[5001];
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)unused;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(loop, sizeof loop, "%s/loop", folder);
+    assert_int_equal(symlink(loop, loop), 0);
+    (void)snprintf(at.sun_path, sizeof at.sun_path, "%s/socket", folder);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&at, sizeof at), 0);
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    name[0] = '/';
+    const struct {
+        const char *path;
+        int want;
+    } cases[] = {
+        {loop, -BERTH_EINVAL},   {at.sun_path, -BERTH_EINVAL},   {name, -BERTH_EINVAL},
+        {folder, -BERTH_EINVAL}, {"/dev/null/x", -BERTH_EINVAL}, {"/nonesuch", -BERTH_ENOENT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char sum[BERTH_DIGEST_HEX];
+        struct berth_err e = {""};
+        int got = -1;
+
+        if (berth_extension_copy(cases[i].path, &got, sum, &e) != cases[i].want)
+            fail_msg("%.60s: %s", cases[i].path, e.msg);
+    }
+    (void)close(fd);
+    (void)unlink(loop);
+    (void)unlink(at.sun_path);
+    (void)rmdir(folder);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sum_is_found_by_its_name),
         cmocka_unit_test(an_answer_is_understood),
+        cmocka_unit_test(a_path_that_is_no_file_is_its_givers_fault),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

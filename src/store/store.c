@@ -210,6 +210,49 @@ lock_file(struct berth_store *s, struct berth_err *e)
 }
 
 static int
+close_to_others(const char *path, int flags, struct berth_err *e)
+{
+    enum { OTHERS = S_IRWXG | S_IRWXO };
+    BERTH_AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
+    struct stat st;
+
+    if (fd < 0)
+        return errno == ENOENT && (flags & O_CREAT) == 0
+                   ? 0
+                   : berth_err_set(e, BERTH_EIO, "%s: open: %m", path);
+    if (fstat(fd, &st) < 0)
+        return berth_err_set(e, BERTH_EIO, "%s: %m", path);
+    /* What is not ours, or on a file system that knows no modes, cannot be closed. */
+    if (S_ISREG(st.st_mode) && (st.st_mode & OTHERS) != 0 &&
+        fchmod(fd, st.st_mode & ~(mode_t)OTHERS & 07777) < 0 && errno != EPERM && errno != ENOTSUP)
+        return berth_err_set(e, BERTH_EIO, "%s: chmod 600: %m", path);
+    return 0;
+}
+
+/*
+ * What services have in their environment is in there.  SQLite would make it readable for all but
+ * for the umask; its own files beside it have the mode of the first.  Before it is opened: closing
+ * a descriptor of the file would end SQLite's locks.
+ */
+static int
+close_files(const struct berth_store *s, struct berth_err *e)
+{
+    static const char *const beside[] = {"-wal", "-shm", "-journal"};
+    int r = close_to_others(s->path, O_CREAT, e);
+
+    for (size_t i = 0; r == 0 && i < sizeof beside / sizeof beside[0]; i++) {
+        BERTH_AUTO_FREE char *path = NULL;
+
+        if (asprintf(&path, "%s%s", s->path, beside[i]) < 0) {
+            path = NULL;
+            return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", s->path);
+        }
+        r = close_to_others(path, 0, e);
+    }
+    return r;
+}
+
+static int
 open_store(const char *path, bool in_memory, struct berth_store **ret, struct berth_err *e)
 {
     struct berth_store *s = calloc(1, sizeof *s);
@@ -224,6 +267,8 @@ open_store(const char *path, bool in_memory, struct berth_store **ret, struct be
     if (!in_memory) {
         make_parents(path);
         r = lock_file(s, e);
+        if (r == 0)
+            r = close_files(s, e);
     }
     if (r == 0 && sqlite3_open_v2(path, &s->db,
                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -247,6 +248,50 @@ a_second_process_is_told_who_has_it(void **unused)
     berth_store_close(open_it());
 }
 
+static mode_t
+mode_of(const char *suffix)
+{
+    struct stat st;
+    char name[96];
+
+    (void)snprintf(name, sizeof name, "%s%s", path, suffix);
+    assert_int_equal(stat(name, &st), 0);
+    return st.st_mode & 07777;
+}
+
+/* Whatever the umask, and whatever an earlier version left, as after a kill. */
+static void
+it_is_for_its_owner_alone(void **unused)
+{
+    static const char *const suffixes[] = {"", "-wal"};
+    const mode_t before = umask(0);
+    struct berth_err e;
+    char name[96];
+
+    (void)unused;
+    for (int left = 0; left < 2; left++) {
+        const pid_t pid = fork();
+
+        if (pid == 0) {
+            struct berth_store *s = open_it();
+            _exit(berth_store_put(s, "k", BERTH_SLICE("secret"), 0, &e) == 0 ? 0 : 1);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+            assert_int_equal(mode_of(suffixes[i]), 0600);
+            (void)snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
+            assert_int_equal(chmod(name, 0644), 0);
+        }
+    }
+    struct berth_store *s = open_it();
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
+        assert_int_equal(mode_of(suffixes[i]), 0600);
+    berth_store_close(s);
+    (void)umask(before);
+}
+
 static void
 strange_files_are_refused(void **unused)
 {
@@ -478,6 +523,7 @@ main(void)
         cmocka_unit_test_teardown(a_transaction_is_all_or_nothing, clean),
         cmocka_unit_test_teardown(limits_are_named, clean),
         cmocka_unit_test_teardown(a_second_process_is_told_who_has_it, clean),
+        cmocka_unit_test_teardown(it_is_for_its_owner_alone, clean),
         cmocka_unit_test_teardown(strange_files_are_refused, clean),
         cmocka_unit_test_teardown(kill_9_loses_nothing_acknowledged, clean),
         cmocka_unit_test_teardown(kill_9_halves_no_transaction, clean),

@@ -201,9 +201,11 @@ def test_no_entry_and_another_type_are_refused(server, folder, template):
 
 
 def test_a_crash_in_open_is_found_before_loading(server, folder):
+    before = set(pathlib.Path("/tmp").glob("berth-trial-*"))
     source = TEMPLATE.read_text().replace("/* Here: read", "abort(); /* Here: read")
     assert "abort();" in source
     refused(server, load(server, compiled(folder / "berth-shimlet-opens.so", source)), 400, "process of its own")
+    assert set(pathlib.Path("/tmp").glob("berth-trial-*")) == before
 
 
 def test_one_that_hangs_is_given_up(server, folder):

@@ -416,6 +416,32 @@ def test_it_stays_closed_when_the_server_is_killed_or_loses_its_keys(keyed):
     assert get(keyed, sid)["replicas"][0]["endpoint"] == replica
 
 
+@pytest.mark.parametrize("broken", [{"modelFile": "/nowhere.gguf"}, {"securityConfig": {"certFile": "/nowhere.pem"}}, {}])
+def test_who_is_taken_off_the_list_is_out_with_the_very_next_request(keyed, broken):
+    """Whatever becomes of the steps of the update that says so, and whoever kills the server."""
+    sid = deploy(keyed, berth_echo(keyed, securityConfig={"allow": ["ann", "bob"]}))["serviceId"]
+    wait_phase(keyed, sid)
+    assert ask(keyed, "bob").status == 200
+    security = {**broken.get("securityConfig", {}), "allow": ["ann"]}
+    answer = keyed.request("PATCH", f"{API}/{sid}", {**broken, "securityConfig": security})
+    assert answer.status == 200, answer
+    assert ask(keyed, "bob").status == 403
+    assert ask(keyed, "ann").status == 200
+    assert get(keyed, sid)["security"]["allow"] == ["ann"]
+    wait_phase(keyed, sid, "failed" if broken else "running")
+    assert ask(keyed, "bob").status == 403
+    keyed.kill()
+    keyed.start()
+    harness.wait_until(lambda: ask(keyed, "ann").status == 200, 20, "ann is answered")
+    assert ask(keyed, "bob").status == 403
+    # One that is added comes when the steps have got there, and with an update that is whole.
+    if broken:
+        mended = berth_echo(keyed, securityConfig={"allow": ["bob"]})
+        assert keyed.request("PUT", f"{API}/{sid}", mended).status == 200
+        assert ask(keyed, "ann").status == 403
+        harness.wait_until(lambda: ask(keyed, "bob").status == 200, 30, f"bob is back: {get(keyed, sid)}")
+
+
 def test_from_open_to_closed_and_back_with_no_request_lost(keyed):
     open_ = {**berth_echo(keyed), "pipeline": "opensourcellm"}
     sid = deploy(keyed, open_)["serviceId"]
