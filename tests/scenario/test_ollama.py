@@ -379,7 +379,8 @@ def test_a_language_model_is_deployed(server, ollama):
     server.kill()
     assert ollama.chat(replica["modelName"])[0] == 200
     server.start()
-    (same,) = wait_phase(server, "smollm2", seconds=PATIENCE)["replicas"]
+    wait_phase(server, "smollm2", seconds=PATIENCE)
+    (same,) = wait_until(lambda: get(server, "smollm2")["replicas"], PATIENCE, "its replica is looked at")
     assert same["id"] == replica["id"] and ollama.asked("POST /api/create") == made
     wait_until(lambda: chat(server, "smollm2").status == 200, PATIENCE, "an answer")
 
