@@ -1,6 +1,7 @@
 """Fixtures: one server with the real models for the whole run, and small ones with echo models."""
 import os
 import pathlib
+import signal
 import subprocess
 
 import pytest
@@ -11,6 +12,8 @@ import kube_servers
 
 
 def pytest_configure(config):
+    # A shell's background job ignores it, and so would every program that is interrupted here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     missing = [p for p in (harness.BERTH, harness.SMOLLM, harness.MINILM, harness.DIGITS)
                if not pathlib.Path(p).exists()]
     if missing:
