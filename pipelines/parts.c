@@ -11,8 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/arena.h"
+#include "base/buf.h"
 #include "base/clock.h"
 #include "os/process.h"
+#include "wire/json.h"
 
 enum { SAID_MAX = 400, FILES_MAX = 10000 };
 static const uint64_t tell_ns = 5 * BERTH_S;
@@ -51,6 +54,27 @@ berth_parts_goals(const char *const *names, const struct berth_goal *own, struct
     }
     *ret = (struct berth_goal){.name = NULL};
     return 0;
+}
+
+int
+berth_parts_append(struct berth_deployment *d, const struct berth_json *command,
+                   const char *const *options, size_t count, struct berth_arena *a,
+                   struct berth_err *e)
+{
+    struct berth_buf b;
+    struct berth_jw w;
+
+    berth_buf_init(&b, a);
+    berth_jw_init(&w, &b);
+    berth_jw_array(&w);
+    for (struct berth_json_iter it = berth_json_iter(command); berth_json_next(&it);)
+        berth_jw_value(&w, it.value);
+    for (size_t i = 0; i < count; i++)
+        berth_jw_string(&w, options[i]);
+    berth_jw_array_end(&w);
+    const char *text = berth_buf_text(&b);
+    return text != NULL ? berth_parts_host()->set(d, "command", text, e)
+                        : berth_err_set(e, BERTH_ENOMEM, "out of memory");
 }
 
 int

@@ -7,6 +7,9 @@
 
 #include <berth/pipeline.h>
 
+struct berth_arena;
+struct berth_json;
+
 /*
  * What the pipelines here share.  All of it for a goal's function, on its thread; texts are
  * borrowed until that function returns, unless said.
@@ -44,6 +47,11 @@ int berth_parts_use(struct berth_deployment *d, const char *result, struct berth
 int berth_parts_healthy(struct berth_deployment *d, struct berth_err *e);
 int berth_parts_check_health(struct berth_deployment *d, struct berth_err *e);
 
+/* Set "command": the one that stands, parsed (or NULL), with count options behind it.  a: scratch.
+ */
+int berth_parts_append(struct berth_deployment *d, const struct berth_json *command,
+                       const char *const *options, size_t count, struct berth_arena *a,
+                       struct berth_err *e);
 /* "true" and "1"; there is none: false. */
 bool berth_parts_flag(struct berth_deployment *d, const char *key);
 /* Bytes of a file, or of the files of a folder (not of folders in it).  -BERTH_EINVAL */

@@ -202,26 +202,6 @@ choose(struct berth_deployment *d, bool vllm, struct options *o, struct berth_er
 }
 
 static int
-append(struct berth_deployment *d, const struct berth_json *command, const struct options *o,
-       struct berth_arena *a, struct berth_err *e)
-{
-    struct berth_buf b;
-    struct berth_jw w;
-
-    berth_buf_init(&b, a);
-    berth_jw_init(&w, &b);
-    berth_jw_array(&w);
-    for (struct berth_json_iter it = berth_json_iter(command); berth_json_next(&it);)
-        berth_jw_value(&w, it.value);
-    for (size_t i = 0; i < o->count; i++)
-        berth_jw_string(&w, o->at[i]);
-    berth_jw_array_end(&w);
-    const char *text = berth_buf_text(&b);
-    return text != NULL ? berth_parts_host()->set(d, "command", text, e)
-                        : berth_err_set(e, BERTH_ENOMEM, "out of memory");
-}
-
-static int
 render_in(struct berth_deployment *d, struct berth_arena *a, struct berth_err *e)
 {
     const char *text = berth_parts_host()->get(d, "command");
@@ -237,7 +217,10 @@ render_in(struct berth_deployment *d, struct berth_arena *a, struct berth_err *e
                              "engine: a model that sees needs vllm or sglang in this pipeline");
     if ((r = choose(d, vllm, &o, e)) < 0)
         return r;
-    return append(d, command, &o, a, e);
+    const char *at[OPTIONS_MAX];
+    for (size_t i = 0; i < o.count; i++)
+        at[i] = o.at[i];
+    return berth_parts_append(d, command, at, o.count, a, e);
 }
 
 static int

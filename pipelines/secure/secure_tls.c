@@ -301,28 +301,6 @@ choose(struct berth_deployment *d, enum engine engine, struct options *o, struct
 
 /* Behind the user's own, so that these win. */
 static int
-append(struct berth_deployment *d, const struct berth_json *command, const struct options *o,
-       struct berth_arena *a, struct berth_err *e)
-{
-    struct berth_buf b;
-    struct berth_jw w;
-
-    if (o->count == 0)
-        return 0;
-    berth_buf_init(&b, a);
-    berth_jw_init(&w, &b);
-    berth_jw_array(&w);
-    for (struct berth_json_iter it = berth_json_iter(command); berth_json_next(&it);)
-        berth_jw_value(&w, it.value);
-    for (size_t i = 0; i < o->count; i++)
-        berth_jw_string(&w, o->at[i]);
-    berth_jw_array_end(&w);
-    const char *text = berth_buf_text(&b);
-    return text != NULL ? berth_parts_host()->set(d, "command", text, e)
-                        : berth_err_set(e, BERTH_ENOMEM, "out of memory");
-}
-
-static int
 render_in(struct berth_deployment *d, struct berth_arena *a, struct berth_err *e)
 {
     const char *text = berth_parts_host()->get(d, "command");
@@ -332,7 +310,9 @@ render_in(struct berth_deployment *d, struct berth_arena *a, struct berth_err *e
 
     if (text != NULL && (r = berth_json_parse(a, text, strlen(text), NULL, &command, e)) < 0)
         return r;
-    if ((r = choose(d, engine_of(command), &o, e)) < 0 || (r = append(d, command, &o, a, e)) < 0)
+    if ((r = choose(d, engine_of(command), &o, e)) < 0)
+        return r;
+    if (o.count > 0 && (r = berth_parts_append(d, command, o.at, o.count, a, e)) < 0)
         return r;
     return berth_parts_host()->check(d, e);
 }
