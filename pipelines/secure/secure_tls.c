@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "base/arena.h"
-#include "base/buf.h"
 #include "base/siphash.h"
 #include "net/certificate.h"
 #include "pipelines/parts.h"
