@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/mask.h"
+#include "deploy/spec/mask.h"
 #include "wire/json.h"
 
 /* Services as people look at them. */

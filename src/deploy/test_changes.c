@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 #include "deploy/test_people.h"
 #include "net/forward.h"
 #include "store/store.h"

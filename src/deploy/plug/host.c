@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 #include "net/certificate.h"
 #include "net/client.h"
 
