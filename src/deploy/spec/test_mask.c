@@ -8,7 +8,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "deploy/mask.h"
+#include "deploy/spec/mask.h"
 #include "wire/json.h"
 
 static void

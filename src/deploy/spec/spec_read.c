@@ -4,7 +4,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
-#include "deploy/spec_priv.h"
+#include "deploy/spec/spec_priv.h"
 #include "wire/json.h"
 
 #define AT(f) offsetof(struct berth_spec, f)

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "deploy/access.h"
+#include "deploy/route/access.h"
 
 static const uint64_t begin_ns = 1000 * BERTH_S;
 

@@ -1,4 +1,4 @@
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

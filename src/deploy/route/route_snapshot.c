@@ -1,4 +1,4 @@
-#include "deploy/routes_priv.h"
+#include "deploy/route/routes_priv.h"
 
 #include <stdlib.h>
 #include <string.h>

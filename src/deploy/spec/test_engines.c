@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
-#include "deploy/engines.h"
+#include "deploy/spec/engines.h"
 
 static const struct berth_spec_defaults dflt = {
     .pipeline = "opensourcellm", .shimlet = "process", .model_root = "/models"};

@@ -1,4 +1,4 @@
-#include "deploy/balance.h"
+#include "deploy/route/balance.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

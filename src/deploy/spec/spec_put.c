@@ -4,8 +4,8 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/siphash.h"
-#include "deploy/mask.h"
-#include "deploy/spec_priv.h"
+#include "deploy/spec/mask.h"
+#include "deploy/spec/spec_priv.h"
 #include "wire/json.h"
 
 /* ---- a spec in one form ---- */

@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-#include "deploy/spec.h"
+#include "deploy/spec/spec.h"
 
 struct berth_json;
 

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 #include "net/certificate.h"
 #include "net/client.h"
 
@@ -63,14 +63,26 @@ probe_goes_on(void *arg, uint64_t got, uint64_t total)
     return true;
 }
 
+/* The beginning of what an engine that is not ready says of itself, as one line. */
+struct words {
+    char text[100];
+    size_t len;
+};
+
 static bool
 probe_body(void *arg, uint16_t status, const char *bytes, size_t len)
 {
-    (void)arg;
-    (void)status;
-    (void)bytes;
-    (void)len;
-    return true; /* only the status counts */
+    struct words *w = arg;
+
+    (void)status; /* it alone counts; the words are for a person */
+    for (size_t i = 0; i < len && w->len + 1 < sizeof w->text; i++) {
+        const char c = bytes[i];
+        const bool shown = c > ' ' && c < 0x7f;
+
+        if (shown || (w->len > 0 && w->text[w->len - 1] != ' '))
+            w->text[w->len++] = shown ? c : ' ';
+    }
+    return true;
 }
 
 static int
@@ -78,6 +90,7 @@ host_probe_as(const struct berth_probe *p, struct berth_err *e)
 {
     const struct berth_client_tls tls = {.ca_file = p->ca_path};
     char key[BERTH_BEARER_MAX] = "";
+    struct words words = {.len = 0};
     struct berth_client_call call = {.url = p->url,
                                      .bearer = p->key_path != NULL ? key : NULL,
                                      .tls = p->ca_path != NULL ? &tls : NULL,
@@ -86,6 +99,7 @@ host_probe_as(const struct berth_probe *p, struct berth_err *e)
                                      .total_ns_max = p->timeout_ns,
                                      .proxy = "", /* it is ours: never by way of another */
                                      .body_part = probe_body,
+                                     .arg = &words,
                                      .go_on = probe_goes_on};
     struct berth_client_answer answer = {0};
     struct berth_client *c;
@@ -100,7 +114,8 @@ host_probe_as(const struct berth_probe *p, struct berth_err *e)
     if (r < 0)
         return r;
     if (answer.status != 200)
-        return berth_err_set(e, BERTH_ENOTREADY, "%s answers %u", p->url, answer.status);
+        return berth_err_set(e, BERTH_ENOTREADY, "%s answers %u%s%s%s", p->url, answer.status,
+                             words.len > 0 ? " (" : "", words.text, words.len > 0 ? ")" : "");
     return 0;
 }
 

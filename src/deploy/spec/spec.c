@@ -1,4 +1,4 @@
-#include "deploy/spec.h"
+#include "deploy/spec/spec.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
-#include "deploy/spec_priv.h"
+#include "deploy/spec/spec_priv.h"
 #include "wire/json.h"
 
 #define AT(f) offsetof(struct berth_spec, f)

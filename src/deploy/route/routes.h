@@ -8,7 +8,7 @@
 #include <berth/err.h>
 
 #include "base/buf.h"
-#include "deploy/balance.h"
+#include "deploy/route/balance.h"
 
 struct berth_forward_end;
 struct berth_jw;

@@ -10,7 +10,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "deploy/phase.h"
-#include "deploy/spec.h"
+#include "deploy/spec/spec.h"
 
 static const struct berth_spec_defaults dflt = {
     .pipeline = "opensourcellm", .shimlet = "process", .model_root = "/models"};

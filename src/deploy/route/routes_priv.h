@@ -6,7 +6,7 @@
 #include <uthash.h>
 
 #include "base/arena.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 
 /*
  * What routes.c (publishing), route_snapshot.c (what is held of it), route_list.c (looking) and

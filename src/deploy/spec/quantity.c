@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "deploy/spec.h"
+#include "deploy/spec/spec.h"
 
 /*
  * Kubernetes' quantities: a decimal number with a suffix (k M G T P E, their binary kin Ki ... Ei,

@@ -1,4 +1,4 @@
-#include "deploy/engines.h"
+#include "deploy/spec/engines.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,10 +1,10 @@
-#include "deploy/mask.h"
+#include "deploy/spec/mask.h"
 
 #include <ctype.h>
 #include <string.h>
 
 #include "base/buf.h"
-#include "deploy/spec.h"
+#include "deploy/spec/spec.h"
 #include "wire/json.h"
 
 enum { KEY_MAX = 128 };

@@ -1,4 +1,4 @@
-#include "deploy/access.h"
+#include "deploy/route/access.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/siphash.h"
-#include "deploy/spec.h"
+#include "deploy/spec/spec.h"
 #include "fetch/model_dir.h"
 
 enum { UNIT_NAME_MAX = 52, SERVICE_NAME_MAX = 60, HASH_HEX = 8 };
