@@ -40,8 +40,7 @@ find_file(const struct berth_deploy *d, const char *path, char ret[PATH_MAX], st
     else
         (void)snprintf(text, sizeof text, "%s", path);
     if (realpath(text, ret) == NULL)
-        return berth_err_set(e, errno == ENOENT || errno == ENOTDIR ? BERTH_ENOENT : BERTH_EIO,
-                             "%s: %m", text);
+        return berth_extension_path_err(text, errno, e);
     if (d->conf.plugin_any_path)
         return 0;
     if (dir == NULL || realpath(dir, root) == NULL)

@@ -41,17 +41,58 @@ hash_text(uint64_t h, const char *text, size_t len)
     return (h ^ 0xff) * UINT64_C(0x100000001b3);
 }
 
+static uint16_t *
+bucket_of(struct berth_access_sums *s, const struct berth_access_sum *at)
+{
+    return &s->first[at->hash % BERTH_ACCESS_SUMS_MAX];
+}
+
 static struct berth_access_sum *
 find(struct berth_access_sums *s, const struct berth_access_sum *like)
 {
-    for (size_t i = 0; i < s->len; i++) {
-        struct berth_access_sum *at = &s->at[i];
+    for (uint16_t i = *bucket_of(s, like); i != 0; i = s->at[i - 1].next) {
+        struct berth_access_sum *at = &s->at[i - 1];
 
+        s->compared++;
         if (at->hash == like->hash && at->granted == like->granted && at->known == like->known &&
             strcmp(at->who, like->who) == 0 && strcmp(at->service_id, like->service_id) == 0)
             return at;
     }
     return NULL;
+}
+
+static void
+enter(struct berth_access_sums *s, struct berth_access_sum *at)
+{
+    uint16_t *first = bucket_of(s, at);
+
+    at->next = *first;
+    *first = (uint16_t)(1 + (at - s->at));
+}
+
+static void
+leave(struct berth_access_sums *s, const struct berth_access_sum *at)
+{
+    uint16_t *link = bucket_of(s, at);
+
+    while (&s->at[*link - 1] != at)
+        link = &s->at[*link - 1].next;
+    *link = at->next;
+}
+
+/* The last one takes its place. */
+static void
+drop(struct berth_access_sums *s, struct berth_access_sum *at)
+{
+    struct berth_access_sum *last = &s->at[s->len - 1];
+
+    leave(s, at);
+    if (at != last) {
+        leave(s, last);
+        *at = *last;
+        enter(s, at);
+    }
+    s->len--;
 }
 
 bool
@@ -68,9 +109,10 @@ berth_access_add(struct berth_access_sums *s, const char *service_id, const char
         (void)snprintf(like.who, sizeof like.who, "%s", who);
     else
         (void)snprintf(like.who, sizeof like.who, "%.*s", (int)len, peer);
-    like.hash =
-        hash_text(hash_text(UINT64_C(0xcbf29ce484222325), like.service_id, strlen(like.service_id)),
-                  like.who, strlen(like.who));
+    const char kind = (char)(2 * granted + (who != NULL));
+    like.hash = hash_text(UINT64_C(0xcbf29ce484222325), &kind, 1);
+    like.hash = hash_text(like.hash, like.service_id, strlen(like.service_id));
+    like.hash = hash_text(like.hash, like.who, strlen(like.who));
     struct berth_access_sum *at = find(s, &like);
     if (at == NULL && s->len == BERTH_ACCESS_SUMS_MAX) {
         s->others++;
@@ -79,6 +121,7 @@ berth_access_add(struct berth_access_sums *s, const char *service_id, const char
     if (at == NULL) {
         at = &s->at[s->len++];
         *at = like;
+        enter(s, at);
     }
     at->count++;
     return at->due_ns <= now_ns;
@@ -103,7 +146,7 @@ berth_access_take(struct berth_access_sums *s, bool all, uint64_t now_ns,
             return true;
         }
         if (at->count == 0 && at->due_ns <= now_ns) {
-            *at = s->at[--s->len]; /* it was not there for a whole pause */
+            drop(s, at); /* it was not there for a whole pause */
             continue;
         }
         if (at->due_ns < *ret_next_ns)

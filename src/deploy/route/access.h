@@ -27,12 +27,16 @@ struct berth_access_sum {
     uint64_t since_ns;                               /* when that was; 0 in the first one */
     /* private */
     uint64_t hash, due_ns, pause_ns;
+    uint16_t next; /* of its bucket; as first[] */
 };
 
 struct berth_access_sums {
     struct berth_access_sum at[BERTH_ACCESS_SUMS_MAX];
     size_t len;
     uint64_t others; /* of callers beyond that */
+    /* private */
+    uint64_t compared;                     /* sums, to find others */
+    uint16_t first[BERTH_ACCESS_SUMS_MAX]; /* by hash: 1 + a place in at[]; 0: none */
 };
 
 /* One more.  who NULL: nobody known, and the address of `peer` ("ADDRESS:PORT") stands for it.

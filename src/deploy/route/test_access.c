@@ -84,6 +84,51 @@ callers_are_told_apart_up_to_a_number(void **unused)
     free(s);
 }
 
+/* A call of a closed service finds its sum at once, however many callers there are. */
+static void
+sums_are_found_without_a_walk(void **unused)
+{
+    struct berth_access_sums *s = calloc(1, sizeof *s);
+    struct berth_access_sum sum;
+    uint64_t next = 0, told = 0, now = begin_ns;
+    char who[32];
+
+    (void)unused;
+    assert_non_null(s);
+    for (int round = 0; round < 3; round++) { /* those of the round before went meanwhile */
+        for (int i = 0; i < 2 * BERTH_ACCESS_SUMS_MAX; i++) {
+            (void)snprintf(who, sizeof who, "r%d-%d", round, i / 2);
+            (void)berth_access_add(s, "svc", who, "10.0.0.1:7", i % 2 == 0, now);
+        }
+        assert_int_equal(s->len, BERTH_ACCESS_SUMS_MAX);
+        const uint64_t before = s->compared;
+        for (int i = 0; i < BERTH_ACCESS_SUMS_MAX; i++) {
+            (void)snprintf(who, sizeof who, "r%d-%d", round, i / 2);
+            (void)berth_access_add(s, "svc", who, "10.0.0.1:7", i % 2 == 0, now);
+        }
+        assert_true(s->compared - before < (uint64_t)3 * BERTH_ACCESS_SUMS_MAX);
+        while (berth_access_take(s, false, now, &sum, &next)) {
+            assert_int_equal(sum.count, 2);
+            told++;
+        }
+        assert_int_equal(told, (round + 1) * BERTH_ACCESS_SUMS_MAX);
+        now += 7200 * BERTH_S;
+        /* Half of them ask again, so that the other half goes from between them. */
+        for (int i = 0; i < BERTH_ACCESS_SUMS_MAX; i += 4) {
+            (void)snprintf(who, sizeof who, "r%d-%d", round, i / 2);
+            (void)berth_access_add(s, "svc", who, "10.0.0.1:7", true, now);
+        }
+        assert_int_equal(s->len, BERTH_ACCESS_SUMS_MAX);
+        for (int i = 0; berth_access_take(s, false, now, &sum, &next); i++)
+            assert_int_equal(sum.count, 1);
+        assert_int_equal(s->len, BERTH_ACCESS_SUMS_MAX / 4);
+        now += 7200 * BERTH_S;
+        assert_false(berth_access_take(s, false, now, &sum, &next));
+        assert_int_equal(s->len, 0);
+    }
+    free(s);
+}
+
 static void
 lists_name_keys(void **unused)
 {
@@ -119,6 +164,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_at_once_then_in_sums),
         cmocka_unit_test(callers_are_told_apart_up_to_a_number),
+        cmocka_unit_test(sums_are_found_without_a_walk),
         cmocka_unit_test(lists_name_keys),
     };
 
