@@ -23,7 +23,7 @@
 #include "cmd/place.h"
 #include "conf/conf.h"
 #include "deploy/deploy.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 #include "infer/host.h"
 #include "infer/registry.h"
 #include "net/server.h"

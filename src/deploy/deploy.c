@@ -8,8 +8,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "deploy/access.h"
 #include "deploy/deploy_priv.h"
+#include "deploy/route/access.h"
 #include "obs/metrics.h"
 
 /* The engine as a whole: its services, its queue, its beginning and its end. */
