@@ -86,6 +86,7 @@ def test_nothing_is_deleted_by_a_beginning(server):
     (b'{"modelName":"a","replicaCount":-1}', "replicaCount"),
     (b'{"modelName":"a","resourceRequirements":{"acceleratorType":"Abacus"}}',
      "resourceRequirements.acceleratorType"),
+    (b'{"modelName":"a","modelFile":"/"}', "modelFile"), (b'{"modelName":"a","modelFile":"."}', "modelFile"),
     (b'{"modelName":"a","shimlet":"nowhere"}', ""), (b'{"modelName":"a","pipeline":"none"}', ""),
 ])
 def test_what_is_wrong_is_told_with_its_field(server, body, field):

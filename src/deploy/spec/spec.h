@@ -119,6 +119,10 @@ int berth_spec_parse_text(struct berth_slice text, const struct berth_spec_defau
                           struct berth_arena *a, struct berth_spec *ret, bool *ret_lenient,
                           struct berth_spec_fault *f, struct berth_err *e);
 
+/* What parses, and is refused from people all the same (a record that has it can still be read): a
+ * modelFile that names no model, "/" or ".".  -BERTH_EINVAL */
+int berth_spec_check(const struct berth_spec *s, struct berth_spec_fault *f, struct berth_err *e);
+
 /* What differs, as a JSON array of {"path", "from", "to"} with secrets masked. */
 void berth_spec_diff(const struct berth_spec *from, const struct berth_spec *to,
                      struct berth_arena *a, struct berth_buf *out);

@@ -319,6 +319,48 @@ what_was_masked_stays_what_it_is(void **unused)
     }
 }
 
+/* Such a path names this machine's root or wherever the server was started, never a model. */
+static void
+a_model_has_a_path_of_its_own(void **unused)
+{
+    static const struct {
+        const char *path;
+        int rc;
+    } cases[] = {
+        {"/", -BERTH_EINVAL},
+        {".", -BERTH_EINVAL},
+        {"./", -BERTH_EINVAL},
+        {"//", -BERTH_EINVAL},
+        {"/./", -BERTH_EINVAL},
+        {"..", -BERTH_EINVAL},
+        {"/..", -BERTH_EINVAL},
+        {"../..", -BERTH_EINVAL},
+        {"/m.gguf", 0},
+        {"/m", 0},
+        {"./m", 0},
+        {"../.m", 0},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct berth_spec_fault f = {""};
+        struct berth_err e = {""};
+        struct berth_arena a;
+        struct berth_spec s;
+        char text[128];
+
+        (void)snprintf(text, sizeof text, "{\"modelName\":\"m\",\"modelFile\":\"%s\"}",
+                       cases[i].path);
+        assert_int_equal(parse(&a, text, &s, &f, &e), 0); /* what is kept can be read again */
+        if (berth_spec_check(&s, &f, &e) != cases[i].rc)
+            fail_msg("%s: %s", cases[i].path, e.msg);
+        assert_string_equal(f.field, cases[i].rc == 0 ? "" : "modelFile");
+        if (cases[i].rc < 0)
+            assert_non_null(strstr(e.msg, "modelFile: "));
+        berth_arena_fini(&a);
+    }
+}
+
 static void
 names_fit_where_they_go(void **unused)
 {
@@ -468,6 +510,7 @@ main(void)
         cmocka_unit_test(the_hash_tells_whether_replicas_must_be_replaced),
         cmocka_unit_test(a_difference_is_told_by_path),
         cmocka_unit_test(what_was_masked_stays_what_it_is),
+        cmocka_unit_test(a_model_has_a_path_of_its_own),
         cmocka_unit_test(names_fit_where_they_go),
         cmocka_unit_test(a_models_folder_is_found),
         cmocka_unit_test(quantities_are_exact),
