@@ -85,12 +85,21 @@ say_done(struct shown *s, const struct berth_json *step)
     (void)fputc('\n', stderr);
 }
 
+/* "replica ID: it failed" without the id, which alone is as long as a line. */
+static const char *
+without_replica(const char *error)
+{
+    const char *colon = strncmp(error, "replica ", 8) == 0 ? strstr(error, ": ") : NULL;
+
+    return colon != NULL ? colon + 2 : error;
+}
+
 /* What goes on now: rewritten on a terminal, else told when it changes. */
 static void
 say_now(struct shown *s, const struct berth_json *step)
 {
     static const char turning[] = "|/-\\";
-    const char *error = berth_remote_text(step, "error", "");
+    const char *error = without_replica(berth_remote_text(step, "error", ""));
     const uint64_t spent_ns = berth_now_ns() - s->begin_ns;
     char note[200];
     int n;
@@ -300,6 +309,7 @@ berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s
 struct stream {
     struct berth_sse sse;
     bool is_sse, unwritten;
+    void (*put)(struct berth_buf *out, struct berth_slice data); /* or NULL */
     struct berth_buf error;
 };
 
@@ -307,9 +317,17 @@ static bool
 print_data(void *arg, struct berth_slice data)
 {
     struct stream *s = arg;
+    struct berth_buf line;
 
-    s->unwritten =
-        !berth_tell(stdout, data.at, data.len) || fputc('\n', stdout) == EOF || fflush(stdout) != 0;
+    berth_buf_init(&line, NULL);
+    if (s->put != NULL) {
+        s->put(&line, data);
+    } else {
+        berth_buf_put(&line, data.at, data.len);
+        berth_buf_putc(&line, '\n');
+    }
+    s->unwritten = line.failed || !berth_tell(stdout, line.at, line.len) || fflush(stdout) != 0;
+    berth_buf_fini(&line);
     return !s->unwritten;
 }
 
@@ -339,9 +357,10 @@ go_on(void *arg, uint64_t got, uint64_t total)
 }
 
 int
-berth_service_stream(struct berth_remote *r, const char *url, bool sse)
+berth_service_stream(struct berth_remote *r, const char *url, bool sse,
+                     void (*put)(struct berth_buf *out, struct berth_slice data))
 {
-    struct stream s = {.is_sse = sse};
+    struct stream s = {.is_sse = sse, .put = put};
     struct sigaction before;
     struct berth_client_answer answer;
     struct berth_err e = {""};

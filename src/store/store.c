@@ -201,7 +201,7 @@ lock_file(struct berth_store *s, struct berth_err *e)
         pid[strcspn(pid, "\n")] = '\0';
         return berth_err_set(e, BERTH_EEXIST,
                              "%s: another process (%s) has this state folder open; stop it, or use "
-                             "another folder (--state-dir DIR, BERTH_STATE_DIR)",
+                             "another folder (BERTH_STATE_DIR, or --state-dir of `berth serve`)",
                              s->path, pid[0] != '\0' ? pid : "unknown");
     }
     int n = snprintf(pid, sizeof pid, "pid %ld\n", (long)getpid());
