@@ -85,6 +85,15 @@ say_done(struct shown *s, const struct berth_json *step)
     (void)fputc('\n', stderr);
 }
 
+/* "replica ID: it failed" without the id, which alone is as long as a line. */
+static const char *
+without_replica(const char *error)
+{
+    const char *colon = strncmp(error, "replica ", 8) == 0 ? strstr(error, ": ") : NULL;
+
+    return colon != NULL ? colon + 2 : error;
+}
+
 /* What goes on now: rewritten on a terminal, else told when it changes. */
 static void
 say_note(struct shown *s, const char *note)
@@ -108,7 +117,7 @@ say_note(struct shown *s, const char *note)
 static void
 say_now(struct shown *s, const struct berth_json *step)
 {
-    const char *error = berth_remote_text(step, "error", "");
+    const char *error = without_replica(berth_remote_text(step, "error", ""));
     char note[200];
 
     (void)snprintf(note, sizeof note, "%s %s%s%.120s", berth_remote_text(step, "name", "?"),
@@ -314,6 +323,7 @@ berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s
 struct stream {
     struct berth_sse sse;
     bool is_sse, unwritten;
+    void (*put)(struct berth_buf *out, struct berth_slice data); /* or NULL */
     struct berth_buf error;
 };
 
@@ -321,9 +331,17 @@ static bool
 print_data(void *arg, struct berth_slice data)
 {
     struct stream *s = arg;
+    struct berth_buf line;
 
-    s->unwritten =
-        !berth_tell(stdout, data.at, data.len) || fputc('\n', stdout) == EOF || fflush(stdout) != 0;
+    berth_buf_init(&line, NULL);
+    if (s->put != NULL) {
+        s->put(&line, data);
+    } else {
+        berth_buf_put(&line, data.at, data.len);
+        berth_buf_putc(&line, '\n');
+    }
+    s->unwritten = line.failed || !berth_tell(stdout, line.at, line.len) || fflush(stdout) != 0;
+    berth_buf_fini(&line);
     return !s->unwritten;
 }
 
@@ -353,9 +371,10 @@ go_on(void *arg, uint64_t got, uint64_t total)
 }
 
 int
-berth_service_stream(struct berth_remote *r, const char *url, bool sse)
+berth_service_stream(struct berth_remote *r, const char *url, bool sse,
+                     void (*put)(struct berth_buf *out, struct berth_slice data))
 {
-    struct stream s = {.is_sse = sse};
+    struct stream s = {.is_sse = sse, .put = put};
     struct sigaction before;
     struct berth_client_answer answer;
     struct berth_err e = {""};

@@ -10,7 +10,7 @@
 #include <berth/shimlet.h>
 
 #include "base/buf.h"
-#include "deploy/spec.h"
+#include "deploy/spec/spec.h"
 
 struct berth_arena;
 struct berth_metrics;

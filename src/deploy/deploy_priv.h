@@ -402,6 +402,9 @@ void berth_deploy_told_routes(struct berth_deploy *d, struct service *s);
 bool berth_track_allow(const struct track *t, struct berth_arena *a, const char **ret);
 /* Is a replica to be replaced or started again? */
 bool berth_seen_failed(const struct seen *seen);
+/* The first replica that is not there yet and why, then what the environment says; NULL: nothing.
+ * Borrowed from seen, or in a. */
+const char *berth_seen_says(const struct seen *seen, struct berth_arena *a);
 /* starts.c: how long the services wait, in nanoseconds, since the starts before ended early */
 uint64_t berth_starts_begin(struct berth_deploy *d);
 /* orphans.c: workloads that no record wishes for.  The queue has this among the services. */

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/mask.h"
+#include "deploy/spec/mask.h"
 #include "wire/json.h"
 
 /* Services as people look at them. */
@@ -149,7 +149,8 @@ put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s,
     put_step_names(d, w, s, STABLE);
     put_uint(w, "replicaCount", wish != NULL ? wish->spec.replicas : 0);
     put_uint(w, "replicasReady", seen != NULL && !s->deleting ? seen->ready : 0);
-    berth_reach_put(w, reach, s->reason[0] != '\0' || seen == NULL ? s->reason : seen->as.message);
+    berth_reach_put(w, reach,
+                    s->reason[0] != '\0' || seen == NULL ? s->reason : berth_seen_says(seen, a));
     put_time(w, "createdAt", s->created_wall_ns);
     put_time(w, "updatedAt", s->changed_wall_ns);
 }

@@ -98,6 +98,20 @@ berth_seen_failed(const struct seen *seen)
     return false;
 }
 
+const char *
+berth_seen_says(const struct seen *seen, struct berth_arena *a)
+{
+    const char *message = seen->as.message;
+
+    for (size_t i = 0; i < seen->as.replica_count; i++) {
+        const struct berth_replica *one = &seen->as.replicas[i];
+        if (one->state == BERTH_REPLICA_STARTING && one->reason != NULL)
+            return berth_arena_printf(a, "%s: %s%s%s", one->id, one->reason,
+                                      message != NULL ? "; " : "", message != NULL ? message : "");
+    }
+    return message;
+}
+
 /* Why not all of them are ready, for a person. */
 static void
 why_not_ready(const struct berth_deployment *x, char *ret, size_t cap)

@@ -13,7 +13,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 #include "deploy/test_world.h"
 #include "obs/metrics.h"
 #include "wire/json.h"
