@@ -200,7 +200,7 @@ what_happens_is_known_whatever_breaks(void **unused)
     assert_non_null(strstr(s.peer.log[2], "watch=true&allowWatchBookmarks=true&timeoutSeconds="));
     assert_non_null(strstr(s.peer.log[2], "resourceVersion=5 "));
     assert_null(strstr(s.peer.log[2], "timeoutSeconds=3&"));
-    assert_non_null(strstr(s.peer.log[3], "timeoutSeconds=3&")); /* after trouble: does it last? */
+    assert_non_null(strstr(s.peer.log[3], "timeoutSeconds=3&"));  /* after trouble: does it last? */
     assert_non_null(strstr(s.peer.log[3], "resourceVersion=6 ")); /* goes on where it was */
     assert_non_null(strstr(s.peer.log[5], "resourceVersion=9 "));
     assert_non_null(strstr(s.peer.log[6], "resourceVersion=77 ")); /* the bookmark's */
