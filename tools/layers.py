@@ -15,7 +15,7 @@ import sys
 LAYERS = [
     {"base"},
     {"os", "wire"},
-    {"net", "obs", "conf"},
+    {"net", "obs", "conf", "merge"},
     {"plugin", "infer", "fetch", "store", "recon", "template"},
     {"api", "deploy", "mesh", "kube"},
     {"operator"},

@@ -31,7 +31,8 @@
     X(ELIMIT, "a configured maximum is reached; free something first")   \
     X(ENETWORK, "another server failed or could not be reached")         \
     X(ECONFIG, "the configuration is wrong")                             \
-    X(EINTERNAL, "a fault of this program; please report it")
+    X(EINTERNAL, "a fault of this program; please report it")            \
+    X(ENOSPC, "the disk is full; nothing was changed, free some space")
 
 enum berth_code {
     BERTH_OK = 0,
@@ -39,6 +40,9 @@ enum berth_code {
     BERTH_ERRORS(X)
 #undef X
 };
+#define X(name, text) +1                     /* NOLINT(bugprone-macro-parentheses): a sum */
+enum { BERTH_CODE_MAX = 0 BERTH_ERRORS(X) }; /* the last of them */
+#undef X
 
 /* Lives on the caller's stack.  Outermost context first: "model iris: open model.onnx: ...". */
 struct berth_err {

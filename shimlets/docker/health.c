@@ -25,7 +25,7 @@ struct patient {
     bool ready, was_ready, overdue, looked;
     bool asked; /* a look is under way */
     uint32_t fails;
-    char why[160];
+    char why[200];
     uint64_t memory_bytes, cpu_milli, cpu_ns, measured_ns;
 };
 
@@ -278,6 +278,7 @@ tell_locked(const struct patient *p, struct berth_docker_verdict *ret)
         .ready = p->ready,
         .was_ready = p->was_ready,
         .overdue = p->overdue,
+        .for_ns = berth_now_ns() - p->since_ns,
         .memory_bytes = p->memory_bytes,
         .cpu_milli = p->cpu_milli,
         .measure = p->measured_ns == 0 || berth_now_ns() - p->measured_ns > MEASURE_S * BERTH_S,

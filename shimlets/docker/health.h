@@ -37,9 +37,10 @@ struct berth_docker_patient {
 
 struct berth_docker_verdict {
     bool ready;
-    bool was_ready; /* since this run began */
-    bool overdue;   /* not ready for start_timeout_ns since the run began, or since it was */
-    char why[160];  /* not ready: what the last look met */
+    bool was_ready;  /* since this run began */
+    bool overdue;    /* not ready for start_timeout_ns since the run began, or since it was */
+    char why[200];   /* not ready: what the last look met */
+    uint64_t for_ns; /* since the run began, or since it was ready last */
     uint64_t memory_bytes, cpu_milli; /* as last told by berth_docker_health_measured() */
     bool measure;                     /* those are older than 10 s */
 };

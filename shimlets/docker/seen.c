@@ -186,8 +186,12 @@ judge_running(const struct look *k, struct berth_docker_seen *c, const struct be
     c->reason =
         c->restarts >= LOOPS
             ? berth_arena_printf(k->a, "restarted %u times, not ready: %s", c->restarts, v.why)
-            : berth_arena_printf(k->a, "%s: %s",
-                                 v.was_ready ? "does not answer any more" : "not ready", v.why);
+            : berth_arena_printf(k->a, "%s for %llu s of at most %llu s: %s",
+                                 v.was_ready ? "does not answer any more,"
+                                 : v.overdue ? "not ready"
+                                             : "starting",
+                                 (unsigned long long)(v.for_ns / BERTH_S),
+                                 (unsigned long long)(c->start_ns / BERTH_S), v.why);
     return 0;
 }
 

@@ -493,6 +493,8 @@ silent_ones_do_not_delay_the_others(void **unused)
         (void)snprintf(id, sizeof id, "%d", i);
         assert_int_equal(berth_docker_health_see(k, &p, &v, &e), 0);
         assert_int_equal(v.ready, i == 0);
+        assert_string_equal(v.why, i == 0 ? "" : "no answer");
+        assert_true(v.for_ns < 60 * BERTH_S);
     }
     set_hangs(true);
     const bool on = test_until(is_asked_on, &since);

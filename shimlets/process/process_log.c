@@ -94,8 +94,12 @@ process_log_last(const struct berth_shimlet *s, const struct process_replica *r,
             break;
     }
     /* The end matters most; what people may not see on a terminal is left out. */
-    if (strlen(at) >= cap)
-        at += strlen(at) - cap + 1;
+    const size_t room = cap - 2 - LAST_LINES, have = strlen(at); /* a line's end becomes two */
+    if (have > room) {
+        at += have - room;
+        const char *whole = strchr(at, '\n'); /* half a line says less than none */
+        at = whole != NULL ? whole + 1 : at;
+    }
     for (; *at != '\0' && len + 2 < cap; at++) {
         if (*at == '\n') {
             ret[len++] = ';';

@@ -99,8 +99,7 @@ is_silent(struct berth_shimlet *s, struct process_replica *r, const char *why, u
     }
     if (r->state != BERTH_REPLICA_STARTING)
         return;
-    if (r->silent >= SILENT_MAX)
-        (void)snprintf(r->reason, sizeof r->reason, "does not answer any more: %s", why);
+    (void)snprintf(r->heard, sizeof r->heard, "%s", why); /* told by status(), nobody is woken */
     if (r->rec.start_timeout_ns > 0 && now - r->begun_ns >= r->rec.start_timeout_ns) {
         (void)snprintf(r->verdict, sizeof r->verdict, "not ready after %llu s: %s",
                        (unsigned long long)(r->rec.start_timeout_ns / BERTH_S), why);

@@ -67,6 +67,7 @@ struct process_replica {
     enum berth_replica_state state;
     char reason[480];
     char verdict[256];           /* why we killed it, for when it ends; "" */
+    char heard[200];             /* what the last look at its health met; "": none yet */
     pid_t pid;                   /* 0: none runs */
     uint64_t start_ticks;        /* of the process of the last run */
     pid_t session;               /* that it leads or led; 0 once nobody is left of it */

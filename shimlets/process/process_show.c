@@ -15,6 +15,28 @@ struct seen {
     struct berth_arena a;
 };
 
+/* One that starts, or hangs: for how long, what it is waited for, and how the try before ended.
+ * NULL: there is nothing to say of it. */
+static const char *
+see_reason(const struct process_replica *r, struct berth_arena *a)
+{
+    const uint64_t now = berth_now_ns(), limit_s = r->rec.start_timeout_ns / BERTH_S;
+    struct berth_buf b;
+
+    if (r->state != BERTH_REPLICA_STARTING || r->pid == 0)
+        return r->reason[0] != '\0' ? berth_arena_strdup(a, r->reason) : NULL;
+    berth_buf_init(&b, a);
+    berth_buf_printf(&b, "%s for %llu s",
+                     r->ready_ns != 0 ? "does not answer any more," : "starting",
+                     (unsigned long long)((now - r->begun_ns) / BERTH_S));
+    if (limit_s > 0)
+        berth_buf_printf(&b, " of at most %llu s", (unsigned long long)limit_s);
+    berth_buf_printf(&b, ": %s", r->heard[0] != '\0' ? r->heard : "not asked yet");
+    if (r->reason[0] != '\0')
+        berth_buf_printf(&b, "; before that it %s", r->reason);
+    return berth_buf_text(&b);
+}
+
 static void
 see_replica(const struct berth_shimlet *s, const struct process_replica *r, struct berth_arena *a,
             struct berth_replica *ret)
@@ -30,7 +52,7 @@ see_replica(const struct berth_shimlet *s, const struct process_replica *r, stru
                                      : NULL,
         .ca_path = r->rec.ca_path != NULL ? berth_arena_strdup(a, r->rec.ca_path) : NULL,
         .key_path = r->rec.key_path != NULL ? berth_arena_strdup(a, r->rec.key_path) : NULL,
-        .reason = r->reason[0] != '\0' ? berth_arena_strdup(a, r->reason) : NULL,
+        .reason = see_reason(r, a),
         .restarts = r->restarts,
         .memory_bytes = r->memory_bytes,
         .cpu_milli = r->cpu_milli,

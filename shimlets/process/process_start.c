@@ -302,6 +302,7 @@ started(struct berth_shimlet *s, struct process_replica *r, pid_t pid)
     r->begun_ns = r->probe_ns = berth_now_ns();
     r->ready_ns = 0;
     r->silent = 0;
+    r->heard[0] = '\0';
     r->asked = false; /* an answer that is under way is another process's */
     r->cpu_at_ns = 0;
     r->unit->dirty = true;
@@ -390,6 +391,7 @@ take_over(struct berth_shimlet *s, struct process_replica *r, pid_t pid)
     r->start_ticks = p.start_ticks;
     r->sought = false;
     r->asked = false;
+    r->heard[0] = '\0';
     r->state = BERTH_REPLICA_STARTING; /* until it is asked how it is: at once */
     r->begun_ns = r->probe_ns = berth_now_ns();
     r->cpu_at_ns = 0;

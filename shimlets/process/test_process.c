@@ -78,11 +78,19 @@ a_failing_engine_says_why(void **unused)
     static const char *const broken[] = {engine, "$(PORT)", "say", "model.gguf: no such file",
                                          "exit", "3",       NULL};
     static const char *const sick[] = {engine, "$(PORT)", "sick", NULL};
-    struct berth_unit u = unit("a", 1, broken);
+    char much[400]; /* more than is told: whole lines of it are */
+    const char *const talks[] = {engine, "$(PORT)", "say", much, "exit", "3", NULL};
+    struct berth_unit u = unit("a", 1, talks);
     struct bench b = {.program = NULL};
 
     (void)unused;
+    memset(much, 'x', sizeof much);
+    (void)snprintf(much + 300, sizeof much - 300, "\nmodel.gguf: no such file\nthat is all");
     begin(&b, quick);
+    assert_int_equal(apply(&b, &u), 0);
+    await(&b, BERTH_REPLICA_FAILED,
+          "status 3; its last lines: model.gguf: no such file; that is all", 1);
+    u = unit("b", 1, broken);
     assert_int_equal(apply(&b, &u), 0);
     await(
         &b, BERTH_REPLICA_FAILED,

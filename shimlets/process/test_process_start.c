@@ -430,6 +430,45 @@ silent_ones_do_not_delay_the_others(void **unused)
     assert_true(others);
 }
 
+struct told {
+    struct bench *b;
+    char before[512];
+};
+
+static bool
+is_told_anew(void *arg)
+{
+    const struct told *t = arg;
+
+    return strcmp(test_look(ops, t->b->s, "u").r[0].reason, t->before) != 0;
+}
+
+static void
+one_that_starts_says_what_it_waits_for(void **unused)
+{
+    static const char *const sick[] = {engine, "$(PORT)", "sick", NULL};
+    static const char *const asleep[] = {"/bin/sleep", "600", NULL};
+    struct berth_unit u = unit("a", 1, sick);
+    struct bench b = {.program = NULL};
+    struct told told = {.b = &b};
+
+    (void)unused;
+    begin(&b, quick);
+    assert_int_equal(apply(&b, &u), 0);
+    await(&b, BERTH_REPLICA_STARTING, " s of at most 20 s: http://127.0.0.1:", 0);
+    await(&b, BERTH_REPLICA_STARTING, "/health: HTTP/1.1 503", 0);
+    const uint64_t changes = test_who_changes(&b.who);
+    (void)snprintf(told.before, sizeof told.before, "%s", test_look(ops, b.s, "u").r[0].reason);
+    assert_int_equal(strncmp(told.before, "starting for ", 13), 0);
+    assert_true(test_until(is_told_anew, &told));        /* a second later */
+    assert_int_equal(test_who_changes(&b.who), changes); /* and nobody is woken for that */
+    assert_true(test_remove(ops, b.s, "u"));
+    u.command = asleep;
+    assert_int_equal(apply(&b, &u), 0);
+    await(&b, BERTH_REPLICA_STARTING, "/health: Connection refused", 0);
+    end(&b, "u");
+}
+
 /* ---- ports ---- */
 
 static void
@@ -532,6 +571,7 @@ main(void)
         cmocka_unit_test(what_one_environment_promised_the_other_does_not_give),
         cmocka_unit_test(an_accelerator_that_cannot_be_given_is_refused),
         cmocka_unit_test(silent_ones_do_not_delay_the_others),
+        cmocka_unit_test(one_that_starts_says_what_it_waits_for),
         cmocka_unit_test(a_fixed_port_is_used_and_rolled_over),
         cmocka_unit_test(ports_are_never_given_twice),
         cmocka_unit_test(logs_are_read_from_the_end_followed_and_bounded),

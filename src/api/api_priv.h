@@ -27,7 +27,7 @@ struct berth_api {
     /* Series at hand, so that a request takes no lock; made at first use. */
     _Atomic(struct berth_series *) answered[BERTH_DIALECT_COUNT][BERTH_API_STATUS_MAX];
     _Atomic(struct berth_series *) seconds[BERTH_DIALECT_COUNT];
-    _Atomic(struct berth_series *) errors[BERTH_EINTERNAL + 1];
+    _Atomic(struct berth_series *) errors[BERTH_CODE_MAX + 1];
 
     struct berth_jobs models, services; /* threads for handlers that may block */
     struct berth_prepare *prepare;      /* threads for large bodies */

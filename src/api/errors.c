@@ -36,6 +36,8 @@ static const struct berth_error_look looks[] = {
      BERTH_GRPC_RESOURCE_EXHAUSTED},
     {BERTH_ENETWORK, 502, "NETWORK_ERROR", "server_error", NULL, 0, BERTH_GRPC_UNAVAILABLE},
     {BERTH_ECONFIG, 500, "CONFIG_ERROR", "server_error", NULL, 0, BERTH_GRPC_FAILED_PRECONDITION},
+    {BERTH_ENOSPC, 507, "RESOURCE_ERROR", "server_error", "insufficient_storage", 0,
+     BERTH_GRPC_RESOURCE_EXHAUSTED},
     {BERTH_EINTERNAL, 500, "INTERNAL_ERROR", "server_error", NULL, 0, BERTH_GRPC_INTERNAL},
 };
 #define X(name, text) +1 /* NOLINT(bugprone-macro-parentheses): a sum */

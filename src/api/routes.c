@@ -295,15 +295,34 @@ put_parameter(struct berth_jw *w, const char *name, const char *what)
 }
 
 static void
+put_answers(struct berth_jw *w, const struct berth_route *route)
+{
+    static const char done[] = "{\"description\":\"Done\"}";
+    static const char full[] =
+        "{\"description\":\"The store's disk is full: nothing was changed; free some space\"}";
+    static const char other[] =
+        "{\"description\":\"An error in the dialect's shape\",\"content\":"
+        "{\"application/json\":{\"schema\":{\"type\":\"object\",\"properties\":{\"error\":{}}}}}}";
+
+    berth_jw_key(w, "responses");
+    berth_jw_object(w);
+    berth_jw_key(w, "200");
+    berth_jw_raw(w, done, sizeof done - 1);
+    if (route->scope == MANAGE && strcmp(route->method, "GET") != 0) { /* it is to be kept */
+        berth_jw_key(w, "507");
+        berth_jw_raw(w, full, sizeof full - 1);
+    }
+    berth_jw_key(w, "default");
+    berth_jw_raw(w, other, sizeof other - 1);
+    berth_jw_object_end(w);
+}
+
+static void
 put_operation(struct berth_jw *w, const struct berth_route *route)
 {
     static const char *const scopes[] = {"public", "read", "infer", NULL, "manage"};
     static const char body[] =
         "{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}";
-    static const char answers[] =
-        "{\"200\":{\"description\":\"Done\"},"
-        "\"default\":{\"description\":\"An error in the dialect's shape\",\"content\":"
-        "{\"application/json\":{\"schema\":{\"type\":\"object\",\"properties\":{\"error\":{}}}}}}}";
 
     berth_jw_object(w);
     berth_jw_key(w, "summary");
@@ -331,8 +350,7 @@ put_operation(struct berth_jw *w, const struct berth_route *route)
         berth_jw_key(w, "requestBody");
         berth_jw_raw(w, body, sizeof body - 1);
     }
-    berth_jw_key(w, "responses");
-    berth_jw_raw(w, answers, sizeof answers - 1);
+    put_answers(w, route);
     if (route->scope != PUBLIC) {
         berth_jw_key(w, "security");
         berth_jw_raw(w, "[{},{\"bearer\":[]},{\"apiKey\":[]}]",

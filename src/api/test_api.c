@@ -39,6 +39,7 @@ every_code_has_its_look(void **unused)
         {-BERTH_EIO, 500, "IO_ERROR", NULL},
         {-BERTH_EEXIST, 409, "MODEL_ERROR", "model_exists"},
         {-BERTH_ELIMIT, 409, "RESOURCE_ERROR", "limit_reached"},
+        {-BERTH_ENOSPC, 507, "RESOURCE_ERROR", "insufficient_storage"},
         {-12345, 500, "INTERNAL_ERROR", NULL},
     };
 
@@ -207,7 +208,11 @@ the_document_has_every_route(void **unused)
         char method[8] = "";
         for (size_t k = 0; routes[i].method[k] != '\0'; k++)
             method[k] = (char)(routes[i].method[k] | 0x20);
-        assert_non_null(berth_json_get(berth_json_get(paths, routes[i].pattern), method));
+        const struct berth_json *op =
+            berth_json_get(berth_json_get(paths, routes[i].pattern), method);
+        assert_non_null(op);
+        assert_int_equal(berth_json_get(berth_json_get(op, "responses"), "507") != NULL,
+                         routes[i].scope == BERTH_SCOPE_MANAGE && strcmp(method, "get") != 0);
     }
     berth_arena_fini(&a);
 }

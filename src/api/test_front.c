@@ -7,7 +7,7 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/clock.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 #include "infer/host.h"
 #include "infer/registry.h"
 #include "net/server.h"

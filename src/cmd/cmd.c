@@ -280,7 +280,8 @@ args_parse(struct berth_args *args, int argc, char **argv)
         } else if (!only_words && strcmp(argv[i], "--") == 0) {
             only_words = true;
         } else if (!only_words && strcmp(argv[i], "-h") == 0) {
-            return option_take(args, option_of(args, "--help", &place), place, argv, argc, &i);
+            o = option_of(args, "--help", &place);
+            return option_take(args, o, place, argv, argc, &i);
         } else if (dashed) {
             return option_unknown(args, argv[i]);
         } else if (!only_words && argv[i][0] == '-' && argv[i][1] != '\0') {

@@ -130,7 +130,8 @@ static const struct berth_option logs_options[] = {
 };
 
 static const struct berth_option events_options[] = {
-    {"follow", NULL, "go on with what comes", 'f'},
+    {"follow", NULL, "what comes from now on, as it comes", 'f'},
+    {"json", NULL, "each as the server tells it, a line of JSON", 0},
     {NULL, NULL, NULL, 0},
 };
 

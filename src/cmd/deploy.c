@@ -161,7 +161,9 @@ print_plan(struct berth_remote *r, const struct berth_json *plan)
                      : rolls ? "the service would be updated, its replicas replaced"
                              : "the service would be updated, its replicas stay");
     put_changes(&out, berth_json_get(plan, "changes"));
-    if (!fits)
+    if (fits)
+        berth_buf_puts(&out, "it fits\n");
+    else
         berth_buf_printf(&out, "it does not fit: %s\n", berth_remote_text(plan, "why", "?"));
     if (berth_json_len(objects) > 0) {
         berth_buf_puts(&out, "objects:\n");

@@ -121,6 +121,8 @@ next_step(uint16_t status, struct berth_slice why)
 {
     switch (status) {
     case 400:
+        if (memmem(why.at, why.len, " may be one of ", 15) != NULL)
+            return "Say which by its id.";
         return memmem(why.at, why.len, "this model does not", 19) == NULL
                    ? ""
                    : "`berth show MODEL` tells what it takes, `berth predict MODEL INPUT` asks it.";
@@ -133,6 +135,8 @@ next_step(uint16_t status, struct berth_slice why)
             return "`berth explain` lists those that are remembered.";
         if (memmem(why.at, why.len, "no service ", 11) != NULL)
             return "`berth services` lists those there are.";
+        if (memmem(why.at, why.len, " has no revision ", 17) != NULL)
+            return "`berth describe SERVICE` lists those there are.";
         if (memmem(why.at, why.len, " is not known; there are", 24) != NULL)
             return ""; /* and which they are is told */
         return "`berth list` shows the models there are.";

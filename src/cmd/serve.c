@@ -23,7 +23,7 @@
 #include "cmd/place.h"
 #include "conf/conf.h"
 #include "deploy/deploy.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 #include "infer/host.h"
 #include "infer/registry.h"
 #include "net/server.h"
@@ -250,7 +250,7 @@ models_up(struct serving *s, struct berth_err *e)
 
 /* What a person would otherwise find out late. */
 static void
-say_hints(struct serving *s)
+say_hints(struct serving *s, const char *no_models)
 {
     const struct berth_conf *c = s->conf;
     const char *dir = c->plugins.plugin_dir;
@@ -261,9 +261,8 @@ say_hints(struct serving *s)
         strcmp(c->server.host, "localhost") != 0 && strcmp(c->server.host, "::1") != 0)
         berth_warn("whoever reaches %s may use the models; --api-key-file FILE asks for keys",
                    c->server.host);
-    if (berth_registry_counts(s->registry).registered == 0)
-        berth_info("no models yet: give one with --model NAME=PATH, put them into a --model-dir "
-                   "DIR, or fetch and register one while this runs: berth pull SOURCE --register");
+    if (no_models != NULL && berth_registry_counts(s->registry).registered == 0)
+        berth_info("%s", no_models);
 }
 
 static bool
@@ -537,14 +536,23 @@ hand_on_plugin_dir(const struct berth_conf *conf)
         (void)setenv("BERTH_PLUGINS_PLUGIN_DIR", path, 1); /* else they say what is missing */
 }
 
+/* ONNX Runtime begins to report its use to its makers, and leaves a file in /tmp, before it can be
+ * told not to: it is told so by a variable, and here, while there are no threads. */
+static void
+keep_engines_quiet(void)
+{
+    (void)setenv("ORT_DISABLE_TELEMETRY", "1", 1);
+}
+
 int
-berth_cmd_serve(const struct berth_conf *conf)
+berth_cmd_serve(const struct berth_conf *conf, const char *no_models)
 {
     struct serving s = {.conf = conf};
     struct berth_err e = {{0}};
     uint64_t start_ns = berth_now_ns();
 
     hand_on_plugin_dir(conf);
+    keep_engines_quiet();
     signals_block(&s);
     int r = log_set_up(&s, conf, &e);
     if (r == 0) {
@@ -556,7 +564,7 @@ berth_cmd_serve(const struct berth_conf *conf)
     } else {
         berth_info("berth %s is up after %.1f ms", BERTH_VERSION,
                    (double)(berth_now_ns() - start_ns) / 1e6);
-        say_hints(&s);
+        say_hints(&s, no_models);
         wait_for_stop(&s);
         s.asked = true;
     }

@@ -59,7 +59,7 @@ struct shown {
     size_t done;     /* steps that stand above */
     size_t line_len; /* of the line that is rewritten */
     uint64_t begin_ns, limit_ns;
-    char last_note[200]; /* without a terminal: what was said last */
+    char last_note[600]; /* without a terminal: what was said last */
 };
 
 static void
@@ -85,29 +85,44 @@ say_done(struct shown *s, const struct berth_json *step)
     (void)fputc('\n', stderr);
 }
 
+/* "replica ID: it failed" without the id, which alone is as long as a line. */
+static const char *
+without_replica(const char *error)
+{
+    const char *colon = strncmp(error, "replica ", 8) == 0 ? strstr(error, ": ") : NULL;
+
+    return colon != NULL ? colon + 2 : error;
+}
+
 /* What goes on now: rewritten on a terminal, else told when it changes. */
 static void
-say_now(struct shown *s, const struct berth_json *step)
+say_note(struct shown *s, const char *note)
 {
     static const char turning[] = "|/-\\";
-    const char *error = berth_remote_text(step, "error", "");
     const uint64_t spent_ns = berth_now_ns() - s->begin_ns;
-    char note[200];
-    int n;
 
-    (void)snprintf(note, sizeof note, "%s %s%s%.120s", berth_remote_text(step, "name", "?"),
-                   berth_remote_text(step, "state", "?"), error[0] != '\0' ? ": " : "", error);
     if (!s->is_terminal) {
         if (strcmp(note, s->last_note) != 0)
             (void)fprintf(stderr, "  %s\n", note);
-        memcpy(s->last_note, note, sizeof note);
+        (void)snprintf(s->last_note, sizeof s->last_note, "%s", note);
         return;
     }
     clear_line(s);
-    n = fprintf(stderr, "%c %.70s  %.0f s", turning[spent_ns / (LOOK_MS * BERTH_MS) % 4], note,
-                (double)spent_ns / 1e9);
+    const int n = fprintf(stderr, "%c %.70s  %.0f s", turning[spent_ns / (LOOK_MS * BERTH_MS) % 4],
+                          note, (double)spent_ns / 1e9);
     s->line_len = n > 0 ? (size_t)n : 0;
     (void)fflush(stderr);
+}
+
+static void
+say_now(struct shown *s, const struct berth_json *step)
+{
+    const char *error = without_replica(berth_remote_text(step, "error", ""));
+    char note[200];
+
+    (void)snprintf(note, sizeof note, "%s %s%s%.120s", berth_remote_text(step, "name", "?"),
+                   berth_remote_text(step, "state", "?"), error[0] != '\0' ? ": " : "", error);
+    say_note(s, note);
 }
 
 static void
@@ -151,6 +166,12 @@ say_running(struct berth_remote *r, const struct berth_json *service, bool canar
     if (endpoint[0] != '\0')
         (void)printf("  endpoint  %s\n", endpoint);
     (void)printf("  as model  %s at %s/v1\n", model, r->base);
+}
+
+const char *
+berth_service_away(const struct berth_json *service)
+{
+    return berth_remote_text(berth_json_get(service, "away"), "message", "");
 }
 
 /* Where the revision that is waited for stands. */
@@ -211,7 +232,9 @@ look(struct shown *s, uint64_t revision)
     if (rc != BERTH_EXIT_OK)
         return rc + 1;
     s->began = s->began || stand.began; /* what runs from the first look on has no steps to show */
-    if (s->began && berth_json_member_uint(pipeline, "revision") >= revision)
+    if (berth_service_away(service)[0] != '\0')
+        say_note(s, berth_service_away(service));
+    else if (s->began && berth_json_member_uint(pipeline, "revision") >= revision)
         say_steps(s, pipeline);
     if (!stand.runs && !stand.failed)
         return 0;
@@ -300,6 +323,7 @@ berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s
 struct stream {
     struct berth_sse sse;
     bool is_sse, unwritten;
+    void (*put)(struct berth_buf *out, struct berth_slice data); /* or NULL */
     struct berth_buf error;
 };
 
@@ -307,9 +331,17 @@ static bool
 print_data(void *arg, struct berth_slice data)
 {
     struct stream *s = arg;
+    struct berth_buf line;
 
-    s->unwritten =
-        !berth_tell(stdout, data.at, data.len) || fputc('\n', stdout) == EOF || fflush(stdout) != 0;
+    berth_buf_init(&line, NULL);
+    if (s->put != NULL) {
+        s->put(&line, data);
+    } else {
+        berth_buf_put(&line, data.at, data.len);
+        berth_buf_putc(&line, '\n');
+    }
+    s->unwritten = line.failed || !berth_tell(stdout, line.at, line.len) || fflush(stdout) != 0;
+    berth_buf_fini(&line);
     return !s->unwritten;
 }
 
@@ -339,9 +371,10 @@ go_on(void *arg, uint64_t got, uint64_t total)
 }
 
 int
-berth_service_stream(struct berth_remote *r, const char *url, bool sse)
+berth_service_stream(struct berth_remote *r, const char *url, bool sse,
+                     void (*put)(struct berth_buf *out, struct berth_slice data))
 {
-    struct stream s = {.is_sse = sse};
+    struct stream s = {.is_sse = sse, .put = put};
     struct sigaction before;
     struct berth_client_answer answer;
     struct berth_err e = {""};

@@ -22,12 +22,18 @@ int berth_service_call(struct berth_remote *r, const char *method, const char *p
 int berth_service_wait(struct berth_remote *r, const char *id, uint64_t revision, uint64_t limit_s);
 /* Likewise until it is gone. */
 int berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s);
+/* What its environment's being out of reach means, for people; "": it can be reached. */
+const char *berth_service_away(const struct berth_json *service);
 
 /*
  * A stream of text as it comes, to standard output, until it ends or Ctrl-C.  sse: only what
- * stands behind "data:", a line each.
+ * stands behind "data:", a line each, or what put() makes of it.
  */
-int berth_service_stream(struct berth_remote *r, const char *url, bool sse);
+int berth_service_stream(struct berth_remote *r, const char *url, bool sse,
+                         void (*put)(struct berth_buf *out, struct berth_slice data));
+
+/* What happened, as a line for people: an event of the server's. */
+void berth_event_put(struct berth_buf *out, const struct berth_json *event);
 
 /* Words "path=value" from `from` on as an object: "resourceRequirements.cpu=2", "env.A=b".  A value
  * that is JSON is that, else a string.  False: told. */

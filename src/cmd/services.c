@@ -10,7 +10,7 @@
 #include "wire/json.h"
 #include "wire/uri.h"
 
-/* services, describe, scale, rollback, promote, retry, delete, logs, events, plugins, node. */
+/* services, describe, scale, rollback, promote, retry, delete, logs, plugins, node. */
 
 enum { WAIT_S = 600 };
 
@@ -31,6 +31,22 @@ put_replicas(struct berth_table *t, const struct berth_json *service)
     berth_table_put(t, "%llu/%llu",
                     (unsigned long long)berth_json_member_uint(service, "replicasReady"),
                     (unsigned long long)berth_json_member_uint(service, "replicaCount"));
+}
+
+/* Below the table: each environment that cannot be reached, once. */
+static void
+put_away(struct berth_buf *out, const struct berth_json *all)
+{
+    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        const char *away = berth_service_away(it.value);
+        bool told = away[0] == '\0';
+
+        for (struct berth_json_iter k = berth_json_iter(all);
+             !told && berth_json_next(&k) && k.index < it.index;)
+            told = strcmp(berth_service_away(k.value), away) == 0;
+        if (!told)
+            berth_buf_printf(out, "%s\n", away);
+    }
 }
 
 static int
@@ -56,7 +72,11 @@ print_services(struct berth_remote *r, const struct berth_json *all)
         berth_table_put(&t, "%s", berth_remote_text(it.value, "endpoint", ""));
     }
     berth_buf_init(&out, NULL);
-    berth_table_print(&t, &out);
+    if (t.rows > 1)
+        berth_table_print(&t, &out);
+    else
+        berth_buf_puts(&out, "No services: `berth deploy MODEL` makes one.\n");
+    put_away(&out, all);
     return berth_print(r->args, &out);
 }
 
@@ -150,11 +170,12 @@ put_history(struct berth_buf *out, const struct berth_json *pipeline,
          berth_json_next(&it);) {
         const char *error = berth_remote_text(it.value, "error", "");
 
-        berth_buf_printf(out, "%-12s %-24s %-10s %llu ms, %llu attempts%s%s\n",
+        const uint64_t attempts = berth_json_member_uint(it.value, "attempts");
+        berth_buf_printf(out, "%-12s %-24s %-10s %llu ms, %llu attempt%s%s%s\n",
                          it.index == 0 ? "steps" : "", berth_remote_text(it.value, "name", "?"),
                          berth_remote_text(it.value, "state", "?"),
                          (unsigned long long)berth_json_member_uint(it.value, "durationMs"),
-                         (unsigned long long)berth_json_member_uint(it.value, "attempts"),
+                         (unsigned long long)attempts, attempts == 1 ? "" : "s",
                          error[0] != '\0' ? ": " : "", error);
     }
     for (struct berth_json_iter it = berth_json_iter(revisions); berth_json_next(&it);)
@@ -214,8 +235,14 @@ change(const struct berth_args *args, const char *path, const char *key, long lo
         berth_buf_puts(&body, "{}");
     rc = berth_service_call(&r, "POST", path, args->words[0], &body, &data);
     const char *id = berth_remote_text(data, "serviceId", "?");
+    uint64_t revision = berth_json_member_uint(data, "revision");
+    if (rc == BERTH_EXIT_OK && key != NULL && strcmp(key, "weight") == 0) {
+        const struct berth_json *now = NULL; /* it is the canary that has a share to tell */
+        rc = berth_service_call(&r, "GET", "/{}", id, NULL, &now);
+        revision = berth_json_member_uint(berth_json_get(now, "canary"), "revision");
+    }
     if (rc == BERTH_EXIT_OK && berth_arg(args, "no-wait") == NULL)
-        rc = berth_service_wait(&r, id, berth_json_member_uint(data, "revision"), WAIT_S);
+        rc = berth_service_wait(&r, id, revision, WAIT_S);
     else if (rc == BERTH_EXIT_OK)
         (void)printf("%s\n", id);
     berth_remote_fini(&r);
@@ -353,44 +380,9 @@ berth_run_logs(const struct berth_args *args)
         berth_uri_put(&path, track, strlen(track));
     }
     const char *text = berth_buf_text(&path);
-    rc = text != NULL ? berth_service_stream(&r, berth_remote_url(&r, text, args->words[0]), false)
-                      : berth_failed(args, "not enough memory");
-    berth_remote_fini(&r);
-    return rc;
-}
-
-int
-berth_run_events(const struct berth_args *args)
-{
-    const bool follow = berth_arg(args, "follow") != NULL;
-    const struct berth_json *s = NULL, *events = NULL;
-    struct berth_remote r;
-    int rc = berth_remote_init(&r, args);
-
-    if (rc == BERTH_EXIT_OK && args->word_count > 0)
-        rc = berth_service_call(&r, "GET", "/{}", args->words[0], NULL, &s);
-    if (rc == BERTH_EXIT_OK && follow) {
-        const char *id = berth_remote_text(s, "serviceId", "");
-
-        rc = berth_service_stream(
-            &r, berth_remote_url(&r, "/api/v1/events?serviceId={}", id[0] != '\0' ? id : NULL),
-            true);
-    } else if (rc == BERTH_EXIT_OK) {
-        rc = berth_remote_call(&r, "GET",
-                               s != NULL ? "/api/v1/events?list=1&limit=10000&serviceId={}"
-                                         : "/api/v1/events?list=1&limit=10000",
-                               s != NULL ? berth_remote_text(s, "serviceId", "") : NULL, NULL,
-                               &events);
-        struct berth_buf out;
-        berth_buf_init(&out, NULL);
-        for (struct berth_json_iter it = berth_json_iter(berth_json_get(events, "data"));
-             rc == BERTH_EXIT_OK && berth_json_next(&it);) {
-            berth_json_put(&out, it.value);
-            berth_buf_putc(&out, '\n');
-        }
-        if (rc == BERTH_EXIT_OK)
-            rc = berth_print(args, &out);
-    }
+    rc = text != NULL
+             ? berth_service_stream(&r, berth_remote_url(&r, text, args->words[0]), false, NULL)
+             : berth_failed(args, "not enough memory");
     berth_remote_fini(&r);
     return rc;
 }

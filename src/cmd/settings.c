@@ -35,7 +35,9 @@ berth_run_serve(const struct berth_args *args)
 
     if (rc != 0)
         return rc;
-    rc = berth_cmd_serve(conf);
+    rc = berth_cmd_serve(
+        conf, "no models yet: give one with --model NAME=PATH, put them into a --model-dir DIR, or "
+              "fetch and register one while this runs: berth pull SOURCE --register");
     berth_conf_free(conf);
     return rc;
 }

@@ -466,7 +466,7 @@ load(const struct given *g, struct berth_arena *a, struct berth_conf **ret, stru
         return rc;
     from.argv = argv;
     from.text = berth_buf_text(&ours);
-    from.text_name = file != NULL ? file : "defaults";
+    from.text_name = file != NULL ? file : "model-serve-shim";
     if (from.text == NULL || argv == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "not enough memory");
     for (const char *at = notes.len > 0 ? berth_buf_text(&notes) : NULL;
@@ -519,7 +519,7 @@ berth_shim_main(int argc, char *const *argv)
     } else if (g.values[CHECK] != NULL) {
         rc = print_checked(conf);
     } else {
-        rc = berth_cmd_serve(conf);
+        rc = berth_cmd_serve(conf, NULL);
     }
     berth_conf_free(conf);
     berth_arena_fini(&a);

@@ -76,6 +76,9 @@ wrong_calls_are_usage_errors(void **unused)
         {"a shell nobody has", {"berth", "completion", "tcsh"}, 2},
         {"the version", {"berth", "--version"}, 0},
         {"help of a command", {"berth", "help", "run"}, 0},
+        {"the same by a letter, where words must be", {"berth", "run", "-h"}, 0},
+        {"the same of one that asks a server", {"berth", "list", "-h"}, 0},
+        {"the same of one whose first option has a value", {"berth", "deploy", "-h"}, 0},
         {"another name", {"/x/unimodel-server", "--help"}, 0},
     };
 

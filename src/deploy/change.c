@@ -81,13 +81,26 @@ berth_deploy_create(struct berth_deploy *d, const struct berth_spec *spec,
 
 /* ---- update, and what is one ---- */
 
-/* A failed service is tried at once when something else is wished for. */
+/*
+ * Something else is wished for: who asks for the phase after the answer reads what becomes of this
+ * wish, not of the one before.  A failed service is tried at once.
+ */
 static void
-try_at_once(struct service *s)
+move_for_wish(struct change *c)
 {
+    struct service *s = c->s;
+    const enum berth_phase from = s->phase;
+
     s->failed_runs = 0;
-    if (s->phase == BERTH_PHASE_FAILED)
+    if (from == BERTH_PHASE_FAILED)
         s->retry = true;
+    if (s->tracks[STABLE].good == s->tracks[STABLE].wish->number)
+        return; /* it is there already */
+    if (from == BERTH_PHASE_FAILED && s->tracks[STABLE].good == 0)
+        (void)berth_service_move(c->d, s, BERTH_PHASE_PIPELINE_EXECUTING, "", &c->pending);
+    else if (from == BERTH_PHASE_FAILED || from == BERTH_PHASE_RUNNING ||
+             from == BERTH_PHASE_DEGRADED)
+        (void)berth_service_move(c->d, s, BERTH_PHASE_UPDATING, "", &c->pending);
 }
 
 /* The stable track is to become the spec; a canary goes. */
@@ -107,7 +120,7 @@ wish_stable(struct change *c, const struct before *before, const struct berth_sp
     berth_change_audit_spec(c, "service.updated", action, &s->tracks[STABLE].wish->spec, new);
     s->tracks[STABLE].wish = new;
     s->last_revision = new->number;
-    try_at_once(s);
+    move_for_wish(c);
     const uint64_t number = new->number;
     if ((r = berth_change_write(c, before, e)) == 0) {
         *ret_revision = number;
@@ -401,7 +414,7 @@ berth_deploy_retry(struct berth_deploy *d, const char *id, const struct berth_ac
     if (r == 0) {
         const struct before before = berth_change_before(c.s);
         berth_change_asker(&c);
-        try_at_once(c.s);
+        move_for_wish(&c);
         berth_change_audit_number(&c, "service.updated", "retry", "revision", c.s->last_revision);
         r = berth_change_write(&c, &before, e);
     }

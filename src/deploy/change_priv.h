@@ -23,6 +23,7 @@ struct before {
     uint32_t canary_percent;
     uint64_t last_revision, retry_wall_ns, changed_wall_ns, phase_wall_ns;
     enum berth_phase phase;
+    char reason[REASON_MAX];
     char asker[OPERATOR_MAX];
     bool asker_known;
     uint32_t asker_scopes;

@@ -232,6 +232,7 @@ berth_change_before(const struct service *s)
                        .asker_known = s->asker_known,
                        .asker_scopes = s->asker_scopes};
     memcpy(b.asker, s->asker, sizeof b.asker);
+    memcpy(b.reason, s->reason, sizeof b.reason);
     return b;
 }
 
@@ -253,6 +254,7 @@ berth_change_put_back(struct service *s, const struct before *b)
     s->changed_wall_ns = b->changed_wall_ns;
     s->phase = b->phase;
     s->phase_wall_ns = b->phase_wall_ns;
+    memcpy(s->reason, b->reason, sizeof s->reason);
     memcpy(s->asker, b->asker, sizeof s->asker);
     s->asker_known = b->asker_known;
     s->asker_scopes = b->asker_scopes;

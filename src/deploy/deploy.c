@@ -8,8 +8,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "deploy/access.h"
 #include "deploy/deploy_priv.h"
+#include "deploy/route/access.h"
 #include "obs/metrics.h"
 
 /* The engine as a whole: its services, its queue, its beginning and its end. */
@@ -405,7 +405,7 @@ berth_deploy_new(const struct berth_deploy_conf *conf, struct berth_deploy **ret
 }
 
 static int
-load_services(struct berth_deploy *d, struct berth_err *e)
+load_services(struct berth_deploy *d, size_t *ret_alive, struct berth_err *e)
 {
     enum { LOAD_BYTES_MAX = 1 << 30 };
     struct berth_record *list;
@@ -421,6 +421,7 @@ load_services(struct berth_deploy *d, struct berth_err *e)
         r = berth_deploy_add_service(d, s, e);
         berth_deploy_named(d, s);
         berth_deploy_count_move(d, BERTH_PHASE_COUNT, s->phase);
+        *ret_alive += s->phase != BERTH_PHASE_TERMINATED;
         berth_service_unref(d, s);
     }
     berth_arena_fini(&a);
@@ -430,11 +431,12 @@ load_services(struct berth_deploy *d, struct berth_err *e)
 int
 berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
 {
+    size_t alive = 0;
     int r;
 
     if (atomic_exchange(&d->started, true))
         return 0;
-    if ((r = load_services(d, e)) < 0)
+    if ((r = load_services(d, &alive, e)) < 0)
         return r;
     const uint64_t hold_ns = berth_starts_begin(d);
     if (d->conf.workers > 0) {
@@ -449,10 +451,10 @@ berth_deploy_start(struct berth_deploy *d, struct berth_err *e)
     }
     if (d->conf.metrics != NULL)
         berth_metrics_on_render(d->conf.metrics, berth_deploy_render, d);
-    const size_t n = berth_deploy_poke_all(d, hold_ns);
+    (void)berth_deploy_poke_all(d, hold_ns);
     berth_deploy_poke(d, ORPHANS_KEY, hold_ns);
-    if (n > 0)
-        berth_info("deploy: %zu services are taken up again", n);
+    if (alive > 0)
+        berth_info("deploy: %zu service%s taken up again", alive, alive == 1 ? " is" : "s are");
     return 0;
 }
 

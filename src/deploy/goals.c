@@ -10,9 +10,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "deploy/balance.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/engines.h"
+#include "deploy/route/balance.h"
+#include "deploy/spec/engines.h"
 #include "wire/json.h"
 
 /* What a pipeline may call, and the goals that the host brings along. */

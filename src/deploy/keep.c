@@ -98,6 +98,20 @@ berth_seen_failed(const struct seen *seen)
     return false;
 }
 
+const char *
+berth_seen_says(const struct seen *seen, struct berth_arena *a)
+{
+    const char *message = seen->as.message;
+
+    for (size_t i = 0; i < seen->as.replica_count; i++) {
+        const struct berth_replica *one = &seen->as.replicas[i];
+        if (one->state == BERTH_REPLICA_STARTING && one->reason != NULL)
+            return berth_arena_printf(a, "%s: %s%s%s", one->id, one->reason,
+                                      message != NULL ? "; " : "", message != NULL ? message : "");
+    }
+    return message;
+}
+
 /* Why not all of them are ready, for a person. */
 static void
 why_not_ready(const struct berth_deployment *x, char *ret, size_t cap)
@@ -143,6 +157,19 @@ keep(struct berth_deployment *x, char *why, size_t cap, struct berth_err *e)
     return differs || why[0] != '\0' ? 0 : 1;
 }
 
+/* Are there as many as there should be, all of them well or not asked yet? */
+static bool
+may_be_well(const struct seen *seen, const struct berth_unit *u)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < seen->as.replica_count; i++)
+        n += strcmp(seen->as.replicas[i].hash, u->hash) == 0 &&
+             (seen->as.replicas[i].state == BERTH_REPLICA_READY ||
+              seen->as.replicas[i].state == BERTH_REPLICA_STARTING);
+    return n >= berth_unit_wanted(u);
+}
+
 int
 berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, uint64_t *ret_wait_ns,
                  struct berth_err *e)
@@ -155,6 +182,7 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
     if (r < 0)
         return r;
     x->op.deadline_ns = berth_deploy_now(d) + 60 * BERTH_S;
+    const bool is_first = s->tracks[which].seen == NULL; /* since this program began */
     r = keep(x, why, sizeof why, e);
     const bool watches =
         BERTH_SHIMLET_HAS(x->environ->ops, watches) && x->environ->ops->watches(x->shimlet);
@@ -165,7 +193,9 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
     if (which == STABLE && s->generation == x->op.generation && !s->deleting &&
         (r >= 0 || why[0] != '\0')) {
         const bool short_of = t->seen->ready < berth_unit_wanted(&x->unit);
-        if (s->phase == BERTH_PHASE_RUNNING && short_of)
+        /* An environment that was just opened asks its replicas now: the next look tells. */
+        if (s->phase == BERTH_PHASE_RUNNING && short_of &&
+            !(is_first && may_be_well(t->seen, &x->unit)))
             (void)berth_service_move(d, s, BERTH_PHASE_DEGRADED, why, &x->pending);
         else if ((s->phase == BERTH_PHASE_DEGRADED || s->phase == BERTH_PHASE_FAILED) && !short_of)
             (void)berth_service_move(d, s, BERTH_PHASE_RUNNING, "", &x->pending);

@@ -63,47 +63,76 @@ take_objects(void *arg, const char *json, size_t len)
         berth_jw_null(p->w);
 }
 
-/* A pipeline without that step gets its model elsewhere. */
+/* Has a pipeline that step, and are it and those before it the host's own goals? */
 static bool
-looks_at_model(const struct flow *f)
+has_step(const struct flow *f, const char *name, bool *ret_plain)
 {
     const struct berth_goal *goals;
     const char *const *names;
     struct berth_err e;
     uint32_t n;
 
+    *ret_plain = true;
     if (berth_flow_steps(f, false, &goals, &names, &n, &e) < 0)
         return false;
     for (uint32_t i = 0; i < n; i++) {
-        if (strcmp(goals != NULL ? goals[i].name : names[i], "model-validation") == 0)
+        const char *step = goals != NULL ? goals[i].name : names[i];
+        const struct berth_goal *own = berth_host_goal(step);
+        *ret_plain = *ret_plain && goals != NULL && own != NULL && goals[i].ensure == own->ensure;
+        if (strcmp(step, name) == 0)
             return true;
     }
     return false;
+}
+
+/*
+ * What the first steps would make of the spec; the host's own change nothing but the values of a
+ * service that is pretended.  Another pipeline's steps are not run, they may fetch or write: a new
+ * service gets what the host's goals would make of it, one that is there keeps what they have set.
+ */
+static int
+take_first_steps(struct plan *p, struct berth_deployment *x, bool *ret_checked, struct berth_err *e)
+{
+    struct track *t = &x->s->tracks[STABLE];
+    bool plain, ignored;
+    const bool renders = has_step(x->flow, "config-rendering", &plain);
+    const bool looks = has_step(x->flow, "model-validation", &ignored);
+    int r = 0;
+
+    *ret_checked = false;
+    if (renders && plain)
+        berth_values_clear(t); /* as a run of it begins */
+    else if (p->s != NULL || !renders || !looks)
+        return looks ? berth_deployment_model(x, e) : 0;
+    if (looks)
+        r = berth_host_goal("model-validation")->ensure(x, e);
+    if (r == 0) {
+        r = berth_host_goal("config-rendering")->ensure(x, e);
+        *ret_checked = true; /* that is how it ends */
+    }
+    return r;
 }
 
 static void
 put_objects_and_fit(struct plan *p, struct berth_deployment *x)
 {
     const struct berth_shimlet_ops *ops = x->environ->ops;
-    struct berth_err e = {""};
-    int r = berth_deployment_unit(x, &e);
+    struct berth_err e = {""}, unseen;
+    bool checked;
+    int r = take_first_steps(p, x, &checked, &e);
+    const int made = berth_deployment_unit(x, r == 0 ? &e : &unseen);
 
     berth_jw_key(p->w, "objects");
-    if (r == 0 && BERTH_SHIMLET_HAS(ops, render)) {
-        const size_t before = p->w->b->len;
-        if (ops->render(x->shimlet, &x->op, &x->unit, take_objects, p, &e) < 0 ||
-            p->w->b->len == before) {
-            if (p->w->b->len == before)
-                berth_jw_array(p->w), berth_jw_array_end(p->w);
-        }
-    } else {
+    const size_t before = p->w->b->len;
+    if (made == 0 && BERTH_SHIMLET_HAS(ops, render))
+        (void)ops->render(x->shimlet, &x->op, &x->unit, take_objects, p, &unseen);
+    if (p->w->b->len == before) {
         berth_jw_array(p->w);
         berth_jw_array_end(p->w);
     }
-    e.msg[0] = '\0';
-    if (r == 0 && looks_at_model(x->flow))
-        r = berth_deployment_model(x, &e);
-    if (r == 0 && BERTH_SHIMLET_HAS(ops, check))
+    if (r == 0)
+        r = made;
+    if (r == 0 && !checked && BERTH_SHIMLET_HAS(ops, check))
         r = ops->check(x->shimlet, &x->op, &x->unit, &e);
     berth_jw_key(p->w, "fits");
     berth_jw_bool(p->w, r == 0);

@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 #include "deploy/test_people.h"
 #include "net/forward.h"
 #include "store/store.h"
@@ -301,6 +301,40 @@ update_meanwhile(struct world *to)
     assert_int_equal(update(id, "{\"modelName\":\"better\",\"replicaCount\":2}"), 3);
 }
 
+/* Who asks right after the answer reads of this change, not of what was before it. */
+static void
+the_phase_changes_with_the_answer(void **unused)
+{
+    static const char bad[] = "{\"modelName\":\"bad\",\"steps\":{"
+                              "\"resource-deployment\":{\"timeoutMs\":20000},"
+                              "\"health-check\":{\"timeoutMs\":20000}}}";
+    struct berth_err e = {""};
+    uint64_t revision = 0;
+    const char *id;
+
+    (void)unused;
+    w.broken_model = "bad";
+    id = create(bad);
+    world_run(&w, 25 * BERTH_S);
+    phase_is(id, "failed");
+    assert_int_equal(update(id, "{\"modelName\":\"good\"}"), 2);
+    phase_is(id, "pipeline-executing"); /* nothing of it ever ran */
+    assert_string_equal(text_of(describe(id), "message"), "");
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+    assert_int_equal(update(id, bad), 3);
+    phase_is(id, "updating");
+    world_run(&w, 25 * BERTH_S);
+    phase_is(id, "failed");
+    assert_int_equal(berth_deploy_rollback(w.d, id, 0, &tester, &revision, &e), 0);
+    phase_is(id, "updating");
+    world_run(&w, 30 * BERTH_S);
+    phase_is(id, "running");
+    /* The same again is no change. */
+    assert_int_equal(update(id, "{\"modelName\":\"good\"}"), revision);
+    phase_is(id, "running");
+}
+
 /* The failed one is taken back, not the newer one that was acknowledged while it failed. */
 static void
 a_newer_update_is_not_taken_back(void **unused)
@@ -472,6 +506,7 @@ main(void)
         cmocka_unit_test_setup_teardown(what_runs_is_reached_though_its_update_failed, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_a_spec_says_of_requests_is_routed, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_phase_changes_with_the_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_update_is_not_taken_back, setup, teardown),
         cmocka_unit_test_setup_teardown(what_could_not_be_written_is_written_later, setup,
                                         teardown),

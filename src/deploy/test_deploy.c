@@ -439,6 +439,38 @@ a_model_that_is_not_there_is_told_at_once(void **unused)
     phase_is(id, "running");
 }
 
+/* An environment that has just been opened has not asked its replicas yet: that they are not known
+ * to be ready is no fault of theirs.  One that does not answer then, or is missing, is told. */
+static void
+what_is_taken_over_is_asked_before_it_is_degraded(void **unused)
+{
+    static const struct {
+        const char *why;
+        uint64_t answers_ns; /* after the start */
+        bool dead, degraded;
+    } cases[] = {
+        {"it answers at once", 10 * BERTH_MS, false, false},
+        {"it answers late", 20 * BERTH_S, false, true},
+        {"it has ended meanwhile", 10 * BERTH_MS, true, true},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        const char *id = create(berth_arena_printf(&a, "{\"modelName\":\"m%zu\"}", i));
+        print_message("  %s\n", cases[i].why);
+        world_run(&w, 30 * BERTH_S);
+        phase_is(id, "running");
+        world_kill(&w);
+        struct world_unit *u = world_unit_of(&w, id, "stable");
+        u->replicas[0].ready_ns = w.now_ns + cases[i].answers_ns;
+        u->replicas[0].dead = cases[i].dead;
+        world_start(&w);
+        world_run(&w, 60 * BERTH_S);
+        phase_is(id, "running");
+        assert_int_equal(strstr(phases(id), "degraded") != NULL, cases[i].degraded);
+    }
+}
+
 /* What a plugin was built with that knew fewer members of a replica. */
 static void
 replicas_of_an_older_plugin_are_read(void **unused)
@@ -487,6 +519,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_crash_loop_is_no_storm, setup, teardown),
         cmocka_unit_test_setup_teardown(the_nearest_name_is_meant, setup, teardown),
         cmocka_unit_test_setup_teardown(a_model_that_is_not_there_is_told_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_taken_over_is_asked_before_it_is_degraded, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_model_without_a_path_is_below_the_model_root, setup,
                                         teardown),
     };

@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 #include "deploy/deploy_priv.h"
-#include "deploy/routes.h"
+#include "deploy/route/routes.h"
 #include "net/certificate.h"
 
 /* What the routes are told of a service and its replicas. */

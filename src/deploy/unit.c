@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/siphash.h"
-#include "deploy/balance.h"
 #include "deploy/deploy_priv.h"
+#include "deploy/route/balance.h"
 #include "wire/json.h"
 
 /* What an environment is to have: a spec, with what the steps have set. */

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -325,6 +326,15 @@ flush_tls(struct berth_conn *c)
     return -1;
 }
 
+/* Bytes that were sent and that nobody has read. */
+static bool
+has_unread(const struct berth_conn *c)
+{
+    int n = 0;
+
+    return berth_outbuf_left(&c->in) > 0 || c->fd < 0 || ioctl(c->fd, FIONREAD, &n) < 0 || n > 0;
+}
+
 /* Our side is done: say so, and give the client time to read it before the socket goes; closing
  * with unread input would reset the connection and lose the answer. */
 static void
@@ -340,6 +350,11 @@ shut(struct berth_conn *c)
     if (c->tls != NULL) {
         berth_tls_bye(c->tls);
         (void)flush_tls(c);
+    }
+    if (c->no_linger && berth_outbuf_left(&c->tls_out) == 0 &&
+        !has_unread(c)) { /* the system sends the rest */
+        berth_conn_break(c);
+        return;
     }
     if (c->fd >= 0)
         (void)shutdown(c->fd, SHUT_WR);

@@ -163,6 +163,8 @@ berth_xchg_draining(struct berth_xchg *x)
     if (!x->handled || x->answer == BERTH_ANSWER_ENDED || x->pub.draining == NULL)
         return;
     x->refs++;
+    if (x->conn != NULL)
+        x->conn->no_linger = true;
     x->pub.draining(&x->pub);
     berth_xchg_unref(x);
 }

@@ -137,7 +137,9 @@ struct berth_conn {
     bool shut;        /* our side is shut down: lingering */
     bool broken;      /* to be closed at the end of the round */
     bool close_when_sent;
-    bool reset;                                   /* close so that the client sees a failure */
+    bool no_linger; /* a stop ended its answer, which was to go on: nobody need wait for its reader
+                     */
+    bool reset;     /* close so that the client sees a failure */
     uint64_t read_deadline_ns, write_deadline_ns; /* 0: none */
     uint64_t linger_left;
     struct berth_outbuf in, out;

@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "net/server_priv.h"
 
 #define H "Host: h\r\n"
 #define C "Connection: close\r\n"
@@ -289,6 +290,26 @@ drain_cuts_off_the_rest(void **unused)
     test_stop(&t);
 }
 
+/* Clients of streams that only a stop ends: they have been told all, and may never look. */
+static void
+drain_does_not_wait_for_readers_of_streams(void **unused)
+{
+    struct test_server t;
+
+    test_start(&t, test_conf(), 1, NULL, false);
+    int fd = test_connect(t.port);
+    test_send_text(fd, "GET /without-end HTTP/1.1\r\n" H "\r\n");
+    free(test_expect(fd, "begun"));
+    const uint64_t from_ns = berth_now_ns();
+    berth_server_drain(t.server, 10 * BERTH_S);
+    assert_true(berth_now_ns() - from_ns < BERTH_LINGER_NS);
+    char *rest = test_read(fd, NULL, NULL); /* and who looks later finds all of it */
+    assert_non_null(strstr(rest, "0\r\n\r\n"));
+    free(rest);
+    (void)close(fd);
+    test_stop(&t);
+}
+
 static void
 a_taken_port_is_named(void **unused)
 {
@@ -352,6 +373,7 @@ main(void)
         cmocka_unit_test(connections_are_dealt_out_to_all_loops),
         cmocka_unit_test(drain_lets_the_busy_finish),
         cmocka_unit_test(drain_cuts_off_the_rest),
+        cmocka_unit_test(drain_does_not_wait_for_readers_of_streams),
         cmocka_unit_test(a_taken_port_is_named),
         cmocka_unit_test(without_descriptors_a_port_rests_and_comes_back),
     };

@@ -97,6 +97,15 @@ in_pieces(struct berth_exchange *x, bool broken_off)
     berth_exchange_end(x);
 }
 
+/* Goes on until the server stops. */
+static void
+without_end(struct berth_exchange *x)
+{
+    x->draining = berth_exchange_end;
+    berth_exchange_start(x, 200, "text/event-stream");
+    (void)berth_exchange_write(x, "begun", 5);
+}
+
 static void
 handle(void *arg, struct berth_exchange *x)
 {
@@ -124,6 +133,8 @@ handle(void *arg, struct berth_exchange *x)
         in_pieces(x, true);
     } else if (path_is(x, "/flood")) {
         flood(t, x);
+    } else if (path_is(x, "/without-end")) {
+        without_end(x);
     } else if (path_is(x, "/big")) {
         berth_exchange_reply(x, 200, "text/plain", t->big, BIG_BYTES);
     } else if (path_is(x, "/inject")) {

@@ -122,7 +122,8 @@
     X(HEAP, BERTH_GAUGE, "berth_heap_bytes",                                                      \
       "Memory of the server's allocator: used by the server and its engines, kept for later.",    \
       "kind")                                                                                     \
-    X(CPU_SECONDS, BERTH_GAUGE, "berth_cpu_seconds", "Processor time used by the server.", "")    \
+    X(CPU_SECONDS, BERTH_COUNTER_REAL, "berth_cpu_seconds_total",                                 \
+      "Processor time used by the server.", "")                                                   \
     X(UPTIME, BERTH_GAUGE, "berth_uptime_seconds", "Time since start.", "")
 
 #endif

@@ -86,7 +86,7 @@ types_render_as_prometheus_reads_them(void **unused)
         "berth_requests_total{dialect=\"v2_rest\",status=\"200\"} 3\n",
         "# HELP berth_connections Open client connections.\n# TYPE berth_connections gauge\n"
         "berth_connections 3\n",
-        "berth_cpu_seconds 0.1\n",
+        "# TYPE berth_cpu_seconds_total counter\nberth_cpu_seconds_total 0.1\n",
         "# TYPE modserv_reconcile_seconds_total counter\nmodserv_reconcile_seconds_total 0.25\n",
         "berth_batch_size_bucket{model=\"digits\",le=\"1\"} 1\n",
         "berth_batch_size_bucket{model=\"digits\",le=\"4\"} 1\n",

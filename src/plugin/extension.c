@@ -67,21 +67,31 @@ copy_bytes(const char *path, int from, int to, struct berth_digest *sum, struct 
     }
 }
 
-/* What kept a path from being opened: a fault of the path, which its giver can mend, or ours. */
-static int
-code_of_open(int errnum)
+int
+berth_extension_path_err(const char *path, int errnum, struct berth_err *e)
 {
+    enum berth_code code = BERTH_EIO; /* a fault of ours */
+
     switch (errnum) {
     case ENOENT:
-        return BERTH_ENOENT;
+        code = BERTH_ENOENT;
+        break;
     case ELOOP:        /* links in a circle */
     case ENAMETOOLONG: /* no file has such a name */
     case ENOTDIR:
     case ENXIO: /* a socket */
-        return BERTH_EINVAL;
+        code = BERTH_EINVAL;
+        break;
+    case EACCES:
+    case EPERM:
+        return berth_err_set(e, BERTH_EPERM,
+                             "%.300s: %s; let the user that runs this program read it, and pass "
+                             "through the folders above it",
+                             path, strerrordesc_np(errnum));
     default:
-        return BERTH_EIO;
+        break;
     }
+    return berth_err_set(e, code, "%s: %s", path, strerrordesc_np(errnum));
 }
 
 int
@@ -94,7 +104,7 @@ berth_extension_copy(const char *path, int *ret_fd, char ret_sum[BERTH_DIGEST_HE
     BERTH_AUTO_CLOSE const int from = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (from < 0)
-        return berth_err_set(e, code_of_open(errno), "%s: %m", path);
+        return berth_extension_path_err(path, errno, e);
     if (fstat(from, &st) < 0 || !S_ISREG(st.st_mode))
         return berth_err_set(e, BERTH_EINVAL, "%s: not a file", path);
     const int to = memfd_create(slash != NULL ? slash + 1 : path, MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -16,8 +16,11 @@
  */
 enum { BERTH_EXTENSION_NAME_MAX = 64, BERTH_EXTENSION_BYTES_MAX = 256 << 20 };
 
+/* What keeps a path from being opened, by errno: the faults of the path, which its giver can mend,
+ * -BERTH_ENOENT, -BERTH_EINVAL and -BERTH_EPERM (with what to do); else -BERTH_EIO. */
+int berth_extension_path_err(const char *path, int errnum, struct berth_err *e);
 /* A copy in memory that nobody can change, and its checksum.  *ret_fd is the caller's.
- *   -BERTH_ENOENT, -BERTH_EINVAL no shared object at all, -BERTH_ETOOBIG, -BERTH_EIO */
+ *   as above, -BERTH_EINVAL no shared object at all, -BERTH_ETOOBIG, -BERTH_EIO */
 int berth_extension_copy(const char *path, int *ret_fd, char ret_sum[BERTH_DIGEST_HEX],
                          struct berth_err *e);
 

@@ -18,13 +18,13 @@ enum {
 enum berth_code
 berth_message_code(int64_t code)
 {
-    return code > 0 && code <= BERTH_EINTERNAL ? (enum berth_code)code : BERTH_EBACKEND;
+    return code > 0 && code <= BERTH_CODE_MAX ? (enum berth_code)code : BERTH_EBACKEND;
 }
 
 enum berth_code
 berth_message_failure(int64_t result)
 {
-    return result >= -(int64_t)BERTH_EINTERNAL ? berth_message_code(-result) : BERTH_EBACKEND;
+    return result >= -(int64_t)BERTH_CODE_MAX ? berth_message_code(-result) : BERTH_EBACKEND;
 }
 
 /* ---- load ---- */

@@ -345,9 +345,16 @@ none_takes_locked(const struct berth_plugins *p, const char *path, struct berth_
             berth_buf_printf(&text, " %s", plugin->ops->suffixes[k]);
     }
     const char *taken = berth_buf_text(&text);
-    int r = berth_err_set(e, BERTH_EINVAL,
-                          "path: no backend takes %.200s; name one with 'backend'. Taken are: %s",
-                          path, taken != NULL && taken[0] != '\0' ? taken : "none");
+    int r =
+        p->len == 0
+            ? berth_err_set(e, BERTH_EINVAL,
+                            "path: no backend takes %.100s, as none was found: put the folder "
+                            "'backends' of the build beside the program, or name one in "
+                            "plugins.plugin_dir",
+                            path)
+            : berth_err_set(e, BERTH_EINVAL,
+                            "path: no backend takes %.200s; name one with 'backend'. Taken are: %s",
+                            path, taken != NULL ? taken : "");
     berth_buf_fini(&text);
     return r;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -139,6 +140,31 @@ a_path_that_is_no_file_is_its_givers_fault(void **unused)
     (void)rmdir(folder);
 }
 
+static void
+a_file_that_may_not_be_read_is_told_with_what_to_do(void **unused)
+{
+    char folder[] = "/tmp/berth-extension-XXXXXX", closed[64], within[80];
+    struct berth_err e = {""};
+    char sum[BERTH_DIGEST_HEX];
+    int fd;
+
+    (void)unused;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(closed, sizeof closed, "%s/closed", folder);
+    (void)snprintf(within, sizeof within, "%s/x.so", closed);
+    assert_int_equal(mkdir(closed, 0), 0);
+    const uid_t me = geteuid();
+    if (me == 0) /* whom nothing is closed to */
+        assert_int_equal(seteuid(65534), 0);
+    const int r = berth_extension_copy(within, &fd, sum, &e);
+    assert_int_equal(seteuid(me), 0);
+    assert_int_equal(r, -BERTH_EPERM);
+    assert_non_null(strstr(e.msg, within));
+    assert_non_null(strstr(e.msg, "let the user that runs this program read it"));
+    (void)rmdir(closed);
+    (void)rmdir(folder);
+}
+
 int
 main(void)
 {
@@ -146,6 +172,7 @@ main(void)
         cmocka_unit_test(a_sum_is_found_by_its_name),
         cmocka_unit_test(an_answer_is_understood),
         cmocka_unit_test(a_path_that_is_no_file_is_its_givers_fault),
+        cmocka_unit_test(a_file_that_may_not_be_read_is_told_with_what_to_do),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,8 +50,9 @@ sqlite_err(struct berth_store *s, const char *doing, struct berth_err *e)
     case SQLITE_NOMEM:
         return berth_err_set(e, BERTH_ENOMEM, "%s: %s: out of memory", s->path, doing);
     case SQLITE_FULL:
-        return berth_err_set(e, BERTH_EIO,
-                             "%s: %s: the disk is full; nothing was changed, free some space",
+        return berth_err_set(e, BERTH_ENOSPC,
+                             "%s: %s: the disk is full; nothing was changed: free some space on it "
+                             "(logs, models that nothing uses) and try again",
                              s->path, doing);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -200,7 +201,7 @@ lock_file(struct berth_store *s, struct berth_err *e)
         pid[strcspn(pid, "\n")] = '\0';
         return berth_err_set(e, BERTH_EEXIST,
                              "%s: another process (%s) has this state folder open; stop it, or use "
-                             "another folder (--state-dir DIR, BERTH_STATE_DIR)",
+                             "another folder (BERTH_STATE_DIR, or --state-dir of `berth serve`)",
                              s->path, pid[0] != '\0' ? pid : "unknown");
     }
     int n = snprintf(pid, sizeof pid, "pid %ld\n", (long)getpid());

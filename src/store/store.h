@@ -24,6 +24,7 @@ struct berth_record {
 enum { BERTH_STORE_KEY_MAX = 512, BERTH_STORE_VALUE_MAX = 1 << 20 };
 
 /* SQLite (WAL, synchronous=FULL) in the file; made when missing, checked and upgraded when older.
+ *   -BERTH_ENOSPC  the disk is full (of every change here, too): nothing was changed
  *   -BERTH_EIO  cannot be opened or is damaged; the message says what to do
  *   -BERTH_EEXIST  another process has it */
 int berth_store_open_sqlite(const char *path, struct berth_store **ret, struct berth_err *e);

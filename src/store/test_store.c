@@ -10,12 +10,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/assert.h"
 #include "store/store.h"
 
 static char dir[] = "/tmp/berth-store-XXXXXX";
@@ -478,7 +480,7 @@ kill_9_halves_no_transaction(void **unused)
 }
 
 static void
-a_full_disk_changes_nothing(void **unused)
+writes_that_fail_change_nothing(void **unused)
 {
     int fds[2], acked = -1, said, status;
 
@@ -489,7 +491,7 @@ a_full_disk_changes_nothing(void **unused)
     if (pid == 0) {
         struct rlimit limit = {256 * 1024, 256 * 1024};
         (void)close(fds[0]);
-        (void)signal(SIGXFSZ, SIG_IGN); /* writes fail instead, as on a full disk */
+        (void)signal(SIGXFSZ, SIG_IGN); /* writes fail instead */
         if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
             _exit(1);
         put_forever(fds[1], 0);
@@ -514,6 +516,53 @@ a_full_disk_changes_nothing(void **unused)
     berth_store_close(s);
 }
 
+/* What SQLite writes with here, while the disk is full. */
+static ssize_t
+write_nothing(int fd, const void *bytes, size_t n, off_t at)
+{
+    (void)fd;
+    (void)bytes;
+    (void)n;
+    (void)at;
+    errno = ENOSPC;
+    return -1;
+}
+
+static void
+fill_the_disk(bool full)
+{
+    static const char *const calls[] = {"pwrite", "pwrite64"};
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+
+    for (size_t i = 0; i < BERTH_COUNT(calls); i++)
+        (void)vfs->xSetSystemCall(vfs, calls[i], full ? (sqlite3_syscall_ptr)write_nothing : NULL);
+}
+
+static void
+a_full_disk_is_told_and_changes_nothing(void **unused)
+{
+    struct berth_store *s = open_it();
+    struct berth_record *list;
+    struct berth_arena a;
+    struct berth_err e;
+    size_t n;
+
+    (void)unused;
+    assert_int_equal(berth_store_put(s, "k/before", BERTH_SLICE("x"), 0, &e), 0);
+    fill_the_disk(true);
+    const int r = berth_store_put(s, "k/while", BERTH_SLICE("x"), 0, &e);
+    fill_the_disk(false);
+    assert_int_equal(r, -BERTH_ENOSPC);
+    assert_non_null(strstr(e.msg, "the disk is full; nothing was changed: free some space on it"));
+    assert_int_equal(berth_store_put(s, "k/since", BERTH_SLICE("x"), 0, &e), 0);
+    berth_arena_init(&a, 64 << 20);
+    assert_int_equal(berth_store_list(s, &a, "k/", &list, &n, &e), 0);
+    assert_int_equal(n, 2);
+    assert_string_equal(list[1].key, "k/since");
+    berth_arena_fini(&a);
+    berth_store_close(s);
+}
+
 int
 main(void)
 {
@@ -527,7 +576,8 @@ main(void)
         cmocka_unit_test_teardown(strange_files_are_refused, clean),
         cmocka_unit_test_teardown(kill_9_loses_nothing_acknowledged, clean),
         cmocka_unit_test_teardown(kill_9_halves_no_transaction, clean),
-        cmocka_unit_test_teardown(a_full_disk_changes_nothing, clean),
+        cmocka_unit_test_teardown(writes_that_fail_change_nothing, clean),
+        cmocka_unit_test_teardown(a_full_disk_is_told_and_changes_nothing, clean),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,6 +1,7 @@
 #ifndef BERTH_YAML_H
 #define BERTH_YAML_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <berth/err.h>
@@ -16,8 +17,32 @@ struct berth_json;
  */
 int berth_yaml_parse(struct berth_arena *a, const char *text, size_t len,
                      const struct berth_json **ret, struct berth_err *e);
+
+/*
+ * The same as kubectl and its kin read YAML, and what a person should be told of it.  Merge keys
+ * ("<<") work.  Of keys that are there twice the last counts, and no other is in the tree.  Of many
+ * documents the first is read.  Plain scalars are typed as YAML 1.1 has it: yes, no, on, off, y and
+ * n, 0777, 0x1f, 0o17, 0b101 and 1_000; keys stay as they are written.  An empty document is null.
+ */
+struct berth_yaml_note {
+    size_t line, column;
+    const char *text; /* "replicas is on line 3 already: the last one counts"; in the arena */
+};
+struct berth_yaml_notes {
+    const struct berth_yaml_note *at; /* in the order of the text */
+    size_t count;                     /* BERTH_YAML_NOTES_MAX at most; others are not told */
+};
+enum { BERTH_YAML_NOTES_MAX = 64 };
+int berth_yaml_parse_told(struct berth_arena *a, const char *text, size_t len,
+                          const struct berth_json **ret, struct berth_yaml_notes *ret_notes,
+                          struct berth_err *e);
+
 /* The line, from 1, of the key at a path such as "server.port"; 0 when there is none.  Reads the
  * text anew: for error messages. */
 size_t berth_yaml_line(const char *text, size_t len, const char *path);
+/* The line of what is at a path such as "spec.containers[2].args[0]", or of the last step of it
+ * that is written there (what comes by an alias is not); of the last where a key is there twice. In
+ * the first document; 0: no step is. */
+size_t berth_yaml_line_near(const char *text, size_t len, const char *path);
 
 #endif

@@ -3,8 +3,8 @@
 
 #include "base/arena.h"
 #include "base/assert.h"
-#include "deploy/mask.h"
-#include "deploy/spec.h"
+#include "deploy/spec/mask.h"
+#include "deploy/spec/spec.h"
 #include "wire/json.h"
 
 /* Masked once is masked for good, and still JSON. */

@@ -1,8 +1,36 @@
 #include <stdint.h>
+#include <string.h>
 
 #include "base/arena.h"
+#include "base/assert.h"
+#include "base/buf.h"
 #include "wire/json.h"
 #include "wire/yaml.h"
+
+/* No object of what is told has two members of one name. */
+static void
+names_are_single(const struct berth_json *v)
+{
+    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
+        if (berth_json_type(v) == BERTH_JSON_OBJECT && strlen(it.key.at) == it.key.len)
+            berth_assert(berth_json_get(v, it.key.at) == it.value);
+        names_are_single(it.value); /* at most BERTH_JSON_DEPTH_MAX deep */
+    }
+}
+
+static void
+told(struct berth_arena *a, const char *text, size_t len)
+{
+    struct berth_yaml_notes notes;
+    const struct berth_json *v;
+    struct berth_err e;
+
+    if (berth_yaml_parse_told(a, text, len, &v, &notes, &e) != 0)
+        return;
+    berth_assert(notes.count <= BERTH_YAML_NOTES_MAX);
+    if (len < 10000) /* looking a name up takes as long as there are names */
+        names_are_single(v);
+}
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
@@ -10,10 +38,14 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct berth_arena a;
     struct berth_err e;
     const struct berth_json *v;
+    const char *text = (const char *)bytes;
 
     berth_arena_init(&a, 16 << 20);
-    (void)berth_yaml_parse(&a, (const char *)bytes, len, &v, &e);
-    (void)berth_yaml_line((const char *)bytes, len, "server.port");
+    (void)berth_yaml_parse(&a, text, len, &v, &e);
+    berth_arena_reset(&a);
+    told(&a, text, len);
+    (void)berth_yaml_line(text, len, "server.port");
+    (void)berth_yaml_line_near(text, len, "a[1].b[0].c");
     berth_arena_fini(&a);
     return 0;
 }

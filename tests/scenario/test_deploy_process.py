@@ -3,6 +3,7 @@ import collections
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -241,6 +242,36 @@ def test_what_cannot_run_says_why(server):
     assert "retry" in seen["message"]
     states = [(s["state"], s["attempts"]) for s in get(server, sid, "/pipeline")["steps"]]
     assert states == [("failed", 1)] + [("skipped", 0)] * 3  # nothing was started
+
+
+LOADING = """
+import http.server, sys
+class Loading(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503)
+        self.end_headers()
+        self.wfile.write(b'{"error": {"message": "Loading\\n model"}}')
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Loading).serve_forever()
+"""
+
+
+def test_what_is_starting_says_what_it_waits_for(server):
+    sid = deploy(server, {"modelName": "late", "modelFile": "/tmp", "healthPath": "/up", "startTimeoutMs": 300_000,
+                          "command": ["python3", "-c", LOADING, "$(PORT)"]})["serviceId"]
+
+    def told():
+        seen = get(server, sid)
+        return seen if "answers 503" in seen["message"] else None
+
+    seen = harness.wait_until(told, 30, f"what it waits for: {get(server, sid)}")
+    (replica,) = seen["replicas"]
+    said = (rf"starting for \d+ s of at most 300 s: {replica['endpoint']}/up answers 503 "
+            r'\({"error": {"message": "Loading model"}}\)')
+    assert re.fullmatch(said, replica["reason"]), replica
+    assert seen["message"].startswith(f"{replica['id']}: {replica['reason']}"), seen
+    before = len(services.events(server, sid))
+    harness.wait_until(lambda: get(server, sid)["replicas"][0]["reason"] != replica["reason"], 30, "a second later")
+    assert len(services.events(server, sid)) == before  # it is told whoever asks, and nobody else
 
 
 @pytest.mark.parametrize("engine", ["vllm", "berth"])

@@ -142,6 +142,14 @@ def test_kill_while_loading(make_server, state):
     assert a.status == 200 and a.json["output"]
 
 
+def test_an_engine_reports_to_nobody(make_server, tmp_path):
+    """ONNX Runtime's builds leave a file of their use behind as soon as they begin, unless they are told before."""
+    server = make_server(env={"TMPDIR": str(tmp_path)})
+    server.register("digits", "onnx", harness.DIGITS)
+    assert server.status("digits")["status"] == "Ready"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_kill_while_serving(make_server, state):
     server = make_server(state_dir=state)
     server.register("echo", config={"delay_ms": 1})

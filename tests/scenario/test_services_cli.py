@@ -72,7 +72,11 @@ def test_a_plan_changes_nothing(server):
     deploy(server, "planned")
     before = ok("services", "--json", server=server)
     out = ok("deploy", *SCRIPTED, "modelName=other", "--plan", server=server)
-    assert "a service would be created" in out
+    assert "a service would be created" in out and "it fits" in out
+    model = pathlib.Path(server.own_dir, "x.echo")  # of the environment that runs processes, with its command
+    model.write_text("echo\n")
+    out = ok("deploy", model, "modelName=other", "--plan", server=server)
+    assert "it fits" in out and f'"--model=other={model}"' in out, out
     out = ok("update", "planned", "env.A=1", "--plan", server=server)
     assert "replicas replaced" in out and "env" in out
     assert "nothing would change" in ok("update", "planned", "replicaCount=1", "--plan", server=server)
@@ -132,16 +136,23 @@ def test_the_life_of_a_service(server):
     assert described(server, "life")["spec"]["replicaCount"] == 1
     ok("update", "life", "strategy.type=canary", "strategy.canary.weight=20", "env.A=2", server=server)
     assert described(server, "life")["canary"]["weight"] == 20
-    ok("weight", "life", "50", server=server)
+    assert re.search(r"the canary runs after .* with 50 % of the requests", ok("weight", "life", "50", server=server))
     assert described(server, "life")["canary"]["weight"] == 50
     ok("promote", "life", server=server)
     harness.wait_until(lambda: not described(server, "life").get("canary"), 20, "the canary is the service")
     assert [e["value"] for e in described(server, "life")["spec"]["env"]] == ["2"]
-    moves = [json.loads(line) for line in ok("events", "life", server=server).splitlines()]
+    moves = [json.loads(line) for line in ok("events", "life", "--json", server=server).splitlines()]
     me = pwd.getpwuid(os.getuid()).pw_name  # who did it, though there is no key
     assert {m["operator"] for m in moves if m["type"] in ("service.created", "service.updated")} == {me}
     assert {m["serviceId"] for m in moves} == {sid}
     assert "service.status" in {m["type"] for m in moves}
+    told = ok("events", "life", server=server).splitlines()  # the same, as people read it
+    assert len(told) == len(moves)
+    assert all(line.startswith(f"{m['time']}  {sid}  {m['type']}") for line, m in zip(told, moves)), told
+    for words in (f"service.created deploy, revision 1, by {me}", f"service.updated weight 50, by {me}",
+                  f'service.updated update, revision 2, by {me}; env.A: null -> "1"',
+                  "service.status health-checking -> running, revision 1", "service.step health-check succeeded"):
+        assert any(words in line for line in told), (words, told)
     assert ok("delete", "life", server=server) == f"{sid} is deleted\n"
     assert sid not in ok("services", server=server) and sid in ok("services", "--all", server=server)
 
@@ -194,6 +205,8 @@ def test_waiting_has_a_limit(server):
 def test_errors_say_what_to_do_next(server, tmp_path):
     (tmp_path / "bad.yaml").write_text("modelName: [\n")
     (tmp_path / "odd.yaml").write_text("modelName: a\nmodelFile: /tmp\ncolour: red\n")
+    for name in ("broken-not", "twice", "twice"):
+        deploy(server, name)
     for args, words in (
             (["deploy", "./none.gguf"], ("./none.gguf", "no such file")),
             (["deploy", "-f", tmp_path / "none.yaml"], ("none.yaml", "No such file")),
@@ -203,6 +216,8 @@ def test_errors_say_what_to_do_next(server, tmp_path):
             (["deploy", "m", "replicaCount=many"], ("replicaCount",)),
             (["describe", "nobody"], ("nobody", "berth services")),
             (["scale", "nobody", "2"], ("nobody",)), (["delete", "nobody"], ("nobody",)),
+            (["rollback", "broken-not", "99"], ("no revision 99", "berth describe")),
+            (["delete", "twice"], ("may be one of 2", "its id")),
             (["plugins", "unload", "nobody"], ("unload",))):
         r = berth(*args, server=server)
         assert r.returncode == 1 and r.stdout == "" and all(w in r.stderr for w in words), (args, r)

@@ -54,7 +54,7 @@ step_deps_curl() {
     tree="$(find "$src" -mindepth 1 -maxdepth 1 -type d -name 'curl-*' -print -quit)"
     [ -n "$tree" ] || die "curl: its source was not unpacked"
     say "fetched curl $(sed -n '1s/.*(\(.*\)).*/\1/p' "$tree/debian/changelog"):" \
-        "$(cat "$src"/*.tar.* | wc -c | numfmt --to=iec) ($((SECONDS - started)) s); building it"
+        "$(cat "$src"/*.tar.* | wc -c | numfmt --to=iec) ($((SECONDS - started)) s); building it, a minute or two"
     if ! (cd "$tree" && ./configure --prefix="$TMP/out" "${CURL_OPTIONS[@]}" &&
         make -s -j"$(nproc)" -C lib install && make -s -C include install) >"$log" 2>&1; then
         tail -n 15 "$log" >&2

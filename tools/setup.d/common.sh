@@ -195,7 +195,7 @@ npm_tarball() {
     if [ -z "$FILE" ]; then
         npm_open
         mkdir -p "$TMP/npm"
-        (cd "$TMP/npm" && timeout "$TIMEOUT_S" "${NPM[@]}" pack --loglevel=error "$pin" >"$TMP/log" 2>&1) ||
+        (cd "$TMP/npm" && NODE_DISABLE_COMPILE_CACHE=1 timeout "$TIMEOUT_S" "${NPM[@]}" pack --loglevel=error "$pin" >"$TMP/log" 2>&1) ||
             { grep -v "^npm notice" "$TMP/log" | tail -n 5 >&2; die "npm: $pin cannot be had"; }
         rm -rf "$dir"
         mv "$TMP/npm" "$dir"

@@ -32,8 +32,9 @@ step_model_smollm2() {
 step_model_digits() {
     pypi "$DIGITS_PIN" "$DIGITS_SHA256" --only-binary :all:
     unzip -qjo "$FILE" sklearn/datasets/data/digits.csv.gz -d "$TMP"
-    # One thread: a sum's order must not depend on how many cores there are.
-    OPENBLAS_NUM_THREADS=1 "$VENV/bin/python" "$here/make_digits.py" "$TMP/digits.csv.gz" "$TMP/out" |
+    # One thread: a sum's order must not depend on how many cores there are.  ONNX Runtime would
+    # report its use, and leave a file in /tmp.
+    ORT_DISABLE_TELEMETRY=1 OPENBLAS_NUM_THREADS=1 "$VENV/bin/python" "$here/make_digits.py" "$TMP/digits.csv.gz" "$TMP/out" |
         sed 's/^/setup: /'
     put models/digits
 }

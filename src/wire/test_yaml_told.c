@@ -1,0 +1,242 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "wire/json.h"
+#include "wire/yaml.h"
+
+static struct berth_arena arena;
+
+/* "LINE:COLUMN text" of each note, in lines. */
+static const char *
+notes_text(const struct berth_yaml_notes *notes)
+{
+    struct berth_buf b;
+
+    berth_buf_init(&b, &arena);
+    for (size_t i = 0; i < notes->count; i++)
+        berth_buf_printf(&b, "%s%zu:%zu %s", i > 0 ? "\n" : "", notes->at[i].line,
+                         notes->at[i].column, notes->at[i].text);
+    return berth_buf_text(&b);
+}
+
+static void
+it_reads_as_kubectl_does(void **unused)
+{
+    static const struct {
+        const char *why, *text, *want, *notes;
+    } cases[] = {
+        {"nothing", "", "null", ""},
+        {"comments alone", "# nothing\n", "null", ""},
+        {"an object", "{}", "{}", ""},
+        {"words for true and false", "[yes, off]", "[true,false]",
+         "1:2 yes is read as true: write true, or 'yes' for the word\n"
+         "1:7 off is read as false: write false, or 'off' for the word"},
+        {"words in quotes", "['yes', \"n\", !!str on]", "[\"yes\",\"n\",\"on\"]", ""},
+        {"keys stay as they are", "{n: 1, yes: 2, 0777: 3}", "{\"n\":1,\"yes\":2,\"0777\":3}", ""},
+        {"octal by a nought", "[0777, -010, 07, 0]", "[511,-8,7,0]",
+         "1:2 0777 is read as 511: a nought in front makes it octal\n"
+         "1:8 -010 is read as -8: a nought in front makes it octal"},
+        {"bases that are said", "[0x1F, 0o17, 0b101, -0x10]", "[31,15,5,-16]", ""},
+        {"underscores", "[1_000, 0x_ff]", "[1000,255]",
+         "1:2 1_000 is read as 1000\n1:9 0x_ff is read as 255"},
+        {"numbers", "[+1, .5, 1., 1.50, 1e3, 089, 18446744073709551615]",
+         "[1,0.5,1.0,1.5,1000.0,89.0,18446744073709551615]", ""},
+        {"no numbers", "[1.2.3, -, +, ., e3, 0x, 0b2, 1e, 1e+, _1, 12:30, 2001-01-01, 1e999, .inf]",
+         "[\"1.2.3\",\"-\",\"+\",\".\",\"e3\",\"0x\",\"0b2\",\"1e\",\"1e+\",\"_1\",\"12:30\","
+         "\"2001-01-01\",\"1e999\",\".inf\"]",
+         ""},
+        {"the last of two keys", "a: 1\nb: 2\na: 3\n", "{\"b\":2,\"a\":3}",
+         "3:1 a is on line 1 already: the last one counts"},
+        {"of three, too", "{a: {x: 1}, a: 2, a: [3]}", "{\"a\":[3]}",
+         "1:13 a is on line 1 already: the last one counts\n"
+         "1:19 a is on line 1 already: the last one counts"},
+        {"in a mapping further in", "a:\n- b: {c: 1, d: 2, c: 3}\n",
+         "{\"a\":[{\"b\":{\"d\":2,\"c\":3}}]}", "2:19 c is on line 2 already: the last one counts"},
+        {"an anchor in what does not count", "a: {x: &x [1, 2]}\na: 1\nb: *x\n",
+         "{\"a\":1,\"b\":[1,2]}", "2:1 a is on line 1 already: the last one counts"},
+        {"merged", "x: &a {app: z, b: d}\ny:\n  <<: *a\n  b: c\n",
+         "{\"x\":{\"app\":\"z\",\"b\":\"d\"},\"y\":{\"b\":\"c\",\"app\":\"z\"}}", ""},
+        {"merged at the end", "x: &a {b: 1}\ny:\n  b: 2\n  <<: *a\n",
+         "{\"x\":{\"b\":1},\"y\":{\"b\":2}}", ""},
+        {"merged alone", "x: &a {b: 1}\ny: {<<: *a}\nz: {<<: {}}\n",
+         "{\"x\":{\"b\":1},\"y\":{\"b\":1},\"z\":{}}", ""},
+        {"of a list the first counts", "[&a {b: 1, c: 1}, &b {b: 2, d: 2}, {<<: [*a, *b], e: 3}]",
+         "[{\"b\":1,\"c\":1},{\"b\":2,\"d\":2},{\"e\":3,\"b\":1,\"c\":1,\"d\":2}]", ""},
+        {"twice merged", "[&a {b: 1}, &b {c: 2}, {<<: *a, <<: *b}]",
+         "[{\"b\":1},{\"c\":2},{\"b\":1,\"c\":2}]", ""},
+        {"merged from what was merged", "[&a {b: 1}, &b {<<: *a, c: 2}, {<<: *b, c: 3}]",
+         "[{\"b\":1},{\"c\":2,\"b\":1},{\"c\":3,\"b\":1}]", ""},
+        {"merged and twice", "[&a {b: 1}, {b: 2, <<: *a, b: 3}]", "[{\"b\":1},{\"b\":3}]",
+         "1:28 b is on line 1 already: the last one counts"},
+        {"a quoted << is a key", "{'<<': 1}", "{\"<<\":1}", ""},
+        {"the first document", "a: 1\n---\nb: 2\n---\n*c: d\n", "{\"a\":1}",
+         "2:1 of 3 documents the first is read: write one, or each in its own file"},
+        {"no YAML behind it", "a: 1\n---\n[\n", "{\"a\":1}",
+         "2:1 of 2 documents the first is read: write one, or each in its own file"},
+        {"nothing in the first", "---\n---\nb: 2\n", "null",
+         "2:1 of 2 documents the first is read: write one, or each in its own file"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        const struct berth_json *v = NULL;
+        struct berth_yaml_notes notes = {0};
+        struct berth_err e = {""};
+        struct berth_buf b;
+
+        print_message("  %s\n", cases[i].why);
+        if (berth_yaml_parse_told(&arena, cases[i].text, strlen(cases[i].text), &v, &notes, &e) !=
+            0)
+            fail_msg("%s", e.msg);
+        berth_buf_init(&b, &arena);
+        berth_json_put(&b, v);
+        assert_string_equal(berth_buf_text(&b), cases[i].want);
+        assert_string_equal(notes_text(&notes), cases[i].notes);
+        berth_arena_reset(&arena);
+    }
+}
+
+static void
+what_it_refuses(void **unused)
+{
+    static const struct {
+        const char *why, *text, *want;
+    } cases[] = {
+        {"no mapping to merge", "a: 1\nb:\n  <<: 2\n",
+         "line 3, column 3: << takes a mapping or a list of mappings"},
+        {"not all of them mappings", "[&a {}, {<<: [*a, 1]}]",
+         "line 1, column 10: << takes a mapping or a list of mappings"},
+        {"a tab", "a:\n\tb: 1\n", "line 2, column 1: found character that cannot start any token"},
+        {"an alias to itself", "a: &x {<<: *x}\n",
+         "line 1, column 12: an alias to the value that it is part of"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        const struct berth_json *v = NULL;
+        struct berth_yaml_notes notes = {0};
+        struct berth_err e = {""};
+
+        print_message("  %s\n", cases[i].why);
+        assert_int_equal(
+            berth_yaml_parse_told(&arena, cases[i].text, strlen(cases[i].text), &v, &notes, &e),
+            -BERTH_EINVAL);
+        assert_string_equal(e.msg, cases[i].want);
+        berth_arena_reset(&arena);
+    }
+}
+
+/* Each merges the one before twice over: text that doubles. */
+static void
+merging_is_bounded(void **unused)
+{
+    const struct berth_json *v = NULL;
+    struct berth_yaml_notes notes;
+    struct berth_err e = {""};
+    struct berth_buf b;
+
+    (void)unused;
+    berth_buf_init(&b, &arena);
+    berth_buf_puts(&b, "a0: &a0 {x: lol}\n");
+    for (int i = 1; i < 30; i++)
+        berth_buf_printf(&b, "a%d: &a%d {<<: {p%d: *a%d}, <<: {q%d: *a%d}}\n", i, i, i, i - 1, i,
+                         i - 1);
+    assert_int_equal(berth_yaml_parse_told(&arena, b.at, b.len, &v, &notes, &e), -BERTH_EINVAL);
+    berth_arena_reset(&arena);
+
+    berth_buf_init(&b, &arena);
+    for (int i = 0; i < 10000; i++)
+        berth_buf_printf(&b, "k%d: 1\n", i);
+    assert_int_equal(berth_yaml_parse_told(&arena, b.at, b.len, &v, &notes, &e), -BERTH_EINVAL);
+    assert_non_null(strstr(e.msg, "too many keys"));
+    berth_arena_reset(&arena);
+}
+
+static void
+notes_are_bounded(void **unused)
+{
+    const struct berth_json *v = NULL;
+    struct berth_yaml_notes notes;
+    struct berth_buf b;
+
+    (void)unused;
+    berth_buf_init(&b, &arena);
+    for (int i = 0; i < 1000; i++)
+        berth_buf_puts(&b, "- yes\n");
+    assert_int_equal(berth_yaml_parse_told(&arena, b.at, b.len, &v, &notes, NULL), 0);
+    assert_int_equal(notes.count, BERTH_YAML_NOTES_MAX);
+    assert_int_equal(berth_json_len(v), 1000);
+    berth_arena_reset(&arena);
+}
+
+static void
+the_nearest_line_is_found(void **unused)
+{
+    static const char text[] = "spec:\n"                                   /* 1 */
+                               "  containers:\n"                           /* 2 */
+                               "  - name: a\n"                             /* 3 */
+                               "  - name: b\n"                             /* 4 */
+                               "    args:\n"                               /* 5 */
+                               "    - --x\n"                               /* 6 */
+                               "    - {y: 1}\n"                            /* 7 */
+                               "  labels: {a.b/c: &l {d: 1}, 'e[0]': 2}\n" /* 8 */
+                               "  copy: *l\n"                              /* 9 */
+                               "  twice: 1\n"                              /* 10 */
+                               "  twice: {in: 2}\n"                        /* 11 */
+                               "  grid: [[1, 2],\n    [3,\n      4]]\n"    /* 12 to 14 */
+                               "---\nspec: {other: 1}\n";
+    static const struct {
+        const char *path;
+        size_t want;
+    } cases[] = {
+        {"spec", 1},
+        {"spec.containers", 2},
+        {"spec.containers[0]", 3},
+        {"spec.containers[1].name", 4},
+        {"spec.containers[1].args[0]", 6},
+        {"spec.containers[1].args[1].y", 7},
+        {"spec.containers[1].args[7]", 5},
+        {"spec.containers[2].name", 2},
+        {"spec.containers.name", 2},
+        {"spec.labels.a.b/c.d", 8},
+        {"spec.labels.e[0]", 8},
+        {"spec.copy.d", 9},
+        {"spec.twice", 11},
+        {"spec.twice.in", 11},
+        {"spec.grid[1][1]", 14},
+        {"spec.other", 1},
+        {"spe", 0},
+        {"", 0},
+        {"[0]", 0},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        print_message("  %s\n", cases[i].path);
+        assert_int_equal(berth_yaml_line_near(text, sizeof text - 1, cases[i].path), cases[i].want);
+    }
+    assert_int_equal(berth_yaml_line_near("- a: 1\n- b: 2\n", 14, "[1].b"), 2);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_reads_as_kubectl_does),  cmocka_unit_test(what_it_refuses),
+        cmocka_unit_test(merging_is_bounded),        cmocka_unit_test(notes_are_bounded),
+        cmocka_unit_test(the_nearest_line_is_found),
+    };
+
+    berth_arena_init(&arena, 64 << 20);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    berth_arena_fini(&arena);
+    return failed;
+}

@@ -1,0 +1,68 @@
+#ifndef BERTH_YAML_PRIV_H
+#define BERTH_YAML_PRIV_H
+
+#include <yaml.h>
+
+#include "base/buf.h"
+#include "wire/json.h"
+#include "wire/yaml.h"
+
+/*
+ * libyaml's events become JSON text, which wire/json.h parses.  Anchored values are remembered as
+ * places in that text; an alias copies the piece.  All bounds are on the text: its size bounds
+ * every later step.
+ */
+enum { ANCHORS_MAX = 256, TEXT_BYTES_MAX = 16 << 20, EXPANDED_BYTES_MAX = 1 << 20 };
+
+struct anchor {
+    const char *name;
+    const char *text; /* NULL: in the JSON text */
+    size_t from, to;  /* in the JSON text; to 0: not finished */
+};
+
+/* A key of a mapping and its value, in the JSON text: [start, end), with the comma before it. */
+struct member {
+    struct member *next;
+    struct berth_slice name;
+    size_t comma, start, value, end; /* comma SIZE_MAX: it is the first */
+    size_t line, column;
+    bool dead;  /* one of the same name came later, or it was a merge key */
+    bool merge; /* "<<" */
+};
+
+struct level {
+    bool mapping, have_key;
+    size_t anchor;               /* index + 1; 0: none */
+    struct member *first, *last; /* of a mapping, where they are told */
+};
+
+struct reader {
+    yaml_parser_t parser;
+    struct berth_arena *arena;
+    struct berth_buf text;
+    struct berth_jw out;
+    struct level levels[BERTH_JSON_DEPTH_MAX];
+    size_t depth;
+    struct anchor anchors[ANCHORS_MAX];
+    size_t anchor_count, expanded_bytes, compared;
+    unsigned documents;
+    size_t second_line;            /* where the second document begins */
+    struct berth_yaml_note *notes; /* NULL: told of nothing, berth_yaml_parse() */
+    size_t note_count;
+};
+
+int yaml_refuse(const yaml_event_t *at, struct berth_err *e, const char *why);
+int yaml_no_memory(struct berth_err *e);
+__attribute__((format(printf, 4, 5))) int yaml_note(struct reader *r, size_t line, size_t column,
+                                                    const char *fmt, ...);
+
+/* yaml_scalar.c: write a scalar as the value that it means. */
+int yaml_scalar(struct reader *r, const yaml_event_t *ev, struct berth_err *e);
+
+/* yaml_member.c: keys that are told.  begin writes the key; ended when its value is written; at the
+ * end of the mapping what does not count is blotted out and what was merged in is written. */
+int yaml_member_begin(struct reader *r, const yaml_event_t *ev, struct berth_err *e);
+void yaml_member_ended(struct reader *r);
+int yaml_members_done(struct reader *r, struct berth_err *e);
+
+#endif
