@@ -364,21 +364,6 @@ def test_an_evicted_pod_is_no_replica_once_it_is_replaced(cluster, drive):
 
 # ---- logs ----
 
-@pytest.fixture
-def logging_node(cluster):
-    """A machine of whose kubelet there is what logs need; its pods neither start nor end."""
-    with cluster.kubelet() as port:
-        have = {"cpu": "8", "memory": "8Gi", "pods": "50"}
-        cluster.create("/api/v1/nodes", {
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": "logging", "labels": {"logging": "yes"}},
-            "spec": {"taints": [{"key": "logging", "effect": "NoSchedule"}]},
-            "status": {"allocatable": have, "capacity": have,
-                       "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-                       "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}})
-        yield
-
-
 def test_logs_are_the_services_own_and_followed_all_at_once(cluster, drive, logging_node):
     drive.apply(unit("talk", settings={"node_selector": "logging=yes", "tolerations": "all"}))
     other = unit("other", replicas=1)
