@@ -8,6 +8,7 @@ static const struct {
     const char *kind, *group; /* group: what api_version begins with, "" for any */
     const struct berth_shape *shape;
 } kinds[] = {
+    {"ModelService", "", &shape_model_service},
     {"Deployment", "", &shape_deployment},
     {"LeaderWorkerSet", "", &shape_leader_worker_set},
     {"HorizontalPodAutoscaler", "", &shape_autoscaler},
@@ -46,10 +47,11 @@ shape_find(const struct berth_shape *shape, struct berth_slice name)
 
 enum { NAME_BYTES_MAX = 64 };
 
-static char
-lower(char c)
+static bool
+is_same_letter(char a, char b)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+    return a == b ||
+           ((a ^ b) == ('a' ^ 'A') && (a | ('a' ^ 'A')) >= 'a' && (a | ('a' ^ 'A')) <= 'z');
 }
 
 /* How many letters to change, put in or leave out; a change of case is none. */
@@ -65,7 +67,7 @@ distance(struct berth_slice a, const char *b)
         size_t corner = row[0];
         row[0] = i + 1;
         for (size_t j = 0; j < len; j++) {
-            const size_t change = corner + (lower(a.at[i]) != lower(b[j]));
+            const size_t change = corner + !is_same_letter(a.at[i], b[j]);
             corner = row[j + 1];
             const size_t other = (corner < row[j] ? corner : row[j]) + 1;
             row[j + 1] = change < other ? change : other;

@@ -16,9 +16,9 @@ struct berth_json;
 struct berth_shape; /* static storage */
 
 /*
- * Deployment, LeaderWorkerSet, HorizontalPodAutoscaler, Service, ConfigMap, ServiceAccount,
- * HTTPRoute, InferencePool (by api_version: inference.networking.k8s.io/... is the newer form),
- * InferenceModel, InferenceObjective.  api_version may be NULL.  NULL: no such kind.
+ * ModelService, Deployment, LeaderWorkerSet, HorizontalPodAutoscaler, Service, ConfigMap,
+ * ServiceAccount, HTTPRoute, InferencePool (by api_version: inference.networking.k8s.io/... is the
+ * newer form), InferenceModel, InferenceObjective.  api_version may be NULL.  NULL: no such kind.
  */
 const struct berth_shape *berth_shape_of(const char *kind, const char *api_version);
 

@@ -5,7 +5,7 @@
 static const struct shape_field route_parent_refs_fields[] = {
     STRING("group"),     STRING("kind"), STRING("name"),
     STRING("namespace"), INT("port"),    STRING("sectionName")};
-static const struct berth_shape shape_route_parent_refs = SHAPE(route_parent_refs_fields);
+const struct berth_shape shape_route_parent_refs = SHAPE(route_parent_refs_fields);
 
 static const struct shape_field route_cors_fields[] = {
     BOOL("allowCredentials"), STRINGS("allowHeaders"),  STRINGS("allowMethods"),

@@ -182,7 +182,7 @@ static const struct berth_shape shape_local_object_reference = SHAPE(local_objec
 static const struct shape_field object_reference_fields[] = {
     STRING("apiVersion"), STRING("fieldPath"),       STRING("kind"), STRING("name"),
     STRING("namespace"),  STRING("resourceVersion"), STRING("uid")};
-static const struct berth_shape shape_object_reference = SHAPE(object_reference_fields);
+const struct berth_shape shape_object_reference = SHAPE(object_reference_fields);
 
 static const struct shape_field service_account_fields[] = {
     STRING("apiVersion"),

@@ -76,7 +76,7 @@ static const struct berth_shape shape_env_var_source = SHAPE(env_var_source_fiel
 
 static const struct shape_field env_var_fields[] = {STRING("name"), STRING("value"),
                                                     OBJECT("valueFrom", env_var_source)};
-static const struct berth_shape shape_env_var = SHAPE(env_var_fields);
+const struct berth_shape shape_env_var = SHAPE(env_var_fields);
 
 static const struct shape_field config_map_env_source_fields[] = {STRING("name"), BOOL("optional")};
 static const struct berth_shape shape_config_map_env_source = SHAPE(config_map_env_source_fields);
@@ -84,7 +84,7 @@ static const struct berth_shape shape_config_map_env_source = SHAPE(config_map_e
 static const struct shape_field env_from_source_fields[] = {
     OBJECT("configMapRef", config_map_env_source), STRING("prefix"),
     OBJECT("secretRef", config_map_env_source)};
-static const struct berth_shape shape_env_from_source = SHAPE(env_from_source_fields);
+const struct berth_shape shape_env_from_source = SHAPE(env_from_source_fields);
 
 static const struct shape_field exec_action_fields[] = {STRINGS("command")};
 static const struct berth_shape shape_exec_action = SHAPE(exec_action_fields);
@@ -143,7 +143,7 @@ static const struct berth_shape shape_resource_claim = SHAPE(resource_claim_fiel
 
 static const struct shape_field resource_requirements_fields[] = {
     OBJECTS("claims", resource_claim), QUANTITY_MAP("limits"), QUANTITY_MAP("requests")};
-static const struct berth_shape shape_resource_requirements = SHAPE(resource_requirements_fields);
+const struct berth_shape shape_resource_requirements = SHAPE(resource_requirements_fields);
 
 static const struct shape_field container_restart_rule_on_exit_codes_fields[] = {STRING("operator"),
                                                                                  INTS("values")};

@@ -57,10 +57,11 @@ const char *shape_nearest(const struct berth_shape *shape, struct berth_slice na
     }
 
 extern const struct berth_shape shape_object_meta, shape_label_selector, shape_pod_template_spec,
-    shape_volume;
+    shape_volume, shape_env_var, shape_env_from_source, shape_resource_requirements,
+    shape_object_reference, shape_route_parent_refs;
 extern const struct berth_shape shape_deployment, shape_leader_worker_set, shape_autoscaler,
     shape_service, shape_config_map, shape_service_account;
 extern const struct berth_shape shape_route, shape_pool, shape_old_pool, shape_model,
-    shape_objective;
+    shape_objective, shape_model_service;
 
 #endif

@@ -125,6 +125,15 @@ values_are_as_they_are_meant(void **unused)
          "{spec: {modelName: '1', targetModels: [{name: '2', weight: 3}], poolRef: {name: '4'}}}"},
         {"objectives", "InferenceObjective", "{spec: {priority: 1.0, poolRef: {name: 4}}}",
          "{spec: {priority: 1, poolRef: {name: '4'}}}"},
+        {"a service", "ModelService",
+         "{spec: {modelArtifacts: {uri: 1, size: 0.5}, routing: {modelName: 7, ports: [{name: 1, "
+         "port: "
+         "80.0}]}, decode: {replicas: ~, containers: [{name: 1, args: [$replace, 8000], "
+         "mountModelVolume: true, env: [{name: A, value: 1}]}]}}}",
+         "{spec: {modelArtifacts: {uri: '1', size: 500m}, routing: {modelName: '7', ports: [{name: "
+         "'1', port: 80}]}, decode: {replicas: ~, containers: [{name: '1', args: [$replace, "
+         "'8000'], "
+         "mountModelVolume: true, env: [{name: A, value: '1'}]}]}}}"},
         {"accounts", "ServiceAccount", "{imagePullSecrets: [{name: 1}]}",
          "{imagePullSecrets: [{name: '1'}]}"},
     };
@@ -177,6 +186,10 @@ problems_are_told(void **unused)
         {"nothing near", "ConfigMap", "{somethingElse: 1}",
          "somethingElse: warning: no such field"},
         {"no document", "ConfigMap", "[1]", ": error: an object is wanted, this is a list"},
+        {"what a service cannot say of a container", "ModelService",
+         "{spec: {prefill: {containers: [{name: a, ports: [], volumeMount: x}]}}}",
+         "spec.prefill.containers[0].ports: warning: no such field\n"
+         "spec.prefill.containers[0].volumeMount: warning: no such field"},
         {"a quantity of another kind", "Deployment", POD("{resources: {limits: {cpu: [1]}}}"),
          "spec.template.spec.containers[0].resources.limits.cpu: error: a quantity such as 500m or "
          "16Gi is wanted, this is a list"},

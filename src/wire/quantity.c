@@ -70,27 +70,35 @@ read_exponent(const char *text, size_t len, struct suffix *ret)
     return true;
 }
 
+/* Of c in names, from 1; 0: it is not there. */
+static size_t
+place_of(char c, const char *names)
+{
+    const char *at = c != '\0' ? strchr(names, c) : NULL;
+
+    return at != NULL ? (size_t)(at - names) + 1 : 0;
+}
+
 static bool
 read_suffix(const char *text, size_t len, struct suffix *ret)
 {
-    static const char big[] = "kMGTPE", binary[] = "KMGTPE", small[] = "mun";
-    const char *at = NULL;
+    size_t at;
 
     *ret = (struct suffix){.unit = 1};
     if (len == 0)
         return true;
-    if (len == 2 && text[1] == 'i' && (at = memchr(binary, text[0], 6)) != NULL) {
+    if (len == 2 && text[1] == 'i' && (at = place_of(text[0], "KMGTPE")) > 0) {
         ret->form = BERTH_QUANTITY_BINARY;
-        ret->unit <<= 10 * (at - binary + 1);
+        ret->unit <<= 10 * at;
         return true;
     }
-    if (len == 1 && (at = memchr(big, text[0], 6)) != NULL) {
-        for (; at >= big; at--)
+    if (len == 1 && (at = place_of(text[0], "kMGTPE")) > 0) {
+        for (; at > 0; at--)
             ret->unit *= 1000;
         return true;
     }
-    if (len == 1 && (at = memchr(small, text[0], 3)) != NULL) {
-        ret->down = 3 * (uint32_t)(at - small + 1);
+    if (len == 1 && (at = place_of(text[0], "mun")) > 0) {
+        ret->down = 3 * (uint32_t)at;
         return true;
     }
     return len > 1 && (text[0] == 'e' || text[0] == 'E') && read_exponent(text, len, ret);

@@ -10,9 +10,17 @@
 #include "wire/yaml.h"
 
 static const char *const kinds[] = {
-    "Deployment",     "LeaderWorkerSet",    "HorizontalPodAutoscaler", "Service",
-    "ConfigMap",      "HTTPRoute",          "InferencePool",           "ServiceAccount",
-    "InferenceModel", "InferenceObjective",
+    "Deployment",
+    "LeaderWorkerSet",
+    "HorizontalPodAutoscaler",
+    "Service",
+    "ConfigMap",
+    "HTTPRoute",
+    "InferencePool",
+    "ServiceAccount",
+    "InferenceModel",
+    "InferenceObjective",
+    "ModelService",
 };
 
 static int
@@ -61,7 +69,7 @@ quantity(const char *text, size_t len)
     berth_assert(q.nano == again.nano && q.negative == again.negative && strcmp(once, twice) == 0);
 }
 
-/* The first byte chooses the kind, the rest is the document, and a quantity. */
+/* The first byte (0 to 9, :) chooses the kind, the rest is the document, and a quantity. */
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
@@ -73,7 +81,8 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     if (len == 0)
         return 0;
     const char *api = bytes[0] >= 'a' ? "inference.networking.k8s.io/v1" : NULL;
-    const struct berth_shape *shape = berth_shape_of(kinds[bytes[0] % BERTH_COUNT(kinds)], api);
+    const struct berth_shape *shape =
+        berth_shape_of(kinds[(uint8_t)(bytes[0] - '0') % BERTH_COUNT(kinds)], api);
     const char *text = (const char *)bytes + 1;
     berth_arena_init(&a, 32 << 20);
     if (berth_yaml_parse_told(&a, text, len - 1, &v, &notes, &e) == 0)
