@@ -1,6 +1,7 @@
 #include "template/test_support_priv.h"
 
 #include "template/test_cases_core.h"
+#include "template/test_cases_match.h"
 #include "template/test_cases_sprig.h"
 
 static void
@@ -17,12 +18,21 @@ the_functions_are_sprigs(void **unused)
     all_agree(sprig_cases, BERTH_COUNT(sprig_cases));
 }
 
+static void
+expressions_and_versions_match_as_gos(void **unused)
+{
+    (void)unused;
+    all_agree(match_cases, BERTH_COUNT(match_cases));
+}
+
 /* Where ours is not Go's on purpose. */
 static void
 what_differs(void **unused)
 {
     static const struct agreed rows[] = {
-        {"{{1+2i}}", NULL}, /* nobody deploys complex numbers */
+        {"{{regexMatch \"\\\\p{Greek}\" \"a\"}}", NULL}, /* \pL, \p{Lu} and \p{Ll} alone */
+        {"{{regexMatch \"(\" \"a\"}}", NULL},            /* sprig: false */
+        {"{{1+2i}}", NULL},                              /* nobody deploys complex numbers */
         {"{{until 2 | toJson}} {{until (getPort \"x\") | len}}",
          "[0,1] 8000"},                   /* any whole number */
         {"{{slice \"abcd\" 1 3}}", "bc"}, /* sprig's hides the one for texts */
@@ -130,6 +140,10 @@ bounds_end_it(void **unused)
         {"{{range until 2000}}{{repeat 1000 \"a\"}}{{end}}", -BERTH_ELIMIT,
          "more than 1048576 bytes"},
         {"{{99999999999999999999}}", -BERTH_EINVAL, "beyond 64 bits"},
+        {"{{regexMatch \"(x*)*(x*)*(x*)*(x*)*(x*)*y\" (repeat 1000000 \"x\")}}", -BERTH_ELIMIT,
+         "computes too much"},
+        {"{{regexMatch \"((a{100}){100}){100}\" \"a\"}}", -BERTH_EINVAL, "too large"},
+        {"{{regexMatch (repeat 200 \"(\") \"a\"}}", -BERTH_EINVAL, "nested too deep"},
     };
 
     (void)unused;
@@ -224,6 +238,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_language_is_gos),
         cmocka_unit_test(the_functions_are_sprigs),
+        cmocka_unit_test(expressions_and_versions_match_as_gos),
         cmocka_unit_test(what_differs),
         cmocka_unit_test(messages_name_the_place_and_the_nearest),
         cmocka_unit_test(bounds_end_it),
