@@ -59,7 +59,7 @@ struct shown {
     size_t done;     /* steps that stand above */
     size_t line_len; /* of the line that is rewritten */
     uint64_t begin_ns, limit_ns;
-    char last_note[200]; /* without a terminal: what was said last */
+    char last_note[200]; /* what was said last of a step that goes on */
 };
 
 static void
@@ -106,10 +106,11 @@ say_now(struct shown *s, const struct berth_json *step)
 
     (void)snprintf(note, sizeof note, "%s %s%s%.120s", berth_remote_text(step, "name", "?"),
                    berth_remote_text(step, "state", "?"), error[0] != '\0' ? ": " : "", error);
+    const bool is_new = strcmp(note, s->last_note) != 0;
+    memcpy(s->last_note, note, sizeof note);
     if (!s->is_terminal) {
-        if (strcmp(note, s->last_note) != 0)
+        if (is_new)
             (void)fprintf(stderr, "  %s\n", note);
-        memcpy(s->last_note, note, sizeof note);
         return;
     }
     clear_line(s);
@@ -238,8 +239,9 @@ not_in_time(struct shown *s, const char *what)
     if (interrupted)
         return berth_failed(s->r->args, "no longer watched; the work goes on: `berth describe %s`",
                             s->id);
-    return berth_failed(s->r->args, "%s %s after %llu s; the work goes on: `berth describe %s`",
-                        s->id, what, (unsigned long long)(s->limit_ns / BERTH_S), s->id);
+    return berth_failed(s->r->args, "%s %s after %llu s%s%s; the work goes on: `berth describe %s`",
+                        s->id, what, (unsigned long long)(s->limit_ns / BERTH_S),
+                        s->last_note[0] != '\0' ? ": " : "", s->last_note, s->id);
 }
 
 static bool
@@ -273,6 +275,37 @@ berth_service_wait(struct berth_remote *r, const char *id, uint64_t revision, ui
     return interrupted ? BERTH_EXIT_INTERRUPTED : rc;
 }
 
+/* What it is that takes its time, once it does, and again when that changes: a step, or that none
+ * can begin. */
+static void
+say_going(struct shown *s, const struct berth_json *service)
+{
+    const char *message = berth_remote_text(service, "message", "");
+    const struct berth_json *pipeline = NULL;
+    struct berth_slice text;
+    uint16_t status = 0;
+
+    if (berth_now_ns() - s->begin_ns < 3 * BERTH_S ||
+        berth_remote_try(s->r, "GET", "/api/v1/modserv/{}/pipeline", s->id, NULL, &status, &text) !=
+            BERTH_EXIT_OK ||
+        status != 200 ||
+        berth_json_parse(&s->r->arena, text.at, text.len, NULL, &pipeline, NULL) < 0)
+        return;
+    const struct berth_json *steps = berth_json_get(berth_json_get(pipeline, "data"), "steps");
+    for (struct berth_json_iter it = berth_json_iter(steps); berth_json_next(&it);) {
+        const char *state = berth_remote_text(it.value, "state", "?");
+
+        if (strcmp(state, "running") == 0 || strcmp(state, "retrying") == 0) {
+            say_now(s, it.value);
+            return;
+        }
+    }
+    if (message[0] == '\0' || strncmp(message, s->last_note, sizeof s->last_note - 1) == 0)
+        return;
+    (void)snprintf(s->last_note, sizeof s->last_note, "%s", message);
+    (void)fprintf(stderr, "  %s: %s\n", berth_remote_text(service, "phase", "?"), message);
+}
+
 int
 berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s)
 {
@@ -291,9 +324,12 @@ berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s
             return rc;
         gone = status == 404;
         if (status == 200 &&
-            berth_json_parse(&r->arena, text.at, text.len, NULL, &service, NULL) == 0)
-            gone = strcmp(berth_remote_text(berth_json_get(service, "data"), "phase", ""),
-                          "terminated") == 0;
+            berth_json_parse(&r->arena, text.at, text.len, NULL, &service, NULL) == 0) {
+            service = berth_json_get(service, "data");
+            gone = strcmp(berth_remote_text(service, "phase", ""), "terminated") == 0;
+        }
+        if (!gone && service != NULL)
+            say_going(&s, service);
     } while (!gone && rest(&s));
     (void)sigaction(SIGINT, &before, NULL);
     if (gone) {
