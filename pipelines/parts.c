@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "os/process.h"
 #include "wire/json.h"
@@ -238,16 +239,22 @@ int
 berth_parts_run(struct berth_deployment *d, const char *const *argv, const char *grows,
                 struct berth_err *e)
 {
+    static const char *const keep[] = {"BERTH_PLUGIN_DIR", "BERTH_PLUGINS_PLUGIN_DIR", NULL};
+    char *const more[] = {NULL};
     struct said said = {.len = 0};
     char how[80];
     int fds[2], status = 0;
     pid_t pid;
 
+    /* It needs to find backends, and none of our secrets. */
+    BERTH_AUTO_FREE char **env = berth_process_environ(keep, more);
+    if (env == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "berth %s: out of memory", argv[1]);
     if (pipe2(fds, O_CLOEXEC) < 0)
         return berth_err_set(e, BERTH_ELIMIT, "berth %s: %m", argv[1]);
     /* The next server starts it again, and two would write the same file. */
     const struct berth_spawn spawn = {
-        .file = "/proc/self/exe", .argv = argv, .out_fd = fds[1], .dies_with_us = true};
+        .file = "/proc/self/exe", .argv = argv, .env = env, .out_fd = fds[1], .dies_with_us = true};
     const int r = berth_process_spawn(&spawn, &pid, e);
     (void)close(fds[1]);
     const bool ended = r == 0 && follow(d, pid, fds[0], grows, &said, &status);

@@ -161,7 +161,16 @@ struct berth_shimlet_host {
     void (*changed)(void *who, const char *service_id);
     /* As probe(), of an engine that speaks TLS or wants a key. */
     int (*probe_as)(const struct berth_probe *p, struct berth_err *e);
+    /* The environment cannot be reached: why, for a person; NULL: it can be again.  Until that its
+     * services are neither brought about nor looked at; what was seen of them stays, requests go
+     * where they went, and people are told.  Then each is looked at at once, also one that waits to
+     * be tried again.  `who` is from open(); the same may be said twice. */
+    void (*away)(void *who, const char *why);
 };
+
+#define BERTH_SHIMLET_HOST_HAS(h, member)                                                   \
+    ((h)->struct_size >= offsetof(struct berth_shimlet_host, member) + sizeof(h)->member && \
+     (h)->member != NULL)
 
 struct berth_shimlet_open {
     uint32_t struct_size;

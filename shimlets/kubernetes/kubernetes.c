@@ -9,7 +9,7 @@
 #include "shimlets/kubernetes/state.h"
 #include "wire/json.h"
 
-enum { READY_WAIT_S = 30, INFORMERS = 4 };
+enum { READY_WAIT_S = 30, JUST_BACK_S = 60, INFORMERS = 4 };
 
 /* ---- open and close ---- */
 
@@ -26,14 +26,31 @@ other_changed(void *arg, const struct berth_json *object, bool gone)
     kubernetes_tell(arg, object);
 }
 
+/* What does not say that we ask for the wrong thing: it passes when the server is back. */
+static bool
+is_unreachable(int r)
+{
+    return r == -BERTH_ENETWORK || r == -BERTH_EDEADLINE || r == -BERTH_EAGAIN;
+}
+
+/* One line when it begins and one when it ends, whatever becomes of it in between. */
 static void
-troubled(void *arg, const char *why)
+troubled(void *arg, int r, const char *why)
 {
     struct berth_shimlet *s = arg;
     char text[400];
 
-    (void)snprintf(text, sizeof text, "kubernetes: %.360s", why != NULL ? why : "it works again");
-    s->h->log(why != NULL ? BERTH_LOG_WARN : BERTH_LOG_INFO, text);
+    if (r == 0 || !s->troubled) {
+        (void)snprintf(text, sizeof text, "kubernetes: %.360s", r < 0 ? why : "it works again");
+        s->h->log(r < 0 ? BERTH_LOG_WARN : BERTH_LOG_INFO, text);
+    }
+    s->troubled = r < 0;
+    if (is_unreachable(r))
+        atomic_store(&s->back_ns, UINT64_MAX);
+    else if (r == 0 && atomic_load(&s->back_ns) == UINT64_MAX)
+        atomic_store(&s->back_ns, berth_now_ns());
+    if (BERTH_SHIMLET_HOST_HAS(s->h, away) && (r == 0 || is_unreachable(r)))
+        s->h->away(s->who, why);
 }
 
 static int
@@ -174,10 +191,22 @@ wait_ready(struct berth_shimlet *s, const struct berth_op *op, struct berth_err 
     return r == -BERTH_EDEADLINE ? -BERTH_ENETWORK : r;
 }
 
+/* A server that has just begun does not know yet what it allows to whom. */
+static bool
+is_just_back(struct berth_shimlet *s)
+{
+    const uint64_t back_ns = atomic_load(&s->back_ns);
+
+    return back_ns == UINT64_MAX ||
+           (back_ns != 0 && berth_now_ns() - back_ns < JUST_BACK_S * BERTH_S);
+}
+
 /* To what the host knows to take: what may pass, and what may not. */
 static int
-for_host(int r)
+for_host(struct berth_shimlet *s, int r)
 {
+    if ((r == -BERTH_EAUTH || r == -BERTH_EPERM) && is_just_back(s))
+        return -BERTH_EAGAIN;
     switch (-r) {
     case BERTH_ENOENT: /* a namespace that is not there */
     case BERTH_ECONFIG:
@@ -194,10 +223,10 @@ for_host(int r)
 }
 
 static int
-finish(int r, struct berth_arena *a, struct berth_err *e)
+finish(struct berth_shimlet *s, int r, struct berth_arena *a, struct berth_err *e)
 {
     berth_arena_fini(a);
-    return r < 0 ? berth_err_wrap(e, for_host(r), "kubernetes") : r;
+    return r < 0 ? berth_err_wrap(e, for_host(s, r), "kubernetes") : r;
 }
 
 static int
@@ -210,7 +239,7 @@ do_apply(struct berth_shimlet *s, const struct berth_op *op, const struct berth_
     int r = wait_ready(s, op, e);
     if (r == 0)
         r = kubernetes_apply(s, op, &a, u, e);
-    return finish(r, &a, e);
+    return finish(s, r, &a, e);
 }
 
 static int
@@ -223,7 +252,7 @@ do_remove(struct berth_shimlet *s, const struct berth_op *op, const char *unit_n
     int r = wait_ready(s, op, e);
     if (r == 0)
         r = kubernetes_remove(s, op, &a, unit_name, e);
-    return finish(r, &a, e);
+    return finish(s, r, &a, e);
 }
 
 static int
@@ -255,7 +284,7 @@ do_status(struct berth_shimlet *s, const struct berth_op *op, const char *unit_n
     }
     if (r == 0)
         tell(arg, &seen);
-    return finish(r, &a, e);
+    return finish(s, r, &a, e);
 }
 
 struct lister {
@@ -296,7 +325,7 @@ do_list(struct berth_shimlet *s, const struct berth_op *op,
         for (size_t i = 0; r == 0 && i < n; i++)
             list_one(&l, found[i]);
     }
-    return finish(r, &a, e);
+    return finish(s, r, &a, e);
 }
 
 static int
@@ -325,7 +354,7 @@ do_render(struct berth_shimlet *s, const struct berth_op *op, const struct berth
         r = berth_err_set(e, BERTH_ENOMEM, "out of memory");
     if (r == 0)
         text(arg, all, b.len);
-    return finish(r, &a, e);
+    return finish(s, r, &a, e);
 }
 
 static bool
@@ -351,7 +380,7 @@ do_held(struct berth_shimlet *s, const struct berth_op *op, const char *unit_nam
             held += kubernetes_pod_accelerators(f.pods[i]);
     if (r == 0)
         *ret_accelerators = held;
-    return finish(r, &a, e);
+    return finish(s, r, &a, e);
 }
 
 static int
@@ -362,7 +391,7 @@ do_check(struct berth_shimlet *s, const struct berth_op *op, const struct berth_
 
     if (r == 0)
         r = kubernetes_check(s, op, u, e);
-    return r < 0 ? berth_err_wrap(e, for_host(r), "kubernetes") : 0;
+    return r < 0 ? berth_err_wrap(e, for_host(s, r), "kubernetes") : 0;
 }
 
 static int
@@ -375,7 +404,7 @@ do_logs(struct berth_shimlet *s, const struct berth_op *op, const char *unit_nam
 
     if (r == 0)
         r = kubernetes_logs(s, op, unit_name, q, line, arg, e);
-    return r < 0 ? berth_err_wrap(e, r == -BERTH_ENOENT ? r : for_host(r), "kubernetes") : 0;
+    return r < 0 ? berth_err_wrap(e, r == -BERTH_ENOENT ? r : for_host(s, r), "kubernetes") : 0;
 }
 
 static int
@@ -384,7 +413,7 @@ do_resources(struct berth_shimlet *s, const struct berth_op *op, struct berth_re
 {
     const int r = kubernetes_resources(s, op, ret, e);
 
-    return r < 0 ? berth_err_wrap(e, for_host(r), "kubernetes") : 0;
+    return r < 0 ? berth_err_wrap(e, for_host(s, r), "kubernetes") : 0;
 }
 
 static int
@@ -395,7 +424,7 @@ do_node(struct berth_shimlet *s, const struct berth_op *op, const char *node, bo
 
     if (r == 0)
         r = kubernetes_node(s, op, node, drain, e);
-    return r < 0 ? berth_err_wrap(e, r == -BERTH_ENOENT ? r : for_host(r), "kubernetes") : r;
+    return r < 0 ? berth_err_wrap(e, r == -BERTH_ENOENT ? r : for_host(s, r), "kubernetes") : r;
 }
 
 #define OPS(its_name)                                                                           \

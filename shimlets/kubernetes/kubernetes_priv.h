@@ -146,6 +146,9 @@ struct berth_shimlet {
     struct berth_kube_config config;
     struct berth_kube *k;
     struct berth_kube_informer *deployments, *stateful_sets, *services, *pods;
+    /* Since when the server can be reached again; UINT64_MAX: it cannot be; 0: it always could. */
+    atomic_uint_fast64_t back_ns;
+    bool troubled;             /* of the first informer's thread */
     atomic_bool own_pods_only; /* those of other namespaces are not ours to list */
     pthread_mutex_t mu;
     struct kubernetes_known *known; /* under mu */

@@ -166,6 +166,8 @@ read_spec(struct berth_call *c, struct berth_deploy *d, struct berth_spec *ret, 
     } else {
         r = berth_spec_parse_text(c->x->body, dflt, c->arena, ret, ret_lenient, &f, &e);
     }
+    if (r == 0)
+        r = berth_spec_check(ret, &f, &e);
     if (r < 0)
         berth_services_answer(c, r, NULL, NULL, f.field, &e);
     return r == 0;
@@ -368,6 +370,8 @@ read_patched(struct berth_call *c, struct berth_deploy *d, const char *id, struc
                                         berth_deploy_defaults(d), c->arena, ret, &lenient, &f, &e)
                 : berth_err_set(&e, BERTH_ENOMEM, "out of memory");
     }
+    if (r == 0)
+        r = berth_spec_check(ret, &f, &e);
     if (r < 0)
         berth_services_answer(c, r, NULL, NULL, f.field, &e);
     return r == 0;

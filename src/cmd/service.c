@@ -59,7 +59,7 @@ struct shown {
     size_t done;     /* steps that stand above */
     size_t line_len; /* of the line that is rewritten */
     uint64_t begin_ns, limit_ns;
-    char last_note[200]; /* what was said last of a step that goes on */
+    char last_note[600]; /* what was said last of what goes on */
 };
 
 static void
@@ -96,28 +96,34 @@ without_replica(const char *error)
 
 /* What goes on now: rewritten on a terminal, else told when it changes. */
 static void
-say_now(struct shown *s, const struct berth_json *step)
+say_note(struct shown *s, const char *note)
 {
     static const char turning[] = "|/-\\";
-    const char *error = without_replica(berth_remote_text(step, "error", ""));
     const uint64_t spent_ns = berth_now_ns() - s->begin_ns;
-    char note[200];
-    int n;
-
-    (void)snprintf(note, sizeof note, "%s %s%s%.120s", berth_remote_text(step, "name", "?"),
-                   berth_remote_text(step, "state", "?"), error[0] != '\0' ? ": " : "", error);
     const bool is_new = strcmp(note, s->last_note) != 0;
-    memcpy(s->last_note, note, sizeof note);
+
+    (void)snprintf(s->last_note, sizeof s->last_note, "%s", note);
     if (!s->is_terminal) {
         if (is_new)
             (void)fprintf(stderr, "  %s\n", note);
         return;
     }
     clear_line(s);
-    n = fprintf(stderr, "%c %.70s  %.0f s", turning[spent_ns / (LOOK_MS * BERTH_MS) % 4], note,
-                (double)spent_ns / 1e9);
+    const int n = fprintf(stderr, "%c %.70s  %.0f s", turning[spent_ns / (LOOK_MS * BERTH_MS) % 4],
+                          note, (double)spent_ns / 1e9);
     s->line_len = n > 0 ? (size_t)n : 0;
     (void)fflush(stderr);
+}
+
+static void
+say_now(struct shown *s, const struct berth_json *step)
+{
+    const char *error = without_replica(berth_remote_text(step, "error", ""));
+    char note[200];
+
+    (void)snprintf(note, sizeof note, "%s %s%s%.120s", berth_remote_text(step, "name", "?"),
+                   berth_remote_text(step, "state", "?"), error[0] != '\0' ? ": " : "", error);
+    say_note(s, note);
 }
 
 static void
@@ -161,6 +167,12 @@ say_running(struct berth_remote *r, const struct berth_json *service, bool canar
     if (endpoint[0] != '\0')
         (void)printf("  endpoint  %s\n", endpoint);
     (void)printf("  as model  %s at %s/v1\n", model, r->base);
+}
+
+const char *
+berth_service_away(const struct berth_json *service)
+{
+    return berth_remote_text(berth_json_get(service, "away"), "message", "");
 }
 
 /* Where the revision that is waited for stands. */
@@ -221,7 +233,9 @@ look(struct shown *s, uint64_t revision)
     if (rc != BERTH_EXIT_OK)
         return rc + 1;
     s->began = s->began || stand.began; /* what runs from the first look on has no steps to show */
-    if (s->began && berth_json_member_uint(pipeline, "revision") >= revision)
+    if (berth_service_away(service)[0] != '\0')
+        say_note(s, berth_service_away(service));
+    else if (s->began && berth_json_member_uint(pipeline, "revision") >= revision)
         say_steps(s, pipeline);
     if (!stand.runs && !stand.failed)
         return 0;
@@ -300,10 +314,10 @@ say_going(struct shown *s, const struct berth_json *service)
             return;
         }
     }
-    if (message[0] == '\0' || strncmp(message, s->last_note, sizeof s->last_note - 1) == 0)
-        return;
-    (void)snprintf(s->last_note, sizeof s->last_note, "%s", message);
-    (void)fprintf(stderr, "  %s: %s\n", berth_remote_text(service, "phase", "?"), message);
+    char note[sizeof s->last_note];
+    (void)snprintf(note, sizeof note, "%s: %s", berth_remote_text(service, "phase", "?"), message);
+    if (message[0] != '\0')
+        say_note(s, note);
 }
 
 int

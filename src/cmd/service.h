@@ -22,6 +22,8 @@ int berth_service_call(struct berth_remote *r, const char *method, const char *p
 int berth_service_wait(struct berth_remote *r, const char *id, uint64_t revision, uint64_t limit_s);
 /* Likewise until it is gone. */
 int berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s);
+/* What its environment's being out of reach means, for people; "": it can be reached. */
+const char *berth_service_away(const struct berth_json *service);
 
 /*
  * A stream of text as it comes, to standard output, until it ends or Ctrl-C.  sse: only what

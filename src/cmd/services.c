@@ -33,6 +33,22 @@ put_replicas(struct berth_table *t, const struct berth_json *service)
                     (unsigned long long)berth_json_member_uint(service, "replicaCount"));
 }
 
+/* Below the table: each environment that cannot be reached, once. */
+static void
+put_away(struct berth_buf *out, const struct berth_json *all)
+{
+    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        const char *away = berth_service_away(it.value);
+        bool told = away[0] == '\0';
+
+        for (struct berth_json_iter k = berth_json_iter(all);
+             !told && berth_json_next(&k) && k.index < it.index;)
+            told = strcmp(berth_service_away(k.value), away) == 0;
+        if (!told)
+            berth_buf_printf(out, "%s\n", away);
+    }
+}
+
 static int
 print_services(struct berth_remote *r, const struct berth_json *all)
 {
@@ -60,6 +76,7 @@ print_services(struct berth_remote *r, const struct berth_json *all)
         berth_table_print(&t, &out);
     else
         berth_buf_puts(&out, "No services: `berth deploy MODEL` makes one.\n");
+    put_away(&out, all);
     return berth_print(r->args, &out);
 }
 

@@ -197,7 +197,8 @@ int berth_deploy_find(struct berth_deploy *d, const char *name, bool whole,
                       char id[BERTH_SERVICE_ID_MAX], struct berth_err *e);
 /* {"serviceId","status","phase","endpoint","updateTime","modelName","pipeline","shimlet",
  *  "revision","runningRevision","retrying","currentStep","totalSteps","spec","resources":{"requested","observed"},"replicas":[..],
- *  "canary","security","conditions","message","createdAt","updatedAt"} */
+ *  "canary","security","conditions","message","away","createdAt","updatedAt"}
+ *  away: {"since","message"} when the environment cannot be reached, else null */
 int berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena *a,
                           struct berth_buf *out, struct berth_err *e);
 /* The spec as it was given, secrets as they are, and the revision that a change would follow: for

@@ -52,6 +52,11 @@ struct environ {
     pthread_mutex_t open_mu;
     struct berth_shimlet *open; /* under open_mu */
     atomic_bool opened;
+    /* reach.c: since when it cannot be reached, 0: it can; and since when it can again, 0: it never
+     * could not. */
+    atomic_uint_fast64_t away_wall_ns, back_wall_ns;
+    pthread_mutex_t away_mu; /* the innermost */
+    char away_why[200];      /* under away_mu */
 };
 struct flow {
     struct plug plug;
@@ -408,6 +413,23 @@ struct berth_outcome berth_orphans_sweep(struct berth_deploy *d);
 /* 1: the canary that is not wished for is gone, 0: on its way */
 int berth_stray_remove(struct berth_deploy *d, struct service *s, struct berth_err *e);
 void berth_orphans_free(struct berth_deploy *d);
+/* reach.c: environments that cannot be reached for a while */
+void berth_host_away(void *who, const char *why);
+/* Must the service wait until its environment can be reached?  Then the time that passes is not
+ * charged to its steps.  Of its reconcile. */
+bool berth_service_waits(struct berth_deploy *d, struct service *s);
+/* Could its environment not be reached at wall_ns or later, and can it be now? */
+bool berth_service_is_back(struct berth_deploy *d, const struct service *s, uint64_t wall_ns);
+/* Can its environment be reached?  To be asked before s->mu is held: a plugin may go when nobody
+ * uses it any more, and waits for its threads.  Texts are in a. */
+struct reach {
+    uint64_t away_wall_ns; /* since when not; 0: it can */
+    const char *text;      /* the same for people, "": it can */
+};
+struct reach berth_service_reach(struct berth_deploy *d, const struct service *s,
+                                 struct berth_arena *a);
+/* As the members message, which has `own` besides, and away. */
+void berth_reach_put(struct berth_jw *w, const struct reach *r, const char *own);
 /* reconcile.c */
 int berth_service_reconcile(void *d, const char *id, struct berth_outcome *ret);
 

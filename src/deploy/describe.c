@@ -121,7 +121,8 @@ current_step(struct berth_deploy *d, const struct service *s, enum which which,
 }
 
 static void
-put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s, struct berth_arena *a)
+put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s,
+         const struct reach *reach, struct berth_arena *a)
 {
     const struct revision *wish = s->tracks[STABLE].wish;
     const struct seen *seen = s->tracks[STABLE].seen;
@@ -148,8 +149,8 @@ put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s, st
     put_step_names(d, w, s, STABLE);
     put_uint(w, "replicaCount", wish != NULL ? wish->spec.replicas : 0);
     put_uint(w, "replicasReady", seen != NULL && !s->deleting ? seen->ready : 0);
-    put_text(w, "message",
-             s->reason[0] != '\0' || seen == NULL ? s->reason : berth_seen_says(seen, a));
+    berth_reach_put(w, reach,
+                    s->reason[0] != '\0' || seen == NULL ? s->reason : berth_seen_says(seen, a));
     put_time(w, "createdAt", s->created_wall_ns);
     put_time(w, "updatedAt", s->changed_wall_ns);
 }
@@ -396,8 +397,9 @@ berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena
         return -BERTH_ENOENT;
     berth_jw_init(&w, out);
     berth_jw_object(&w);
+    const struct reach reach = berth_service_reach(d, s, a);
     (void)pthread_mutex_lock(&s->mu);
-    put_head(d, &w, s, a);
+    put_head(d, &w, s, &reach, a);
     if (s->tracks[STABLE].wish != NULL) {
         berth_jw_key(&w, "spec");
         put_spec(&w, s->tracks[STABLE].wish, a);
@@ -464,8 +466,9 @@ berth_deploy_list(struct berth_deploy *d, struct berth_arena *a, struct berth_bu
     berth_jw_array(&w);
     for (size_t i = 0; i < n; i++) {
         berth_jw_object(&w);
+        const struct reach reach = berth_service_reach(d, all[i], a);
         (void)pthread_mutex_lock(&all[i]->mu);
-        put_head(d, &w, all[i], a);
+        put_head(d, &w, all[i], &reach, a);
         put_resources(&w, all[i], a);
         put_canary(&w, all[i]);
         (void)pthread_mutex_unlock(&all[i]->mu);

@@ -68,26 +68,6 @@ follow(struct hook *h, const struct berth_op *op, int *ret_status)
     return 0;
 }
 
-/* Our environment without our own settings, which may be secrets.  The caller frees the list. */
-static char **
-environment(char *id, char *step)
-{
-    size_t n = 0, k = 0;
-
-    while (environ[n] != NULL)
-        n++;
-    char **list = calloc(n + 3, sizeof *list);
-    if (list == NULL)
-        return NULL;
-    for (size_t i = 0; i < n; i++) {
-        if (strncmp(environ[i], "BERTH_", strlen("BERTH_")) != 0)
-            list[k++] = environ[i];
-    }
-    list[k++] = id;
-    list[k] = step;
-    return list;
-}
-
 static int
 start(struct hook *h, const struct berth_deployment *x, const struct berth_step *step,
       const char *line, struct berth_err *e)
@@ -99,7 +79,8 @@ start(struct hook *h, const struct berth_deployment *x, const struct berth_step 
 
     (void)snprintf(id, sizeof id, "BERTH_SERVICE_ID=%s", x->s->id);
     (void)snprintf(name, sizeof name, "BERTH_STEP=%s", step->name);
-    BERTH_AUTO_FREE char **env = environment(id, name);
+    char *const more[] = {id, name, NULL};
+    BERTH_AUTO_FREE char **env = berth_process_environ(NULL, more);
     if (env == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "hook: out of memory");
     if (pipe2(fds, O_CLOEXEC) < 0)

@@ -384,7 +384,7 @@ reconcile(struct berth_deploy *d, struct service *s, const struct glance *g)
         const uint64_t wall = berth_deploy_wall(d);
         if (g->retry_wall_ns == 0)
             return look_on(d, s, g, 0);
-        if (wall < g->retry_wall_ns)
+        if (wall < g->retry_wall_ns && !berth_service_is_back(d, s, g->phase_wall_ns))
             return look_on(d, s, g, g->retry_wall_ns - wall);
     }
     if (g->good != g->wish || is_under_way(g->phase) || g->phase == BERTH_PHASE_FAILED) {
@@ -449,6 +449,8 @@ berth_service_reconcile(void *arg, const char *id, struct berth_outcome *ret)
     catch_up(d, s); /* what runs is kept all the same */
     if (atomic_load(&d->stopping))
         *ret = after(BERTH_S);
+    else if (berth_service_waits(d, s))
+        *ret = after(d->conf.resync_ns);
     else if (g.phase == BERTH_PHASE_TERMINATED)
         *ret = terminated(d, s, &g);
     else if (g.deleting)

@@ -384,10 +384,124 @@ a_trial_leaves_no_folder(void **unused)
     assert_int_equal(unsetenv("TMPDIR"), 0);
 }
 
+/* ---- what cannot be reached ---- */
+
+static const char *
+update(const char *id, const char *json)
+{
+    struct berth_spec spec;
+    uint64_t revision = 0;
+    struct berth_err e = {""};
+
+    world_spec(&w, json, &a, &spec);
+    if (berth_deploy_update(w.d, id, &spec, 0, &tester, &revision, &e) < 0)
+        fail_msg("%s", e.msg);
+    return id;
+}
+
+static void
+what_cannot_be_reached_waits_and_is_told(void **unused)
+{
+    struct berth_err e = {""};
+    struct berth_jw json;
+    struct berth_buf b;
+    char id[BERTH_SERVICE_ID_MAX], late[BERTH_SERVICE_ID_MAX];
+
+    (void)unused;
+    (void)snprintf(id, sizeof id, "%s", create("{\"modelName\":\"m\",\"replicaCount\":2}"));
+    (void)snprintf(late, sizeof late, "%s", create("{\"modelName\":\"goes\"}"));
+    w.host->away(w.who, "no route to it");
+    w.offline = true;
+    const uint64_t done = w.applies + w.removes;
+    (void)update(id, "{\"modelName\":\"m\",\"replicaCount\":3,\"contextLength\":512}");
+    assert_int_equal(berth_deploy_delete(w.d, late, &tester, &e), 0);
+    w.host->away(w.who, "still none"); /* the same trouble: since then */
+    world_run(&w, 3600 * BERTH_S);     /* more than any step may take */
+    assert_int_equal(w.applies + w.removes, done);
+    const char *text = described(id);
+    assert_non_null(strstr(text, "\"message\":\"environment fake cannot be reached since "));
+    assert_non_null(
+        strstr(text, ": still none; what was seen before stays, and what is asked for"));
+    assert_non_null(strstr(text, "\"away\":{\"since\":\""));
+    assert_null(strstr(text, "\"phase\":\"failed\""));
+    berth_buf_init(&b, &a);
+    berth_jw_init(&json, &b);
+    berth_routes_put(routes, id, &json);
+    assert_non_null(strstr(berth_buf_text(&b), "\"ready\":true")); /* requests go where they went */
+
+    w.offline = false;
+    w.host->away(w.who, NULL);
+    w.host->away(w.who, NULL);
+    world_run(&w, 60 * BERTH_S);
+    text = described(id);
+    assert_non_null(strstr(text, "\"phase\":\"running\""));
+    assert_non_null(strstr(text, "\"runningRevision\":2"));
+    assert_non_null(strstr(text, "\"message\":\"\",\"away\":null"));
+    assert_non_null(strstr(described(late), "\"phase\":\"terminated\""));
+}
+
+static bool
+is_no_failure(void *arg, uint64_t seq, struct berth_slice json)
+{
+    (void)arg;
+    (void)seq;
+    assert_null(strstr(json.at, "\"to\":\"failed\""));
+    return true;
+}
+
+/* A step that is under way when it goes has no less time when it is back, and no fewer tries. */
+static void
+what_waited_has_its_time_still(void **unused)
+{
+    char id[BERTH_SERVICE_ID_MAX];
+    struct berth_err e;
+    uint64_t last;
+
+    (void)unused;
+    (void)snprintf(id, sizeof id, "%s", create("{\"modelName\":\"m\"}"));
+    w.offline = true;
+    (void)update(id, "{\"modelName\":\"m\",\"contextLength\":512}");
+    world_run(&w, 3 * BERTH_S); /* a few attempts fail */
+    w.host->away(w.who, "it is gone");
+    world_run(&w, 7200 * BERTH_S);
+    w.offline = false;
+    w.host->away(w.who, NULL);
+    world_run(&w, 60 * BERTH_S);
+    assert_non_null(strstr(described(id), "\"phase\":\"running\""));
+    const struct berth_event_query q = {.service_id = id, .type = "service.status"};
+    assert_int_equal(berth_deploy_events(w.d, &q, is_no_failure, NULL, &last, &e), 0);
+}
+
+static void
+what_failed_before_is_tried_when_it_is_back(void **unused)
+{
+    struct berth_err e = {""};
+    struct berth_spec spec;
+    static char id[BERTH_SERVICE_ID_MAX];
+
+    (void)unused;
+    (void)create("{\"modelName\":\"other\"}"); /* the environment is opened */
+    w.offline = true;
+    world_spec(&w, "{\"modelName\":\"m\"}", &a, &spec);
+    assert_int_equal(berth_deploy_create(w.d, &spec, &tester, id, &e), 0);
+    for (int i = 0; i < 600 && strstr(described(id), "\"phase\":\"failed\"") == NULL; i++)
+        world_run(&w, BERTH_S);
+    assert_non_null(strstr(described(id), "\"phase\":\"failed\"")); /* tried again in 10 s */
+    w.host->away(w.who, "it is gone");
+    w.offline = false;
+    w.host->away(w.who, NULL);
+    world_run(&w, 8 * BERTH_S);
+    assert_non_null(strstr(described(id), "\"phase\":\"running\""));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_cannot_be_reached_waits_and_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_waited_has_its_time_still, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_failed_before_is_tried_when_it_is_back, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_machine_that_is_drained_gets_no_new_requests, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_the_environment_scales_is_held_against_its_least,

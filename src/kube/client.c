@@ -421,6 +421,9 @@ berth_kube_call(struct berth_kube *k, const struct berth_kube_until *given, stru
 {
     struct berth_kube_until until = given != NULL ? *given : (struct berth_kube_until){0};
     struct berth_kube_status status = {0};
+    const uint32_t tries_max = until.tries_max > 0 && until.tries_max < k->conf.tries_max
+                                   ? until.tries_max
+                                   : k->conf.tries_max;
     bool renewed = false;
 
     if (until.deadline_ns == 0)
@@ -441,7 +444,7 @@ berth_kube_call(struct berth_kube *k, const struct berth_kube_until *given, stru
             renewed = true; /* once, at once: what we had was old */
             continue;
         }
-        if (!is_worth_again(r) || tries + 1 >= k->conf.tries_max || is_over(k, &until))
+        if (!is_worth_again(r) || tries + 1 >= tries_max || is_over(k, &until))
             return r;
         const int paused =
             pause_until(k, &until, berth_now_ns() + pause_ns(tries, status.retry_after_s));

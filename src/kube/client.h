@@ -54,6 +54,7 @@ struct berth_kube_until {
     uint64_t deadline_ns;         /* monotonic; 0: the client's own time from now on */
     bool (*cancelled)(void *arg); /* asked several times a second; may be NULL */
     void *arg;
+    uint32_t tries_max; /* of a caller with pauses of its own; 0, or more than the client's: that */
 };
 
 /* The failures are those of status.h; and -BERTH_ENETWORK, -BERTH_EDEADLINE, -BERTH_ECANCELED,

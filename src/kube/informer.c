@@ -21,9 +21,11 @@ enum {
     WATCH_S_MORE = 60,
     PAUSE_MS = 400,
     PAUSE_MS_MAX = 8000,
+    TRIAL_S = 3,      /* of the first watch after trouble: that it lasts says that it works */
     SOON_S = 2,       /* a watch that ends by itself sooner is trouble */
     FAILURES_MAX = 3, /* of a watch, before a list is to tell whether anything works */
     LIST_S = 120,
+    LIST_TRIES = 2, /* the second as the server asks; then the pauses are ours */
     TOLD_ARENA_MAX = 64 << 20,
 };
 
@@ -44,7 +46,7 @@ struct berth_kube_informer {
     unsigned failures; /* in a row */
     unsigned expired;  /* in a row: watches whose version was too old as soon as they began */
     uint64_t resync_ns;
-    bool worked; /* since the last trouble that was told */
+    int trouble; /* that was told last; 0: that it works */
 };
 
 /* ---- telling ---- */
@@ -56,20 +58,22 @@ tell(struct berth_kube_informer *i, const struct berth_json *object, bool gone)
         i->conf.changed(i->conf.arg, object, gone);
 }
 
-/* NULL: it works. */
 static void
-tell_trouble(struct berth_kube_informer *i, const char *why)
+tell_trouble(struct berth_kube_informer *i, int r, const char *why)
 {
-    const bool works = why == NULL;
-
     (void)pthread_mutex_lock(&i->mu);
-    (void)snprintf(i->state.trouble, sizeof i->state.trouble, "%s", works ? "" : why);
+    (void)snprintf(i->state.trouble, sizeof i->state.trouble, "%s", why != NULL ? why : "");
     (void)pthread_mutex_unlock(&i->mu);
-    if (works != i->worked && i->conf.troubled != NULL && !atomic_load(&i->stopped))
-        i->conf.troubled(i->conf.arg, why);
-    i->worked = works;
-    if (works)
-        i->failures = 0;
+    if (r != i->trouble && i->conf.troubled != NULL && !atomic_load(&i->stopped))
+        i->conf.troubled(i->conf.arg, r, why);
+    i->trouble = r;
+}
+
+static void
+tell_works(struct berth_kube_informer *i)
+{
+    tell_trouble(i, 0, NULL);
+    i->failures = 0;
 }
 
 /* The text of what went, kept until the lock is given back. */
@@ -168,7 +172,11 @@ static int
 list(struct berth_kube_informer *i, struct berth_err *e)
 {
     const struct berth_kube_until until = {
-        .deadline_ns = berth_now_ns() + LIST_S * BERTH_S, .cancelled = is_stopped, .arg = i};
+        .deadline_ns = berth_now_ns() + LIST_S * BERTH_S,
+        .cancelled = is_stopped,
+        .arg = i,
+        .tries_max = LIST_TRIES,
+    };
     struct gone gone = {.first = NULL};
 
     (void)pthread_mutex_lock(&i->mu);
@@ -215,7 +223,7 @@ take_event(void *arg, enum berth_kube_event event, const struct berth_json *obje
     case BERTH_KUBE_BOOKMARK:
         break;
     }
-    tell_trouble(i, NULL);
+    tell_works(i);
     return !atomic_load(&i->stopped);
 }
 
@@ -261,7 +269,8 @@ watch(struct berth_kube_informer *i)
     const struct berth_kube_watch w = {
         .selection = &i->conf.selection,
         .version = i->version,
-        .seconds = WATCH_S + (uint32_t)(berth_random_u64() % WATCH_S_MORE),
+        .seconds =
+            i->trouble != 0 ? TRIAL_S : WATCH_S + (uint32_t)(berth_random_u64() % WATCH_S_MORE),
         .each = take_event,
         .arg = i,
     };
@@ -285,11 +294,11 @@ watch(struct berth_kube_informer *i)
     }
     if (r == 0 && !soon) {
         i->expired = 0;
-        tell_trouble(i, NULL);
+        tell_works(i);
         resync(i);
         return 0;
     }
-    tell_trouble(i, r < 0 ? e.msg : "the watch ended early");
+    tell_trouble(i, r < 0 ? r : -BERTH_ENETWORK, r < 0 ? e.msg : "the watch ended early");
     pause_after_failure(i);
     return i->failures > FAILURES_MAX ? 1 : 0;
 }
@@ -301,16 +310,16 @@ run(void *arg)
 
     (void)pthread_setname_np(pthread_self(), "berth-informer");
     i->resync_ns = berth_now_ns();
-    i->worked = true;
     while (!atomic_load(&i->stopped)) {
         struct berth_err e = {{0}};
-        if (list(i, &e) < 0) {
+        const int r = list(i, &e);
+        if (r < 0) {
             if (!atomic_load(&i->stopped))
-                tell_trouble(i, e.msg);
+                tell_trouble(i, r, e.msg);
             pause_after_failure(i);
             continue;
         }
-        tell_trouble(i, NULL);
+        tell_works(i);
         while (watch(i) == 0)
             ;
     }

@@ -27,9 +27,9 @@ struct berth_kube_informer_conf {
     /* An object is new, another, or gone (then object is what it was last).  On the informer's
      * thread, no lock held; must not wait long.  May be NULL. */
     void (*changed)(void *arg, const struct berth_json *object, bool gone);
-    /* A list could not be had or a watch broke off, after that worked, with the reason; or with
-     * NULL that it works again.  May be NULL. */
-    void (*troubled)(void *arg, const char *why);
+    /* A list could not be had or a watch broke off, after that worked or for another kind of
+     * reason: the failure of client.h, and why.  Or 0 and NULL: it works again.  May be NULL. */
+    void (*troubled)(void *arg, int r, const char *why);
     void *arg;
 };
 

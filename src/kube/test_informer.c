@@ -105,14 +105,14 @@ changed(void *arg, const struct berth_json *object, bool gone)
 }
 
 static void
-troubled(void *arg, const char *why)
+troubled(void *arg, int r, const char *why)
 {
     struct seen *s = arg;
 
     print_message("  %s\n", why != NULL ? why : "works again");
     (void)pthread_mutex_lock(&s->mu);
-    s->troubles += why != NULL;
-    s->recoveries += why == NULL;
+    s->troubles += why != NULL && r == -BERTH_ENETWORK;
+    s->recoveries += why == NULL && r == 0;
     (void)pthread_mutex_unlock(&s->mu);
 }
 
@@ -199,6 +199,8 @@ what_happens_is_known_whatever_breaks(void **unused)
     test_peer_stop(&s.peer);
     assert_non_null(strstr(s.peer.log[2], "watch=true&allowWatchBookmarks=true&timeoutSeconds="));
     assert_non_null(strstr(s.peer.log[2], "resourceVersion=5 "));
+    assert_null(strstr(s.peer.log[2], "timeoutSeconds=3&"));
+    assert_non_null(strstr(s.peer.log[3], "timeoutSeconds=3&"));  /* after trouble: does it last? */
     assert_non_null(strstr(s.peer.log[3], "resourceVersion=6 ")); /* goes on where it was */
     assert_non_null(strstr(s.peer.log[5], "resourceVersion=9 "));
     assert_non_null(strstr(s.peer.log[6], "resourceVersion=77 ")); /* the bookmark's */

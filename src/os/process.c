@@ -168,6 +168,40 @@ berth_process_spawn(const struct berth_spawn *how, pid_t *ret_pid, struct berth_
                          "cannot start %s: %m", how->file);
 }
 
+static bool
+is_kept(const char *variable, const char *const *keep)
+{
+    if (strncmp(variable, "BERTH_", 6) != 0 && strncmp(variable, "UNIMODEL_", 9) != 0)
+        return true;
+    for (; keep != NULL && *keep != NULL; keep++) {
+        const size_t n = strlen(*keep);
+
+        if (strncmp(variable, *keep, n) == 0 && variable[n] == '=')
+            return true;
+    }
+    return false;
+}
+
+char **
+berth_process_environ(const char *const *keep, char *const *more)
+{
+    size_t n = 0, m = 0, k = 0;
+
+    while (environ != NULL && environ[n] != NULL)
+        n++;
+    while (more[m] != NULL)
+        m++;
+    char **list = calloc(n + m + 1, sizeof *list);
+    if (list == NULL)
+        return NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (is_kept(environ[i], keep))
+            list[k++] = environ[i];
+    }
+    memcpy(list + k, more, m * sizeof *list);
+    return list;
+}
+
 int
 berth_process_watch(pid_t pid)
 {

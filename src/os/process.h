@@ -28,6 +28,12 @@ struct berth_spawn {
      * that is not searched for. */
     bool dies_with_us;
 };
+/* Our environment for a child that has no business with our own settings (BERTH_..., UNIMODEL_...),
+ * some of which are secrets: without them, but for those of the names in `keep` (NULL: none), and
+ * with `more` ("NAME=value") behind.  Both NULL-ended.  The list is the caller's, its texts are
+ * not.  NULL: no memory. */
+char **berth_process_environ(const char *const *keep, char *const *more);
+
 /* Start it in a session of its own (a Ctrl-C at our terminal is not for it), with every signal
  * unblocked and at its default.  Descriptors stay the caller's.  -BERTH_EIO (there is no such
  * program, or it is none), -BERTH_ELIMIT */

@@ -108,12 +108,50 @@ it_dies_with_its_parent(void **unused)
     assert_int_equal(n, 0);
 }
 
+static void
+our_own_settings_stay_here(void **unused)
+{
+    static const char *const keep[] = {"BERTH_TEST_KEPT", NULL};
+    static const struct {
+        const char *name;
+        bool there, there_kept;
+    } cases[] = {{"BERTH_TEST_KEPT", false, true},
+                 {"BERTH_TEST_KEPT_NOT", false, false},
+                 {"UNIMODEL_TEST_KEY", false, false},
+                 {"TEST_BERTH_OTHER", true, true},
+                 {"MORE", true, true}};
+    char more_text[] = "MORE=1";
+    char *const more[] = {more_text, NULL};
+
+    (void)unused;
+    for (size_t i = 0; i + 1 < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(setenv(cases[i].name, "x", 1), 0);
+    for (int kept = 0; kept < 2; kept++) {
+        char **list = berth_process_environ(kept ? keep : NULL, more);
+
+        assert_non_null(list);
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            const size_t n = strlen(cases[i].name);
+            bool found = false;
+
+            for (size_t k = 0; list[k] != NULL; k++)
+                found |= strncmp(list[k], cases[i].name, n) == 0 && list[k][n] == '=';
+            if (found != (kept ? cases[i].there_kept : cases[i].there))
+                fail_msg("%s, %d", cases[i].name, kept);
+        }
+        free(list);
+    }
+    for (size_t i = 0; i + 1 < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(unsetenv(cases[i].name), 0);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_it_says_and_how_it_ends),
         cmocka_unit_test(it_dies_with_its_parent),
+        cmocka_unit_test(our_own_settings_stay_here),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,9 +95,18 @@ class Cluster:
                    "--initial-cluster", f"default=http://127.0.0.1:{self.peer_port}")
         self.start_api()
         self.allow_berth()
+        self.start_others()
+        harness.wait_until(lambda: self.exists("/api/v1/namespaces/default/serviceaccounts/default"),
+                           60, "the default service account")
+        return self
+
+    def start_others(self):
+        """What works for the API server, and asks it."""
         self.spawn("kube-controller-manager", "--kubeconfig", self.kubeconfig, "--bind-address",
                    "127.0.0.1", "--secure-port", str(self.kcm_port), "--cert-dir",
                    self.dir / "certs-kcm", "--leader-elect=false",
+                   # kwok does not make pods ready again that are taken for lost while it is away.
+                   "--node-monitor-grace-period=1h",
                    "--service-account-private-key-file", self.dir / "sa.key", "--root-ca-file",
                    self.dir / "ca.crt", "--use-service-account-credentials=true")
         self.spawn("kube-scheduler", "--kubeconfig", self.kubeconfig, "--bind-address", "127.0.0.1",
@@ -106,9 +115,10 @@ class Cluster:
         self.spawn("kwok", "--kubeconfig", self.kubeconfig, "--manage-all-nodes=false",
                    "--manage-nodes-with-label-selector=type=kwok", "--node-lease-duration-seconds=40",
                    "--server-address", f"127.0.0.1:{self.kwok_port}")
-        harness.wait_until(lambda: self.exists("/api/v1/namespaces/default/serviceaccounts/default"),
-                           60, "the default service account")
-        return self
+
+    def stop_others(self):
+        for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
+            self.end(name, signal.SIGKILL)
 
     def finish(self):
         for name in list(self.processes):
@@ -254,7 +264,8 @@ class Cluster:
         return subprocess.run(["kubectl", "--kubeconfig", self.kubeconfig, *args], check=True, text=True,
                               capture_output=True, timeout=60 * harness.SLOW).stdout
 
-    def add_node(self, name, gpus=0, cpu="32", memory="256Gi", product=None):
+    def add_node(self, name, gpus=0, cpu="32", memory="256Gi", product=None, address="10.0.0.7",
+                 taints=()):
         """A machine that kwok plays."""
         have = {"cpu": cpu, "memory": memory, "pods": "500"}
         if gpus:
@@ -264,8 +275,9 @@ class Cluster:
             labels["nvidia.com/gpu.product"] = product
         self.create("/api/v1/nodes", {
             "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels},
+            "spec": {"taints": list(taints)},
             "status": {"allocatable": have, "capacity": have,
-                       "addresses": [{"type": "InternalIP", "address": "10.0.0.7"}]}})
+                       "addresses": [{"type": "InternalIP", "address": address}]}})
 
     @contextlib.contextmanager
     def kubelet(self):

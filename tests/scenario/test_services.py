@@ -71,6 +71,24 @@ def test_a_deployed_service_is_described(server):
     assert get(server, "Qwen3-0.6B")["serviceId"] == sid
 
 
+def test_what_was_shown_masked_can_be_sent_back(server):
+    sid = deploy(server, shimmy(), args=["--api-key", "K", "-H", "X-API-Key: H", "--port", "1"],
+                 parameters={"password": "P"})["serviceId"]
+    seen = wait_phase(server, sid)
+    shown = seen["spec"]
+    assert shown["args"] == ["--api-key", "***", "-H", "X-API-Key: ***", "--port", "1"], shown
+    answer = server.request("PUT", f"{API}/{sid}", {**shown, "args": shown["args"][:4] + ["--port", "2"]})
+    assert answer.status == 200, answer
+    assert get(server, sid)["spec"]["args"][5] == "2"
+    change = [e for e in services.events(server, sid, "service.updated") if "changes" in e.get("parameters", {})][-1]
+    paths = [c["path"] for c in change["parameters"]["changes"]]
+    assert paths == ["args"], change  # and parameters.password is as it was
+    for body, field in (({**shown, "args": ["--password", "***"]}, "args[1]"),
+                        ({**shown, "parameters": {"token": "***"}}, "parameters.token")):
+        for answer in (server.request("PUT", f"{API}/{sid}", body), server.post(f"{API}/{sid}/plan", body)):
+            assert answer.status == 400 and answer.json["message"].startswith(f"{field}: "), answer
+
+
 def test_nothing_is_deleted_by_a_beginning(server):
     sid = deploy(server, shimmy("llama-3-8b"))["serviceId"]
     answer = server.delete(f"{API}/llama")
@@ -86,6 +104,7 @@ def test_nothing_is_deleted_by_a_beginning(server):
     (b'{"modelName":"a","replicaCount":-1}', "replicaCount"),
     (b'{"modelName":"a","resourceRequirements":{"acceleratorType":"Abacus"}}',
      "resourceRequirements.acceleratorType"),
+    (b'{"modelName":"a","modelFile":"/"}', "modelFile"), (b'{"modelName":"a","modelFile":"."}', "modelFile"),
     (b'{"modelName":"a","shimlet":"nowhere"}', ""), (b'{"modelName":"a","pipeline":"none"}', ""),
 ])
 def test_what_is_wrong_is_told_with_its_field(server, body, field):

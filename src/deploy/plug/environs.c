@@ -25,6 +25,7 @@ environ_free(struct plug *p)
     if (x->opened)
         x->ops->close(x->open);
     (void)pthread_mutex_destroy(&x->open_mu);
+    (void)pthread_mutex_destroy(&x->away_mu);
     free(x->settings_json);
     free(x);
 }
@@ -162,6 +163,7 @@ berth_deploy_add_shimlet(struct berth_deploy *d, const struct berth_shimlet_ops 
         .d = d,
         .ops = ops};
     (void)pthread_mutex_init(&x->open_mu, NULL);
+    (void)pthread_mutex_init(&x->away_mu, NULL);
     x->settings_json = strdup(settings_json != NULL ? settings_json : "{}");
     if (x->settings_json == NULL) {
         environ_free(&x->plug);

@@ -221,4 +221,5 @@ const struct berth_shimlet_host berth_deploy_shimlet_host = {
     .probe = host_probe,
     .changed = host_changed,
     .probe_as = host_probe_as,
+    .away = berth_host_away,
 };

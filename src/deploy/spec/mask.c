@@ -11,8 +11,11 @@ enum { KEY_MAX = 128 };
 
 static const char stars[] = "***";
 
-/* A word of a command line: up to the next blank; one that begins with a quote, also behind a =, up
- * to the next of its kind. */
+/* What the flag before a word says of it. */
+enum next { NEXT_NONE, NEXT_SECRET, NEXT_HEADER, NEXT_LOGIN };
+
+/* A word of a command line: up to the next blank; one that begins with a quote, also behind a = or
+ * a flag of one letter, up to the next of its kind. */
 static size_t
 word_len(const char *at, size_t len)
 {
@@ -20,7 +23,8 @@ word_len(const char *at, size_t len)
 
     while (i < len && !isspace((unsigned char)at[i])) {
         const char *end = NULL;
-        if ((at[i] == '"' || at[i] == '\'') && (i == 0 || at[i - 1] == '='))
+        if ((at[i] == '"' || at[i] == '\'') &&
+            (i == 0 || at[i - 1] == '=' || (i == 2 && at[0] == '-')))
             end = memchr(at + i + 1, at[i], len - i - 1);
         i = end != NULL ? (size_t)(end - at) + 1 : i + 1;
     }
@@ -110,30 +114,169 @@ put_logins_masked(struct berth_buf *b, const char *at, size_t len)
     }
 }
 
-/* *next: the first word follows a flag whose value is secret; afterwards: the last one is such. */
+/* ---- headers and logins ---- */
+
+/* A word without the quotes around it: where it begins and ends. */
 static void
-put_text_masked(struct berth_buf *out, const char *at, size_t len, bool *next)
+inside(const char *at, size_t len, size_t *ret_from, size_t *ret_to)
+{
+    const bool quoted = len > 0 && (at[0] == '"' || at[0] == '\'');
+
+    *ret_from = quoted;
+    *ret_to = quoted && len > 1 && at[len - 1] == at[0] ? len - 1 : len;
+}
+
+/* Is it "NAME: value" of a header that lets one in?  *ret_keep: the bytes before the secret, with
+ * "Bearer " or "Basic ".  blank: there has to be one behind the colon, since "NAME:value" without a
+ * flag that says so may be anything. */
+static bool
+is_header(const char *at, size_t len, bool blank, size_t *ret_keep)
+{
+    static const char *const names[] = {"authorization", "proxy-authorization", "cookie"};
+    const char *colon = memchr(at, ':', len);
+    const size_t n = colon != NULL ? (size_t)(colon - at) : 0;
+    char name[KEY_MAX];
+    size_t i = n + 1;
+
+    if (n == 0 || n >= sizeof name)
+        return false;
+    memcpy(name, at, n);
+    name[n] = '\0';
+    bool is = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == n;
+    bool secret = is && berth_key_is_secret(name);
+    for (size_t k = 0; is && k < sizeof names / sizeof names[0]; k++)
+        secret |= strcasecmp(name, names[k]) == 0;
+    while (i < len && isspace((unsigned char)at[i]))
+        i++;
+    *ret_keep = i + (i < len ? scheme_len(at, len, i) : 0);
+    return secret && (i > n + 1 || !blank);
+}
+
+/* Is it "USER:password"?  Numbers alone are those of a user and a group. */
+static bool
+is_login(const char *at, size_t len, size_t *ret_keep)
+{
+    const char *colon = memchr(at, ':', len);
+    bool digits = true;
+
+    if (colon == NULL || colon + 1 == at + len || (colon + 2 < at + len && colon[1] == '/'))
+        return false;
+    for (size_t i = 0; i < len; i++)
+        digits &= isdigit((unsigned char)at[i]) || at[i] == ':';
+    *ret_keep = (size_t)(colon - at) + 1;
+    return !digits;
+}
+
+/* Does a word hold what its flag says?  *ret_keep: the bytes of it before the secret. */
+static bool
+holds(const char *at, size_t len, enum next what, size_t *ret_keep)
+{
+    return (what == NEXT_HEADER && is_header(at, len, false, ret_keep)) ||
+           (what == NEXT_LOGIN && is_login(at, len, ret_keep));
+}
+
+/* The word that a flag says something of.  True: it was a header's name alone, and its value is yet
+ * to come. */
+static bool
+put_said(struct berth_buf *b, const char *at, size_t len, enum next what)
+{
+    size_t from, to, keep = 0;
+
+    inside(at, len, &from, &to);
+    const char *text = at + from;
+    const size_t n = to - from;
+    if (what == NEXT_SECRET) {
+        berth_buf_puts(b, stars);
+    } else if (holds(text, n, what, &keep)) {
+        berth_buf_put(b, at, from + keep);
+        if (keep < n)
+            berth_buf_puts(b, stars);
+        berth_buf_put(b, at + to, len - to);
+        return keep == n;
+    } else {
+        berth_buf_put(b, at, len);
+    }
+    return false;
+}
+
+/* What a flag says of the next word, or of what is behind *ret_keep bytes of its own. */
+static enum next
+says_next(const char *word, size_t len, size_t *ret_keep)
+{
+    static const struct {
+        const char *flag;
+        enum next next;
+    } flags[] = {
+        {"-H", NEXT_HEADER},         {"--header", NEXT_HEADER}, {"--proxy-header", NEXT_HEADER},
+        {"-u", NEXT_LOGIN},          {"-U", NEXT_LOGIN},        {"--user", NEXT_LOGIN},
+        {"--proxy-user", NEXT_LOGIN}};
+
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        const size_t n = strlen(flags[i].flag);
+        size_t from, to, keep;
+
+        if (len < n || memcmp(word, flags[i].flag, n) != 0)
+            continue;
+        *ret_keep = len > n && word[n] == '=' ? n + 1 : n;
+        if (len == n || word[n] == '=')
+            return flags[i].next;
+        inside(word + n, len - n, &from, &to);
+        if (n == 2 && holds(word + n + from, to - from, flags[i].next, &keep))
+            return flags[i].next; /* "-uann:p"; but "-up" is another flag */
+    }
+    return NEXT_NONE;
+}
+
+/* One word.  *next: what the one before it says of it; afterwards: what it says of the next one. */
+static void
+put_word(struct berth_buf *b, const char *at, size_t len, enum next *next)
+{
+    const enum next said = *next;
+    size_t keep = 0, from, to;
+    bool then = false;
+
+    *next = NEXT_NONE;
+    if (said != NEXT_NONE && at[0] != '-') {
+        *next = put_said(b, at, len, said) ? NEXT_SECRET : NEXT_NONE;
+    } else if (says_secret(at, len, &keep, &then)) {
+        berth_buf_put(b, at, keep);
+        berth_buf_puts(b, stars);
+    } else if (at[0] == '-' && (*next = says_next(at, len, &keep)) != NEXT_NONE) {
+        berth_buf_put(b, at, keep);
+        if (keep < len)
+            *next = put_said(b, at + keep, len - keep, *next) ? NEXT_SECRET : NEXT_NONE;
+    } else if (then) {
+        berth_buf_put(b, at, len);
+        *next = NEXT_SECRET;
+    } else {
+        inside(at, len, &from, &to);
+        (void)put_said(b, at, len,
+                       is_header(at + from, to - from, true, &keep) ? NEXT_HEADER : NEXT_NONE);
+    }
+}
+
+/* *next: what is said of the first word; afterwards: what the last one says. */
+static void
+put_text_masked(struct berth_buf *out, const char *at, size_t len, enum next *next)
 {
     struct berth_buf b;
-    size_t i = 0, keep = 0;
+    size_t i = 0, keep;
 
     berth_buf_init(&b, NULL);
+    if (*next == NEXT_NONE && is_header(at, len, true, &keep)) { /* all of it is one */
+        (void)put_said(&b, at, len, NEXT_HEADER);
+        i = len;
+    }
     while (i < len) {
         const size_t n = word_len(at + i, len - i);
+
         if (n == 0) {
             berth_buf_putc(&b, at[i++]);
             continue;
         }
-        const bool is_flag = at[i] == '-';
-        if (*next && !is_flag) {
-            berth_buf_puts(&b, stars);
-            *next = false;
-        } else if (says_secret(at + i, n, &keep, next)) {
-            berth_buf_put(&b, at + i, keep);
-            berth_buf_puts(&b, stars);
-        } else {
-            berth_buf_put(&b, at + i, n);
-        }
+        if (*next == NEXT_SECRET && at[i] != '-' && scheme_len(at, len, i) > 0)
+            *next = NEXT_NONE; /* what lets one in is behind "Bearer" */
+        put_word(&b, at + i, n, next);
         i += n;
     }
     put_logins_masked(out, b.at, b.len);
@@ -142,7 +285,7 @@ put_text_masked(struct berth_buf *out, const char *at, size_t len, bool *next)
 }
 
 static void
-put_text(struct berth_jw *w, const char *at, size_t len, bool *next)
+put_text(struct berth_jw *w, const char *at, size_t len, enum next *next)
 {
     struct berth_buf b;
 
@@ -155,11 +298,27 @@ put_text(struct berth_jw *w, const char *at, size_t len, bool *next)
     berth_buf_fini(&b);
 }
 
+/* A word of a list that the one before it says something of. */
+static void
+put_one(struct berth_jw *w, const char *at, size_t len, enum next said)
+{
+    enum next none = NEXT_NONE;
+    struct berth_buf b;
+
+    berth_buf_init(&b, NULL);
+    (void)put_said(&b, at, len, said);
+    if (b.failed)
+        berth_jw_string(w, stars);
+    else
+        put_text(w, b.len > 0 ? b.at : "", b.len, &none);
+    berth_buf_fini(&b);
+}
+
 const char *
 berth_mask_text(const char *key, const char *value, struct berth_arena *a)
 {
     struct berth_buf b;
-    bool next = false;
+    enum next next = NEXT_NONE;
 
     if (berth_mask_whole(key))
         return stars;
@@ -178,7 +337,7 @@ berth_mask_whole(const char *path)
     return strcmp(key, "preHook") == 0 || strcmp(key, "postHook") == 0 || berth_key_is_secret(path);
 }
 
-static void put(struct berth_jw *w, const struct berth_json *v, bool secret, bool *next);
+static void put(struct berth_jw *w, const struct berth_json *v, bool secret, enum next *next);
 
 static void
 put_object(struct berth_jw *w, const struct berth_json *v, bool secret)
@@ -198,11 +357,11 @@ put_object(struct berth_jw *w, const struct berth_json *v, bool secret)
 }
 
 static void
-put(struct berth_jw *w, const struct berth_json *v, bool secret, bool *next)
+put(struct berth_jw *w, const struct berth_json *v, bool secret, enum next *next)
 {
     const enum berth_json_type type = berth_json_type(v);
     struct berth_slice text;
-    bool word_next = false;
+    enum next word_next = NEXT_NONE;
 
     if (type == BERTH_JSON_OBJECT) {
         put_object(w, v, secret);
@@ -213,9 +372,10 @@ put(struct berth_jw *w, const struct berth_json *v, bool secret, bool *next)
         berth_jw_array_end(w);
     } else if (secret && type != BERTH_JSON_NULL) {
         berth_jw_string(w, stars);
-    } else if (berth_json_string(v, &text) && *next && (text.len == 0 || text.at[0] != '-')) {
-        berth_jw_string(w, stars); /* blanks in it are its own */
-        *next = false;
+    } else if (berth_json_string(v, &text) && *next != NEXT_NONE &&
+               (text.len == 0 || text.at[0] != '-')) { /* blanks in it are its own */
+        put_one(w, text.at, text.len, *next);
+        *next = NEXT_NONE;
     } else if (berth_json_string(v, &text)) {
         put_text(w, text.at, text.len, next);
     } else {
@@ -226,7 +386,7 @@ put(struct berth_jw *w, const struct berth_json *v, bool secret, bool *next)
 void
 berth_mask_put(struct berth_jw *w, const struct berth_json *v, bool secret)
 {
-    bool next = false;
+    enum next next = NEXT_NONE;
 
     put(w, v, secret, &next);
 }

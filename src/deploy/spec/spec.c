@@ -303,6 +303,19 @@ berth_spec_parse_text(struct berth_slice text, const struct berth_spec_defaults 
     return rc;
 }
 
+int
+berth_spec_check(const struct berth_spec *s, struct berth_spec_fault *f, struct berth_err *e)
+{
+    struct berth_spec_reader r = {.f = f, .e = e};
+
+    if (s->model_file != NULL && s->model_file[strspn(s->model_file, "./")] == '\0')
+        return berth_spec_bad(&r, "modelFile",
+                              "\"%.64s\" names no model: give the path of its file, or of a folder "
+                              "of its own such as /models/NAME",
+                              s->model_file);
+    return 0;
+}
+
 const struct berth_spec_step *
 berth_spec_step_of(const struct berth_spec *s, const char *name)
 {

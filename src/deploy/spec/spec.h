@@ -119,13 +119,18 @@ int berth_spec_parse_text(struct berth_slice text, const struct berth_spec_defau
                           struct berth_arena *a, struct berth_spec *ret, bool *ret_lenient,
                           struct berth_spec_fault *f, struct berth_err *e);
 
+/* What parses, and is refused from people all the same (a record that has it can still be read): a
+ * modelFile that names no model, "/" or ".".  -BERTH_EINVAL */
+int berth_spec_check(const struct berth_spec *s, struct berth_spec_fault *f, struct berth_err *e);
+
 /* What differs, as a JSON array of {"path", "from", "to"} with secrets masked. */
 void berth_spec_diff(const struct berth_spec *from, const struct berth_spec *to,
                      struct berth_arena *a, struct berth_buf *out);
 /* What it says about a step; NULL: nothing. */
 const struct berth_spec_step *berth_spec_step_of(const struct berth_spec *s, const char *name);
-/* A copy in which environment variables and hooks that are as `now` is shown, masked, are as they
- * are in it: a client may send back what it was told. */
+/* A copy in which what is as `now` is shown, masked, is as it is in it: a client may send back what
+ * it was told.  Words of command and args are found at other places, too.  -BERTH_EINVAL: stars in
+ * them, or in parameters, quantConfig or shimletConfig, that stand for nothing; -BERTH_ENOMEM. */
 int berth_spec_unmasked(const struct berth_spec *s, const struct berth_spec *now,
                         struct berth_arena *a, struct berth_spec *ret, struct berth_err *e);
 /* A copy with another number of replicas. */

@@ -44,6 +44,37 @@ what_looks_secret_is_masked(void **unused)
          "{\"steps\":{\"a\":{\"preHook\":\"***\",\"postHook\":\"***\"}}}"},
         {"a header", "[\"curl -H 'Authorization: Bearer X' u\",\"Authorization:basic  X\"]",
          "[\"curl -H 'Authorization: Bearer ***' u\",\"Authorization:basic  ***\"]"},
+        {"any header whose name looks so, as a word of its own",
+         "[\"curl\",\"-H\",\"X-API-Key: K L\",\"--header\",\"Authorization: Digest a=b c\",\"-H\","
+         "\"Cookie:x\",\"X-Auth-Token: T\",\"-H\",\"Accept: a\",\"-HX-API-Key:K\"]",
+         "[\"curl\",\"-H\",\"X-API-Key: ***\",\"--header\",\"Authorization: ***\",\"-H\","
+         "\"Cookie:***\",\"X-Auth-Token: ***\",\"-H\",\"Accept: a\",\"-HX-API-Key:***\"]"},
+        {"and in a line",
+         "[\"curl -H 'X-API-Key: K L' -H \\\"Authorization: K\\\" --header=\\\"X-Token: T\\\" "
+         "-H'Cookie: "
+         "C' -H X-API-Key:K -H X-API-Key: K -H Authorization: Bearer K -H 'Accept: a' u\"]",
+         "[\"curl -H 'X-API-Key: ***' -H \\\"Authorization: ***\\\" --header=\\\"X-Token: ***\\\" "
+         "-H'Cookie: ***' -H X-API-Key:*** -H X-API-Key: *** -H Authorization: Bearer *** -H "
+         "'Accept: "
+         "a' u\"]"},
+        {"a user's password",
+         "[\"curl\",\"-u\",\"ann:p "
+         "w\",\"--user\",\"ann:p\",\"-uann:p\",\"--user=ann:p\",\"-U\",\"a:p\"]",
+         "[\"curl\",\"-u\",\"ann:***\",\"--user\",\"ann:***\",\"-uann:***\",\"--user=ann:***\",\"-"
+         "U\","
+         "\"a:***\"]"},
+        {"and in a line",
+         "[\"curl -u ann:p:q --user 'ann:p w' -u \\\"ann:p\\\" --proxy-user=a:p u\"]",
+         "[\"curl -u ann:*** --user 'ann:***' -u \\\"ann:***\\\" --proxy-user=a:*** u\"]"},
+        {"what is neither a header nor a password",
+         "[\"-u\",\"1000:1000\",\"python\",\"-u\",\"x.py\",\"-H\",\"0.0.0.0:80\",\"secret-app:1."
+         "2\",\"-u\","
+         "\"http://h:1/\",\"--user=7:8\",\"--update=a:b\"]",
+         "[\"-u\",\"1000:1000\",\"python\",\"-u\",\"x.py\",\"-H\",\"0.0.0.0:80\",\"secret-app:1."
+         "2\",\"-u\","
+         "\"http://h:1/\",\"--user=7:8\",\"--update=a:b\"]"},
+        {"a flag that begins like one of those", "[\"-update-token\",\"T\",\"-Hosts\",\"a\"]",
+         "[\"-update-token\",\"***\",\"-Hosts\",\"a\"]"},
         {"what only looks like one", "[\"--basic x\",\"basics x\",\"Bearer\",\"Bearer \"]",
          "[\"--basic x\",\"basics x\",\"Bearer\",\"Bearer \"]"},
         {"the password of an address",

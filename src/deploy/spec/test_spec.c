@@ -320,6 +320,98 @@ what_was_masked_stays_what_it_is(void **unused)
 }
 
 static void
+words_that_were_masked_are_put_back_or_refused(void **unused)
+{
+    static const char had[] =
+        "{\"modelName\":\"m\",\"args\":[\"--port\",\"1\",\"--api-key\",\"K\",\"--hf-token=T\"],"
+        "\"command\":[\"sh\",\"-c\",\"API_KEY=X serve\"],"
+        "\"parameters\":{\"password\":7,\"deep\":[{\"token\":\"D\"},\"x\"]}}";
+    static const struct {
+        const char *why, *sent, *want; /* want: in the spec, or in the message */
+        int rc;
+    } cases[] = {
+        {"as it was shown", "\"args\":[\"--port\",\"1\",\"--api-key\",\"***\",\"--hf-token=***\"]",
+         "[\"--port\",\"1\",\"--api-key\",\"K\",\"--hf-token=T\"]", 0},
+        {"at other places", "\"args\":[\"--hf-token=***\",\"--api-key\",\"***\",\"-v\"]",
+         "[\"--hf-token=T\",\"--api-key\",\"K\",\"-v\"]", 0},
+        {"in a line", "\"command\":[\"sh\",\"-c\",\"API_KEY=*** serve\"]", "\"API_KEY=X serve\"",
+         0},
+        {"in an object, whatever it was",
+         "\"parameters\":{\"password\":\"***\",\"deep\":[{\"token\":\"***\"},\"y\"]}",
+         "{\"password\":7,\"deep\":[{\"token\":\"D\"},\"y\"]}", 0},
+        {"what is given is taken", "\"args\":[\"--api-key\",\"new\"]", "[\"--api-key\",\"new\"]",
+         0},
+        {"of another flag", "\"args\":[\"--password\",\"***\"]", "args[1]: \"***\"", -BERTH_EINVAL},
+        {"of another line", "\"command\":[\"sh\",\"API_KEY=*** run\"]", "command[1]: \"***\"",
+         -BERTH_EINVAL},
+        {"of another member", "\"parameters\":{\"deep\":[{\"secret\":\"***\"}]}",
+         "parameters.deep[0].secret: \"***\"", -BERTH_EINVAL},
+        {"where nothing was", "\"shimletConfig\":{\"password\":\"***\"}",
+         "shimletConfig.password: ", -BERTH_EINVAL},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct berth_spec_fault f;
+        struct berth_err e = {""};
+        struct berth_spec x, y, got = {.json = ""};
+        struct berth_arena a, b;
+        char text[512];
+
+        assert_int_equal(parse(&a, had, &x, &f, &e), 0);
+        (void)snprintf(text, sizeof text, "{\"modelName\":\"m\",%s}", cases[i].sent);
+        assert_int_equal(parse(&b, text, &y, &f, &e), 0);
+        const int r = berth_spec_unmasked(&y, &x, &b, &got, &e);
+        if (r != cases[i].rc || strstr(r < 0 ? e.msg : got.json, cases[i].want) == NULL)
+            fail_msg("%s: %d %s %s", cases[i].why, r, e.msg, got.json);
+        berth_arena_fini(&b);
+        berth_arena_fini(&a);
+    }
+}
+
+/* Such a path names this machine's root or wherever the server was started, never a model. */
+static void
+a_model_has_a_path_of_its_own(void **unused)
+{
+    static const struct {
+        const char *path;
+        int rc;
+    } cases[] = {
+        {"/", -BERTH_EINVAL},
+        {".", -BERTH_EINVAL},
+        {"./", -BERTH_EINVAL},
+        {"//", -BERTH_EINVAL},
+        {"/./", -BERTH_EINVAL},
+        {"..", -BERTH_EINVAL},
+        {"/..", -BERTH_EINVAL},
+        {"../..", -BERTH_EINVAL},
+        {"/m.gguf", 0},
+        {"/m", 0},
+        {"./m", 0},
+        {"../.m", 0},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct berth_spec_fault f = {""};
+        struct berth_err e = {""};
+        struct berth_arena a;
+        struct berth_spec s;
+        char text[128];
+
+        (void)snprintf(text, sizeof text, "{\"modelName\":\"m\",\"modelFile\":\"%s\"}",
+                       cases[i].path);
+        assert_int_equal(parse(&a, text, &s, &f, &e), 0); /* what is kept can be read again */
+        if (berth_spec_check(&s, &f, &e) != cases[i].rc)
+            fail_msg("%s: %s", cases[i].path, e.msg);
+        assert_string_equal(f.field, cases[i].rc == 0 ? "" : "modelFile");
+        if (cases[i].rc < 0)
+            assert_non_null(strstr(e.msg, "modelFile: "));
+        berth_arena_fini(&a);
+    }
+}
+
+static void
 names_fit_where_they_go(void **unused)
 {
     static const struct {
@@ -468,6 +560,8 @@ main(void)
         cmocka_unit_test(the_hash_tells_whether_replicas_must_be_replaced),
         cmocka_unit_test(a_difference_is_told_by_path),
         cmocka_unit_test(what_was_masked_stays_what_it_is),
+        cmocka_unit_test(words_that_were_masked_are_put_back_or_refused),
+        cmocka_unit_test(a_model_has_a_path_of_its_own),
         cmocka_unit_test(names_fit_where_they_go),
         cmocka_unit_test(a_models_folder_is_found),
         cmocka_unit_test(quantities_are_exact),

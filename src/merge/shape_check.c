@@ -1,0 +1,394 @@
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "merge/shape_priv.h"
+#include "wire/json.h"
+#include "wire/quantity.h"
+
+/* The document is written anew as JSON text, which is parsed into the tree that is given back. */
+enum { TEXT_BYTES_MAX = 16 << 20, MEMBERS_MAX = 4096 /* compared with each other */ };
+
+struct check {
+    struct berth_arena *arena;
+    struct berth_jw out;
+    struct berth_buf path;
+    struct berth_shape_problem *found;
+    struct berth_shape_problems count;
+    bool strict, no_memory;
+};
+
+/* ---- places and problems ---- */
+
+/* Both take the path on; give the result to leave(). */
+static size_t
+enter_member(struct check *c, struct berth_slice name)
+{
+    const size_t before = c->path.len;
+
+    if (before > 0)
+        berth_buf_putc(&c->path, '.');
+    berth_buf_put(&c->path, name.at, name.len < 256 ? name.len : 256);
+    return before;
+}
+
+static size_t
+enter_element(struct check *c, size_t index)
+{
+    const size_t before = c->path.len;
+
+    berth_buf_printf(&c->path, "[%zu]", index);
+    return before;
+}
+
+static void
+leave(struct check *c, size_t before)
+{
+    c->path.len = before;
+}
+
+__attribute__((format(printf, 3, 4))) static void
+problem(struct check *c, bool is_error, const char *fmt, ...)
+{
+    char text[256];
+    va_list ap;
+
+    c->count.errors += is_error;
+    if (c->count.count == BERTH_SHAPE_PROBLEMS_MAX) {
+        c->count.beyond++;
+        return;
+    }
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    struct berth_shape_problem *p = &c->found[c->count.count];
+    p->path = berth_arena_strndup(c->arena, c->path.len > 0 ? c->path.at : "", c->path.len);
+    p->text = berth_arena_strdup(c->arena, text);
+    p->is_error = is_error;
+    if (p->path == NULL || p->text == NULL)
+        c->no_memory = true;
+    else
+        c->count.count++;
+}
+
+static const char *
+type_name(const struct berth_json *v)
+{
+    return berth_json_type(v) == BERTH_JSON_ARRAY ? "a list" : berth_json_type_name(v);
+}
+
+static void
+wrong(struct check *c, const char *want, const struct berth_json *v)
+{
+    problem(c, true, "%s is wanted, this is %s", want, type_name(v));
+    berth_jw_value(&c->out, v);
+}
+
+/* ---- scalars ---- */
+
+/* A number that is whole, whatever its spelling. */
+static bool
+whole(const struct berth_json *v, int64_t *ret)
+{
+    double d;
+
+    if (berth_json_type(v) != BERTH_JSON_REAL || !berth_json_real(v, &d) || fabs(d) > 1e15 ||
+        floor(d) != d)
+        return false;
+    *ret = (int64_t)d;
+    return true;
+}
+
+/* The text of a number: what is whole has no point. */
+static void
+number_text(struct check *c, const struct berth_json *v, struct berth_buf *b)
+{
+    int64_t n;
+
+    berth_buf_init(b, c->arena);
+    if (whole(v, &n))
+        berth_buf_printf(b, "%lld", (long long)n);
+    else
+        berth_json_put(b, v);
+}
+
+static void
+put_string(struct check *c, const struct berth_json *v)
+{
+    struct berth_buf b;
+    bool yes;
+
+    switch (berth_json_type(v)) {
+    case BERTH_JSON_STRING:
+        berth_jw_value(&c->out, v);
+        return;
+    case BERTH_JSON_NULL:
+        berth_jw_string(&c->out, "");
+        return;
+    case BERTH_JSON_BOOL:
+        berth_jw_string(&c->out, berth_json_bool(v, &yes) && yes ? "true" : "false");
+        return;
+    case BERTH_JSON_INT:
+    case BERTH_JSON_REAL:
+        number_text(c, v, &b);
+        berth_jw_string(&c->out, berth_buf_text(&b));
+        return;
+    case BERTH_JSON_ARRAY:
+    case BERTH_JSON_OBJECT:
+        break;
+    }
+    wrong(c, "a string", v);
+}
+
+static bool
+is_digits(const struct berth_json *v)
+{
+    struct berth_slice s;
+
+    return berth_json_string(v, &s) && s.len > 0 && strspn(s.at, "0123456789") == s.len;
+}
+
+static void
+put_int(struct check *c, const struct berth_json *v)
+{
+    int64_t n;
+
+    if (berth_json_type(v) == BERTH_JSON_INT)
+        berth_jw_value(&c->out, v);
+    else if (whole(v, &n))
+        berth_jw_int(&c->out, n);
+    else if (is_digits(v))
+        wrong(c, "a whole number, without quotes,", v);
+    else
+        wrong(c, "a whole number", v);
+}
+
+static void
+put_quantity(struct check *c, const struct berth_json *v)
+{
+    char text[BERTH_QUANTITY_TEXT_MAX];
+    struct berth_buf b;
+    struct berth_slice s;
+    struct berth_quantity q;
+
+    if (berth_json_type(v) == BERTH_JSON_INT || berth_json_type(v) == BERTH_JSON_REAL) {
+        number_text(c, v, &b);
+        s = (struct berth_slice){b.at, b.len};
+    } else if (!berth_json_string(v, &s)) {
+        wrong(c, "a quantity such as 500m or 16Gi", v);
+        return;
+    }
+    if (!berth_quantity_parse(s.at, s.len, &q)) {
+        problem(c, true, "\"%.*s\" is no quantity: write it as 500m, 4 or 16Gi",
+                (int)(s.len < 64 ? s.len : 64), s.at);
+        berth_jw_value(&c->out, v);
+        return;
+    }
+    berth_quantity_text(&q, text);
+    berth_jw_string(&c->out, text);
+}
+
+static void
+put_scalar(struct check *c, enum shape_type type, const struct berth_json *v)
+{
+    const enum berth_json_type is = berth_json_type(v);
+
+    switch (type) {
+    case SHAPE_STRING:
+        put_string(c, v);
+        return;
+    case SHAPE_INT:
+        put_int(c, v);
+        return;
+    case SHAPE_QUANTITY:
+        put_quantity(c, v);
+        return;
+    case SHAPE_INT_OR_STRING:
+        if (is == BERTH_JSON_STRING)
+            berth_jw_value(&c->out, v);
+        else
+            put_int(c, v);
+        return;
+    case SHAPE_BOOL:
+        if (is != BERTH_JSON_BOOL) {
+            wrong(c, "true or false", v);
+            return;
+        }
+        break;
+    case SHAPE_NUMBER:
+        if (is != BERTH_JSON_INT && is != BERTH_JSON_REAL) {
+            wrong(c, "a number", v);
+            return;
+        }
+        break;
+    case SHAPE_ANY:
+    case SHAPE_OBJECT: /* not here */
+        break;
+    }
+    berth_jw_value(&c->out, v);
+}
+
+/* ---- objects and lists ---- */
+
+static void put_object(struct check *c, const struct berth_shape *shape,
+                       const struct berth_json *v);
+
+/* One value of the field, an element if it is a list. */
+static void
+put_one(struct check *c, const struct shape_field *f, const struct berth_json *v)
+{
+    const bool none = berth_json_type(v) == BERTH_JSON_NULL;
+
+    if (f->type == SHAPE_OBJECT)
+        put_object(c, f->of, v);
+    else if (none && !(f->type == SHAPE_STRING && f->many != SHAPE_ONE))
+        berth_jw_null(&c->out);
+    else
+        put_scalar(c, f->type, v);
+}
+
+/* Of members of one name the last one counts. */
+static bool
+counts(const struct berth_json_iter *it)
+{
+    struct berth_json_iter rest = *it;
+
+    while (berth_json_next(&rest))
+        if (rest.key.len == it->key.len && memcmp(rest.key.at, it->key.at, it->key.len) == 0)
+            return false;
+    return true;
+}
+
+static bool
+is_object(struct check *c, const struct berth_json *v)
+{
+    if (berth_json_type(v) != BERTH_JSON_OBJECT) {
+        wrong(c, "an object", v);
+        return false;
+    }
+    if (berth_json_len(v) > MEMBERS_MAX) {
+        problem(c, true, "more than %d members", MEMBERS_MAX);
+        berth_jw_value(&c->out, v);
+        return false;
+    }
+    return true;
+}
+
+static void
+put_map(struct check *c, const struct shape_field *f, const struct berth_json *v)
+{
+    if (!is_object(c, v))
+        return;
+    berth_jw_object(&c->out);
+    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
+        if (!counts(&it))
+            continue;
+        const size_t before = enter_member(c, it.key);
+        berth_jw_key_n(&c->out, it.key.at, it.key.len);
+        put_one(c, f, it.value);
+        leave(c, before);
+    }
+    berth_jw_object_end(&c->out);
+}
+
+static void
+put_list(struct check *c, const struct shape_field *f, const struct berth_json *v)
+{
+    if (berth_json_type(v) != BERTH_JSON_ARRAY) {
+        wrong(c, "a list", v);
+        return;
+    }
+    berth_jw_array(&c->out);
+    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
+        const size_t before = enter_element(c, it.index);
+        put_one(c, f, it.value);
+        leave(c, before);
+    }
+    berth_jw_array_end(&c->out);
+}
+
+static void
+put_unknown(struct check *c, const struct berth_shape *shape, const struct berth_json_iter *it)
+{
+    const char *near = shape_nearest(shape, it->key);
+
+    if (near != NULL)
+        problem(c, c->strict, "no such field: do you mean %s?", near);
+    else
+        problem(c, c->strict, "no such field");
+    berth_jw_value(&c->out, it->value);
+}
+
+static void
+put_field(struct check *c, const struct shape_field *f, const struct berth_json *v)
+{
+    if (f->many == SHAPE_ONE || berth_json_type(v) == BERTH_JSON_NULL) {
+        const struct shape_field one = {f->name, f->type, SHAPE_ONE, f->of};
+        put_one(c, &one, v);
+    } else if (f->many == SHAPE_LIST) {
+        put_list(c, f, v);
+    } else {
+        put_map(c, f, v);
+    }
+}
+
+static void
+put_object(struct check *c, const struct berth_shape *shape, const struct berth_json *v)
+{
+    if (berth_json_type(v) == BERTH_JSON_NULL) {
+        berth_jw_null(&c->out);
+        return;
+    }
+    if (!is_object(c, v))
+        return;
+    berth_jw_object(&c->out);
+    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
+        const struct shape_field *f = shape_find(shape, it.key);
+        if (!counts(&it))
+            continue;
+        const size_t before = enter_member(c, it.key);
+        berth_jw_key_n(&c->out, it.key.at, it.key.len);
+        if (f != NULL)
+            put_field(c, f, it.value);
+        else
+            put_unknown(c, shape, &it);
+        leave(c, before);
+    }
+    berth_jw_object_end(&c->out);
+}
+
+int
+berth_shape_check(const struct berth_shape *shape, const struct berth_json *v,
+                  const struct berth_shape_how *how, struct berth_arena *a,
+                  const struct berth_json **ret, struct berth_shape_problems *ret_problems,
+                  struct berth_err *e)
+{
+    struct berth_buf text;
+    struct check c = {
+        .arena = a,
+        .found = BERTH_NEW_N(a, struct berth_shape_problem, BERTH_SHAPE_PROBLEMS_MAX),
+        .strict = how != NULL && how->strict,
+    };
+    const struct berth_json *meant = NULL;
+
+    berth_buf_init(&text, a);
+    text.max = TEXT_BYTES_MAX;
+    berth_jw_init(&c.out, &text);
+    berth_buf_init(&c.path, a);
+    if (how != NULL && how->prefix != NULL)
+        berth_buf_puts(&c.path, how->prefix);
+    if (c.found != NULL)
+        put_object(&c, shape, v);
+    if (c.found == NULL || c.no_memory || text.failed || c.path.failed)
+        return berth_err_set(e, BERTH_ENOMEM, "a document needs more memory than allowed");
+    const int rc = berth_json_parse(a, text.at, text.len, NULL, &meant, e);
+    if (rc != 0)
+        return rc;
+    c.count.at = c.found;
+    *ret = meant;
+    *ret_problems = c.count;
+    return 0;
+}

@@ -1,0 +1,62 @@
+#include "merge/shape_priv.h"
+
+/* ModelService (llm-d.ai/v1alpha1), and what this program's operator takes beside. */
+
+static const struct shape_field port_fields[] = {STRING("name"), INT("port")};
+static const struct berth_shape shape_port = SHAPE(port_fields);
+
+static const struct shape_field routing_fields[] = {OBJECTS("gatewayRefs", route_parent_refs),
+                                                    STRING("modelName"), OBJECTS("ports", port)};
+static const struct berth_shape shape_routing = SHAPE(routing_fields);
+
+static const struct shape_field artifacts_fields[] = {STRING("authSecretName"), BOOL("readOnly"),
+                                                      QUANTITY("size"), STRING("uri")};
+static const struct berth_shape shape_artifacts = SHAPE(artifacts_fields);
+
+static const struct shape_field container_fields[] = {
+    STRINGS("args"),         STRINGS("command"),
+    OBJECTS("env", env_var), OBJECTS("envFrom", env_from_source),
+    STRING("image"),         BOOL("mountModelVolume"),
+    STRING("name"),          OBJECT("resources", resource_requirements),
+};
+static const struct berth_shape shape_container = SHAPE(container_fields);
+
+static const struct shape_field accelerators_fields[] = {STRING("labelKey"),
+                                                         STRINGS("labelValues")};
+static const struct berth_shape shape_accelerators = SHAPE(accelerators_fields);
+
+static const struct shape_field parallelism_fields[] = {INT("tensor")};
+static const struct berth_shape shape_parallelism = SHAPE(parallelism_fields);
+
+static const struct shape_field role_fields[] = {
+    OBJECT("acceleratorTypes", accelerators),
+    OBJECTS("containers", container),
+    OBJECTS("initContainers", container),
+    OBJECT("parallelism", parallelism),
+    INT("replicas"),
+};
+static const struct berth_shape shape_role = SHAPE(role_fields);
+
+static const struct shape_field picker_fields[] = {
+    OBJECTS("containers", container),
+    OBJECTS("initContainers", container),
+    INT("replicas"),
+};
+static const struct berth_shape shape_picker = SHAPE(picker_fields);
+
+static const struct shape_field spec_fields[] = {
+    OBJECT("baseConfigMapRef", object_reference),
+    OBJECT("decode", role),
+    BOOL("decoupleScaling"),
+    OBJECT("endpointPicker", picker),
+    OBJECT("modelArtifacts", artifacts),
+    OBJECT("prefill", role),
+    OBJECT("routing", routing),
+};
+static const struct berth_shape shape_spec = SHAPE(spec_fields);
+
+static const struct shape_field model_service_fields[] = {
+    STRING("apiVersion"), STRING("kind"), OBJECT("metadata", object_meta),
+    OBJECT("spec", spec), ANY("status"),
+};
+const struct berth_shape shape_model_service = SHAPE(model_service_fields);
