@@ -60,6 +60,7 @@ struct shown {
     size_t line_len; /* of the line that is rewritten */
     uint64_t begin_ns, limit_ns;
     char last_note[600]; /* without a terminal: what was said last */
+    char message[400];   /* the service's own, at the last look */
 };
 
 static void
@@ -226,6 +227,7 @@ look(struct shown *s, uint64_t revision)
     if (rc != BERTH_EXIT_OK)
         return rc + 1;
     const struct stand stand = stand_of(service, revision);
+    (void)snprintf(s->message, sizeof s->message, "%s", berth_remote_text(service, "message", ""));
     rc =
         berth_service_call(r, "GET", stand.is_canary ? "/{}/pipeline?track=canary" : "/{}/pipeline",
                            s->id, NULL, &pipeline);
@@ -249,11 +251,13 @@ static int
 not_in_time(struct shown *s, const char *what)
 {
     clear_line(s);
+    const char *so_far = s->message[0] != '\0' ? "; what it says so far: " : "";
     if (interrupted)
         return berth_failed(s->r->args, "no longer watched; the work goes on: `berth describe %s`",
                             s->id);
-    return berth_failed(s->r->args, "%s %s after %llu s; the work goes on: `berth describe %s`",
-                        s->id, what, (unsigned long long)(s->limit_ns / BERTH_S), s->id);
+    return berth_failed(s->r->args, "%s %s after %llu s%s%s; the work goes on: `berth describe %s`",
+                        s->id, what, (unsigned long long)(s->limit_ns / BERTH_S), so_far,
+                        s->message, s->id);
 }
 
 static bool

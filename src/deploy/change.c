@@ -196,8 +196,11 @@ update(struct change *c, const struct berth_spec *spec, uint64_t expected, uint6
         *ret_revision = wants_canary ? canary->wish->number : s->tracks[STABLE].wish->number;
         return 0;
     }
-    if (wants_canary && s->tracks[STABLE].good > 0)
-        return wish_canary(c, spec, ret_revision, e);
+    if (wants_canary && s->tracks[STABLE].good > 0) {
+        /* Nothing would come of it, and nothing fail, until the plugin is there again. */
+        r = berth_deploy_check_names(c->d, s->shimlet, NULL, e);
+        return r < 0 ? r : wish_canary(c, spec, ret_revision, e);
+    }
     const struct before before = berth_change_before(s);
     s->tracks[CANARY].leaving = canary->wish != NULL;
     s->promoting = false;

@@ -144,6 +144,10 @@ def test_what_was_loaded_is_loaded_again(make_server, folder, template):
     assert "No such file" in wait_phase(server, sid, "degraded")["message"]
     answer = server.post(f"{services.API}/deploy", on_template("other"))
     assert answer.status == 400 and str(path) in answer.json["message"], answer
+    # A canary could not come about, and whoever waits for it would wait in vain.
+    answer = server.request("PATCH", f"{services.API}/{sid}", {"contextLength": 7, "strategy": {"type": "canary"}})
+    assert answer.status == 400 and str(path) in answer.json["message"], answer
+    assert get(server, sid)["canary"] is None
 
     shutil.copy(template, folder)
     assert load(server, path).status == 200

@@ -199,6 +199,7 @@ def test_interrupting_ends_the_watching_not_the_work(server):
 def test_waiting_has_a_limit(server):
     r = berth("deploy", *SCRIPTED, "modelName=never", "shimletConfig.never_ready=true", "--timeout", "1", server=server)
     assert r.returncode == 1 and "does not run yet after 1 s" in r.stderr and "berth describe" in r.stderr, r
+    assert "what it says so far: " in r.stderr, r
     ok("delete", "never", server=server)
 
 
