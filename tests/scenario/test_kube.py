@@ -389,13 +389,32 @@ def test_logs_are_the_services_own_and_followed_all_at_once(cluster, drive, logg
     answer = drive.ask("logs", name="talk", replica=stranger)
     assert answer["r"] < 0 and "has no replica" in answer["error"], answer
     drive.remove("other")
-    drive.do("remove", name="talk")
-    harness.wait_until(lambda: {r["state"] for r in drive.status("talk")["replicas"]} == {"stopping"},
+    remove_unplayed(cluster, drive, "talk")
+
+
+def test_sixteen_logs_are_followed_at_once(cluster, drive, logging_node):
+    """What more there are is named, and comes when there is room."""
+    drive.apply(unit("crowd", replicas=18, settings={"node_selector": "logging=yes", "tolerations": "all"}))
+    names = harness.wait_until(lambda: (p := pods_of(cluster, "crowd")) and len(p) == 18 and all(
+        x["spec"].get("nodeName") for x in p) and {x["metadata"]["name"] for x in p}, 60, "18 pods")
+    harness.wait_until(lambda: all(r["node"] for r in drive.status("crowd")["replicas"]), 10, "all known")
+    logging_node.ended.update(names)  # each log ends when it has been read
+    items = drive.ask("logs", name="crowd", follow=True, timeout_ms=6000)["items"]
+    assert sorted(x["replica"] for x in items if x["text"].endswith(" begins")) == sorted(names), items
+    told = [x["replica"] for x in items if "16 replicas are followed already" in x["text"]]
+    assert len(told) == len(set(told)) == 2, items
+    remove_unplayed(cluster, drive, "crowd")
+
+
+def remove_unplayed(cluster, drive, name):
+    """Of a machine where no kubelet ends the pods."""
+    drive.do("remove", name=name)
+    harness.wait_until(lambda: {r["state"] for r in drive.status(name)["replicas"]} == {"stopping"},
                        20, "all are stopping")
-    for pod in pods_of(cluster, "talk"):  # no kubelet ends them
-        name = pod["metadata"]["name"]
-        cluster.api("DELETE", f"/api/v1/namespaces/default/pods/{name}?gracePeriodSeconds=0")
-    drive.remove("talk")
+    for pod in pods_of(cluster, name):
+        path = f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}?gracePeriodSeconds=0"
+        cluster.api("DELETE", path)
+    drive.remove(name)
 
 
 # ---- the API server goes and comes ----
