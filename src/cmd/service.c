@@ -294,7 +294,11 @@ berth_service_wait(struct berth_remote *r, const char *id, uint64_t revision, ui
 int
 berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s)
 {
-    struct shown s = {.r = r, .id = id, .begin_ns = berth_now_ns(), .limit_ns = limit_s * BERTH_S};
+    struct shown s = {.r = r,
+                      .id = id,
+                      .is_terminal = isatty(STDERR_FILENO) == 1,
+                      .begin_ns = berth_now_ns(),
+                      .limit_ns = limit_s * BERTH_S};
     struct sigaction before;
     bool gone = false;
 
@@ -309,10 +313,14 @@ berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s
             return rc;
         gone = status == 404;
         if (status == 200 &&
-            berth_json_parse(&r->arena, text.at, text.len, NULL, &service, NULL) == 0)
-            gone = strcmp(berth_remote_text(berth_json_get(service, "data"), "phase", ""),
-                          "terminated") == 0;
+            berth_json_parse(&r->arena, text.at, text.len, NULL, &service, NULL) == 0) {
+            service = berth_json_get(service, "data");
+            gone = strcmp(berth_remote_text(service, "phase", ""), "terminated") == 0;
+            if (!gone && berth_service_away(service)[0] != '\0')
+                say_note(&s, berth_service_away(service));
+        }
     } while (!gone && rest(&s));
+    clear_line(&s);
     (void)sigaction(SIGINT, &before, NULL);
     if (gone) {
         (void)printf("%s is deleted\n", id);
