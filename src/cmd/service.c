@@ -291,6 +291,37 @@ berth_service_wait(struct berth_remote *r, const char *id, uint64_t revision, ui
     return interrupted ? BERTH_EXIT_INTERRUPTED : rc;
 }
 
+/* What it is that takes its time, once it does, and again when that changes: a step, or that none
+ * can begin. */
+static void
+say_going(struct shown *s, const struct berth_json *service)
+{
+    const char *message = berth_remote_text(service, "message", "");
+    const struct berth_json *pipeline = NULL;
+    struct berth_slice text;
+    uint16_t status = 0;
+
+    if (berth_now_ns() - s->begin_ns < 3 * BERTH_S ||
+        berth_remote_try(s->r, "GET", "/api/v1/modserv/{}/pipeline", s->id, NULL, &status, &text) !=
+            BERTH_EXIT_OK ||
+        status != 200 ||
+        berth_json_parse(&s->r->arena, text.at, text.len, NULL, &pipeline, NULL) < 0)
+        return;
+    const struct berth_json *steps = berth_json_get(berth_json_get(pipeline, "data"), "steps");
+    for (struct berth_json_iter it = berth_json_iter(steps); berth_json_next(&it);) {
+        const char *state = berth_remote_text(it.value, "state", "?");
+
+        if (strcmp(state, "running") == 0 || strcmp(state, "retrying") == 0) {
+            say_now(s, it.value);
+            return;
+        }
+    }
+    char note[sizeof s->last_note];
+    (void)snprintf(note, sizeof note, "%s: %s", berth_remote_text(service, "phase", "?"), message);
+    if (message[0] != '\0')
+        say_note(s, note);
+}
+
 int
 berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s)
 {
@@ -316,9 +347,12 @@ berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s
             berth_json_parse(&r->arena, text.at, text.len, NULL, &service, NULL) == 0) {
             service = berth_json_get(service, "data");
             gone = strcmp(berth_remote_text(service, "phase", ""), "terminated") == 0;
-            if (!gone && berth_service_away(service)[0] != '\0')
-                say_note(&s, berth_service_away(service));
         }
+        const char *away = service != NULL ? berth_service_away(service) : "";
+        if (!gone && away[0] != '\0')
+            say_note(&s, away);
+        else if (!gone && service != NULL)
+            say_going(&s, service);
     } while (!gone && rest(&s));
     clear_line(&s);
     (void)sigaction(SIGINT, &before, NULL);
@@ -404,6 +438,8 @@ berth_service_stream(struct berth_remote *r, const char *url, bool sse,
     berth_buf_init(&s.error, &r->arena);
     catch_interrupt(&before);
     int rc = berth_client_call(r->client, &what, &answer, &e);
+    if (rc == 0)
+        berth_buf_fini(&answer.body);
     (void)sigaction(SIGINT, &before, NULL);
     if (interrupted)
         rc = BERTH_EXIT_OK; /* that is how following ends */
