@@ -16,7 +16,7 @@ LAYERS = [
     {"base"},
     {"os", "wire"},
     {"net", "obs", "conf", "merge"},
-    {"plugin", "infer", "fetch", "store", "recon"},
+    {"plugin", "infer", "fetch", "store", "recon", "template"},
     {"api", "deploy", "mesh", "kube"},
     {"operator"},
     {"cmd"},

@@ -16,14 +16,20 @@ enum { READY_WAIT_S = 30, JUST_BACK_S = 60, INFORMERS = 4 };
 static void
 workload_changed(void *arg, const struct berth_json *object, bool gone)
 {
-    kubernetes_saw_workload(arg, object, gone);
-    kubernetes_tell(arg, object);
+    struct berth_shimlet *s = arg;
+
+    kubernetes_saw_workload(s, object, gone);
+    (void)atomic_fetch_add(&s->changes, 1);
+    kubernetes_tell(s, object);
 }
 
 static void
 other_changed(void *arg, const struct berth_json *object, bool gone)
 {
-    kubernetes_tell(arg, object);
+    struct berth_shimlet *s = arg;
+
+    (void)atomic_fetch_add(&s->changes, 1);
+    kubernetes_tell(s, object);
 }
 
 /* What does not say that we ask for the wrong thing: it passes when the server is back. */
@@ -45,6 +51,7 @@ troubled(void *arg, int r, const char *why)
         s->h->log(r < 0 ? BERTH_LOG_WARN : BERTH_LOG_INFO, text);
     }
     s->troubled = r < 0;
+    (void)atomic_fetch_add(&s->changes, 1);
     if (is_unreachable(r))
         atomic_store(&s->back_ns, UINT64_MAX);
     else if (r == 0 && atomic_load(&s->back_ns) == UINT64_MAX)

@@ -110,6 +110,9 @@ struct kubernetes_look {
 /* Fills ret, whose texts are in the arena.  -BERTH_ENOMEM. */
 int kubernetes_observe(const struct kubernetes_look *l, struct berth_arena *a,
                        struct berth_observed *ret, struct berth_err *e);
+/* What a person can do about it ("" where the message says all there is): the reason of a pod's
+ * container, condition or end, with the cluster's message (advice.c).  Static. */
+const char *kubernetes_advice(struct berth_slice reason, const char *message);
 /* How many accelerators (resources with "gpu" or a vendor's domain) a pod holds. */
 uint32_t kubernetes_pod_accelerators(const struct berth_json *pod);
 bool kubernetes_pod_is_over(const struct berth_json *pod); /* it holds nothing any more */
@@ -148,7 +151,9 @@ struct berth_shimlet {
     struct berth_kube_informer *deployments, *stateful_sets, *services, *pods;
     /* Since when the server can be reached again; UINT64_MAX: it cannot be; 0: it always could. */
     atomic_uint_fast64_t back_ns;
-    bool troubled;             /* of the first informer's thread */
+    bool troubled; /* of the first informer's thread */
+    /* Of workloads and pods, and that the server is back: for those who follow logs. */
+    atomic_uint_fast64_t changes;
     atomic_bool own_pods_only; /* those of other namespaces are not ours to list */
     pthread_mutex_t mu;
     struct kubernetes_known *known; /* under mu */

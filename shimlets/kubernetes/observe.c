@@ -47,6 +47,19 @@ how_it_ended(struct berth_arena *a, const struct berth_json *terminated)
     return text != NULL ? text : "";
 }
 
+/* "Reason: message; what to do".  What the scheduler says of preemption is of no use to anybody. */
+static const char *
+with_advice(struct berth_arena *a, struct berth_slice reason, struct berth_slice message)
+{
+    const char *advice = kubernetes_advice(reason, message.at);
+    const char *cut = strstr(message.at, " preemption: ");
+    const int len = cut != NULL ? (int)(cut - message.at) : 300;
+
+    return berth_arena_printf(a, "%s%s%.*s%s%s", reason.at, message.len > 0 ? ": " : "",
+                              len < 300 ? len : 300, message.at, advice[0] != '\0' ? "; " : "",
+                              advice);
+}
+
 /* Reasons for waiting that do not pass by themselves while nothing is done about them. */
 static bool
 is_stuck(struct berth_slice reason)
@@ -62,6 +75,36 @@ is_stuck(struct berth_slice reason)
         if (berth_slice_is(reason, stuck[i]))
             return true;
     return false;
+}
+
+/* What to do about how it ended, else about what it waits for. */
+static const char *
+why_ended(const struct berth_json *terminated, struct berth_slice otherwise)
+{
+    const char *advice = kubernetes_advice(berth_kube_text(terminated, "reason"),
+                                           berth_kube_text(terminated, "message").at);
+
+    return advice[0] != '\0' ? advice : kubernetes_advice(otherwise, "");
+}
+
+/* Nothing says what it waits for: that is in events, which are not ours to read. */
+static const char *
+overdue(struct berth_arena *a, const struct berth_json *pod, int64_t limit_s)
+{
+    const bool begun = berth_slice_is(berth_kube_text(pod, "status.phase"), "Running");
+    const struct berth_slice node = berth_kube_text(pod, "spec.nodeName");
+
+    if (begun)
+        return berth_arena_printf(
+            a,
+            "not ready within %lld s; `berth logs` shows how far it is: raise "
+            "startTimeoutMs when its model takes longer to load",
+            (long long)limit_s);
+    return berth_arena_printf(a,
+                              "not ready within %lld s, and its container is not made yet: is the "
+                              "model's folder (or model_volume) there on %s?  `kubectl describe "
+                              "pod` has the machine's word",
+                              (long long)limit_s, node.len > 0 ? node.at : "a machine");
 }
 
 struct verdict {
@@ -89,13 +132,17 @@ judge_containers(struct berth_arena *a, const struct berth_json *pod, const char
             continue;
         if (is_stuck(reason)) {
             v->state = BERTH_REPLICA_FAILED;
-            v->reason =
-                berth_arena_printf(a, "%s%s%.300s%s%s", reason.at, message.len > 0 ? ": " : "",
-                                   message.at, before[0] != '\0' ? "; it ended with " : "", before);
+            v->reason = before[0] == '\0'
+                            ? with_advice(a, reason, message)
+                            : berth_arena_printf(a, "%s%s%.300s; it ended with %s; %s", reason.at,
+                                                 message.len > 0 ? ": " : "", message.at, before,
+                                                 why_ended(last, reason));
         } else if (ended != NULL && berth_kube_int(ended, "exitCode", 0) != 0) {
-            v->reason = berth_arena_printf(a, "ended with %s", how_it_ended(a, ended));
+            v->reason = berth_arena_printf(a, "ended with %s; %s", how_it_ended(a, ended),
+                                           why_ended(ended, BERTH_SLICE("Error")));
         } else if (before[0] != '\0' && v->reason == NULL) {
-            v->reason = berth_arena_printf(a, "started again; it ended with %s", before);
+            v->reason = berth_arena_printf(a, "started again; it ended with %s; %s", before,
+                                           why_ended(last, BERTH_SLICE("Error")));
         }
     }
 }
@@ -128,18 +175,18 @@ judge(const struct kubernetes_look *l, struct berth_arena *a, const struct berth
         const struct berth_slice why = berth_kube_text(pod, "status.reason");
         v.state = BERTH_REPLICA_FAILED;
         if (why.len > 0 || v.reason == NULL)
-            v.reason = berth_arena_printf(a, "%s: %.300s", why.len > 0 ? why.at : phase.at,
-                                          berth_kube_text(pod, "status.message").at);
+            v.reason =
+                with_advice(a, why.len > 0 ? why : phase, berth_kube_text(pod, "status.message"));
     } else if (is_true(condition(pod, "Ready"))) {
         v.state = BERTH_REPLICA_READY;
     } else if (is_false(scheduled)) {
         v.state = BERTH_REPLICA_FAILED;
-        v.reason = berth_arena_printf(a, "%s: %.400s", berth_kube_text(scheduled, "reason").at,
-                                      berth_kube_text(scheduled, "message").at);
+        v.reason = with_advice(a, berth_kube_text(scheduled, "reason"),
+                               berth_kube_text(scheduled, "message"));
     } else if (v.state == BERTH_REPLICA_STARTING && is_overdue(l, pod, limit_s)) {
         v.state = BERTH_REPLICA_FAILED;
         if (v.reason == NULL)
-            v.reason = berth_arena_printf(a, "not ready within %lld s", (long long)limit_s);
+            v.reason = overdue(a, pod, limit_s);
     }
     return v;
 }
@@ -304,8 +351,8 @@ trouble(const struct kubernetes_look *l, struct berth_arena *a)
     const struct berth_json *progress = condition(l->workload, "Progressing");
 
     if (is_true(failure))
-        return berth_arena_printf(a, "%s: %.400s", berth_kube_text(failure, "reason").at,
-                                  berth_kube_text(failure, "message").at);
+        return with_advice(a, berth_kube_text(failure, "reason"),
+                           berth_kube_text(failure, "message"));
     if (is_false(progress))
         return berth_arena_printf(a, "%s: %.400s", berth_kube_text(progress, "reason").at,
                                   berth_kube_text(progress, "message").at);

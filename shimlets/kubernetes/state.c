@@ -78,6 +78,7 @@ kubernetes_forget(struct berth_shimlet *s, const char *unit_name)
     (void)pthread_mutex_lock(&s->mu);
     drop_locked(place_locked(s, unit_name));
     (void)pthread_mutex_unlock(&s->mu);
+    (void)atomic_fetch_add(&s->changes, 1);
 }
 
 void

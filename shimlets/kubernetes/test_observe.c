@@ -112,6 +112,94 @@ pods_say_how_they_are(void **unused)
     }
 }
 
+static void
+what_fails_says_what_to_do(void **unused)
+{
+    static const struct {
+        const char *pod, *says;
+    } cases[] = {
+        {WAITING("ImagePullBackOff", "Back-off pulling image x: ErrImagePull: x: not found"),
+         "; there is no such image or tag: mend `image`"},
+        {WAITING("ErrImagePull", "pull access denied for x, repository does not exist"),
+         "image_pull_secret"},
+        {WAITING("ErrImagePull", "failed to authorize: 401 Unauthorized"), "image_pull_secret"},
+        {WAITING("ErrImagePull", "dial tcp 10.0.0.1:443: i/o timeout"), "reach the registry"},
+        {WAITING("ImagePullBackOff", "Back-off pulling image x"), "is `image` right"},
+        {WAITING("InvalidImageName", "x"), "mend `image`"},
+        {WAITING("ErrImageNeverPull", "x"), "image_pull_policy"},
+        {WAITING("CreateContainerConfigError", "secret \\\"s\\\" not found"),
+         "a Secret or ConfigMap"},
+        {WAITING("RunContainerError", "exec: vllm: executable file not found in $PATH"),
+         "its command is not in the image"},
+        {WAITING("CreateContainerError", "x"), "kubectl describe pod"},
+        {WAITING("CrashLoopBackOff", "back-off 40s"), "`berth logs` has its last words"},
+        {POD("\"phase\":\"Running\",\"containerStatuses\":[{\"state\":{\"waiting\":{\"reason\":"
+             "\"CrashLoopBackOff\"}},\"lastState\":{\"terminated\":{\"reason\":\"OOMKilled\","
+             "\"exitCode\":137}}}]"),
+         "it ended with OOMKilled, exit code 137; it needs more memory than it may take"},
+        {POD("\"phase\":\"Running\",\"containerStatuses\":[{\"state\":{\"waiting\":{\"reason\":"
+             "\"CrashLoopBackOff\"}},\"lastState\":{\"terminated\":{\"reason\":\"Error\","
+             "\"exitCode\":1}}}]"),
+         "it ended with Error, exit code 1; `berth logs` has its last words"},
+        {POD("\"phase\":\"Pending\",\"conditions\":[{\"type\":\"PodScheduled\",\"status\":"
+             "\"False\","
+             "\"reason\":\"Unschedulable\",\"message\":\"0/2 nodes are available: 2 Insufficient "
+             "nvidia.com/gpu. preemption: 0/2 nodes are available: 2 No preemption victims "
+             "found\"}]"),
+         "2 Insufficient nvidia.com/gpu.; not enough accelerators are free"},
+        {POD("\"phase\":\"Pending\",\"conditions\":[{\"type\":\"PodScheduled\",\"status\":"
+             "\"False\","
+             "\"reason\":\"Unschedulable\",\"message\":\"0/2 nodes are available: 2 node(s) didn't "
+             "match Pod's node affinity/selector.\"}]"),
+         "mend acceleratorType or node_selector"},
+        {POD("\"phase\":\"Pending\",\"conditions\":[{\"type\":\"PodScheduled\",\"status\":"
+             "\"False\","
+             "\"reason\":\"Unschedulable\",\"message\":\"0/1 nodes are available: 1 node(s) had "
+             "untolerated taint {x: y}.\"}]"),
+         "`tolerations: all`"},
+        {POD("\"phase\":\"Pending\",\"conditions\":[{\"type\":\"PodScheduled\",\"status\":"
+             "\"False\","
+             "\"reason\":\"Unschedulable\",\"message\":\"0/2 nodes are available: 1 node(s) "
+             "had untolerated taint {control-plane: }, 1 Insufficient cpu.\"}]"),
+         "lower resourceRequirements"},
+        {POD("\"phase\":\"Failed\",\"reason\":\"Evicted\",\"message\":\"low on memory\""),
+         "another takes its place"},
+        {POD("\"phase\":\"Pending\""),
+         "not ready within 60 s, and its container is not made yet: is "
+         "the model's folder (or model_volume) there on n1?"},
+        {POD("\"phase\":\"Running\""), "startTimeoutMs"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        static const char text[] = "{\"spec\":{\"replicas\":1,\"progressDeadlineSeconds\":60}}";
+        const struct berth_json *pod, *workload;
+        struct berth_observed seen;
+        struct kubernetes_conf conf;
+        struct berth_arena a;
+        struct berth_err e;
+
+        berth_arena_init(&a, 1 << 20);
+        kubernetes_conf_default(&conf);
+        assert_int_equal(berth_json_parse(&a, cases[i].pod, strlen(cases[i].pod), NULL, &pod, &e),
+                         0);
+        assert_int_equal(berth_json_parse(&a, text, strlen(text), NULL, &workload, &e), 0);
+        const struct kubernetes_look l = {
+            .conf = &conf,
+            .workload = workload,
+            .service = workload,
+            .pods = &pod,
+            .pod_count = 1,
+            .wall_ns = UINT64_C(1767225600) * BERTH_S + 61 * BERTH_S,
+        };
+        assert_int_equal(kubernetes_observe(&l, &a, &seen, &e), 0);
+        assert_int_equal(seen.replicas[0].state, BERTH_REPLICA_FAILED);
+        print_message("  %s\n", seen.replicas[0].reason);
+        assert_non_null(strstr(seen.replicas[0].reason, cases[i].says));
+        berth_arena_fini(&a);
+    }
+}
+
 /* One pod that is over a line: its name, its phase, and when it was made. */
 static const struct berth_json *
 pod_of(struct berth_arena *a, const char *name, const char *phase, unsigned second)
@@ -226,6 +314,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pods_say_how_they_are),
+        cmocka_unit_test(what_fails_says_what_to_do),
         cmocka_unit_test(pods_that_are_over_count_until_another_has_their_place),
         cmocka_unit_test(others_are_known_by_their_fields),
     };

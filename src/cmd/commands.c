@@ -217,8 +217,10 @@ static const struct berth_cmd commands[] = {
     {"rollback", "[options] SERVICE [REVISION]", "back to an earlier revision",
      "Without REVISION to the one before; a canary is ended.\n", wait_options, 1, 2, false, true,
      berth_run_rollback},
-    {"promote", "[options] SERVICE", "the canary becomes the service", NULL, wait_options, 1, 1,
-     false, true, berth_run_promote},
+    {"promote", "[options] SERVICE", "the canary becomes the service",
+     "The strategy stays: the next update is a canary, too, unless it says\n"
+     "strategy.type=rolling.\n",
+     wait_options, 1, 1, false, true, berth_run_promote},
     {"weight", "[options] SERVICE PERCENT", "the canary's share of requests", NULL, wait_options, 2,
      2, false, true, berth_run_weight},
     {"retry", "[options] SERVICE", "try a failed service again", NULL, wait_options, 1, 1, false,

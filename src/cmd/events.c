@@ -53,7 +53,9 @@ berth_event_put(struct berth_buf *out, const struct berth_json *event)
     put_word(out, event, "from", " ");
     put_word(out, event, "to", " -> ");
     if (revision > 0)
-        berth_buf_printf(out, ", revision %llu", (unsigned long long)revision);
+        berth_buf_printf(out, ", revision %llu%s", (unsigned long long)revision,
+                         strcmp(berth_remote_text(more, "track", ""), "canary") == 0 ? " (canary)"
+                                                                                     : "");
     if (is_step && took_ms > 0) /* of a status it is how long the one before stood */
         berth_buf_printf(out, ", %llu ms", (unsigned long long)took_ms);
     if (is_change)

@@ -291,6 +291,37 @@ berth_service_wait(struct berth_remote *r, const char *id, uint64_t revision, ui
     return interrupted ? BERTH_EXIT_INTERRUPTED : rc;
 }
 
+/* What it is that takes its time, once it does, and again when that changes: a step, or that none
+ * can begin. */
+static void
+say_going(struct shown *s, const struct berth_json *service)
+{
+    const char *message = berth_remote_text(service, "message", "");
+    const struct berth_json *pipeline = NULL;
+    struct berth_slice text;
+    uint16_t status = 0;
+
+    if (berth_now_ns() - s->begin_ns < 3 * BERTH_S ||
+        berth_remote_try(s->r, "GET", "/api/v1/modserv/{}/pipeline", s->id, NULL, &status, &text) !=
+            BERTH_EXIT_OK ||
+        status != 200 ||
+        berth_json_parse(&s->r->arena, text.at, text.len, NULL, &pipeline, NULL) < 0)
+        return;
+    const struct berth_json *steps = berth_json_get(berth_json_get(pipeline, "data"), "steps");
+    for (struct berth_json_iter it = berth_json_iter(steps); berth_json_next(&it);) {
+        const char *state = berth_remote_text(it.value, "state", "?");
+
+        if (strcmp(state, "running") == 0 || strcmp(state, "retrying") == 0) {
+            say_now(s, it.value);
+            return;
+        }
+    }
+    char note[sizeof s->last_note];
+    (void)snprintf(note, sizeof note, "%s: %s", berth_remote_text(service, "phase", "?"), message);
+    if (message[0] != '\0')
+        say_note(s, note);
+}
+
 int
 berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s)
 {
@@ -309,9 +340,12 @@ berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s
             return rc;
         gone = status == 404;
         if (status == 200 &&
-            berth_json_parse(&r->arena, text.at, text.len, NULL, &service, NULL) == 0)
-            gone = strcmp(berth_remote_text(berth_json_get(service, "data"), "phase", ""),
-                          "terminated") == 0;
+            berth_json_parse(&r->arena, text.at, text.len, NULL, &service, NULL) == 0) {
+            service = berth_json_get(service, "data");
+            gone = strcmp(berth_remote_text(service, "phase", ""), "terminated") == 0;
+        }
+        if (!gone && service != NULL)
+            say_going(&s, service);
     } while (!gone && rest(&s));
     (void)sigaction(SIGINT, &before, NULL);
     if (gone) {

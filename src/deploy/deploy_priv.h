@@ -118,6 +118,7 @@ struct track {
     struct value *values;
     uint32_t value_count;
     struct seen *seen;
+    uint64_t taken_over_ns; /* the first look at what an earlier run of the program left; 0: none */
 };
 
 enum { REASON_MAX = 400, OPERATOR_MAX = 128, NAME_MAX_BYTES = 64 };

@@ -182,7 +182,8 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
     if (r < 0)
         return r;
     x->op.deadline_ns = berth_deploy_now(d) + 60 * BERTH_S;
-    const bool is_first = s->tracks[which].seen == NULL; /* since this program began */
+    if (s->tracks[which].seen == NULL) /* since this program began */
+        s->tracks[which].taken_over_ns = berth_deploy_now(d);
     r = keep(x, why, sizeof why, e);
     const bool watches =
         BERTH_SHIMLET_HAS(x->environ->ops, watches) && x->environ->ops->watches(x->shimlet);
@@ -193,9 +194,11 @@ berth_track_keep(struct berth_deploy *d, struct service *s, enum which which, ui
     if (which == STABLE && s->generation == x->op.generation && !s->deleting &&
         (r >= 0 || why[0] != '\0')) {
         const bool short_of = t->seen->ready < berth_unit_wanted(&x->unit);
-        /* An environment that was just opened asks its replicas now: the next look tells. */
-        if (s->phase == BERTH_PHASE_RUNNING && short_of &&
-            !(is_first && may_be_well(t->seen, &x->unit)))
+        /* An environment that was just opened asks its replicas now: a later look tells. */
+        const bool asks = t->taken_over_ns != 0 &&
+                          berth_deploy_now(d) - t->taken_over_ns < 2 * BERTH_S &&
+                          may_be_well(t->seen, &x->unit);
+        if (s->phase == BERTH_PHASE_RUNNING && short_of && !asks)
             (void)berth_service_move(d, s, BERTH_PHASE_DEGRADED, why, &x->pending);
         else if ((s->phase == BERTH_PHASE_DEGRADED || s->phase == BERTH_PHASE_FAILED) && !short_of)
             (void)berth_service_move(d, s, BERTH_PHASE_RUNNING, "", &x->pending);

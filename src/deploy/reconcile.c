@@ -103,6 +103,18 @@ forget(struct berth_deploy *d, struct service *s, struct berth_err *e)
     return r;
 }
 
+/* No step of it ever began, the store says, so that nothing can have been made for it: it goes also
+ * where its environment cannot be opened. */
+static bool
+was_never_begun(struct service *s)
+{
+    (void)pthread_mutex_lock(&s->mu);
+    const bool never = s->tracks[STABLE].progress == NULL && s->tracks[STABLE].good == 0 &&
+                       s->tracks[CANARY].progress == NULL && s->removal == NULL;
+    (void)pthread_mutex_unlock(&s->mu);
+    return never;
+}
+
 /* A late answer of the environment may have made something after it was removed: 1 there is
  * nothing, 0 something was there and is being removed. */
 static int
@@ -111,8 +123,8 @@ is_nothing_left(struct berth_deploy *d, struct service *s, struct berth_err *e)
     struct berth_deployment *x = NULL;
     int r = berth_deployment_new(&x, d, s, STABLE, e);
 
-    if (r == -BERTH_ENOENT)
-        return 1; /* its plugins are gone, too */
+    if (r == -BERTH_ENOENT || (r < 0 && was_never_begun(s)))
+        return 1; /* its plugins are gone, too, or were never asked for anything */
     if (r < 0)
         return r;
     x->op.deadline_ns = berth_deploy_now(d) + 60 * BERTH_S;
@@ -157,6 +169,8 @@ remove_all(struct berth_deploy *d, struct service *s, const struct glance *g)
         r = berth_track_leave(d, s, &e);
     if (r == 1)
         r = berth_service_remove(d, s, &wait_ns, &e);
+    if (r < 0 && was_never_begun(s))
+        r = 1;
     if (r == 0)
         return after(wait_ns < d->conf.poll_ns ? wait_ns : d->conf.poll_ns);
     pending_init(&p, &a);

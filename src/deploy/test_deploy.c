@@ -465,6 +465,8 @@ what_is_taken_over_is_asked_before_it_is_degraded(void **unused)
         u->replicas[0].ready_ns = w.now_ns + cases[i].answers_ns;
         u->replicas[0].dead = cases[i].dead;
         world_start(&w);
+        world_run(&w, 5 * BERTH_MS);
+        w.host->changed(w.who, u->name); /* it tells that it has found them, and not more */
         world_run(&w, 60 * BERTH_S);
         phase_is(id, "running");
         assert_int_equal(strstr(phases(id), "degraded") != NULL, cases[i].degraded);

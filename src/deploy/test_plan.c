@@ -4,14 +4,17 @@
 #include "base/clock.h"
 #include "deploy/deploy.h"
 
-/* Plans: what a deployment or an update would make, in an environment that shows its units. */
+/* Plans: what a deployment or an update would make, in an environment that shows its units.  And
+ * what becomes of a service whose environment cannot be opened. */
+
+static bool is_shut;
 
 static int
 shown_open(const struct berth_shimlet_host *h, const struct berth_shimlet_open *how,
            struct berth_shimlet **ret, struct berth_err *e)
 {
     *ret = NULL;
-    return 0;
+    return is_shut ? berth_err_set(e, BERTH_ECONFIG, "no cluster is known") : 0;
 }
 
 static void
@@ -207,12 +210,44 @@ an_update_is_planned_with_the_command_to_come(void **unused)
     assert_int_equal(w.applies, 1);
 }
 
+/* A person who chose the wrong environment can take that back. */
+static void
+what_was_never_begun_goes_without_its_environment(void **unused)
+{
+    char id[BERTH_SERVICE_ID_MAX], begun[BERTH_SERVICE_ID_MAX];
+    struct berth_err e;
+
+    (void)unused;
+    (void)snprintf(begun, sizeof begun, "%s", create("{\"modelName\":\"b\"," WHERE "1}"));
+    world_run(&w, 5 * BERTH_S);
+    is_shut = true;
+    world_kill(&w); /* it is opened anew, or rather not */
+    world_start(&w);
+    assert_int_equal(berth_deploy_add_shimlet(w.d, &shown_ops, NULL, NULL, false, &e), 0);
+    (void)snprintf(id, sizeof id, "%s", create("{\"modelName\":\"m\"," WHERE "1}"));
+    world_run(&w, 5 * BERTH_S);
+    assert_string_equal(text_of(describe(id), "phase"), "failed");
+    assert_int_equal(berth_deploy_delete(w.d, id, &tester, &e), 0);
+    assert_int_equal(berth_deploy_delete(w.d, begun, &tester, &e), 0);
+    world_run(&w, 60 * BERTH_S);
+    assert_string_equal(text_of(describe(id), "phase"), "terminated");
+    world_run(&w, 1200 * BERTH_S); /* and it is forgotten in time */
+    char found[BERTH_SERVICE_ID_MAX];
+    assert_int_equal(berth_deploy_find(w.d, id, true, found, &e), -BERTH_ENOENT);
+    /* Something may have been made for the one that was begun. */
+    assert_string_equal(text_of(describe(begun), "phase"), "terminating");
+    assert_non_null(strstr(text_of(describe(begun), "message"), "no cluster is known"));
+    is_shut = false;
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_new_service_is_planned_with_its_command, setup_shown,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_was_never_begun_goes_without_its_environment,
+                                        setup_shown, teardown),
         cmocka_unit_test_setup_teardown(an_update_is_planned_with_the_command_to_come, setup_shown,
                                         teardown),
     };

@@ -473,6 +473,8 @@ converge(void)
 
     w->error_percent = w->lost_percent = w->slow_percent = 0;
     w->offline = false;
+    if (w->who != NULL && !w->dead)
+        w->host->away(w->who, NULL);
     w->dies_in = 0;
     w->broken_model = NULL;
     w->meanwhile = NULL;
@@ -527,6 +529,8 @@ simulate(uint64_t seed)
             w->dies_in = 1 + world_random(w) % 60;
         if (world_chance(w, 10))
             w->offline = !w->offline;
+        if (world_chance(w, 15) && w->who != NULL && !w->dead)
+            w->host->away(w->who, w->offline ? "no route" : NULL);
         if (world_chance(w, 15))
             w->broken_model = w->broken_model == NULL ? "m1" : NULL;
         if (world_chance(w, 10) && !w->dead)

@@ -16,15 +16,15 @@ struct berth_digest {
 static_assert(BERTH_DIGEST_BYTES == SHA256_DIGEST_LENGTH, "bytes of a SHA-256");
 
 static void
-hex(const unsigned char sum[BERTH_DIGEST_BYTES], char ret[BERTH_DIGEST_HEX])
+hex(const unsigned char *sum, size_t n, char *ret)
 {
     static const char digits[] = "0123456789abcdef";
 
-    for (size_t i = 0; i < BERTH_DIGEST_BYTES; i++) {
+    for (size_t i = 0; i < n; i++) {
         ret[2 * i] = digits[sum[i] >> 4];
         ret[2 * i + 1] = digits[sum[i] & 15];
     }
-    ret[2 * BERTH_DIGEST_BYTES] = '\0';
+    ret[2 * n] = '\0';
 }
 
 struct berth_digest *
@@ -70,7 +70,7 @@ berth_digest_hex(struct berth_digest *d, char ret[BERTH_DIGEST_HEX])
     unsigned char sum[BERTH_DIGEST_BYTES];
 
     berth_assert(EVP_DigestFinal_ex(d->sum, sum, NULL) == 1);
-    hex(sum, ret);
+    hex(sum, sizeof sum, ret);
     berth_digest_reset(d);
 }
 
@@ -80,7 +80,32 @@ berth_digest_of(const void *bytes, size_t n, char ret[BERTH_DIGEST_HEX])
     unsigned char sum[BERTH_DIGEST_BYTES];
 
     (void)SHA256(bytes, n, sum);
-    hex(sum, ret);
+    hex(sum, sizeof sum, ret);
+}
+
+void
+berth_digest_sum(enum berth_digest_kind kind, const void *bytes, size_t n,
+                 char ret[BERTH_DIGEST_HEX_MAX])
+{
+    unsigned char sum[SHA512_DIGEST_LENGTH];
+    size_t len = 0;
+
+    static_assert(2 * sizeof sum + 1 == BERTH_DIGEST_HEX_MAX, "the longest of them");
+    switch (kind) {
+    case BERTH_DIGEST_SHA1:
+        (void)SHA1(bytes, n, sum);
+        len = SHA_DIGEST_LENGTH;
+        break;
+    case BERTH_DIGEST_SHA256:
+        (void)SHA256(bytes, n, sum);
+        len = SHA256_DIGEST_LENGTH;
+        break;
+    case BERTH_DIGEST_SHA512:
+        (void)SHA512(bytes, n, sum);
+        len = SHA512_DIGEST_LENGTH;
+        break;
+    }
+    hex(sum, len, ret);
 }
 
 bool

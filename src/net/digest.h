@@ -28,6 +28,13 @@ void berth_digest_hex(struct berth_digest *d, char ret[BERTH_DIGEST_HEX]);
 /* The sum of n bytes at once.  Never fails, allocates nothing. */
 void berth_digest_of(const void *bytes, size_t n, char ret[BERTH_DIGEST_HEX]);
 
+/* Other sums, for those who ask for them by name: nothing here is secured by SHA-1. */
+enum berth_digest_kind { BERTH_DIGEST_SHA1, BERTH_DIGEST_SHA256, BERTH_DIGEST_SHA512 };
+enum { BERTH_DIGEST_HEX_MAX = 2 * 64 + 1 };
+/* The sum of n bytes as lower-case hex.  Never fails, allocates nothing. */
+void berth_digest_sum(enum berth_digest_kind kind, const void *bytes, size_t n,
+                      char ret[BERTH_DIGEST_HEX_MAX]);
+
 /* Takes as long whatever the two differ in: for keys and their sums. */
 bool berth_digest_equal(const void *a, const void *b, size_t n);
 

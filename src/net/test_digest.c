@@ -49,6 +49,27 @@ sums_are_those_of_the_standard(void **unused)
 }
 
 static void
+other_sums_have_their_length(void **unused)
+{
+    static const struct {
+        enum berth_digest_kind kind;
+        const char *sum; /* of "abc", FIPS 180-4 */
+    } cases[] = {
+        {BERTH_DIGEST_SHA1, "a9993e364706816aba3e25717850c26c9cd0d89d"},
+        {BERTH_DIGEST_SHA256, SUM_ABC},
+        {BERTH_DIGEST_SHA512, "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
+                              "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        char got[BERTH_DIGEST_HEX_MAX];
+        berth_digest_sum(cases[i].kind, "abc", 3, got);
+        assert_string_equal(got, cases[i].sum);
+    }
+}
+
+static void
 equal_looks_at_every_byte(void **unused)
 {
     (void)unused;
@@ -92,6 +113,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_those_of_the_standard),
+        cmocka_unit_test(other_sums_have_their_length),
         cmocka_unit_test(equal_looks_at_every_byte),
         cmocka_unit_test(parse_takes_64_hex_digits),
     };

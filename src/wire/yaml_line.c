@@ -16,9 +16,9 @@ struct finder {
 static size_t
 advance(const struct finder *f, size_t matched, const char *key, size_t len)
 {
-    const char *rest = f->path + matched;
+    const char *rest = matched != SIZE_MAX ? f->path + matched : NULL;
 
-    if (matched == SIZE_MAX || strncmp(rest, key, len) != 0)
+    if (rest == NULL || strncmp(rest, key, len) != 0)
         return SIZE_MAX;
     if (rest[len] == '.')
         return matched + len + 1;

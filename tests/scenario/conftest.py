@@ -78,6 +78,22 @@ def cluster():
 
 
 @pytest.fixture
+def logging_node(cluster):
+    """A machine of whose kubelet there is what logs need; its pods neither start nor end."""
+    with cluster.kubelet() as port:
+        have = {"cpu": "8", "memory": "8Gi", "pods": "50"}
+        cluster.create("/api/v1/nodes", {
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": "logging", "labels": {"logging": "yes"}},
+            "spec": {"taints": [{"key": "logging", "effect": "NoSchedule"}]},
+            "status": {"allocatable": have, "capacity": have,
+                       "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+                       "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}})
+        yield kube_servers.Kubelet
+    cluster.api("DELETE", "/api/v1/nodes/logging")
+
+
+@pytest.fixture
 def make_server():
     """make_server(*args, **kw): a started server that is stopped and removed after the test."""
     made = []

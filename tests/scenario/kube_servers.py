@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import secrets
+import select
 import shutil
 import signal
 import ssl
@@ -47,6 +48,7 @@ def openssl(*args, cwd):
 class Kubelet(http.server.BaseHTTPRequestHandler):
     """What of a kubelet the API server asks for a pod's log."""
     protocol_version = "HTTP/1.1"
+    ended = set()  # pods whose containers have ended: whoever follows their logs is told
 
     def do_GET(self):
         path, _, query = self.path.partition("?")
@@ -62,9 +64,11 @@ class Kubelet(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
             self.wfile.flush()
         if "follow=true" in query:
-            self.rfile.read(1)  # until the API server goes
-        else:
-            self.wfile.write(b"0\r\n\r\n")
+            while pod not in self.ended:
+                if select.select([self.connection], [], [], 0.05)[0]:
+                    return  # the API server goes
+            self.ended.remove(pod)
+        self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_):
         pass

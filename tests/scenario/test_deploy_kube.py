@@ -104,6 +104,61 @@ def test_a_service_of_a_cluster(server, cluster, tmp_path):
     assert [o for kind in KINDS for o in ours(cluster, kind, sid)] == []
 
 
+def test_logs_are_followed_over_rollouts_and_restarts(server, cluster, logging_node, tmp_path):
+    kubelet = logging_node
+    spec = {**SPEC, "modelName": "talks", "replicaCount": 1, "resourceRequirements": {},
+            "shimletConfig": {"node_selector": "logging=yes", "tolerations": "all"}}
+    sid = server.post(f"{API}/deploy", spec).json["data"]["serviceId"]
+
+    def bound(n):
+        """The names of its pods, once n are on that machine."""
+        names = {p["metadata"]["name"] for p in ours(cluster, KINDS[3], sid) if p["spec"].get("nodeName")}
+        return names if len(names) == n else None
+
+    first = wait_until(lambda: bound(1), PATIENCE, "a pod")
+    since = cluster.audit_lines()
+    out = tmp_path / "log"
+    with out.open("wb") as f:
+        follower = subprocess.Popen([harness.BERTH, "logs", "-f", sid, "--server", server.url], stdout=f,
+                                    env=server.env)
+    try:
+        heard = lambda pods, n=1: all(
+            out.read_text().splitlines().count(f"[{p}] {p} {what}") == n
+            for p in pods for what in ("begins", "goes on"))
+        wait_until(lambda: heard(first), PATIENCE, "the log of the first")
+        # More of them; a rollout, as far as it comes where none gets ready.
+        assert server.post(f"{API}/{sid}/scale", {"replicaCount": 2}).status == 200
+        two = wait_until(lambda: bound(2), PATIENCE, "another pod")
+        wait_until(lambda: heard(two), PATIENCE, "the log of the second")
+        assert server.request("PATCH", f"{API}/{sid}", {"env": [{"key": "A", "value": "b"}]}).status == 200
+        three = wait_until(lambda: bound(3), PATIENCE, "a pod of the new revision")
+        wait_until(lambda: heard(three), PATIENCE, "the log of the third")
+        # A container ends, waits, and is started again: its new log, and nothing of the old one.
+        (again,) = first
+        for state, restarts in (({"running": {}}, 0), ({"terminated": {"exitCode": 1}}, 0),
+                                ({"waiting": {"reason": "CrashLoopBackOff"}}, 0), ({"running": {}}, 1)):
+            if "terminated" in state:
+                kubelet.ended.add(again)
+                wait_until(lambda: again not in kubelet.ended, PATIENCE, "the end of its log")
+            cluster.merge(f"{KINDS[3]}/{again}/status", {"status": {"containerStatuses": [{
+                "name": "talks", "image": "x", "imageID": "", "ready": False, "restartCount": restarts,
+                "state": {"running": None, "terminated": None, "waiting": None, **state}}]}})
+        wait_until(lambda: heard(first, 2), PATIENCE, "the log of its second life")
+        assert heard(three - first), out.read_text()
+        assert cluster.calls(since)["get", "pods/log"] <= 5, cluster.calls(since)
+        # It ends when the service does.
+        assert server.delete(f"{API}/{sid}").status == 200
+        wait_until(lambda: all(p["metadata"].get("deletionTimestamp") for p in ours(cluster, KINDS[3], sid)),
+                   PATIENCE, "all of them are going")
+        for name in three:  # no kubelet ends them
+            cluster.api("DELETE", f"{KINDS[3]}/{name}?gracePeriodSeconds=0")
+        kubelet.ended.update(three)
+        assert follower.wait(PATIENCE * harness.SLOW) == 0
+    finally:
+        follower.kill()
+    wait_gone(server, sid, PATIENCE)
+
+
 def test_either_server_goes_and_comes(server, cluster):
     """The control plane is killed while the API server is away; what was wanted meanwhile comes."""
     sid = server.post(f"{API}/deploy", SPEC).json["data"]["serviceId"]

@@ -280,6 +280,8 @@ def test_what_cannot_be_scheduled_says_why(cluster, drive):
         lambda: next((r for r in drive.status("huge")["replicas"] if r["state"] == "failed"), None),
         30, "the scheduler's word")
     assert "Insufficient nvidia.com/gpu" in replica["reason"]
+    assert "; not enough accelerators are free: ask for fewer" in replica["reason"]
+    assert "preemption" not in replica["reason"]
     assert replica["reason"].startswith("Unschedulable: 0/")
     # check() knows beforehand, with the sums.
     refused = drive.ask("check", unit=unit("huge", accelerator_count=9,
@@ -330,11 +332,11 @@ def test_failing_pods_give_their_reason(cluster, drive, silent_node):
     say("Pending", waiting("ContainerCreating", ""))
     comes("starting", "")
     say("Pending", waiting("ImagePullBackOff", "Back-off pulling image x"))
-    comes("failed", "ImagePullBackOff: Back-off pulling image x")
+    comes("failed", "ImagePullBackOff: Back-off pulling image x; is `image` right")
     say("Running", {**waiting("CrashLoopBackOff", "back-off 10s"), "restartCount": 4, "lastState": {
         "terminated": {"reason": "OOMKilled", "exitCode": 137}}})
     r = comes("failed", "CrashLoopBackOff")
-    assert "OOMKilled, exit code 137" in r["reason"] and r["restarts"] == 4
+    assert "OOMKilled, exit code 137; it needs more memory" in r["reason"] and r["restarts"] == 4
     say("Running", {"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}, ready="True")
     comes("ready", "")
     drive.do("remove", name="sick")
@@ -364,21 +366,6 @@ def test_an_evicted_pod_is_no_replica_once_it_is_replaced(cluster, drive):
 
 # ---- logs ----
 
-@pytest.fixture
-def logging_node(cluster):
-    """A machine of whose kubelet there is what logs need; its pods neither start nor end."""
-    with cluster.kubelet() as port:
-        have = {"cpu": "8", "memory": "8Gi", "pods": "50"}
-        cluster.create("/api/v1/nodes", {
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": "logging", "labels": {"logging": "yes"}},
-            "spec": {"taints": [{"key": "logging", "effect": "NoSchedule"}]},
-            "status": {"allocatable": have, "capacity": have,
-                       "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-                       "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}})
-        yield
-
-
 def test_logs_are_the_services_own_and_followed_all_at_once(cluster, drive, logging_node):
     drive.apply(unit("talk", settings={"node_selector": "logging=yes", "tolerations": "all"}))
     other = unit("other", replicas=1)
@@ -402,13 +389,32 @@ def test_logs_are_the_services_own_and_followed_all_at_once(cluster, drive, logg
     answer = drive.ask("logs", name="talk", replica=stranger)
     assert answer["r"] < 0 and "has no replica" in answer["error"], answer
     drive.remove("other")
-    drive.do("remove", name="talk")
-    harness.wait_until(lambda: {r["state"] for r in drive.status("talk")["replicas"]} == {"stopping"},
+    remove_unplayed(cluster, drive, "talk")
+
+
+def test_sixteen_logs_are_followed_at_once(cluster, drive, logging_node):
+    """What more there are is named, and comes when there is room."""
+    drive.apply(unit("crowd", replicas=18, settings={"node_selector": "logging=yes", "tolerations": "all"}))
+    names = harness.wait_until(lambda: (p := pods_of(cluster, "crowd")) and len(p) == 18 and all(
+        x["spec"].get("nodeName") for x in p) and {x["metadata"]["name"] for x in p}, 60, "18 pods")
+    harness.wait_until(lambda: all(r["node"] for r in drive.status("crowd")["replicas"]), 10, "all known")
+    logging_node.ended.update(names)  # each log ends when it has been read
+    items = drive.ask("logs", name="crowd", follow=True, timeout_ms=6000)["items"]
+    assert sorted(x["replica"] for x in items if x["text"].endswith(" begins")) == sorted(names), items
+    told = [x["replica"] for x in items if "16 replicas are followed already" in x["text"]]
+    assert len(told) == len(set(told)) == 2, items
+    remove_unplayed(cluster, drive, "crowd")
+
+
+def remove_unplayed(cluster, drive, name):
+    """Of a machine where no kubelet ends the pods."""
+    drive.do("remove", name=name)
+    harness.wait_until(lambda: {r["state"] for r in drive.status(name)["replicas"]} == {"stopping"},
                        20, "all are stopping")
-    for pod in pods_of(cluster, "talk"):  # no kubelet ends them
-        name = pod["metadata"]["name"]
-        cluster.api("DELETE", f"/api/v1/namespaces/default/pods/{name}?gracePeriodSeconds=0")
-    drive.remove("talk")
+    for pod in pods_of(cluster, name):
+        path = f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}?gracePeriodSeconds=0"
+        cluster.api("DELETE", path)
+    drive.remove(name)
 
 
 # ---- the API server goes and comes ----

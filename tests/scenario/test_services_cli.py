@@ -151,7 +151,8 @@ def test_the_life_of_a_service(server):
     assert all(line.startswith(f"{m['time']}  {sid}  {m['type']}") for line, m in zip(told, moves)), told
     for words in (f"service.created deploy, revision 1, by {me}", f"service.updated weight 50, by {me}",
                   f'service.updated update, revision 2, by {me}; env.A: null -> "1"',
-                  "service.status health-checking -> running, revision 1", "service.step health-check succeeded"):
+                  "service.status health-checking -> running, revision 1", "service.step health-check succeeded",
+                  "service.step config-rendering running, revision 5 (canary)"):
         assert any(words in line for line in told), (words, told)
     assert ok("delete", "life", server=server) == f"{sid} is deleted\n"
     assert sid not in ok("services", server=server) and sid in ok("services", "--all", server=server)
@@ -201,6 +202,14 @@ def test_waiting_has_a_limit(server):
     assert r.returncode == 1 and "does not run yet after 1 s" in r.stderr and "berth describe" in r.stderr, r
     assert "what it says so far: " in r.stderr, r
     ok("delete", "never", server=server)
+
+
+def test_a_deletion_that_takes_long_says_why(server):
+    ok("deploy", *SCRIPTED, "modelName=tough", "shimletConfig.fail_op=remove", "shimletConfig.fail_count=5",
+       "shimletConfig.fail_code=EIO", server=server)
+    r = berth("delete", "tough", server=server)
+    assert r.returncode == 0 and r.stdout.endswith(" is deleted\n"), r
+    assert re.match(r"  resource-removal retrying: ", r.stderr), r
 
 
 def test_errors_say_what_to_do_next(server, tmp_path):

@@ -1,0 +1,121 @@
+#include <string.h>
+
+#include "base/arena.h"
+#include "template/fn_priv.h"
+
+/* Paths with slashes, as Go's package path has them; the os... names are the same here. */
+
+static const char *
+last_slash(struct berth_slice s)
+{
+    return s.len > 0 ? memrchr(s.at, '/', s.len) : NULL;
+}
+
+/* Without empty parts, "." and what ".." takes away. */
+static int
+cleaned(struct berth_trun *r, struct berth_slice s, struct berth_slice *ret)
+{
+    const bool rooted = s.len > 0 && s.at[0] == '/';
+    char *at = berth_arena_alloc(r->a, s.len + 2);
+    size_t n = 0, floor = 0;
+
+    if (at == NULL)
+        return berth_trun_nomem(r);
+    if (rooted)
+        at[n++] = '/';
+    floor = n;
+    for (size_t i = 0; i < s.len;) {
+        const char *slash = memchr(s.at + i, '/', s.len - i);
+        const size_t end = slash != NULL ? (size_t)(slash - s.at) : s.len, len = end - i;
+        const char *part = s.at + i;
+        i = end + 1;
+        if (len == 0 || (len == 1 && part[0] == '.'))
+            continue;
+        const bool up = len == 2 && part[0] == '.' && part[1] == '.';
+        if (up && n > floor) {
+            while (n > floor && at[n - 1] != '/')
+                n--;
+            n -= n > floor;
+            continue;
+        }
+        if (up && rooted)
+            continue;
+        if (n > rooted)
+            at[n++] = '/';
+        memcpy(at + n, part, len);
+        n += len;
+        if (up)
+            floor = n;
+    }
+    if (n == 0)
+        at[n++] = '.';
+    *ret = (struct berth_slice){at, n};
+    return berth_trun_work(r, n);
+}
+
+BERTH_TFN(clean)
+{
+    struct berth_slice s;
+    const int err = cleaned(r, argv[0].s, &s);
+
+    if (err == 0)
+        *ret = berth_tv_slice(s);
+    return err;
+}
+
+BERTH_TFN(base)
+{
+    struct berth_slice s = argv[0].s;
+
+    if (s.len == 0) {
+        *ret = berth_tv_text(".");
+        return 0;
+    }
+    while (s.len > 0 && s.at[s.len - 1] == '/')
+        s.len--;
+    const char *slash = last_slash(s);
+    if (slash != NULL)
+        s = (struct berth_slice){slash + 1, (size_t)(s.at + s.len - slash - 1)};
+    *ret = s.len > 0 ? berth_tv_slice(s) : berth_tv_text("/");
+    return 0;
+}
+
+BERTH_TFN(dir)
+{
+    struct berth_slice s = argv[0].s;
+    const char *slash = last_slash(s);
+
+    s.len = slash != NULL ? (size_t)(slash - s.at) + 1 : 0;
+    const int err = cleaned(r, s, &s);
+    if (err == 0)
+        *ret = berth_tv_slice(s);
+    return err;
+}
+
+BERTH_TFN(ext)
+{
+    const struct berth_slice s = argv[0].s;
+    size_t i = s.len;
+
+    while (i > 0 && s.at[i - 1] != '/' && s.at[i - 1] != '.')
+        i--;
+    const bool dot = i > 0 && s.at[i - 1] == '.';
+    *ret =
+        dot ? berth_tv_slice((struct berth_slice){s.at + i - 1, s.len - i + 1}) : berth_tv_text("");
+    return 0;
+}
+
+BERTH_TFN(is_abs)
+{
+    *ret = berth_tv_bool(argv[0].s.len > 0 && argv[0].s.at[0] == '/');
+    return 0;
+}
+
+/* clang-format off */
+const struct berth_tfn berth_tfns_paths[] = {
+    {"base", "s", base}, {"dir", "s", dir}, {"clean", "s", clean}, {"ext", "s", ext},
+    {"isAbs", "s", is_abs}, {"osBase", "s", base}, {"osDir", "s", dir}, {"osClean", "s", clean},
+    {"osExt", "s", ext}, {"osIsAbs", "s", is_abs},
+    {0},
+};
+/* clang-format on */
