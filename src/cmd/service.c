@@ -325,7 +325,11 @@ say_going(struct shown *s, const struct berth_json *service)
 int
 berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s)
 {
-    struct shown s = {.r = r, .id = id, .begin_ns = berth_now_ns(), .limit_ns = limit_s * BERTH_S};
+    struct shown s = {.r = r,
+                      .id = id,
+                      .is_terminal = isatty(STDERR_FILENO) == 1,
+                      .begin_ns = berth_now_ns(),
+                      .limit_ns = limit_s * BERTH_S};
     struct sigaction before;
     bool gone = false;
 
@@ -344,9 +348,13 @@ berth_service_wait_gone(struct berth_remote *r, const char *id, uint64_t limit_s
             service = berth_json_get(service, "data");
             gone = strcmp(berth_remote_text(service, "phase", ""), "terminated") == 0;
         }
-        if (!gone && service != NULL)
+        const char *away = service != NULL ? berth_service_away(service) : "";
+        if (!gone && away[0] != '\0')
+            say_note(&s, away);
+        else if (!gone && service != NULL)
             say_going(&s, service);
     } while (!gone && rest(&s));
+    clear_line(&s);
     (void)sigaction(SIGINT, &before, NULL);
     if (gone) {
         (void)printf("%s is deleted\n", id);
@@ -430,6 +438,8 @@ berth_service_stream(struct berth_remote *r, const char *url, bool sse,
     berth_buf_init(&s.error, &r->arena);
     catch_interrupt(&before);
     int rc = berth_client_call(r->client, &what, &answer, &e);
+    if (rc == 0)
+        berth_buf_fini(&answer.body);
     (void)sigaction(SIGINT, &before, NULL);
     if (interrupted)
         rc = BERTH_EXIT_OK; /* that is how following ends */

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import socket
+import subprocess
 import threading
 import time
 
@@ -9,7 +10,7 @@ import pytest
 
 import harness
 from harness import wait_until
-from services import API, deploy, events, get, wait, wait_gone, wait_phase
+from services import API, deploy, get, wait, wait_gone
 from test_deploy_kube import KINDS, berth, ours, rests, server, wait_tracks  # noqa: F401 (a fixture)
 
 AWAY_S = 60  # what this is about; neither longer nor shorter on a slow machine
@@ -67,12 +68,19 @@ def ask(server, model):
     return answer.headers["x-berth-replica"]
 
 
+def ask_for(server, out, *args):
+    """A command that waits for what it asks for: (it, the file with what it says)."""
+    with out.open("wb") as f:
+        return subprocess.Popen([harness.BERTH, *map(str, args), "--server", server.url], stdout=f,
+                                stderr=f, env=server.env), out
+
+
 def replicas_of(cluster, sid):
     (d,) = ours(cluster, KINDS[0], sid)
     return d["spec"]["replicas"]
 
 
-def test_a_minute_without_an_api_server(server, cluster, reachable, make_server):
+def test_a_minute_without_an_api_server(server, cluster, reachable, make_server, tmp_path):
     port = harness.free_port()
     engine = make_server(port=port)  # what the pod of "stays" would run
     engine.register("stays")
@@ -92,8 +100,12 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server)
     stopped, before, lines = time.monotonic(), cpu(server), len(server.log().splitlines())
     answer = server.request("PATCH", f"{API}/{ids['changes']}", {"env": [{"key": "A", "value": "2"}]})
     assert answer.status == 200, answer
-    assert server.delete(f"{API}/{ids['goes']}").status == 200
-    ids["comes"] = deploy(server, spec("comes"))["serviceId"]
+    new = tmp_path / "comes.yaml"
+    new.write_text(json.dumps(spec("comes")))
+    asked_for = {"goes": ask_for(server, tmp_path / "deleted", "delete", ids["goes"]),
+                 "comes": ask_for(server, tmp_path / "deployed", "deploy", "--file", new)}
+    ids["comes"] = wait_until(lambda: server.get(f"{API}/comes").status == 200 and get(
+        server, "comes")["serviceId"], PATIENCE, "the new service")
 
     for name, sid in ids.items():  # what is the matter, since when, and what will be done
         wait_until(lambda: all(w in get(server, sid)["message"] for w in (
@@ -104,6 +116,8 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server)
     listed = berth(server, "services")
     assert listed.count("environment k8s cannot be reached since") == 1, listed
     assert get(server, ids["comes"])["away"]["since"]
+    for command, out in asked_for.values():  # who waits is told, once
+        wait_until(lambda: "environment k8s cannot be reached since" in out.read_text(), 20, f"it in {out}")
     wait(max(0, stopped + AWAY_S / 2 - time.monotonic()))
     silence = Silence(cluster.port)
     try:
@@ -132,6 +146,9 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server)
         if name != "goes":
             wait_tracks(server, sid, 2 if name in ("changes", "shrunk") else 1)
     wait_gone(server, ids["goes"], PATIENCE)
+    for command, out in asked_for.values():
+        assert command.wait(PATIENCE * harness.SLOW) == 0, out.read_text()
+        assert out.read_text().count("cannot be reached") == 1, out.read_text()
     took = time.monotonic() - back
     print(f"all is as wished {took:.1f} s after it was back")
     assert took < BACK_S * harness.SLOW
