@@ -106,6 +106,16 @@ has_failed(void *arg)
     return seen.count == 1 && seen.r[0].state == BERTH_REPLICA_FAILED;
 }
 
+static bool
+says_what_it_waits_for(void *arg)
+{
+    const struct test_seen seen = test_look(ops, ((struct scene *)arg)->s, "hang");
+
+    return seen.count == 1 && seen.r[0].state == BERTH_REPLICA_STARTING &&
+           strncmp(seen.r[0].reason, "starting for ", 13) == 0 &&
+           strstr(seen.r[0].reason, " s of at most 3 s: http://127.0.0.1:") != NULL;
+}
+
 /* When it was started, by the daemon. */
 static void
 started_at(const char *id, char ret[64])
@@ -133,11 +143,14 @@ one_that_never_gets_ready_is_restarted(void **unused)
     scene_begin(&x, ",\"network\":\"host\"");
     struct berth_unit u = unit("hang", "e5e5e5e5", 1, 1);
     u.health_path = "/no/such/path";
-    u.start_timeout_ns = BERTH_S;
+    u.start_timeout_ns = 3 * BERTH_S; /* time for a look before it is over */
     assert_int_equal(ops->apply(x.s, &op, &u, &e), 0);
     const struct test_seen seen = test_look(ops, x.s, "hang");
     started_at(seen.r[0].id, was);
+    assert_true(until(says_what_it_waits_for, &x));
     assert_true(until(has_failed, &x));
+    const struct test_seen failed = test_look(ops, x.s, "hang");
+    assert_int_equal(strncmp(failed.r[0].reason, "not ready for ", 14), 0);
     assert_true(test_look(ops, x.s, "hang").drifted);
     assert_int_equal(ops->apply(x.s, &op, &u, &e), 0);
     started_at(seen.r[0].id, is);
