@@ -36,7 +36,7 @@ struct berth_tfn {
 };
 
 /* Each ends with an empty name. */
-extern const struct berth_tfn berth_tfns_builtin[], berth_tfns_strings[], berth_tfns_case[],
+extern const struct berth_tfn berth_tfns_builtin[], berth_tfns_strings[], berth_tfns_case[], berth_tfns_words[],
     berth_tfns_lists[], berth_tfns_dicts[], berth_tfns_numbers[], berth_tfns_floats[],
     berth_tfns_types[], berth_tfns_encode[], berth_tfns_json[], berth_tfns_paths[],
     berth_tfns_url[], berth_tfns_regex[], berth_tfns_semver[], berth_tfns_dates[],

@@ -2,6 +2,7 @@
 
 #include "template/test_cases_core.h"
 #include "template/test_cases_match.h"
+#include "template/test_cases_more.h"
 #include "template/test_cases_sprig.h"
 
 static void
@@ -23,6 +24,13 @@ expressions_and_versions_match_as_gos(void **unused)
 {
     (void)unused;
     all_agree(match_cases, BERTH_COUNT(match_cases));
+}
+
+static void
+urls_and_words_are_as_gos(void **unused)
+{
+    (void)unused;
+    all_agree(more_cases, BERTH_COUNT(more_cases));
 }
 
 /* Where ours is not Go's on purpose. */
@@ -239,6 +247,7 @@ main(void)
         cmocka_unit_test(the_language_is_gos),
         cmocka_unit_test(the_functions_are_sprigs),
         cmocka_unit_test(expressions_and_versions_match_as_gos),
+        cmocka_unit_test(urls_and_words_are_as_gos),
         cmocka_unit_test(what_differs),
         cmocka_unit_test(messages_name_the_place_and_the_nearest),
         cmocka_unit_test(bounds_end_it),
