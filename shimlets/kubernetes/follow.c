@@ -179,18 +179,22 @@ say(struct follow *f, const char *pod, const char *text)
     kubernetes_log_give(f->l, line, strlen(line));
 }
 
+/* A place that nobody has, or else one whose pod is gone. */
 static struct follower *
 keep(struct follow *f, const char *pod)
 {
-    for (size_t i = 0; i < KEPT_MAX; i++) {
-        struct follower *x = &f->all[i];
-        if (x->used && (x->there || x->going))
-            continue;
-        *x = (struct follower){.f = f, .used = true, .tail = f->first ? f->q->tail_lines : 0};
-        (void)snprintf(x->pod, sizeof x->pod, "%s", pod);
-        return x;
+    struct follower *x = NULL;
+
+    for (size_t i = 0; i < KEPT_MAX && (x == NULL || x->used); i++) {
+        struct follower *at = &f->all[i];
+        if (!at->used || (x == NULL && !at->there && !at->going))
+            x = at;
     }
-    return NULL;
+    if (x == NULL)
+        return NULL;
+    *x = (struct follower){.f = f, .used = true, .tail = f->first ? f->q->tail_lines : 0};
+    (void)snprintf(x->pod, sizeof x->pod, "%s", pod);
+    return x;
 }
 
 static void
@@ -262,6 +266,12 @@ attend(struct follow *f, struct berth_err *e)
     int r = kubernetes_find(f->s, &a, f->unit_name, &found, e);
     for (size_t i = 0; i < KEPT_MAX; i++)
         f->all[i].there = false;
+    /* Those that are followed are told before a new one looks for a place. */
+    for (size_t i = 0; r == 0 && i < found.pod_count; i++) {
+        struct follower *x = find(f, berth_kube_text(found.pods[i], "metadata.name").at);
+        if (x != NULL)
+            x->there = true;
+    }
     for (size_t i = 0; r == 0 && i < found.pod_count; i++)
         attend_pod(f, found.pods[i]);
     if (r == 0 && f->q->replica != NULL && f->first && find(f, f->q->replica) == NULL)

@@ -46,7 +46,10 @@ troubled(void *arg, int r, const char *why)
     struct berth_shimlet *s = arg;
     char text[400];
 
-    if (r == 0 || !s->troubled) {
+    /* A server that refuses answers: what is asked of it is to fail for that reason, not to wait.
+     */
+    const bool answers = r < 0 && !is_unreachable(r);
+    if (r == 0 || !s->troubled || answers) {
         (void)snprintf(text, sizeof text, "kubernetes: %.360s", r < 0 ? why : "it works again");
         s->h->log(r < 0 ? BERTH_LOG_WARN : BERTH_LOG_INFO, text);
     }
@@ -54,10 +57,10 @@ troubled(void *arg, int r, const char *why)
     (void)atomic_fetch_add(&s->changes, 1);
     if (is_unreachable(r))
         atomic_store(&s->back_ns, UINT64_MAX);
-    else if (r == 0 && atomic_load(&s->back_ns) == UINT64_MAX)
+    else if (atomic_load(&s->back_ns) == UINT64_MAX)
         atomic_store(&s->back_ns, berth_now_ns());
-    if (BERTH_SHIMLET_HOST_HAS(s->h, away) && (r == 0 || is_unreachable(r)))
-        s->h->away(s->who, why);
+    if (BERTH_SHIMLET_HOST_HAS(s->h, away))
+        s->h->away(s->who, answers ? NULL : why);
 }
 
 static int

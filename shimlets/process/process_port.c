@@ -60,7 +60,7 @@ process_port_answers(const char *host, uint16_t port)
 }
 
 uint16_t
-process_port_pick(struct berth_shimlet *s)
+process_port_pick(struct berth_shimlet *s, uint16_t but)
 {
     const uint32_t span = (uint32_t)(s->conf.port_max - s->conf.port_min) + 1;
     const uint32_t from = (uint32_t)(berth_random_u64() % span);
@@ -69,10 +69,10 @@ process_port_pick(struct berth_shimlet *s)
     for (uint32_t i = 0; i < span; i++) {
         const uint16_t port = (uint16_t)(s->conf.port_min + (from + i) % span);
 
-        if (!process_port_taken(s, port) && process_port_free(s->conf.host, port))
+        if (port != but && !process_port_taken(s, port) && process_port_free(s->conf.host, port))
             return port;
     }
-    return 0;
+    return but != 0 && process_port_free(s->conf.host, but) ? but : 0;
 }
 
 const char *

@@ -189,8 +189,8 @@ bool process_is_held(const struct berth_shimlet *s, const struct process_replica
 /* ---- ports (process_port.c) ---- */
 
 bool process_port_free(const char *host, uint16_t port);
-/* One that is free and no replica's.  0: there is none. */
-uint16_t process_port_pick(struct berth_shimlet *s);
+/* One that is free and no replica's, if possible not `but`.  0: there is none. */
+uint16_t process_port_pick(struct berth_shimlet *s, uint16_t but);
 /* Does something accept connections there? */
 bool process_port_answers(const char *host, uint16_t port);
 /* Where to reach what listens on `host`. */

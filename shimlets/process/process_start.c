@@ -286,8 +286,9 @@ settle_port(struct berth_shimlet *s, struct process_replica *r, struct berth_err
         return 0;
     if (rec->port_fixed)
         return berth_err_set(e, BERTH_EAGAIN, "port %u is in use by another program", rec->port);
+    const uint16_t had = rec->port;
     rec->port = 0;
-    rec->port = process_port_pick(s);
+    rec->port = process_port_pick(s, had);
     if (rec->port == 0)
         return berth_err_set(e, BERTH_ELIMIT, "no port from %u to %u is free", s->conf.port_min,
                              s->conf.port_max);

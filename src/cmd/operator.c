@@ -68,7 +68,8 @@ static int
 run(const struct berth_args *args, struct berth_arena *a)
 {
     const struct berth_kube_config_from from = {.path = berth_arg(args, "kubeconfig")};
-    const struct berth_kube_conf how = {.qps = 50, .burst = 100, .manager = "berth-modelservice"};
+    const struct berth_kube_conf how = {.qps = -1 /* the server says when it is too much */,
+                                        .manager = "berth-modelservice"};
     struct names epp, pd, bases;
     struct berth_kube_config config;
     struct berth_kube *kube = NULL;

@@ -36,7 +36,6 @@ create(struct change *c, const struct berth_spec *spec, struct berth_err *e)
     struct service *s = c->s;
     int r;
 
-    (void)snprintf(s->shimlet, sizeof s->shimlet, "%s", spec->shimlet);
     s->phase = BERTH_PHASE_INITIALIZING;
     s->created_wall_ns = s->phase_wall_ns = berth_deploy_wall(c->d);
     s->canary_percent = spec->canary_percent;
@@ -68,6 +67,8 @@ berth_deploy_create(struct berth_deploy *d, const struct berth_spec *spec,
     if (r == 0 && (c.s = berth_service_new(made)) == NULL)
         r = berth_err_set(e, BERTH_ENOMEM, "service %s: out of memory", made);
     if (r == 0) {
+        /* Before others find it: they read this without its mu. */
+        (void)snprintf(c.s->shimlet, sizeof c.s->shimlet, "%s", spec->shimlet);
         (void)pthread_mutex_lock(&c.s->mu);
         if ((r = berth_deploy_add_service(d, c.s, e)) == 0 && (r = create(&c, spec, e)) < 0) {
             c.s->deleting = true; /* for those who found it meanwhile */

@@ -151,6 +151,7 @@ struct service {
     struct unsaved *kept;   /* events that could not be written; NULL: none */
     uint32_t failed_runs;   /* in a row */
     uint64_t retry_wall_ns; /* when a failed one is tried again; 0: when asked to */
+    uint64_t tried_back_ns; /* the return of its environment that it was tried for; 0: none */
 };
 
 /* ---- events ---- */
@@ -419,8 +420,9 @@ void berth_host_away(void *who, const char *why);
 /* Must the service wait until its environment can be reached?  Then the time that passes is not
  * charged to its steps.  Of its reconcile. */
 bool berth_service_waits(struct berth_deploy *d, struct service *s);
-/* Could its environment not be reached at wall_ns or later, and can it be now? */
-bool berth_service_is_back(struct berth_deploy *d, const struct service *s, uint64_t wall_ns);
+/* Could its environment not be reached at wall_ns or later, and can it be now?  Once for each
+ * return; of its reconcile. */
+bool berth_service_is_back(struct berth_deploy *d, struct service *s, uint64_t wall_ns);
 /* Can its environment be reached?  To be asked before s->mu is held: a plugin may go when nobody
  * uses it any more, and waits for its threads.  Texts are in a. */
 struct reach {

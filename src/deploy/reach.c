@@ -75,11 +75,14 @@ berth_service_waits(struct berth_deploy *d, struct service *s)
 }
 
 bool
-berth_service_is_back(struct berth_deploy *d, const struct service *s, uint64_t wall_ns)
+berth_service_is_back(struct berth_deploy *d, struct service *s, uint64_t wall_ns)
 {
     struct environ *x = berth_environ_get(d, s->shimlet);
-    const bool is = x != NULL && atomic_load(&x->back_wall_ns) >= wall_ns;
+    const uint64_t back_ns = x != NULL ? atomic_load(&x->back_wall_ns) : 0;
+    const bool is = back_ns != 0 && back_ns >= wall_ns && back_ns != s->tried_back_ns;
 
+    if (is)
+        s->tried_back_ns = back_ns; /* once for each return: then its pauses count again */
     berth_environ_put(d, x);
     return is;
 }

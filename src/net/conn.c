@@ -351,7 +351,8 @@ shut(struct berth_conn *c)
         berth_tls_bye(c->tls);
         (void)flush_tls(c);
     }
-    if (c->no_linger && berth_outbuf_left(&c->tls_out) == 0 &&
+    /* On HTTP/2 the reader still writes while other streams' answers are on their way. */
+    if (c->no_linger && c->h2 == NULL && berth_outbuf_left(&c->tls_out) == 0 &&
         !has_unread(c)) { /* the system sends the rest */
         berth_conn_break(c);
         return;

@@ -143,8 +143,9 @@ authority(struct berth_trun *r, struct berth_slice s, struct url *u)
     const struct berth_slice host = part(s, begin, s.len);
     int err = 0;
 
-    const char *bracket =
-        host.len > 0 && host.at[0] == '[' ? memrchr(host.at, ']', host.len) : NULL;
+    const char *bracket = host.at != NULL && host.len > 0 && host.at[0] == '['
+                              ? memrchr(host.at, ']', host.len)
+                              : NULL;
     const char *colon = host.len > 0 ? memrchr(host.at, ':', host.len) : NULL;
     if (host.len > 0 && host.at[0] == '[' && bracket == NULL)
         return bad(r, s, "a [ is not closed");

@@ -1,5 +1,4 @@
 """`berth operator` against a real API server: ModelServices come to objects, and stay so."""
-import contextlib
 import subprocess
 import time
 
@@ -201,6 +200,13 @@ def test_a_base_configuration_in_another_namespace_is_not_read(prepared, operato
         prepared.kubectl("delete", "configmap", "foreign")
 
 
+def test_config_maps_stay_in_the_services_namespace(prepared, operator):
+    prepared.create(SERVICES, service("svc", **with_base(
+        prepared, configMaps="- metadata: {name: stolen, namespace: default}\n  data: {k: v}\n")))
+    harness.wait_until(lambda: "own namespace" in condition(prepared, "svc")["message"], 30, "it is told")
+    assert not prepared.exists("/api/v1/namespaces/default/configmaps/stolen")
+
+
 def test_one_model_has_one_service(prepared, operator):
     decode = {"replicas": 1, "containers": [{"name": "llm", "image": "a"}]}
     prepared.create(SERVICES, service("older", decode=decode))
@@ -232,19 +238,13 @@ def test_an_idle_operator_asks_nothing_and_a_restart_writes_nothing(prepared, op
     assert {verb for verb, _ in asked} <= {"list", "watch", "get"}, asked
 
 
-@contextlib.contextmanager
-def api_server_away(cluster, seconds):
-    cluster.stop_api()
-    time.sleep(seconds)
-    cluster.start_api()
-    yield
-
-
 def test_the_api_server_goes_and_comes_back(prepared, operator):
     prepared.create(SERVICES, service("svc", decode={}, **with_base(prepared)))
     wait_ready(prepared, "svc")
-    with api_server_away(prepared, 6):
-        prepared.merge(f"{SERVICES}/svc", {"spec": {"decode": {"replicas": 4}}})
-        wait_replicas(prepared, "svc-decode", 4)
-        wait_ready(prepared, "svc")
+    prepared.stop_api()
+    time.sleep(6)
+    prepared.start_api()
+    prepared.merge(f"{SERVICES}/svc", {"spec": {"decode": {"replicas": 4}}})
+    wait_replicas(prepared, "svc-decode", 4)
+    wait_ready(prepared, "svc")
     assert operator.log.read_text().count("warn") <= 3, operator.log.read_text()

@@ -284,6 +284,13 @@ put_config_map(struct build *b, const struct berth_json *from, size_t index, str
     berth_buf_init(&text, b->a);
     berth_jw_init(&head, &text);
     named.ns = ns[0] != '\0' ? ns : b->m->ns;
+    if (b->conf->managed && strcmp(named.ns, b->m->ns) != 0) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "[%zu].metadata.namespace", index);
+        berth_msvc_problem(b->problems, false, "configMaps", path,
+                           "%s: a ModelService has ConfigMaps in its own namespace alone", ns);
+        return 0;
+    }
     /* An owner in another namespace would have the garbage collector delete the map. */
     const bool owned = b->m->ns[0] == '\0' || strcmp(named.ns, b->m->ns) == 0;
     berth_msvc_put_config_map(&named, b->conf, name, owned, &head);

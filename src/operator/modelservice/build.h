@@ -18,6 +18,7 @@ struct berth_msvc_problems;
 /* What the controller was started with. */
 struct berth_msvc_conf {
     bool strict;  /* warnings are errors */
+    bool applied; /* objects are for an API server, which takes no owner without a uid */
     bool managed; /* children bear BERTH_MSVC_UID_LABEL: a controller finds them by it */
     const char *epp_cluster_role; /* NULL or "": none */
     const char *const *epp_pull_secrets, *const *pd_pull_secrets;

@@ -14,6 +14,7 @@
 
 static const uint64_t ask_again_ns = 60 * BERTH_S, config_maps_bytes_max = 64u << 20;
 /* A rollout tells of itself many times; one look sees all of it. */
+static const uint64_t call_ns = 30 * BERTH_S;
 static const uint64_t gather_ns = 200 * BERTH_MS;
 
 static bool
@@ -25,7 +26,8 @@ is_stopping(void *arg)
 struct berth_kube_until
 msvc_until(struct berth_msvc_controller *c)
 {
-    return (struct berth_kube_until){.cancelled = is_stopping, .arg = c};
+    return (struct berth_kube_until){
+        .deadline_ns = berth_now_ns() + call_ns, .cancelled = is_stopping, .arg = c};
 }
 
 static void
@@ -145,6 +147,15 @@ troubled(void *arg, int r, const char *why)
     c->troubled = r < 0;
 }
 
+/* What is not the server's being away: a right that is missing, say. */
+static void
+watch_troubled(void *arg, int r, const char *why)
+{
+    if (r == -BERTH_EPERM || r == -BERTH_EAUTH || r == -BERTH_ENOENT)
+        berth_warn("operator: %ss are not seen, and nothing is looked after until they are: %s",
+                   ((const struct msvc_watch *)arg)->kind->kind, why);
+}
+
 /* ---- watches ---- */
 
 static int
@@ -159,6 +170,7 @@ start_watch(struct berth_msvc_controller *c, struct msvc_watch *w, struct berth_
         .index_label = BERTH_MSVC_UID_LABEL,
         .bytes_max = config_maps ? config_maps_bytes_max : 0,
         .changed = config_maps ? config_map_changed : child_changed,
+        .troubled = watch_troubled,
         .arg = w};
     struct berth_kube_informer *i = NULL;
     const int r = berth_kube_informer_start(c->conf.kube, &conf, &i, e);
@@ -248,7 +260,7 @@ start(struct berth_msvc_controller *c, struct berth_err *e)
         .arg = c};
     const struct berth_reconciler_conf work = {.name = "modelservice",
                                                .thread_count =
-                                                   c->conf.workers > 0 ? c->conf.workers : 2,
+                                                   c->conf.workers > 0 ? c->conf.workers : 4,
                                                .reconcile = msvc_reconcile,
                                                .arg = c};
     struct berth_kube_informer *services = NULL;
@@ -290,7 +302,8 @@ berth_msvc_controller_stop(struct berth_msvc_controller *c)
         return;
     atomic_store(&c->stopping, true);
     if (c->work != NULL)
-        (void)berth_reconciler_stop(c->work, 5 * BERTH_S);
+        while (berth_reconciler_stop(c->work, 5 * BERTH_S) < 0)
+            berth_warn("operator: a look at a ModelService is not over yet");
     berth_kube_informer_stop(atomic_load(&c->services));
     for (size_t i = 0; i < c->watch_count; i++)
         berth_kube_informer_stop(atomic_load(&c->watches[i].informer));

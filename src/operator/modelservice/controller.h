@@ -23,7 +23,7 @@ struct berth_msvc_controller_conf {
     /* Namespaces besides a service's own that its base configuration may be in; "*": any. */
     const char *const *base_spaces;
     size_t base_space_count;
-    uint32_t workers; /* 0: 2 */
+    uint32_t workers; /* 0: 4 */
 };
 
 /* Everything in conf is borrowed until the stop.  Begins at once, on threads of its own. */

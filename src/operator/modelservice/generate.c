@@ -129,6 +129,8 @@ berth_msvc_generate(const struct berth_msvc_files *files, const struct berth_msv
         return berth_err_set(e, BERTH_ENOMEM, "it takes more memory than it may");
     if (files->base.len > 0 && read_file(files->base, "baseconfig", "ConfigMap", p, &config) < 0)
         r = -BERTH_EINVAL;
+    struct berth_msvc_conf how = *conf;
+    how.applied = format != BERTH_MSVC_MAP;
     berth_err_set(e, BERTH_EINVAL, "%s", "");
     if (r < 0)
         return r;
@@ -140,7 +142,7 @@ berth_msvc_generate(const struct berth_msvc_files *files, const struct berth_msv
         berth_msvc_problem(p, false, "baseconfig", "", "%s", why.msg);
         return -BERTH_EINVAL;
     }
-    if ((r = berth_msvc_build(&m, &base, conf, a, p, &set, e)) < 0)
+    if ((r = berth_msvc_build(&m, &base, &how, a, p, &set, e)) < 0)
         return r;
     if (p->errors > 0 || (conf->strict && p->count > 0))
         return -BERTH_EINVAL;

@@ -64,8 +64,10 @@ is_labelled(enum berth_msvc_child child)
 }
 
 static void
-put_owner(const struct berth_msvc *m, struct berth_jw *w)
+put_owner(const struct berth_msvc *m, const struct berth_msvc_conf *conf, struct berth_jw *w)
 {
+    if (conf->applied && m->uid[0] == '\0')
+        return;
     berth_jw_key(w, "ownerReferences");
     berth_jw_array(w);
     berth_jw_object(w);
@@ -99,7 +101,7 @@ berth_msvc_put_head(const struct berth_msvc_overlay *o, struct berth_jw *w)
             put_pair(w, BERTH_MSVC_UID_LABEL, o->m->uid);
         berth_jw_object_end(w);
     }
-    put_owner(o->m, w);
+    put_owner(o->m, o->conf, w);
     berth_jw_object_end(w);
 }
 
@@ -124,7 +126,7 @@ berth_msvc_put_config_map(const struct berth_msvc *m, const struct berth_msvc_co
         berth_jw_object_end(w);
     }
     if (owned)
-        put_owner(m, w);
+        put_owner(m, conf, w);
     berth_jw_object_end(w);
     berth_jw_object_end(w);
 }

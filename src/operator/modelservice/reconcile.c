@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "merge/shape.h"
 #include "operator/modelservice/base.h"
 #include "operator/modelservice/controller_priv.h"
 #include "recon/reconciler.h"
@@ -13,7 +14,8 @@
 /* One look at one ModelService: what it comes to, what there is, what to report. */
 
 static const size_t memory_max = 64u << 20;
-static const uint64_t not_yet_ns = 200 * BERTH_MS, settle_ns = 10 * BERTH_S;
+static const uint64_t not_yet_ns = 200 * BERTH_MS, settle_ns = 10 * BERTH_S,
+                      conflict_ns = 30 * BERTH_S;
 
 /* ---- its base configuration ---- */
 
@@ -118,8 +120,14 @@ static int
 draw_up(struct msvc_look *x, struct berth_err *e)
 {
     const struct berth_json *data = NULL;
+    /* The server has checked it by its definition; here it is to be as the server will print what
+     * comes of it. */
+    struct berth_msvc_problems unsaid = {.arena = x->a};
     struct berth_msvc_base base = {0};
-    int r = berth_msvc_read(x->object, x->a, &x->problems, &x->m, e);
+    const struct berth_json *doc = berth_msvc_shaped(
+        &unsaid, "modelservice", berth_shape_of("ModelService", NULL), "", x->object);
+    int r = doc != NULL ? berth_msvc_read(doc, x->a, &x->problems, &x->m, e)
+                        : berth_err_set(e, BERTH_ENOMEM, "it takes more memory than it may");
 
     if (r < 0 || (r = check_unique(x, e)) < 0 || (r = find_base(x, &data, e)) != 0)
         return r < 0 ? r : 0;
@@ -142,8 +150,10 @@ look(struct msvc_look *x, struct berth_outcome *ret, struct berth_err *e)
     if (x->failure != NULL)
         return berth_err_set(e, BERTH_ENETWORK, "%s", x->failure);
     /* What was applied and does not come back from the watch is looked at again. */
-    *ret = x->going_on ? (struct berth_outcome){.kind = BERTH_OUTCOME_OK, .after_ns = settle_ns}
-                       : (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
+    *ret = (struct berth_outcome){.kind = BERTH_OUTCOME_OK,
+                                  .after_ns = x->going_on           ? settle_ns
+                                              : x->conflict != NULL ? conflict_ns
+                                                                    : 0};
     return 0;
 }
 

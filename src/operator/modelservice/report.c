@@ -122,6 +122,8 @@ put_own_conditions(struct report *r)
                                x->conflict));
     else if (x->failure != NULL)
         put_condition(r, "Ready", false, "ApplyFailed", x->failure);
+    else if (x->going_on)
+        put_condition(r, "Ready", false, "Progressing", "what was changed just now is on its way");
     else if (!r->ready)
         put_condition(r, "Ready", false, "Progressing", r->waits_for);
     else

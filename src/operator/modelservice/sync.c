@@ -186,8 +186,7 @@ is_scaled_by_others(const struct msvc_look *x, const struct berth_json *wish)
 
     return berth_kube_flag(x->object, "spec.decoupleScaling") &&
            (berth_slice_is(name, x->m.names.of[BERTH_MSVC_PREFILL_DEPLOYMENT]) ||
-            berth_slice_is(name, x->m.names.of[BERTH_MSVC_DECODE_DEPLOYMENT])) &&
-           berth_json_type(berth_kube_at(wish, "spec.replicas")) == BERTH_JSON_INT;
+            berth_slice_is(name, x->m.names.of[BERTH_MSVC_DECODE_DEPLOYMENT]));
 }
 
 static const struct berth_json *
@@ -209,8 +208,9 @@ without_replicas(struct msvc_look *x, const struct berth_json *wish)
 }
 
 /*
- * The field becomes another manager's, with the value that is there (or, for a new object, that is
- * wished for): what is ours alone would fall back to 1 when we leave it out.
+ * The field becomes another manager's, with the value that is there: what is ours alone would fall
+ * back to 1 when we leave it out.  A new object is made with what is wished for, and handed over at
+ * the next look.
  */
 static int
 hand_over_replicas(struct msvc_look *x, const struct berth_json *wish, int64_t replicas,
@@ -286,8 +286,7 @@ sync_object(struct msvc_look *x, const struct berth_kube_kind *kind, const struc
         return;
     }
     const bool scaled = kind == &berth_kube_deployments && is_scaled_by_others(x, wish);
-    const int64_t replicas = berth_kube_int(wish, "spec.replicas", 1);
-    if ((scaled && (wish = without_replicas(x, wish)) == NULL) ||
+    if ((scaled && live != NULL && (wish = without_replicas(x, wish)) == NULL) ||
         (marked = with_note(x, wish, digest)) == NULL) {
         fail(x, called(x, kind, name.at), "out of memory");
         return;
@@ -299,10 +298,8 @@ sync_object(struct msvc_look *x, const struct berth_kube_kind *kind, const struc
     if (scaled && live != NULL &&
         hand_over_replicas(x, wish, berth_kube_int(live, "spec.replicas", 1), &e) < 0)
         fail(x, called(x, kind, name.at), e.msg);
-    apply(x, kind, marked, key, digest);
-    if (scaled && live == NULL && x->failure == NULL &&
-        hand_over_replicas(x, wish, replicas, &e) < 0)
-        fail(x, called(x, kind, name.at), e.msg);
+    else
+        apply(x, kind, marked, key, digest);
 }
 
 /* ---- what is not wished for any more ---- */
@@ -346,6 +343,21 @@ take_away(struct msvc_look *x, const struct berth_kube_kind *kind, const struct 
                called(x, kind, name.at));
 }
 
+/* Made for this service: a copy that somebody made of such an object has no owner. */
+static bool
+is_made_for(const struct msvc_look *x, const struct berth_json *live)
+{
+    const struct berth_json *owners = berth_kube_at(live, "metadata.ownerReferences");
+
+    if (!berth_slice_is(berth_kube_text(live, "metadata.namespace"), x->m.ns))
+        return false;
+    for (struct berth_json_iter it = berth_json_iter(owners); berth_json_next(&it);) {
+        if (strcmp(berth_json_member_text(it.value, "uid", ""), x->m.uid) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void
 prune(struct msvc_look *x)
 {
@@ -354,7 +366,7 @@ prune(struct msvc_look *x)
 
     for (size_t i = 0; i < x->c->watch_count; i++) {
         const struct berth_kube_kind *kind = x->c->watches[i].kind;
-        struct berth_kube_informer *cache = atomic_load(&x->c->watches[i].informer);
+        struct berth_kube_informer *cache = msvc_informer(x->c, kind);
         struct berth_err e = {""};
         size_t count = 0;
         if (cache == NULL)
@@ -362,7 +374,7 @@ prune(struct msvc_look *x)
         (void)berth_kube_informer_find(cache, x->a, x->m.uid, found, OBJECTS_MAX, &count, &e);
         for (size_t j = 0; j < count && j < OBJECTS_MAX; j++) {
             if (!is_wished(x, kind, berth_kube_text(found[j], "metadata.name").at) &&
-                is_ours(x, found[j]))
+                is_made_for(x, found[j]))
                 take_away(x, kind, found[j]);
         }
     }

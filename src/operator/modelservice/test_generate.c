@@ -169,6 +169,31 @@ all_problems_are_told_at_once(void **unused)
     assert_int_equal(out.len, 0);
 }
 
+/* The API server refuses an owner without a uid, which a service that is only a file has not got.
+ */
+static void
+what_is_to_be_applied_has_no_owner_without_a_uid(void **unused)
+{
+    static const char service[] = "metadata: {name: svc}\nspec:\n  routing: {modelName: m}\n"
+                                  "  modelArtifacts: {uri: 'hf://o/m'}\n  decode: {}\n";
+    static const enum berth_msvc_format formats[] = {BERTH_MSVC_MAP, BERTH_MSVC_YAML,
+                                                     BERTH_MSVC_JSON};
+    const struct berth_msvc_files files = {.service = berth_slice_of(service), .base = {"", 0}};
+    const struct berth_msvc_conf conf = {.epp_cluster_role = "picker"};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        struct berth_err e = {""};
+        struct berth_buf out;
+        problems = (struct berth_msvc_problems){.arena = &arena};
+        berth_buf_init(&out, &arena);
+        assert_int_equal(
+            berth_msvc_generate(&files, &conf, formats[i], &arena, &problems, &out, &e), 0);
+        assert_int_equal(strstr(berth_buf_text(&out), "ownerReferences") != NULL,
+                         formats[i] == BERTH_MSVC_MAP);
+    }
+}
+
 static void
 warnings_fail_when_asked_to(void **unused)
 {
@@ -204,6 +229,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(two_files_come_to_objects, begin, end),
         cmocka_unit_test_setup_teardown(all_problems_are_told_at_once, begin, end),
+        cmocka_unit_test_setup_teardown(what_is_to_be_applied_has_no_owner_without_a_uid, begin,
+                                        end),
         cmocka_unit_test_setup_teardown(warnings_fail_when_asked_to, begin, end),
     };
 
