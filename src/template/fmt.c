@@ -29,7 +29,6 @@ pad(struct berth_tfmt *f, struct berth_slice s, bool zero)
 static int
 bad_verb(struct berth_tfmt *f, uint32_t verb, const struct berth_tvalue *v, unsigned depth)
 {
-    struct berth_tfmt plain = {.r = f->r, .b = f->b};
     int got = 0;
 
     berth_buf_puts(f->b, "%!");
@@ -38,7 +37,7 @@ bad_verb(struct berth_tfmt *f, uint32_t verb, const struct berth_tvalue *v, unsi
     berth_buf_puts(f->b, berth_tv_type_name(v));
     if (!berth_tv_is_nil(v)) {
         berth_buf_puts(f->b, "=");
-        got = berth_tfmt_value(&plain, 'v', v, depth + 1);
+        got = berth_tfmt_value(f, 'v', v, depth + 1); /* with its width and signs, as Go */
     }
     berth_buf_puts(f->b, ")");
     return got;

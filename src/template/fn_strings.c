@@ -352,8 +352,9 @@ sort_texts(struct berth_tvalue *at, size_t len, struct berth_tvalue *spare)
 
 BERTH_TFN(sort_alpha)
 {
+    const struct berth_tvalue nil = berth_tv_text("<nil>"); /* what is no list sorts as itself */
     struct berth_tstrings l = {0};
-    int got = strings_of(r, &argv[0], &l);
+    int got = strings_of(r, berth_tv_is_nil(&argv[0]) ? &nil : &argv[0], &l);
 
     if (got < 0)
         return got;
