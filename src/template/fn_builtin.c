@@ -307,9 +307,8 @@ js(struct berth_trun *r, const struct berth_tvalue *argv, size_t argc, struct be
         const size_t n = berth_trune(s.at + i, s.len - i, &v);
         if (v == '\\' || v == '\'' || v == '"')
             berth_buf_printf(&b, "\\%c", (char)v);
-        else if (v < ' ' || v == '<' || v == '>' || v == '&' || v == '=')
-            berth_buf_printf(&b, "\\u%04X", v);
-        else if (v >= 0x80 && !berth_trune_is_print(v))
+        else if (v == '<' || v == '>' || v == '&' || v == '=' ||
+                 (v != 0x7f && !berth_trune_is_print(v)))
             berth_buf_printf(&b, "\\u%04X", v);
         else
             berth_buf_put(&b, s.at + i, n);

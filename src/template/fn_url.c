@@ -213,7 +213,8 @@ take_scheme(struct berth_trun *r, struct berth_slice *s, struct url *u)
     if (lower == NULL)
         return berth_trun_nomem(r);
     for (size_t i = 0; i < n; i++)
-        lower[i] = lower[i] >= 'A' && lower[i] <= 'Z' ? (char)(lower[i] | 32) : lower[i];
+        if (lower[i] >= 'A' && lower[i] <= 'Z')
+            lower[i] = (char)(lower[i] | 32);
     u->scheme = (struct berth_slice){lower, n};
     *s = part(*s, n + 1, s->len);
     return 0;

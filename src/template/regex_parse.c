@@ -91,7 +91,9 @@ read_flags(struct parser *p, bool *ret_scoped)
     bool on = true, any = false;
 
     for (;;) {
-        const char c = p->i < p->expr.len ? p->expr.at[p->i] : '\0';
+        if (p->i >= p->expr.len)
+            return bad(p, "unknown group or flag");
+        const char c = p->expr.at[p->i];
         if (c == ')' || c == ':') {
             if (!on && !any)
                 return bad(p, "a - without a flag");

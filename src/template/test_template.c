@@ -154,6 +154,15 @@ bounds_end_it(void **unused)
         {"{{99999999999999999999}}", -BERTH_EINVAL, "beyond 64 bits"},
         {"{{regexMatch \"(x*)*(x*)*(x*)*(x*)*(x*)*y\" (repeat 1000000 \"x\")}}", -BERTH_ELIMIT,
          "computes too much"},
+        {"{{$s := repeat 100000 \"a\"}}{{$l := list $s}}{{range until 16}}{{$l = concat $l "
+         "$l}}{{end}}"
+         "{{sortAlpha $l}}",
+         -BERTH_ELIMIT, "computes too much"},
+        {"{{$s := repeat 100000 \"a\"}}{{$t := print $s}}{{$l := list $s}}"
+         "{{range until 12}}{{$l = concat $l $l}}{{end}}{{deepEqual $l (append (rest $l) $t)}}",
+         -BERTH_ELIMIT, "computes too much"},
+        {"{{regexMatch \"(?:(?:(?:){1000}){1000}){1000}\" \"\"}}", -BERTH_ELIMIT,
+         "computes too much"},
         {"{{regexMatch \"((a{100}){100}){100}\" \"a\"}}", -BERTH_EINVAL, "too large"},
         {"{{regexMatch (repeat 200 \"(?:\") \"a\"}}", -BERTH_EINVAL, "nested too deep"},
     };

@@ -318,8 +318,8 @@ berth_ttime_parse(struct berth_trun *r, struct berth_slice layout, struct berth_
         p.hour = 0;
     const bool named = p.zone.len > 0 && !p.utc;
     *ret = (struct berth_ttime){
-        .sec = berth_tdays_of(p.year, p.month, p.day) * 86400 + p.hour * 3600 + p.minute * 60 +
-               p.second - (p.utc ? 0 : p.offset_s),
+        .sec = berth_tdays_of(p.year, p.month, p.day) * 86400 + (int64_t)p.hour * 3600 +
+               (int64_t)p.minute * 60 + p.second - (p.utc ? 0 : p.offset_s),
         .ns = p.ns,
         .offset_s = p.utc ? 0 : p.offset_s,
         .zone = named ? p.zone : BERTH_SLICE("UTC"),
