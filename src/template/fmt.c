@@ -369,6 +369,8 @@ berth_tfmt_value(struct berth_tfmt *f, uint32_t verb, const struct berth_tvalue 
     if (depth > BERTH_TEMPLATE_NEST_MAX)
         return berth_trun_fail(f->r, "lists and maps are nested deeper than %d",
                                BERTH_TEMPLATE_NEST_MAX);
+    if (verb == 'w') /* of errors alone, and there are none */
+        return bad_verb(f, verb, v, depth);
     switch ((enum berth_tkind)v->kind) {
     case BERTH_T_NONE:
     case BERTH_T_NIL:
