@@ -74,6 +74,7 @@ struct process_replica {
     int pidfd;                   /* -1 with pid 0, or while there is no descriptor left for it */
     bool sought;                 /* its lock is held, and it is not known yet by whom */
     uint32_t restarts, failures; /* failures in a row, for the back-off */
+    uint32_t unready_ends;       /* of these, the last ones that came before it was ready */
     uint64_t begun_ns;           /* this try to get ready */
     uint64_t ready_ns;           /* since; 0: not */
     uint64_t due_ns;   /* FAILED: the next start.  STOPPING: SIGKILL.  sought: the next look */

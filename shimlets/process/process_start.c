@@ -271,13 +271,18 @@ process_is_held(const struct berth_shimlet *s, const struct process_replica *r, 
     return fd < 0;
 }
 
-/* The port it had, if it can still be had; a fixed one or none. */
+/*
+ * The port it had, if it can still be had; a fixed one or none.  Where it ended without ever being
+ * ready it is not tried for ever: what is free to us need not be so to every engine, which may not
+ * take a port that is still being closed.
+ */
 static int
 settle_port(struct berth_shimlet *s, struct process_replica *r, struct berth_err *e)
 {
     struct process_record *rec = &r->rec;
+    const bool doubtful = r->unready_ends > 0 && !rec->port_fixed;
 
-    if (rec->port != 0 && process_port_free(s->conf.host, rec->port))
+    if (rec->port != 0 && !doubtful && process_port_free(s->conf.host, rec->port))
         return 0;
     if (rec->port_fixed)
         return berth_err_set(e, BERTH_EAGAIN, "port %u is in use by another program", rec->port);

@@ -281,6 +281,7 @@ process_failed(struct berth_shimlet *s, struct process_replica *r, const char *h
     for (uint32_t i = 0; i < r->failures && wait < s->conf.restart_ns_max; i++)
         wait *= 2;
     r->failures++;
+    r->unready_ends = r->ready_ns == 0 ? r->unready_ends + 1 : 0;
     r->ready_ns = 0;
     r->state = BERTH_REPLICA_FAILED;
     r->due_ns = now + (wait < s->conf.restart_ns_max ? wait : s->conf.restart_ns_max);

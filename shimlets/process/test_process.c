@@ -1,4 +1,7 @@
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -69,6 +72,74 @@ a_killed_replica_comes_back_at_its_port(void **unused)
     const struct test_seen is = test_look(ops, b.s, "u");
     assert_string_equal(is.r[0].id, was.r[0].id);
     assert_string_equal(is.r[0].endpoint, was.r[0].endpoint);
+    end(&b, "u");
+}
+
+/* Listen at a port; 0: any.  The descriptor. */
+static int
+listen_at(uint16_t port, uint16_t *ret_port)
+{
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    if (bind(fd, (struct sockaddr *)&at, sizeof at) < 0 || listen(fd, 8) < 0) {
+        (void)close(fd);
+        return -1;
+    }
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    *ret_port = ntohs(at.sin_port);
+    return fd;
+}
+
+/* A connection that was ended from this side keeps its port busy for a minute, for whoever does not
+ * say SO_REUSEADDR. */
+static void
+leave_closing(int listener, uint16_t port)
+{
+    const struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char end;
+
+    assert_int_equal(connect(fd, (const struct sockaddr *)&at, sizeof at), 0);
+    (void)close(accept(listener, NULL, NULL));
+    assert_int_equal(read(fd, &end, 1), 0);
+    (void)close(fd);
+    (void)close(listener);
+}
+
+/* Not every engine can have a port that is still being closed: it is not tried there for ever. */
+static void
+an_engine_that_cannot_have_its_port_gets_another(void **unused)
+{
+    static const char *const share[] = {engine, "$(PORT)", "share", NULL};
+    struct berth_unit u = unit("a", 1, share);
+    struct bench b = {.program = NULL};
+    char settings[160], url[64];
+    uint16_t port = 0, next = 0;
+    int first = -1, second = -1;
+
+    (void)unused;
+    while (second < 0) { /* two ports side by side, one of them free only later */
+        (void)close(first);
+        assert_in_range(first = listen_at(0, &port), 0, INT_MAX);
+        second = listen_at((uint16_t)(port + 1), &next);
+    }
+    leave_closing(first, port);
+    (void)snprintf(settings, sizeof settings,
+                   "{\"look_ms\":20,\"restart_ms\":10,\"stop_ms\":300,\"port_min\":%u,"
+                   "\"port_max\":%u}",
+                   port, next);
+    begin(&b, settings);
+    assert_int_equal(apply(&b, &u), 0);
+    await(&b, BERTH_REPLICA_FAILED, "Address already in use", 1);
+    (void)close(second);
+    await(&b, BERTH_REPLICA_READY, NULL, 2);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u", next);
+    assert_string_equal(test_look(ops, b.s, "u").r[0].endpoint, url);
     end(&b, "u");
 }
 
@@ -481,6 +552,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_unit_is_made_rolled_and_removed),
         cmocka_unit_test(a_killed_replica_comes_back_at_its_port),
+        cmocka_unit_test(an_engine_that_cannot_have_its_port_gets_another),
         cmocka_unit_test(a_failing_engine_says_why),
         cmocka_unit_test(what_cannot_be_started_is_refused),
         cmocka_unit_test(all_of_a_replica_ends_with_it),

@@ -106,6 +106,8 @@ int berth_run_doctor(const struct berth_args *args);
 int berth_run_config(const struct berth_args *args);
 int berth_run_version(const struct berth_args *args);
 int berth_run_completion(const struct berth_args *args);
+int berth_run_operator(const struct berth_args *args);
+int berth_run_modelservice(const struct berth_args *args);
 int berth_run_man(const struct berth_args *args);
 int berth_run_worker(const struct berth_args *args);
 int berth_run_quantize(const struct berth_args *args);

@@ -147,6 +147,27 @@ static const struct berth_option node_options[] = {
     {NULL, NULL, NULL, 0},
 };
 
+static const struct berth_option modelservice_options[] = {
+    {"modelservice", "FILE", "the ModelService; - for standard input", 'm'},
+    {"baseconfig", "FILE", "the ConfigMap of its base configuration", 'b'},
+    {"output", "FORMAT", "map (by role), yaml (kubectl takes it) or json", 'o'},
+    {"strict", NULL, "fail on warnings, too", 0},
+    {"epp-cluster-role", "NAME", "the rights of endpoint pickers", 0},
+    {"epp-pull-secrets", "A,B", "their image pull secrets", 0},
+    {"pd-pull-secrets", "A,B", "those of prefill and decode pods", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+static const struct berth_option operator_options[] = {
+    {"epp-cluster-role", "NAME", "the rights of endpoint pickers", 0},
+    {"epp-pull-secrets", "A,B", "their image pull secrets", 0},
+    {"pd-pull-secrets", "A,B", "those of prefill and decode pods", 0},
+    {"namespace", "NAME", "look after this one alone; else all", 'n'},
+    {"base-namespaces", "A,B", "where others' base configurations may be; * any", 0},
+    {"kubeconfig", "FILE", "which cluster; else as kubectl finds it", 0},
+    {NULL, NULL, NULL, 0},
+};
+
 static const struct berth_cmd commands[] = {
     {"serve", "[options] [NAME=PATH...]", "serve models",
      "`berth config --docs` lists every setting, with its variable and flag.\n", NULL, 0, 0, true,
@@ -235,6 +256,13 @@ static const struct berth_cmd commands[] = {
      berth_run_plugins},
     {"node", "[options] drain|undrain NODE", "take a machine out of service, or back", NULL,
      node_options, 2, 2, false, true, berth_run_node},
+    {"modelservice", "[options] generate", "what a ModelService of llm-d comes to",
+     "  berth modelservice generate -m msvc.yaml -b base.yaml -o yaml |\n"
+     "      kubectl apply -f -\n",
+     modelservice_options, 1, BERTH_CMD_WORDS_MAX, false, false, berth_run_modelservice},
+    {"operator", "[options]", "looks after the ModelServices of a cluster",
+     "  berth operator --epp-cluster-role pod-read\n", operator_options, 0, 0, false, false,
+     berth_run_operator},
     {"version", "", "what program this is", NULL, NULL, 0, 0, false, false, berth_run_version},
     {"completion", "bash|zsh|fish", "completion for a shell",
      "  bash:  . <(berth completion bash)\n"

@@ -125,14 +125,51 @@ lines_are_found(void **unused)
         assert_int_equal(berth_yaml_line(text, sizeof text - 1, cases[i].path), cases[i].want);
 }
 
+static void
+what_is_written_reads_back(void **unused)
+{
+    static const struct {
+        const char *json, *yaml;
+    } cases[] = {
+        {"{\"b\":1,\"a\":{\"c\":[1,\"x\",null,true,1.5]}}",
+         "a:\n  c:\n  - 1\n  - x\n  - null\n  - true\n  - 1.5\nb: 1\n"},
+        {"{\"a\":{},\"b\":[]}", "a: {}\nb: []\n"},
+        /* Texts that would be something else. */
+        {"[\"1\",\"true\",\"no\",\"null\",\"\",\"0x1f\",\"1e3\",\"12:30\",\"2026-01-02\",\"~\"]",
+         "- \"1\"\n- \"true\"\n- \"no\"\n- \"null\"\n- \"\"\n- \"0x1f\"\n- \"1e3\"\n- \"12:30\"\n"
+         "- \"2026-01-02\"\n- \"~\"\n"},
+        {"{\"yes\":\"a: b\",\"n\":\"# c\"}", "\"n\": '# c'\n\"yes\": 'a: b'\n"},
+        {"{\"script\":\"one\\ntwo\\n\"}", "script: |\n  one\n  two\n"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct berth_json *v = NULL, *back = NULL;
+        struct berth_yaml_notes notes;
+        struct berth_buf yaml, again;
+        struct berth_arena a;
+        berth_arena_init(&a, 1 << 20);
+        berth_buf_init(&yaml, &a);
+        berth_buf_init(&again, &a);
+        assert_int_equal(berth_json_parse(&a, cases[i].json, strlen(cases[i].json), NULL, &v, NULL),
+                         0);
+        assert_int_equal(berth_yaml_put(&yaml, v, &a), 0);
+        assert_string_equal(berth_buf_text(&yaml), cases[i].yaml);
+        assert_int_equal(berth_yaml_parse_told(&a, yaml.at, yaml.len, &back, &notes, NULL), 0);
+        assert_int_equal(notes.count, 0);
+        assert_int_equal(berth_yaml_put(&again, back, &a), 0);
+        assert_string_equal(berth_buf_text(&again), cases[i].yaml);
+        berth_arena_fini(&a);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(yaml_becomes_json),
-        cmocka_unit_test(billion_laughs_are_refused),
-        cmocka_unit_test(depth_is_limited),
-        cmocka_unit_test(lines_are_found),
+        cmocka_unit_test(yaml_becomes_json),          cmocka_unit_test(billion_laughs_are_refused),
+        cmocka_unit_test(depth_is_limited),           cmocka_unit_test(lines_are_found),
+        cmocka_unit_test(what_is_written_reads_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

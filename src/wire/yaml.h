@@ -7,6 +7,7 @@
 #include <berth/err.h>
 
 struct berth_arena;
+struct berth_buf;
 struct berth_json;
 
 /*
@@ -44,5 +45,12 @@ size_t berth_yaml_line(const char *text, size_t len, const char *path);
  * that is written there (what comes by an alias is not); of the last where a key is there twice. In
  * the first document; 0: no step is. */
 size_t berth_yaml_line_near(const char *text, size_t len, const char *path);
+
+/*
+ * A tree as one document of block YAML, appended: members in the order of their names, texts quoted
+ * where a reader of YAML 1.1 or 1.2 would take them for something else, no "---".  Scratch memory
+ * comes from the arena.  -BERTH_ENOMEM: what was appended is no document.
+ */
+int berth_yaml_put(struct berth_buf *to, const struct berth_json *v, struct berth_arena *a);
 
 #endif

@@ -32,6 +32,25 @@ told(struct berth_arena *a, const char *text, size_t len)
         names_are_single(v);
 }
 
+/* What is written reads back, in the stricter of the two readings, and is written the same again.
+ */
+static void
+written(struct berth_arena *a, const struct berth_json *v)
+{
+    struct berth_yaml_notes notes;
+    struct berth_buf once, twice;
+    struct berth_err e = {""};
+
+    berth_buf_init(&once, a);
+    berth_buf_init(&twice, a);
+    if (berth_yaml_put(&once, v, a) < 0 ||
+        berth_yaml_parse_told(a, once.at, once.len, &v, &notes, &e) == -BERTH_ENOMEM)
+        return;
+    berth_assert(e.msg[0] == '\0');
+    if (berth_yaml_put(&twice, v, a) == 0)
+        berth_assert(once.len == twice.len && memcmp(once.at, twice.at, once.len) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
@@ -41,7 +60,8 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     const char *text = (const char *)bytes;
 
     berth_arena_init(&a, 16 << 20);
-    (void)berth_yaml_parse(&a, text, len, &v, &e);
+    if (berth_yaml_parse(&a, text, len, &v, &e) == 0)
+        written(&a, v);
     berth_arena_reset(&a);
     told(&a, text, len);
     (void)berth_yaml_line(text, len, "server.port");

@@ -71,7 +71,7 @@ def test_the_api_server_takes_it(cluster, values, kinds):
     assert set(objects(text)) == kinds
     assert "sleep" not in text
     out = subprocess.run(["kubectl", "--kubeconfig", cluster.kubeconfig, "apply", "--dry-run=server",
-                          "--validate=strict", "-f", "-"], input=text, capture_output=True, text=True,
+                          "--validate=true", "-f", "-"], input=text, capture_output=True, text=True,
                          timeout=60 * harness.SLOW)
     assert out.returncode == 0 and len(out.stdout.splitlines()) == len(kinds), out
     assert "Warning" not in out.stderr, out.stderr

@@ -1,0 +1,35 @@
+#ifndef BERTH_MSVC_ARTIFACTS_H
+#define BERTH_MSVC_ARTIFACTS_H
+
+#include <berth/err.h>
+
+struct berth_arena;
+
+/* Where a ModelService's model comes from (spec.modelArtifacts.uri), and where containers see it.
+ */
+enum berth_msvc_source {
+    BERTH_MSVC_HF,     /* hf://REPO/MODEL: fetched by the engine into an empty directory */
+    BERTH_MSVC_PVC,    /* pvc://CLAIM/PATH: on a volume */
+    BERTH_MSVC_PVC_HF, /* pvc+hf://CLAIM/CACHE/REPO/MODEL: a Hugging Face cache on a volume */
+    BERTH_MSVC_OCI,    /* oci://IMAGE[::PATH]: a volume that is an image */
+};
+
+struct berth_msvc_artifact {
+    enum berth_msvc_source source;
+    const char *hf_model;   /* "REPO/MODEL"; "" without */
+    const char *model_path; /* hf: as hf_model; pvc, oci: PATH */
+    const char *claim;      /* pvc, pvc+hf */
+    const char *hub_path;   /* pvc+hf: the cache within the volume; "" for its root */
+    const char *image;      /* oci */
+    const char *mounted;    /* the model in a container that mounts it: "/model-cache/PATH" */
+};
+
+#define BERTH_MSVC_MOUNT  "/model-cache"
+#define BERTH_MSVC_VOLUME "model-storage"
+
+/* All text lives in the arena.
+ *   -BERTH_EINVAL  what is wrong with it, and how it is written      -BERTH_ENOMEM */
+int berth_msvc_artifact_parse(const char *uri, struct berth_arena *a,
+                              struct berth_msvc_artifact *ret, struct berth_err *e);
+
+#endif

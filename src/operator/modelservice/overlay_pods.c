@@ -1,0 +1,377 @@
+#include <string.h>
+
+#include "operator/modelservice/artifacts.h"
+#include "operator/modelservice/kinds.h"
+#include "operator/modelservice/overlay.h"
+#include "operator/modelservice/service.h"
+#include "wire/json.h"
+
+/* Deployments: prefill, decode, endpoint picker. */
+
+static const char *
+role_of(enum berth_msvc_child child)
+{
+    switch (child) {
+    case BERTH_MSVC_PREFILL_DEPLOYMENT:
+    case BERTH_MSVC_PREFILL_SERVICE:
+        return "prefill";
+    case BERTH_MSVC_DECODE_DEPLOYMENT:
+    case BERTH_MSVC_DECODE_SERVICE:
+        return "decode";
+    default:
+        return NULL;
+    }
+}
+
+static void
+put_pair(struct berth_jw *w, const char *key, const char *value)
+{
+    berth_jw_key(w, key);
+    berth_jw_string(w, value);
+}
+
+static void
+put_label_pairs(const struct berth_msvc_overlay *o, struct berth_jw *w)
+{
+    const struct berth_msvc_names *n = &o->m->names;
+    const char *role = role_of(o->child);
+
+    if (o->child == BERTH_MSVC_EPP_DEPLOYMENT || o->child == BERTH_MSVC_EPP_SERVICE) {
+        put_pair(w, "llm-d.ai/epp", n->of[BERTH_MSVC_EPP_DEPLOYMENT]);
+    } else {
+        put_pair(w, "llm-d.ai/inferenceServing", "true");
+        put_pair(w, "llm-d.ai/model", n->model);
+        if (role != NULL)
+            put_pair(w, "llm-d.ai/role", role);
+    }
+}
+
+void
+berth_msvc_put_labels(const struct berth_msvc_overlay *o, struct berth_jw *w)
+{
+    berth_jw_object(w);
+    put_label_pairs(o, w);
+    berth_jw_object_end(w);
+}
+
+/* Of objects that clients find by them. */
+static bool
+is_labelled(enum berth_msvc_child child)
+{
+    return child == BERTH_MSVC_PREFILL_DEPLOYMENT || child == BERTH_MSVC_DECODE_DEPLOYMENT ||
+           child == BERTH_MSVC_EPP_DEPLOYMENT || child == BERTH_MSVC_EPP_SERVICE ||
+           child == BERTH_MSVC_MODEL;
+}
+
+static void
+put_owner(const struct berth_msvc *m, struct berth_jw *w)
+{
+    berth_jw_key(w, "ownerReferences");
+    berth_jw_array(w);
+    berth_jw_object(w);
+    put_pair(w, "apiVersion", "llm-d.ai/v1alpha1");
+    put_pair(w, "kind", "ModelService");
+    put_pair(w, "name", m->name);
+    put_pair(w, "uid", m->uid);
+    berth_jw_object_end(w);
+    berth_jw_array_end(w);
+}
+
+void
+berth_msvc_put_head(const struct berth_msvc_overlay *o, struct berth_jw *w)
+{
+    const struct berth_msvc_kind *kind = berth_msvc_kind_of(o->child);
+
+    berth_jw_object(w);
+    put_pair(w, "apiVersion", kind->kube->group_version);
+    put_pair(w, "kind", kind->kube->kind);
+    berth_jw_key(w, "metadata");
+    berth_jw_object(w);
+    put_pair(w, "name", o->m->names.of[o->child]);
+    if (o->m->ns[0] != '\0')
+        put_pair(w, "namespace", o->m->ns);
+    if (is_labelled(o->child) || o->conf->managed) {
+        berth_jw_key(w, "labels");
+        berth_jw_object(w);
+        if (is_labelled(o->child))
+            put_label_pairs(o, w);
+        if (o->conf->managed)
+            put_pair(w, BERTH_MSVC_UID_LABEL, o->m->uid);
+        berth_jw_object_end(w);
+    }
+    put_owner(o->m, w);
+    berth_jw_object_end(w);
+}
+
+void
+berth_msvc_put_config_map(const struct berth_msvc *m, const struct berth_msvc_conf *conf,
+                          const char *name, bool owned, struct berth_jw *w)
+{
+    const struct berth_msvc_kind *kind = berth_msvc_kind_of(BERTH_MSVC_CONFIG_MAPS);
+
+    berth_jw_object(w);
+    put_pair(w, "apiVersion", kind->kube->group_version);
+    put_pair(w, "kind", kind->kube->kind);
+    berth_jw_key(w, "metadata");
+    berth_jw_object(w);
+    put_pair(w, "name", name);
+    if (m->ns[0] != '\0')
+        put_pair(w, "namespace", m->ns);
+    if (conf->managed) {
+        berth_jw_key(w, "labels");
+        berth_jw_object(w);
+        put_pair(w, BERTH_MSVC_UID_LABEL, m->uid);
+        berth_jw_object_end(w);
+    }
+    if (owned)
+        put_owner(m, w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+}
+
+/* ---- containers ---- */
+
+static bool
+has_env(const struct berth_json *env, const char *name)
+{
+    for (struct berth_json_iter it = berth_json_iter(env); berth_json_next(&it);) {
+        if (strcmp(berth_json_member_text(it.value, "name", ""), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void
+put_token(const struct berth_msvc *m, struct berth_jw *w)
+{
+    berth_jw_object(w);
+    put_pair(w, "name", "HF_TOKEN");
+    berth_jw_key(w, "valueFrom");
+    berth_jw_object(w);
+    berth_jw_key(w, "secretKeyRef");
+    berth_jw_object(w);
+    put_pair(w, "name", m->auth_secret);
+    put_pair(w, "key", "HF_TOKEN");
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+}
+
+static void
+put_env_pair(struct berth_jw *w, const char *name, const char *value)
+{
+    berth_jw_object(w);
+    put_pair(w, "name", name);
+    put_pair(w, "value", value);
+    berth_jw_object_end(w);
+}
+
+/* What a container that mounts the model is told, but for what the service says itself. */
+static void
+put_env(const struct berth_msvc *m, const struct berth_json *container, struct berth_jw *w)
+{
+    const struct berth_json *env = berth_json_get(container, "env");
+    const struct berth_msvc_artifact *from = &m->artifact;
+
+    berth_jw_key(w, "env");
+    berth_jw_array(w);
+    if (from->source == BERTH_MSVC_HF && m->auth_secret[0] != '\0' && !has_env(env, "HF_TOKEN"))
+        put_token(m, w);
+    if (from->source == BERTH_MSVC_HF && !has_env(env, "HF_HOME"))
+        put_env_pair(w, "HF_HOME", BERTH_MSVC_MOUNT);
+    if (from->source == BERTH_MSVC_PVC_HF && !has_env(env, "HF_HUB_CACHE"))
+        put_env_pair(w, "HF_HUB_CACHE", from->mounted);
+    for (struct berth_json_iter it = berth_json_iter(env); berth_json_next(&it);)
+        berth_jw_value(w, it.value);
+    berth_jw_array_end(w);
+}
+
+static void
+put_mount(const struct berth_msvc *m, struct berth_jw *w)
+{
+    const enum berth_msvc_source from = m->artifact.source;
+
+    berth_jw_key(w, "volumeMounts");
+    berth_jw_array(w);
+    berth_jw_object(w);
+    put_pair(w, "name", BERTH_MSVC_VOLUME);
+    put_pair(w, "mountPath", BERTH_MSVC_MOUNT);
+    if (from == BERTH_MSVC_OCI || (from != BERTH_MSVC_HF && m->read_only)) {
+        berth_jw_key(w, "readOnly");
+        berth_jw_bool(w, true);
+    }
+    berth_jw_object_end(w);
+    berth_jw_array_end(w);
+}
+
+static void
+put_container(const struct berth_msvc_overlay *o, const struct berth_json *c, struct berth_jw *w)
+{
+    /* The endpoint picker reads no model. */
+    const bool mounts =
+        o->child != BERTH_MSVC_EPP_DEPLOYMENT && berth_json_member_bool(c, "mountModelVolume");
+
+    berth_jw_object(w);
+    for (struct berth_json_iter it = berth_json_iter(c); berth_json_next(&it);) {
+        if (berth_slice_is(it.key, "mountModelVolume") || (mounts && berth_slice_is(it.key, "env")))
+            continue;
+        berth_jw_key_n(w, it.key.at, it.key.len);
+        berth_jw_value(w, it.value);
+    }
+    if (mounts) {
+        put_env(o->m, c, w);
+        put_mount(o->m, w);
+    }
+    berth_jw_object_end(w);
+}
+
+static void
+put_containers(const struct berth_msvc_overlay *o, const struct berth_json *part, const char *key,
+               struct berth_jw *w)
+{
+    const struct berth_json *list = berth_json_get(part, key);
+
+    if (berth_json_len(list) == 0)
+        return;
+    berth_jw_key(w, key);
+    berth_jw_array(w);
+    for (struct berth_json_iter it = berth_json_iter(list); berth_json_next(&it);)
+        put_container(o, it.value, w);
+    berth_jw_array_end(w);
+}
+
+/* ---- pods ---- */
+
+static void
+put_affinity(const struct berth_json *types, struct berth_jw *w)
+{
+    berth_jw_key(w, "affinity");
+    berth_jw_object(w);
+    berth_jw_key(w, "nodeAffinity");
+    berth_jw_object(w);
+    berth_jw_key(w, "requiredDuringSchedulingIgnoredDuringExecution");
+    berth_jw_object(w);
+    berth_jw_key(w, "nodeSelectorTerms");
+    berth_jw_array(w);
+    berth_jw_object(w);
+    berth_jw_key(w, "matchExpressions");
+    berth_jw_array(w);
+    berth_jw_object(w);
+    put_pair(w, "key", berth_json_member_text(types, "labelKey", ""));
+    put_pair(w, "operator", "In");
+    berth_jw_key(w, "values");
+    berth_jw_value(w, berth_json_get(types, "labelValues"));
+    berth_jw_object_end(w);
+    berth_jw_array_end(w);
+    berth_jw_object_end(w);
+    berth_jw_array_end(w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+}
+
+static void
+put_pod(const struct berth_msvc_overlay *o, const struct berth_json *part, struct berth_jw *w)
+{
+    const bool picker = o->child == BERTH_MSVC_EPP_DEPLOYMENT;
+    const struct berth_json *types = berth_json_get(part, "acceleratorTypes");
+
+    berth_jw_object(w);
+    put_pair(w, "serviceAccountName",
+             o->m->names.of[picker ? BERTH_MSVC_EPP_ACCOUNT : BERTH_MSVC_PD_ACCOUNT]);
+    put_containers(o, part, "initContainers", w);
+    put_containers(o, part, "containers", w);
+    if (!picker && berth_json_len(berth_json_get(types, "labelValues")) > 0 &&
+        berth_json_member_text(types, "labelKey", "")[0] != '\0')
+        put_affinity(types, w);
+    berth_jw_object_end(w);
+}
+
+void
+berth_msvc_put_deployment(const struct berth_msvc_overlay *o, struct berth_jw *w)
+{
+    const char *role = role_of(o->child);
+    const struct berth_json *part =
+        berth_json_get(o->m->spec, role != NULL ? role : "endpointPicker");
+    const struct berth_json *replicas = berth_json_get(part, "replicas");
+
+    berth_msvc_put_head(o, w);
+    berth_jw_key(w, "spec");
+    berth_jw_object(w);
+    if (berth_json_type(replicas) == BERTH_JSON_INT) {
+        berth_jw_key(w, "replicas");
+        berth_jw_value(w, replicas);
+    }
+    berth_jw_key(w, "selector");
+    berth_jw_object(w);
+    berth_jw_key(w, "matchLabels");
+    berth_msvc_put_labels(o, w);
+    berth_jw_object_end(w);
+    berth_jw_key(w, "template");
+    berth_jw_object(w);
+    berth_jw_key(w, "metadata");
+    berth_jw_object(w);
+    berth_jw_key(w, "labels");
+    berth_msvc_put_labels(o, w);
+    berth_jw_object_end(w);
+    berth_jw_key(w, "spec");
+    put_pod(o, part, w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+}
+
+static void
+put_volume_source(const struct berth_msvc *m, struct berth_jw *w)
+{
+    switch (m->artifact.source) {
+    case BERTH_MSVC_HF:
+        berth_jw_key(w, "emptyDir");
+        berth_jw_object(w);
+        if (m->size[0] != '\0')
+            put_pair(w, "sizeLimit", m->size);
+        berth_jw_object_end(w);
+        break;
+    case BERTH_MSVC_PVC:
+    case BERTH_MSVC_PVC_HF:
+        berth_jw_key(w, "persistentVolumeClaim");
+        berth_jw_object(w);
+        put_pair(w, "claimName", m->artifact.claim);
+        if (m->read_only) {
+            berth_jw_key(w, "readOnly");
+            berth_jw_bool(w, true);
+        }
+        berth_jw_object_end(w);
+        break;
+    case BERTH_MSVC_OCI:
+        berth_jw_key(w, "image");
+        berth_jw_object(w);
+        put_pair(w, "reference", m->artifact.image);
+        put_pair(w, "pullPolicy", "IfNotPresent");
+        berth_jw_object_end(w);
+        break;
+    }
+}
+
+void
+berth_msvc_put_volume(const struct berth_msvc *m, struct berth_jw *w)
+{
+    berth_jw_object(w);
+    berth_jw_key(w, "spec");
+    berth_jw_object(w);
+    berth_jw_key(w, "template");
+    berth_jw_object(w);
+    berth_jw_key(w, "spec");
+    berth_jw_object(w);
+    berth_jw_key(w, "volumes");
+    berth_jw_array(w);
+    berth_jw_object(w);
+    put_pair(w, "name", BERTH_MSVC_VOLUME);
+    put_volume_source(m, w);
+    berth_jw_object_end(w);
+    berth_jw_array_end(w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+}

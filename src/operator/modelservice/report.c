@@ -1,0 +1,294 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/arena.h"
+#include "kube/covers.h"
+#include "operator/modelservice/controller_priv.h"
+#include "operator/modelservice/kinds.h"
+#include "wire/json.h"
+
+/* The status: what llm-d's controller says, and whether all is well. */
+
+struct report {
+    struct msvc_look *x;
+    struct berth_jw w;
+    const struct berth_json *before; /* the conditions that are there */
+    char now[32];
+    bool ready;
+    char waits_for[256];
+};
+
+static void
+put_pair(struct berth_jw *w, const char *key, const char *value)
+{
+    berth_jw_key(w, key);
+    berth_jw_string(w, value);
+}
+
+/* ---- conditions ---- */
+
+/* Since when: a condition that says the same as before says so since then. */
+static const char *
+since(const struct report *r, const char *type, const char *status)
+{
+    for (struct berth_json_iter it = berth_json_iter(r->before); berth_json_next(&it);) {
+        if (strcmp(berth_json_member_text(it.value, "type", ""), type) == 0 &&
+            strcmp(berth_json_member_text(it.value, "status", ""), status) == 0)
+            return berth_json_member_text(it.value, "lastTransitionTime", r->now);
+    }
+    return r->now;
+}
+
+static void
+put_condition(struct report *r, const char *type, bool status, const char *reason,
+              const char *message)
+{
+    const char *word = status ? "True" : "False";
+
+    berth_jw_object(&r->w);
+    put_pair(&r->w, "type", type);
+    put_pair(&r->w, "status", word);
+    put_pair(&r->w, "reason", reason);
+    put_pair(&r->w, "message", message);
+    put_pair(&r->w, "lastTransitionTime", since(r, type, word));
+    berth_jw_key(&r->w, "observedGeneration");
+    berth_jw_int(&r->w, berth_kube_int(r->x->object, "metadata.generation", 0));
+    berth_jw_object_end(&r->w);
+}
+
+/* Those of a Deployment, under its role's name. */
+static void
+put_conditions_of(struct report *r, const char *prefix, const struct berth_json *live)
+{
+    const struct berth_json *all = berth_kube_at(live, "status.conditions");
+    char type[64];
+
+    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        const struct berth_json *c = it.value;
+        (void)snprintf(type, sizeof type, "%s%s", prefix, berth_json_member_text(c, "type", ""));
+        berth_jw_object(&r->w);
+        put_pair(&r->w, "type", type);
+        put_pair(&r->w, "status", berth_json_member_text(c, "status", "Unknown"));
+        put_pair(&r->w, "reason", berth_json_member_text(c, "reason", "Unknown"));
+        put_pair(&r->w, "message", berth_json_member_text(c, "message", ""));
+        put_pair(&r->w, "lastTransitionTime",
+                 berth_json_member_text(c, "lastTransitionTime", r->now));
+        berth_jw_object_end(&r->w);
+    }
+}
+
+/* All problems in one text, as far as there is room. */
+static const char *
+problems_text(struct msvc_look *x)
+{
+    enum { TEXT_MAX = 1024 };
+    struct berth_buf b;
+
+    berth_buf_init(&b, x->a);
+    for (size_t i = 0; i < x->problems.count && b.len < TEXT_MAX; i++) {
+        const struct berth_msvc_problem *p = &x->problems.at[i];
+        const bool of_service = strcmp(p->in, "modelservice") == 0;
+        if (p->warning && x->problems.errors > 0)
+            continue;
+        berth_buf_printf(&b, "%s%s%s%s%s%s", b.len > 0 ? "; " : "", of_service ? "" : p->in,
+                         of_service ? "" : ": ", p->path, p->path[0] != '\0' ? ": " : "", p->text);
+    }
+    const char *text = berth_buf_text(&b);
+    return text != NULL ? text : "";
+}
+
+static void
+put_own_conditions(struct report *r)
+{
+    struct msvc_look *x = r->x;
+    const bool valid = x->problems.errors == 0;
+    const char *problems = problems_text(x);
+
+    put_condition(r, "ConfigValid", valid,
+                  !valid                  ? "Invalid"
+                  : x->problems.count > 0 ? "Warnings"
+                                          : "Valid",
+                  problems);
+    if (!valid)
+        put_condition(r, "Ready", false, "ConfigInvalid", problems);
+    else if (x->conflict != NULL)
+        put_condition(
+            r, "Ready", false, "Conflict",
+            berth_arena_printf(x->a,
+                               "%s belongs to another ModelService: give this one another "
+                               "name",
+                               x->conflict));
+    else if (x->failure != NULL)
+        put_condition(r, "Ready", false, "ApplyFailed", x->failure);
+    else if (!r->ready)
+        put_condition(r, "Ready", false, "Progressing", r->waits_for);
+    else
+        put_condition(r, "Ready", true, "Ready", "every replica is available");
+}
+
+/* ---- members ---- */
+
+struct role {
+    enum berth_msvc_child child;
+    const char *name, *prefix; /* "decode", "Decode" */
+};
+static const struct role roles[] = {{BERTH_MSVC_PREFILL_DEPLOYMENT, "prefill", "Prefill"},
+                                    {BERTH_MSVC_DECODE_DEPLOYMENT, "decode", "Decode"},
+                                    {BERTH_MSVC_EPP_DEPLOYMENT, "epp", "Epp"}};
+
+static void
+put_role(struct report *r, const struct role *role, const struct berth_json *live)
+{
+    const int64_t wanted = berth_kube_int(live, "spec.replicas", 1),
+                  ready = berth_kube_int(live, "status.readyReplicas", 0),
+                  available = berth_kube_int(live, "status.availableReplicas", 0),
+                  updated = berth_kube_int(live, "status.updatedReplicas", 0);
+    const bool current = berth_kube_int(live, "status.observedGeneration", 0) >=
+                         berth_kube_int(live, "metadata.generation", 1);
+    char key[40], text[48];
+
+    (void)snprintf(key, sizeof key, "%sDeploymentRef", role->name);
+    put_pair(&r->w, key, r->x->m.names.of[role->child]);
+    (void)snprintf(key, sizeof key, "%sReady", role->name);
+    (void)snprintf(text, sizeof text, "%" PRId64 "/%" PRId64, ready, wanted);
+    put_pair(&r->w, key, text);
+    (void)snprintf(key, sizeof key, "%sAvailable", role->name);
+    berth_jw_key(&r->w, key);
+    berth_jw_int(&r->w, available);
+    if ((!current || available < wanted || updated < wanted) && r->ready) {
+        r->ready = false;
+        (void)snprintf(r->waits_for, sizeof r->waits_for,
+                       "%s: %" PRId64 " of %" PRId64 " replicas are available",
+                       r->x->m.names.of[role->child], available, wanted);
+    }
+}
+
+/* Names of objects, where there is one. */
+static void
+put_refs(struct report *r)
+{
+    static const struct {
+        const char *key;
+        enum berth_msvc_child child;
+    } refs[] = {{"httpRouteRef", BERTH_MSVC_HTTP_ROUTE},
+                {"inferencePoolRef", BERTH_MSVC_POOL},
+                {"inferenceModelRef", BERTH_MSVC_MODEL},
+                {"eppRoleBinding", BERTH_MSVC_EPP_ROLE_BINDING}};
+    const struct berth_msvc_set *wish = &r->x->wish;
+    const struct berth_msvc_names *names = &r->x->m.names;
+
+    for (size_t i = 0; i < sizeof refs / sizeof *refs; i++) {
+        if (wish->of[refs[i].child] != NULL)
+            put_pair(&r->w, refs[i].key, names->of[refs[i].child]);
+    }
+    if (wish->of[BERTH_MSVC_PREFILL_DEPLOYMENT] != NULL)
+        put_pair(&r->w, "prefillServiceAccountRef", names->of[BERTH_MSVC_PD_ACCOUNT]);
+    if (wish->of[BERTH_MSVC_DECODE_DEPLOYMENT] != NULL)
+        put_pair(&r->w, "decodeServiceAccountRef", names->of[BERTH_MSVC_PD_ACCOUNT]);
+    if (wish->of[BERTH_MSVC_CONFIG_MAPS] == NULL)
+        return;
+    berth_jw_key(&r->w, "configMapNames");
+    berth_jw_array(&r->w);
+    for (struct berth_json_iter it = berth_json_iter(wish->of[BERTH_MSVC_CONFIG_MAPS]);
+         berth_json_next(&it);)
+        berth_jw_string(&r->w, berth_kube_text(it.value, "metadata.name").at);
+    berth_jw_array_end(&r->w);
+}
+
+static void
+put_status(struct report *r)
+{
+    const struct berth_json *live[sizeof roles / sizeof *roles] = {NULL};
+    struct msvc_look *x = r->x;
+
+    r->ready = true;
+    berth_jw_object(&r->w);
+    berth_jw_key(&r->w, "observedGeneration");
+    berth_jw_int(&r->w, berth_kube_int(x->object, "metadata.generation", 0));
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        if (x->problems.errors == 0 && x->wish.of[roles[i].child] == NULL)
+            continue;
+        live[i] = msvc_live(x, roles[i].child);
+        if (live[i] != NULL)
+            put_role(r, &roles[i], live[i]);
+        else if (r->ready)
+            (void)snprintf(r->waits_for, sizeof r->waits_for, "%s is being made",
+                           x->m.names.of[roles[i].child]);
+        r->ready = r->ready && live[i] != NULL;
+    }
+    if (x->problems.errors == 0)
+        put_refs(r);
+    berth_jw_key(&r->w, "conditions");
+    berth_jw_array(&r->w);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        put_conditions_of(r, roles[i].prefix, live[i]);
+    put_own_conditions(r);
+    berth_jw_array_end(&r->w);
+    berth_jw_object_end(&r->w);
+}
+
+/* A merge patch: members that are there and not in the new status go. */
+static void
+put_patch(struct berth_buf *b, const struct berth_json *old, const struct berth_json *new)
+{
+    struct berth_jw w;
+
+    berth_jw_init(&w, b);
+    berth_jw_object(&w);
+    berth_jw_key(&w, "status");
+    berth_jw_object(&w);
+    for (struct berth_json_iter it = berth_json_iter(new); berth_json_next(&it);) {
+        berth_jw_key_n(&w, it.key.at, it.key.len);
+        berth_jw_value(&w, it.value);
+    }
+    for (struct berth_json_iter it = berth_json_iter(old); berth_json_next(&it);) {
+        if (berth_json_get(new, it.key.at) != NULL)
+            continue;
+        berth_jw_key_n(&w, it.key.at, it.key.len);
+        berth_jw_null(&w);
+    }
+    berth_jw_object_end(&w);
+    berth_jw_object_end(&w);
+}
+
+static int
+write_status(struct msvc_look *x, const struct berth_json *old, const struct berth_json *new,
+             struct berth_err *e)
+{
+    const struct berth_kube_until until = msvc_until(x->c);
+    const struct berth_kube_ref ref = {
+        .kind = &berth_msvc_services, .space = x->m.ns, .name = x->m.name, .sub = "status"};
+    struct berth_buf patch;
+
+    berth_buf_init(&patch, x->a);
+    put_patch(&patch, old, new);
+    if (patch.failed)
+        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+    const int r = berth_kube_merge(x->c->conf.kube, &until, x->a, &ref,
+                                   (struct berth_slice){patch.at, patch.len}, NULL, e);
+    if (r == 0)
+        atomic_fetch_add(&x->c->status_writes, 1);
+    return r == -BERTH_ENOENT ? 0 : r; /* it went meanwhile */
+}
+
+int
+msvc_report(struct msvc_look *x, struct berth_err *e)
+{
+    const struct berth_json *old = berth_json_get(x->object, "status"), *new = NULL;
+    struct report r = {.x = x, .before = berth_json_get(old, "conditions")};
+    const time_t now = time(NULL);
+    struct berth_buf text;
+    struct tm utc;
+
+    (void)strftime(r.now, sizeof r.now, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    berth_buf_init(&text, x->a);
+    berth_jw_init(&r.w, &text);
+    put_status(&r);
+    if (text.failed || berth_json_parse(x->a, text.at, text.len, NULL, &new, NULL) < 0)
+        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+    if (old != NULL && berth_kube_covers(old, new) && berth_kube_covers(new, old))
+        return 0;
+    return write_status(x, old, new, e);
+}

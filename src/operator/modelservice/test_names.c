@@ -1,0 +1,177 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "operator/modelservice/artifacts.h"
+#include "operator/modelservice/names.h"
+
+/* ---- names ---- */
+
+static void
+any_text_becomes_a_label(void **unused)
+{
+    static const struct {
+        const char *text, *label;
+    } cases[] = {{"plain", "plain"},
+                 {"Meta/Llama-3.1_8B", "meta-llama-3-1-8b"},
+                 {"  spaces around ", "spaces-around"},
+                 {"a..//__b", "a-b"},
+                 {"a--b", "a--b"},
+                 {"-.-x-.-", "x"},
+                 {"\xe6\x97\xa5\xe6\x9c\xac", ""},
+                 {"", ""},
+                 {"7b", "7b"}};
+    char got[BERTH_MSVC_NAME_MAX];
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        berth_msvc_sanitize(cases[i].text, strlen(cases[i].text), got);
+        assert_string_equal(got, cases[i].label);
+    }
+}
+
+static void
+is_label(const char *name)
+{
+    const size_t n = strlen(name);
+
+    assert_in_range(n, 1, 63);
+    assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-"), n);
+    assert_int_not_equal(name[0], '-');
+    assert_int_not_equal(name[n - 1], '-');
+}
+
+/* Whatever the service is called: labels, all different (but for the account and others of kinds of
+ * their own), and another service's are others. */
+static void
+names_of_children_never_meet(void **unused)
+{
+    static const enum berth_msvc_child apart[] = {
+        BERTH_MSVC_PREFILL_DEPLOYMENT, BERTH_MSVC_DECODE_DEPLOYMENT, BERTH_MSVC_EPP_DEPLOYMENT,
+        BERTH_MSVC_PREFILL_SERVICE,    BERTH_MSVC_DECODE_SERVICE,    BERTH_MSVC_EPP_SERVICE};
+    struct berth_msvc_names x, y;
+    char a[254], b[254];
+
+    (void)unused;
+    for (size_t len = 1; len <= 253; len++) {
+        memset(a, 'n', len);
+        a[len] = '\0';
+        memcpy(b, a, sizeof b);
+        b[len - 1] = 'm'; /* they differ in the last letter alone */
+        berth_msvc_names_of(a, "m", &x);
+        berth_msvc_names_of(b, "m", &y);
+        for (size_t i = 0; i < sizeof apart / sizeof *apart; i++) {
+            is_label(x.of[apart[i]]);
+            assert_string_not_equal(x.of[apart[i]], y.of[apart[i]]);
+            for (size_t j = 0; j < i; j++)
+                assert_string_not_equal(x.of[apart[i]], x.of[apart[j]]);
+        }
+    }
+}
+
+static void
+names_are_those_of_the_original(void **unused)
+{
+    struct berth_msvc_names n;
+
+    (void)unused;
+    berth_msvc_names_of("granite3.2", "Org/Model-1.0", &n);
+    assert_string_equal(n.of[BERTH_MSVC_PREFILL_DEPLOYMENT], "granite3-2-prefill");
+    assert_string_equal(n.of[BERTH_MSVC_DECODE_SERVICE], "granite3-2-service-decode");
+    assert_string_equal(n.of[BERTH_MSVC_PD_ACCOUNT], "granite3-2-sa");
+    assert_string_equal(n.of[BERTH_MSVC_EPP_ROLE_BINDING], "granite3-2-epp-rolebinding");
+    assert_string_equal(n.of[BERTH_MSVC_HTTP_ROUTE], "granite3-2-http-route");
+    assert_string_equal(n.of[BERTH_MSVC_POOL], "granite3-2-inference-pool");
+    assert_string_equal(n.of[BERTH_MSVC_MODEL], "granite3.2");
+    assert_string_equal(n.model, "org-model-1-0");
+    /* A Service's name begins with a letter; the others may begin with a digit. */
+    berth_msvc_names_of("7b", "7b", &n);
+    assert_string_equal(n.of[BERTH_MSVC_DECODE_SERVICE], "s-7b-service-decode");
+    assert_string_equal(n.of[BERTH_MSVC_DECODE_DEPLOYMENT], "7b-decode");
+    /* A label is never empty. */
+    berth_msvc_names_of("x", "\xe6\x97\xa5", &n);
+    assert_int_equal(strncmp(n.model, "m-", 2), 0);
+}
+
+/* ---- where models come from ---- */
+
+static void
+a_uri_says_where_a_model_comes_from(void **unused)
+{
+    static const struct {
+        const char *uri;
+        int r;
+        struct berth_msvc_artifact want;
+    } cases[] = {
+        {"hf://facebook/opt",
+         0,
+         {BERTH_MSVC_HF, "facebook/opt", "facebook/opt", "", "", "", "/model-cache"}},
+        {"pvc://c/a/b", 0, {BERTH_MSVC_PVC, "", "a/b", "c", "", "", "/model-cache/a/b"}},
+        {"pvc+hf://c/hub/cache/org/m",
+         0,
+         {BERTH_MSVC_PVC_HF, "org/m", "org/m", "c", "hub/cache", "", "/model-cache/hub/cache"}},
+        {"pvc+hf://c/org/m", 0, {BERTH_MSVC_PVC_HF, "org/m", "org/m", "c", "", "", "/model-cache"}},
+        {"oci://r.example/m:1",
+         0,
+         {BERTH_MSVC_OCI, "", "", "", "", "r.example/m:1", "/model-cache"}},
+        {"oci://r.example/m:1::/models/x",
+         0,
+         {BERTH_MSVC_OCI, "", "models/x", "", "", "r.example/m:1", "/model-cache/models/x"}},
+        {"hf://one", -BERTH_EINVAL, {0}},
+        {"hf://a/b/c", -BERTH_EINVAL, {0}},
+        {"hf:///b", -BERTH_EINVAL, {0}},
+        {"pvc://c", -BERTH_EINVAL, {0}},
+        {"pvc://c/", -BERTH_EINVAL, {0}},
+        {"pvc:///a", -BERTH_EINVAL, {0}},
+        {"pvc://c/../../etc", -BERTH_EINVAL, {0}},
+        {"pvc+hf://c/m", -BERTH_EINVAL, {0}},
+        {"pvc+hf://c/a//", -BERTH_EINVAL, {0}},
+        {"oci://", -BERTH_EINVAL, {0}},
+        {"oci://::x", -BERTH_EINVAL, {0}},
+        {"oci://r/m:1::../x", -BERTH_EINVAL, {0}},
+        {"HF://a/b", -BERTH_EINVAL, {0}},
+        {"", -BERTH_EINVAL, {0}},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct berth_msvc_artifact *want = &cases[i].want;
+        struct berth_msvc_artifact got;
+        struct berth_err e = {""};
+        struct berth_arena a;
+        berth_arena_init(&a, 1 << 20);
+        if (berth_msvc_artifact_parse(cases[i].uri, &a, &got, &e) != cases[i].r)
+            fail_msg("%s: %s", cases[i].uri, e.msg);
+        if (cases[i].r == 0) {
+            assert_int_equal(got.source, want->source);
+            assert_string_equal(got.hf_model, want->hf_model);
+            assert_string_equal(got.model_path, want->model_path);
+            assert_string_equal(got.claim, want->claim);
+            assert_string_equal(got.hub_path, want->hub_path);
+            assert_string_equal(got.image, want->image);
+            assert_string_equal(got.mounted, want->mounted);
+        } else {
+            assert_string_not_equal(e.msg, "");
+        }
+        berth_arena_fini(&a);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_text_becomes_a_label),
+        cmocka_unit_test(names_of_children_never_meet),
+        cmocka_unit_test(names_are_those_of_the_original),
+        cmocka_unit_test(a_uri_says_where_a_model_comes_from),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

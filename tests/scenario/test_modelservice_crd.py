@@ -1,0 +1,468 @@
+"""What `berth operator` needs of a cluster, in a real one: definition, rights, manifests, chart."""
+import json
+import subprocess
+
+import pytest
+import yaml
+
+import harness
+from test_helm import helm, sets
+
+HERE = harness.ROOT / "deploy" / "modelservice"
+CHART = harness.ROOT / "deploy" / "helm" / "berth-modelservice"
+CRD = yaml.safe_load((HERE / "crd.yaml").read_text())
+CRD_PATH = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
+NS = "msvc-test"
+PATH = f"/apis/llm-d.ai/v1alpha1/namespaces/{NS}/modelservices"
+APPLY = "application/apply-patch+yaml"
+OPERATOR = "system:serviceaccount:modelservice-system:modelservice-operator"
+
+
+def make(cluster, target, *more, ok=True):
+    kubectl = f"KUBECTL=kubectl --kubeconfig={cluster.kubeconfig}"
+    out = subprocess.run(["make", "-s", "-C", HERE, target, kubectl, *more], capture_output=True, text=True,
+                         timeout=60 * harness.SLOW)
+    assert (out.returncode == 0) == ok, out
+    return out.stdout + out.stderr
+
+
+def install(cluster):
+    make(cluster, "install")
+    # Not yet known, the answer is no JSON.
+    harness.wait_until(lambda: cluster.api("GET", PATH, text=True)[0] == 200, 30, "ModelServices")
+
+
+@pytest.fixture(scope="module")
+def kube(cluster):
+    cluster.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS}})
+    install(cluster)
+    yield cluster
+    make(cluster, "uninstall", "FORCE=1")
+    cluster.api("DELETE", f"/api/v1/namespaces/{NS}")
+
+
+def service(name="x", uri="hf://a/b", routing=None, artifacts=None, **spec):
+    """The least that there can be, and more."""
+    return {"apiVersion": "llm-d.ai/v1alpha1", "kind": "ModelService", "metadata": {"name": name, "namespace": NS},
+            "spec": {"modelArtifacts": {"uri": uri, **(artifacts or {})},
+                     "routing": {"modelName": "m", **(routing or {})}, **spec}}
+
+
+def container(**more):
+    return {"decode": {"containers": [{"name": "c", **more}]}}
+
+
+def said(body):
+    """What is wrong, as {field: [message]}; that CEL had to wait for it is not."""
+    ret = {}
+    for cause in body["details"]["causes"]:
+        if cause["field"] != "<nil>":
+            ret.setdefault(cause["field"], []).append(cause["message"])
+    return ret
+
+
+# ---- the definition ----
+
+@pytest.mark.parametrize("more", [
+    {}, {"routing": {"modelName": ""}}, {"routing": {"modelName": "m" * 256}},
+    {"routing": {"ports": [{"name": "a", "port": 1}, {"name": "b", "port": 70000}]}},
+    {"routing": {"gatewayRefs": [
+        {"name": "g", "group": "", "kind": "Service", "sectionName": "a.b", "port": 65535}] * 32}},
+    {"baseConfigMapRef": {}}, {"baseConfigMapRef": {"name": "base", "namespace": "bases"}},
+    {"decode": {"replicas": 0}}, {"decode": {"replicas": None}}, {"decode": {"parallelism": {"tensor": 0}}},
+    {"decode": {"parallelism": {"tensor": None}}},
+    {"prefill": {"acceleratorTypes": {"labelKey": "k", "labelValues": ["v"]}}},
+    {"artifacts": {"size": 5}}, {"artifacts": {"size": "1.5Gi", "authSecretName": "s", "readOnly": False}},
+    {"decode": {"containers": [{"name": "c"}, {"name": "c"}]}},
+    container(resources={"limits": {"cpu": 2, "nvidia.com/gpu": "1"}, "claims": [{"name": "gpu", "request": "one"}]}),
+    container(command=["a"], args=["--x={{ .ModelPath }}"], mountModelVolume=True,
+              envFrom=[{"prefix": "P", "secretRef": {"name": "s", "optional": True}}]),
+    {"endpointPicker": {"replicas": 2, "containers": [{"name": "epp", "image": "i"}], "initContainers": [{"name": "i"}]}},
+    *({"uri": uri} for uri in (
+        "hf://facebook/opt-125m", "pvc://claim/a", "pvc://claim/a/b/c", "pvc://claim/a..b", "pvc+hf://claim/repo/model",
+        "pvc+hf://claim/hub/cache/repo/model", "oci://host:5000/a/b:tag", "oci://a@sha256:0a::models/x", "oci://a::b..c")),
+], ids=str)
+def test_it_takes(kube, more):
+    body = service(**more)
+    status, got = kube.api("POST", f"{PATH}?dryRun=All&fieldValidation=Strict", body)
+    assert status == 201, got
+
+
+URI = "spec.modelArtifacts.uri"
+FORMS = "uri must be one of hf://REPO/MODEL, pvc://CLAIM/PATH, pvc+hf://CLAIM/CACHE/REPO/MODEL, oci://IMAGE[::PATH]"
+
+
+@pytest.mark.parametrize("more, field, why", [
+    ({"routing": {"modelName": "m" * 257}}, "spec.routing.modelName", "Too long"),
+    ({"routing": {"ports": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}}, "spec.routing.ports[1]",
+     'Duplicate value: {"name":"a"}'),
+    ({"routing": {"ports": [{"name": "a", "port": 0}]}}, "spec.routing.ports[0].port", "greater than or equal to 1"),
+    ({"routing": {"ports": [{"port": 1}]}}, "spec.routing.ports[0].name", "Required value"),
+    ({"routing": {"ports": [{"name": "a"}]}}, "spec.routing.ports[0].port", "Required value"),
+    ({"routing": {"gatewayRefs": [{"kind": "Gateway"}]}}, "spec.routing.gatewayRefs[0].name", "Required value"),
+    ({"routing": {"gatewayRefs": [{"name": ""}]}}, "spec.routing.gatewayRefs[0].name", "at least 1 chars"),
+    ({"routing": {"gatewayRefs": [{"name": "g"}] * 33}}, "spec.routing.gatewayRefs", "must have at most 32 items"),
+    ({"routing": {"gatewayRefs": [{"name": "g", "port": 65536}]}}, "spec.routing.gatewayRefs[0].port",
+     "less than or equal to 65535"),
+    ({"routing": {"gatewayRefs": [{"name": "g", "namespace": "A"}]}}, "spec.routing.gatewayRefs[0].namespace",
+     "should match"),
+    ({"artifacts": {"size": "big"}}, "spec.modelArtifacts.size", "should match"),
+    ({"artifacts": {"readOnly": "no"}}, "spec.modelArtifacts.readOnly", "must be of type boolean"),
+    ({"decoupleScaling": "true"}, "spec.decoupleScaling", "must be of type boolean"),
+    ({"decode": {"replicas": -1}}, "spec.decode.replicas", "greater than or equal to 0"),
+    ({"decode": {"replicas": "2"}}, "spec.decode.replicas", "must be of type integer"),
+    ({"prefill": {"parallelism": {"tensor": -1}}}, "spec.prefill.parallelism.tensor", "greater than or equal to 0"),
+    ({"prefill": {"acceleratorTypes": {"labelKey": "", "labelValues": ["v"]}}},
+     "spec.prefill.acceleratorTypes.labelKey", "at least 1 chars"),
+    ({"prefill": {"acceleratorTypes": {"labelKey": "k", "labelValues": []}}},
+     "spec.prefill.acceleratorTypes.labelValues", "at least 1 items"),
+    ({"decode": {"containers": [{"image": "i"}]}}, "spec.decode.containers[0].name", "Required value"),
+    (container(args=[1]), "spec.decode.containers[0].args[0]", "must be of type string"),
+    (container(env=[{"name": "A"}, {"name": "A"}]), "spec.decode.containers[0].env[1]", "Duplicate value"),
+    (container(resources={"limits": {"cpu": "lots"}}), "spec.decode.containers[0].resources.limits.cpu", "should match"),
+    (container(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s"}}}]),
+     "spec.decode.containers[0].env[0].valueFrom.secretKeyRef.key", "Required value"),
+    *(({"uri": uri}, URI, FORMS) for uri in (
+        "", "opt-125m", "HF://a/b", " hf://a/b", "s3://a/b", "hf://a", "hf://a/", "hf:///b", "hf://a/b/c", "pvc://claim",
+        "pvc://claim/", "pvc:///a", "pvc+hf://claim/model", "pvc+hf://claim/repo/", "oci://", "oci://::models")),
+    *(({"uri": uri}, URI, 'uri must not have ".." in its path') for uri in (
+        "pvc://claim/../a", "pvc://claim/a/..", "pvc+hf://claim/../a/b", "oci://a::../b", "oci://a::b/../../c")),
+    ({"uri": "hf://a/" + "b" * 4090}, URI, "Too long"),
+], ids=str)
+def test_it_refuses(kube, more, field, why):
+    status, got = kube.api("POST", f"{PATH}?dryRun=All", service(**more))
+    assert status == 422, got
+    errors = said(got)
+    assert list(errors) == [field] and why in errors[field][0], errors
+
+
+def test_what_must_be_there(kube):
+    for drop, fields in (("routing", ["spec.routing"]), ("modelArtifacts", ["spec.modelArtifacts"])):
+        body = service()
+        del body["spec"][drop]
+        assert list(said(kube.api("POST", f"{PATH}?dryRun=All", body)[1])) == fields
+
+
+def test_defaults_and_what_is_not_known(kube):
+    key = {"key": "k"}
+    unknown = {"ports": [{"containerPort": 1}], "imagePullPolicy": "Always", "volumeMounts": []}
+    body = service(decode={"parallelism": {}}, prefill={"replicas": None}, endpointPicker={},
+                   routing={"gatewayRefs": [{"name": "g"}]})
+    body["spec"]["decode"]["containers"] = [{"name": "c", **unknown, "env": [
+        {"name": "A", "valueFrom": {"configMapKeyRef": key}}, {"name": "B", "valueFrom": {"secretKeyRef": key}}]}]
+    status, got = kube.api("POST", f"{PATH}?dryRun=All", body)
+    assert status == 201, got
+    # Absent replicas are the base configuration's, and so is null.
+    assert got["spec"]["prefill"] == {"replicas": None} and got["spec"]["endpointPicker"] == {}
+    named = {"key": "k", "name": ""}
+    assert got["spec"]["decode"] == {"parallelism": {"tensor": 1}, "containers": [{"name": "c", "env": [
+        {"name": "A", "valueFrom": {"configMapKeyRef": named}}, {"name": "B", "valueFrom": {"secretKeyRef": named}}]}]}
+    assert got["spec"]["routing"]["gatewayRefs"] == [
+        {"name": "g", "group": "gateway.networking.k8s.io", "kind": "Gateway"}]
+    # Who asks for it is told what was not known.
+    status, got = kube.api("POST", f"{PATH}?dryRun=All&fieldValidation=Strict", body)
+    assert status == 400 and all(f'"spec.decode.containers[0].{k}"' in got["message"] for k in unknown), got
+
+
+def test_the_model_name_stays(kube):
+    kube.create(PATH, service("fixed"))
+    merge = "application/merge-patch+json"
+    status, got = kube.api("PATCH", f"{PATH}/fixed", {"spec": {"routing": {"modelName": "other"}}}, content_type=merge)
+    assert status == 422, got
+    (errors,) = said(got).items()
+    assert errors[0] == "spec.routing.modelName" and "modelName is immutable" in errors[1][0]
+    kube.merge(f"{PATH}/fixed", {"spec": {"modelArtifacts": {"uri": "pvc://c/p"}, "decode": {"replicas": 3}}})
+
+
+def test_status_and_columns(kube):
+    assert kube.get(CRD_PATH)["status"]["acceptedNames"]["shortNames"] == ["msvc"]
+    made = kube.create(PATH, service("seen", decoupleScaling=True))
+    assert made["metadata"]["generation"] == 1
+
+    def apply(manager, **status):
+        return kube.api("PATCH", f"{PATH}/seen/status?fieldManager={manager}", {
+            "apiVersion": made["apiVersion"], "kind": "ModelService", "metadata": {"name": "seen"}, "status": status},
+            content_type=APPLY)
+
+    def condition(kind, **more):
+        return {"type": kind, "status": "True", "reason": "AsWanted", "message": "",
+                "lastTransitionTime": "2025-01-01T00:00:00Z", **more}
+
+    assert kube.kubectl("get", "modelservices", "seen", "-n", NS).splitlines()[1].split()[:2] == ["seen", "true"]
+    assert apply("a", observedGeneration=1, prefillReady="1/2", conditions=[condition("Ready")])[0] == 200
+    status, got = apply("b", prefillAvailable=1, decodeReady="0/1", decodeAvailable=0,
+                        conditions=[condition("ConfigValid")])
+    assert status == 200, got
+    # Each has its own conditions; a status is no change of what is wanted.
+    assert [c["type"] for c in got["status"]["conditions"]] == ["Ready", "ConfigValid"]
+    assert got["metadata"]["generation"] == 1 and got["status"]["observedGeneration"] == 1
+    status, got = apply("b", conditions=[condition("ConfigValid", reason="no reason")])
+    assert status == 422 and list(said(got)) == ["status.conditions[1].reason"], got
+    head, line = kube.kubectl("get", "modelservices", "seen", "-n", NS).splitlines()
+    assert [w.strip() for w in head.split("  ") if w.strip()] == [
+        "NAME", "DECOUPLE SCALING", "PREFILL READY", "PREFILL AVAIL", "DECODE READY", "DECODE AVAIL", "READY", "AGE"]
+    assert line.split()[:-1] == ["seen", "true", "1/2", "1", "0/1", "0", "True"]
+
+
+def test_what_was_taken_once_can_be_changed_elsewhere(kube):
+    """Objects of before the checks, as llm-d's definition took them, stay in use."""
+    loose = yaml.safe_load((HERE / "crd.yaml").read_text())
+    spec = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    del spec["modelArtifacts"]["properties"]["uri"]["x-kubernetes-validations"]
+    for key in ("x-kubernetes-list-type", "x-kubernetes-list-map-keys"):
+        del spec["routing"]["properties"]["ports"][key]
+    old = service("old", uri="", routing={"ports": [{"name": "a", "port": 1}] * 2})
+    status, got = kube.api("PATCH", f"{CRD_PATH}?fieldManager=test&force=true", loose, content_type=APPLY)
+    assert status == 200, got
+    kube.api("PUT", CRD_PATH, {**loose, "metadata": got["metadata"]})  # an apply takes nothing of others away
+    try:
+        harness.wait_until(lambda: kube.api("POST", PATH, old)[0] == 201, 30, "the loose definition")
+    finally:
+        make(kube, "install")
+    harness.wait_until(lambda: kube.api("POST", f"{PATH}?dryRun=All", service("new", uri=""))[0] == 422, 30,
+                       "the strict one")
+    assert kube.merge(f"{PATH}/old", {"spec": {"decode": {"replicas": 2}}})["spec"]["decode"] == {"replicas": 2}
+    assert kube.merge(f"{PATH}/old/status", {"status": {"observedGeneration": 2}})["status"] == {"observedGeneration": 2}
+
+
+# ---- rights ----
+
+CHILDREN = [("", "configmaps"), ("", "serviceaccounts"), ("", "services"), ("apps", "deployments"),
+            ("gateway.networking.k8s.io", "httproutes"), ("inference.networking.x-k8s.io", "inferencepools"),
+            ("inference.networking.x-k8s.io", "inferencemodels"), ("inference.networking.k8s.io", "inferencepools"),
+            ("rbac.authorization.k8s.io", "rolebindings")]
+MAY = [*((verb, *of, NS) for of in CHILDREN for verb in ("get", "list", "watch", "create", "patch", "delete")),
+       *((verb, "llm-d.ai", "modelservices", NS) for verb in ("get", "list", "watch")),
+       ("patch", "llm-d.ai", "modelservices/status", NS), ("create", "", "events", NS), ("patch", "", "events", NS)]
+MAY_NOT = [("create", "llm-d.ai", "modelservices", NS), ("patch", "llm-d.ai", "modelservices", NS),
+           ("delete", "llm-d.ai", "modelservices", NS), ("get", "", "secrets", NS), ("create", "", "pods", NS),
+           ("create", "apps", "deployments/scale", NS), ("deletecollection", "apps", "deployments", NS),
+           ("create", "rbac.authorization.k8s.io", "roles", NS),
+           ("create", "rbac.authorization.k8s.io", "clusterrolebindings", ""),
+           ("bind", "rbac.authorization.k8s.io", "clusterroles", ""), ("impersonate", "", "users", ""),
+           ("get", "coordination.k8s.io", "leases", NS), ("list", "", "nodes", ""), ("create", "", "namespaces", "")]
+
+
+def may(cluster, user, verb, group, resource, namespace, name=""):
+    resource, _, sub = resource.partition("/")
+    return cluster.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", {
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": user, "groups": ["system:serviceaccounts", "system:authenticated"], "resourceAttributes": {
+                "verb": verb, "group": group, "resource": resource, "subresource": sub, "namespace": namespace,
+                "name": name}}})["status"]["allowed"]
+
+
+@pytest.fixture
+def deployed(kube):
+    make(kube, "deploy", "IMG=registry.example:5000/team/berth:1")
+    yield kube
+    make(kube, "undeploy")
+
+
+def test_the_operator_may_do_what_it_must(deployed):
+    assert [m for m in MAY if not may(deployed, OPERATOR, *m)] == []
+    assert [m for m in MAY_NOT if may(deployed, OPERATOR, *m)] == []
+    for verb in ("get", "create", "patch"):
+        assert may(deployed, OPERATOR, verb, "coordination.k8s.io", "leases", "modelservice-system")
+
+
+def test_it_gives_endpoint_pickers_their_role_and_no_other(deployed, tmp_path):
+    def give(role):
+        (tmp_path / "binding.json").write_text(json.dumps({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": f"x-{role}"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": "x-epp-sa", "namespace": NS}]}))
+        return deployed.kubectl("apply", "--server-side", "-n", NS, f"--as={OPERATOR}", "-f",
+                                str(tmp_path / "binding.json"))
+
+    give("modelservice-epp")
+    picker = f"system:serviceaccount:{NS}:x-epp-sa"
+    for group, resource in (("", "pods"), ("discovery.k8s.io", "endpointslices"),
+                            ("inference.networking.k8s.io", "inferencepools"),
+                            ("inference.networking.x-k8s.io", "inferenceobjectives")):
+        assert may(deployed, picker, "watch", group, resource, NS)
+        assert not may(deployed, picker, "watch", group, resource, "default")
+    assert not may(deployed, picker, "delete", "", "pods", NS) and not may(deployed, picker, "get", "", "secrets", NS)
+    for role in ("cluster-admin", "edit"):
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            give(role)
+        assert "attempting to grant RBAC permissions not currently held" in refused.value.stderr
+
+
+def test_make_run_with_the_operators_rights_alone(deployed, tmp_path):
+    """All that it does for a ModelService, up to taking away a child, as the account of its pod."""
+    account, name = OPERATOR.split(":")[2:]
+    status, got = deployed.api("POST", f"/api/v1/namespaces/{account}/serviceaccounts/{name}/token", {
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
+    assert status == 201, got
+    (tmp_path / "kubeconfig").write_text(json.dumps(deployed.config_of("pod", token=got["status"]["token"])))
+    containers = "spec: {template: {spec: {containers: [{name: main, image: i}]}}}"
+    maps = f"/api/v1/namespaces/{NS}/configmaps"
+    base = {"configMaps": "[{metadata: {name: run-map}, data: {a: b}}]", "decodeDeployment": containers,
+            "decodeService": "spec: {ports: [{port: 80}]}", "eppDeployment": containers,
+            "eppService": "spec: {ports: [{port: 9002}]}"}
+    with open(tmp_path / "log", "wb") as log:
+        run = subprocess.Popen(["make", "-s", "-C", HERE, "run", f"BERTH={harness.BERTH}",
+                                f"ARGS=--kubeconfig={tmp_path}/kubeconfig"], stdout=log, stderr=log)
+    try:
+        deployed.create(maps, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "run-base"}, "data": base})
+        made = deployed.create(PATH, service("run", baseConfigMapRef={"name": "run-base"},
+                                             routing={"modelName": "run-model"}))
+
+        def children():
+            kinds = "deployments.apps,services,serviceaccounts,rolebindings,configmaps"
+            items = json.loads(deployed.kubectl("get", kinds, "-n", NS, "-o", "json"))["items"]
+            return sorted(i["kind"] for i in items if any(
+                o["uid"] == made["metadata"]["uid"] for o in i["metadata"].get("ownerReferences", [])))
+
+        def status():
+            return deployed.get(f"{PATH}/run").get("status", {})
+
+        harness.wait_until(lambda: children() == [
+            "ConfigMap", "Deployment", "Deployment", "RoleBinding", "Service", "Service", "ServiceAccount",
+            "ServiceAccount"], 60, "its children")
+        harness.wait_until(lambda: status().get("eppRoleBinding"), 60, "its status")
+        deployed.merge(f"{maps}/run-base", {"data": {"decodeService": None}})
+        harness.wait_until(lambda: children().count("Service") == 1, 60, "a child taken away")
+        said_of = {c["type"]: c for c in status()["conditions"]}
+        assert said_of["ConfigValid"]["status"] == "True" and said_of["Ready"]["reason"] in ("Ready", "Progressing")
+    finally:
+        run.terminate()
+        run.wait(20 * harness.SLOW)
+    log = (tmp_path / "log").read_text()
+    assert "forbidden" not in log.lower(), log
+
+
+@pytest.mark.parametrize("role, can, cannot", [
+    ("view", ["get", "list", "watch"], ["create", "delete"]),
+    ("edit", ["create", "patch", "delete", "get"], []),
+    ("admin", ["create", "patch", "delete", "get"], [])])
+def test_people_have_it_with_the_roles_of_the_cluster(kube, role, can, cannot):
+    kube.create(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NS}/rolebindings", {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": f"people-{role}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"a-{role}"}]})
+
+    def allowed(verb):
+        return may(kube, f"a-{role}", verb, "llm-d.ai", "modelservices", NS)
+
+    harness.wait_until(lambda: all(map(allowed, can)), 30, "the roles to come together")
+    assert not any(map(allowed, cannot)) and may(kube, f"a-{role}", "get", "llm-d.ai", "modelservices/status", NS)
+
+
+# ---- manifests, make, chart ----
+
+def hardened(deployment):
+    pod = deployment["spec"]["template"]["spec"]
+    (c,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert c["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                                    "capabilities": {"drop": ["ALL"]}}
+    assert c["resources"]["requests"] == {"cpu": "10m", "memory": "32Mi"}
+    assert c["args"][0] == "operator"
+    assert deployment["spec"]["replicas"] == 1 and deployment["spec"]["strategy"] == {"type": "Recreate"}
+    return c
+
+
+def documents(text):
+    return {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(text) if d}
+
+
+def test_deploy_and_back(kube):
+    path = "/apis/apps/v1/namespaces/modelservice-system/deployments/modelservice-operator"
+    kube.create(PATH, service("stays"))
+    make(kube, "deploy", "IMG=registry.example:5000/team/berth:1")
+    harness.wait_until(lambda: kube.get(path)["status"].get("replicas") == 1, 120, "its pod")
+    c = hardened(documents(kube.kubectl("kustomize", str(HERE)))["Deployment", "modelservice-operator"])
+    assert c["image"].startswith("berth:") and "--epp-cluster-role=modelservice-epp" in c["args"]
+    (c,) = kube.get(path)["spec"]["template"]["spec"]["containers"]
+    assert c["image"] == "registry.example:5000/team/berth:1"
+    make(kube, "deploy", "EPP_CLUSTERROLE=picker")
+    (c,) = kube.get(path)["spec"]["template"]["spec"]["containers"]
+    bind = ("bind", "rbac.authorization.k8s.io", "clusterroles", NS)
+    assert "--epp-cluster-role=picker" in c["args"] and may(kube, OPERATOR, *bind, "picker")
+    assert not may(kube, OPERATOR, *bind, "modelservice-epp")
+    kube.kubectl("apply", "-k", str(HERE))  # the other way that it is documented
+    make(kube, "undeploy")
+    assert not kube.exists(path) and kube.exists(f"{PATH}/stays")
+    # Nothing that people run goes by mistake.
+    assert "there are ModelServices (FORCE=1" in make(kube, "uninstall", ok=False) and kube.exists(f"{PATH}/stays")
+    make(kube, "uninstall", "FORCE=1")
+    harness.wait_until(lambda: not kube.exists(CRD_PATH), 30, "the definition's end")
+    install(kube)
+
+
+def rules(made, kind, name):
+    return made[kind, name]["rules"]
+
+
+def test_the_chart_is_the_same(kube):
+    base = documents(kube.kubectl("kustomize", str(HERE)))
+    out = helm("lint", "--strict", CHART)
+    assert "1 chart(s) linted, 0 chart(s) failed" in out and "WARNING" not in out and "ERROR" not in out, out
+    chart = documents(helm("template", "berth-modelservice", CHART, "--include-crds", "--namespace", "n"))
+    assert chart["CustomResourceDefinition", CRD["metadata"]["name"]] == base[
+        "CustomResourceDefinition", CRD["metadata"]["name"]] == CRD
+    hardened(chart["Deployment", "berth-modelservice"])
+    name = "n-berth-modelservice"
+    told = rules(base, "ClusterRole", "modelservice-operator")
+    assert [r["resourceNames"] for r in told if "bind" in r["verbs"]] == [["modelservice-epp"]]
+    same = [{**r, "resourceNames": [f"{name}-epp"]} if "resourceNames" in r else r for r in told]
+    assert rules(chart, "ClusterRole", name) == same
+    assert rules(chart, "Role", f"{name}-lease") == rules(base, "Role", "modelservice-operator")
+    for ours, theirs in (("modelservice-epp", f"{name}-epp"), ("modelservice-admin", f"{name}-admin"),
+                         ("modelservice-editor", f"{name}-edit"), ("modelservice-viewer", f"{name}-view")):
+        assert rules(chart, "ClusterRole", theirs) == rules(base, "ClusterRole", ours)
+
+
+def test_the_charts_values(kube):
+    """With everything set, of one namespace; a real API server takes it as it is."""
+    text = helm("template", "c", CHART, *sets(
+        "namespace=default", "baseNamespaces={bases,default}", "epp.pullSecrets={a,b}", "pullSecrets={c}",
+        "extraArgs={--log-level=debug}", "image.repository=r/berth", "image.tag=9",
+        "imagePullSecrets[0].name=p",
+        "nodeSelector.disk=fast", "tolerations[0].operator=Exists", "podLabels.team=a", "podAnnotations.note=b",
+        "serviceAccount.annotations.c=d", "serviceAccount.name=me", "rbac.users=false"))
+    text = text.replace("namespace: bases", "namespace: default")
+    made = documents(text)
+    assert len(made) == text.count("\nkind: "), "one place, one object"
+    name = "default-c-berth-modelservice"
+    assert set(made) == {("ServiceAccount", "me"), ("ClusterRole", f"{name}-epp"),
+                         ("Deployment", "c-berth-modelservice"),
+                         *((kind, name + end) for kind in ("Role", "RoleBinding") for end in ("", "-lease", "-base"))}
+    assert rules(made, "Role", f"{name}-base") == [{"apiGroups": [""], "resources": ["configmaps"],
+                                                    "verbs": ["get", "list", "watch"]}]
+    (c,) = made["Deployment", "c-berth-modelservice"]["spec"]["template"]["spec"]["containers"]
+    assert c["image"] == "r/berth:9" and c["args"] == [
+        "operator", f"--epp-cluster-role={name}-epp", "--namespace=default", "--base-namespaces=bases,default",
+        "--epp-pull-secrets=a,b", "--pd-pull-secrets=c", "--log-level=debug"]
+    out = subprocess.run(["kubectl", "--kubeconfig", kube.kubeconfig, "apply", "--dry-run=server", "-f", "-"],
+                         input=yaml.safe_dump_all(made.values()), capture_output=True, text=True,
+                         timeout=60 * harness.SLOW)
+    assert out.returncode == 0 and len(out.stdout.splitlines()) == len(made) and "Warning" not in out.stderr, out
+    assert "epp.clusterRole" in helm("template", "c", CHART, "--set", "epp.createClusterRole=false", ok=False)
+    least = documents(helm("template", "c", CHART, *sets("epp.createClusterRole=false", "epp.clusterRole=mine",
+                                                         "rbac.create=false", "rbac.users=false",
+                                                         "serviceAccount.create=false")))
+    assert set(least) == {("Deployment", "c-berth-modelservice")}
+
+
+def test_the_chart_installed_for_one_namespace(kube):
+    """Its rights end where it was told."""
+    to = ("--kubeconfig", kube.kubeconfig, "--namespace", "default")
+    epp = "default-one-berth-modelservice-epp"
+    helm("install", "one", CHART, *to, "--set", f"namespace={NS}", "--set", "baseNamespaces={kube-public}")
+    try:
+        user = "system:serviceaccount:default:one-berth-modelservice"
+        assert [m for m in MAY if not may(kube, user, *m)] == []
+        elsewhere = [(*m[:3], "kube-system") for m in MAY]
+        assert [m for m in [*MAY_NOT, *elsewhere] if may(kube, user, *m)] == []
+        assert may(kube, user, "watch", "", "configmaps", "kube-public")
+        assert not may(kube, user, "patch", "", "configmaps", "kube-public")
+        bind = ("bind", "rbac.authorization.k8s.io", "clusterroles")
+        assert may(kube, user, *bind, NS, epp)
+        assert not may(kube, user, *bind, NS, "cluster-admin")
+    finally:
+        helm("uninstall", "one", *to)
+    assert kube.exists(CRD_PATH)
+    assert kube.api("DELETE", f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{epp}")[0] == 200, "pickers keep theirs"
