@@ -11,7 +11,11 @@ letter(const char *sig, size_t i)
     const bool many = len > 0 && sig[len - 1] == '*';
     const size_t fixed = many ? len - 2 : len;
 
-    return i < fixed ? sig[i] : many ? sig[len - 2] : '\0';
+    if (i < fixed)
+        return sig[i];
+    if (many)
+        return sig[len - 2];
+    return '\0';
 }
 
 static const char *
@@ -71,7 +75,7 @@ static int
 check(struct berth_trun *r, const struct berth_tnode *call, size_t i, const struct berth_tnode *arg,
       struct berth_tvalue *v)
 {
-    const char c = call->fn != NULL ? letter(call->fn->sig, i) : 'a';
+    const char c = letter(call->fn != NULL ? call->fn->sig : "a*", i);
 
     if (c == 'a' && v->kind == BERTH_T_NONE)
         v->kind = BERTH_T_NIL;

@@ -5,7 +5,7 @@
 
 /* Values as Go's package fmt prints them. */
 
-enum { PRINTED_EXP = 6 };
+enum { PRINTED_EXP = 6, FLOAT_DIGITS = 6 };
 
 static void
 padding(struct berth_tfmt *f, long n, char with)
@@ -29,7 +29,6 @@ pad(struct berth_tfmt *f, struct berth_slice s, bool zero)
 static int
 bad_verb(struct berth_tfmt *f, uint32_t verb, const struct berth_tvalue *v, unsigned depth)
 {
-    struct berth_tfmt plain = {.r = f->r, .b = f->b};
     int got = 0;
 
     berth_buf_puts(f->b, "%!");
@@ -38,10 +37,38 @@ bad_verb(struct berth_tfmt *f, uint32_t verb, const struct berth_tvalue *v, unsi
     berth_buf_puts(f->b, berth_tv_type_name(v));
     if (!berth_tv_is_nil(v)) {
         berth_buf_puts(f->b, "=");
-        got = berth_tfmt_value(&plain, 'v', v, depth + 1);
+        got = berth_tfmt_value(f, 'v', v, depth + 1); /* with its width and signs, as Go */
     }
     berth_buf_puts(f->b, ")");
     return got;
+}
+
+/* "-", "0x": what stands before the digits. */
+static void
+put_prefix(const struct berth_tfmt *f, struct berth_buf *num, bool negative, unsigned base,
+           uint32_t verb)
+{
+    if (negative)
+        berth_buf_puts(num, "-");
+    else if (f->plus || f->space)
+        berth_buf_puts(num, f->plus ? "+" : " ");
+    if (verb == 'O')
+        berth_buf_puts(num, "0o");
+    else if (f->sharp && base == 2)
+        berth_buf_puts(num, "0b");
+    else if (f->sharp && base == 16)
+        berth_buf_puts(num, verb == 'X' ? "0X" : "0x");
+}
+
+/* How many digits there must be. */
+static long
+least_digits(const struct berth_tfmt *f, bool negative)
+{
+    if (f->has_prec)
+        return f->prec;
+    if (!f->zero || f->minus || !f->has_width)
+        return 1;
+    return f->width - (negative || f->plus || f->space);
 }
 
 /* The digits of u behind as many zeros as are asked for, its base's prefix and its sign. */
@@ -53,7 +80,7 @@ integer(struct berth_tfmt *f, uint64_t u, bool negative, unsigned base, uint32_t
     struct berth_tvalue text;
     char d[64];
     size_t n = 0;
-    long least = 1;
+    const long least = least_digits(f, negative);
 
     if (f->has_prec && f->prec == 0 && u == 0) {
         padding(f, f->has_width ? f->width : 0, ' ');
@@ -63,17 +90,8 @@ integer(struct berth_tfmt *f, uint64_t u, bool negative, unsigned base, uint32_t
         d[n++] = digits[u % base];
         u /= base;
     } while (u > 0);
-    if (f->has_prec)
-        least = f->prec;
-    else if (f->zero && !f->minus && f->has_width)
-        least = f->width - (negative || f->plus || f->space);
     berth_trun_buf(f->r, &num);
-    if (negative || f->plus || f->space)
-        berth_buf_putc(&num, negative ? '-' : f->plus ? '+' : ' ');
-    if (verb == 'O' || (f->sharp && (base == 2 || base == 16))) {
-        berth_buf_putc(&num, '0');
-        berth_buf_putc(&num, verb == 'O' ? 'o' : base == 2 ? 'b' : verb == 'X' ? 'X' : 'x');
-    }
+    put_prefix(f, &num, negative, base, verb);
     if (f->sharp && base == 8 && least <= (long)n && d[n - 1] != '0')
         berth_buf_putc(&num, '0');
     for (long i = (long)n; i < least && !num.failed; i++)
@@ -170,38 +188,46 @@ signed_number(struct berth_tfmt *f, struct berth_slice num, bool finite)
     berth_buf_put(f->b, num.at + sign, num.len - sign);
 }
 
+/* With its sign; prec -1: as many digits as it needs. */
+static void
+put_float(const struct berth_tfmt *f, struct berth_buf *num, double v, char as, int prec)
+{
+    const bool finite = v - v <= 0, signs = f->plus || f->space;
+    const char fmt[] = {'%', '#', '.', '*', as, '\0'};
+
+    if (signs && !(v < 0))
+        berth_buf_puts(num, f->plus ? "+" : " ");
+    if (f->sharp && finite)
+        berth_buf_printf(num, fmt, prec < 0 ? FLOAT_DIGITS : prec, v);
+    else if (v > 0 && !finite)
+        berth_buf_puts(num, signs ? "Inf" : "+Inf");
+    else
+        berth_tfloat_put(num, v, as, prec, PRINTED_EXP);
+}
+
 static int
 fmt_float(struct berth_tfmt *f, uint32_t verb, const struct berth_tvalue *v, unsigned depth)
 {
     struct berth_buf num;
     struct berth_tvalue text;
-    int prec = f->has_prec ? f->prec : -1;
-    const char as = verb == 'v' ? 'g' : verb == 'F' ? 'f' : (char)verb;
+    char as = (char)verb;
 
     if (verb == 'x' || verb == 'X' || verb == 'b')
         return berth_trun_fail(f->r, "%%%c of a number with a fraction is not offered", (char)verb);
     if (verb > 0x7f || strchr("vgGeEfF", (int)verb) == NULL || verb == 0)
         return bad_verb(f, verb, v, depth);
-    if (prec < 0 && as != 'g' && as != 'G')
-        prec = 6;
-    if (prec < 0 && f->sharp)
-        prec = 6;
+    if (verb == 'v')
+        as = 'g';
+    else if (verb == 'F')
+        as = 'f';
     berth_trun_buf(f->r, &num);
-    if (f->plus || f->space)
-        if (!(v->f < 0) && !(v->f != v->f && !f->plus && !f->space))
-            berth_buf_putc(&num, f->plus ? '+' : ' ');
-    const bool finite = v->f - v->f <= 0;
-    if (f->sharp && finite)
-        berth_buf_printf(&num, as == 'g' ? "%#.*g" : as == 'e' ? "%#.*e" : "%#.*f", prec, v->f);
-    else if (!finite && (f->plus || f->space) && v->f > 0)
-        berth_buf_puts(&num, "Inf");
-    else if (v->f > 0 && !finite)
-        berth_buf_puts(&num, "+Inf");
-    else
-        berth_tfloat_put(&num, v->f, as, prec, PRINTED_EXP);
+    put_float(f, &num, v->f, as,
+              f->has_prec              ? f->prec
+              : as == 'g' || as == 'G' ? -1
+                                       : FLOAT_DIGITS);
     const int got = berth_trun_text(f->r, &num, &text);
     if (got == 0)
-        signed_number(f, text.s, finite);
+        signed_number(f, text.s, v->f - v->f <= 0);
     return got;
 }
 
@@ -209,21 +235,21 @@ static void
 hex(struct berth_tfmt *f, struct berth_slice s, bool upper)
 {
     const size_t n = f->has_prec && (size_t)f->prec < s.len ? (size_t)f->prec : s.len;
-    const char *prefix = upper ? "0X" : "0x";
+    const char *prefix = upper ? "0X" : "0x", *spaced = upper ? " 0X" : " 0x";
+    const char *between = !f->space ? "" : f->sharp ? spaced : " ";
     size_t width = 2 * n;
 
-    if (n > 0 && f->space)
-        width = width * (f->sharp ? 2 : 1) + n - 1;
-    else if (n > 0 && f->sharp)
-        width += 2;
-    const long left = f->has_width ? (long)f->width - (long)width : 0;
+    width += n > 0 && f->space ? n - 1 : 0;
+    if (n > 0 && f->sharp)
+        width += 2 * (f->space ? n : 1);
+    const long left = (long)f->width - (long)width; /* without a width there is nothing to fill */
     if (!f->minus)
         padding(f, left, f->zero ? '0' : ' ');
     if (f->sharp && n > 0)
         berth_buf_puts(f->b, prefix);
     for (size_t i = 0; i < n && !f->b->failed; i++) {
-        if (f->space && i > 0)
-            berth_buf_printf(f->b, " %s", f->sharp ? prefix : "");
+        if (i > 0)
+            berth_buf_puts(f->b, between);
         berth_buf_printf(f->b, upper ? "%02X" : "%02x", (unsigned char)s.at[i]);
     }
     if (f->minus)
@@ -343,6 +369,8 @@ berth_tfmt_value(struct berth_tfmt *f, uint32_t verb, const struct berth_tvalue 
     if (depth > BERTH_TEMPLATE_NEST_MAX)
         return berth_trun_fail(f->r, "lists and maps are nested deeper than %d",
                                BERTH_TEMPLATE_NEST_MAX);
+    if (verb == 'w') /* of errors alone, and there are none */
+        return bad_verb(f, verb, v, depth);
     switch ((enum berth_tkind)v->kind) {
     case BERTH_T_NONE:
     case BERTH_T_NIL:

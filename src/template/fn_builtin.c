@@ -248,12 +248,21 @@ PRINT(print, berth_tprint(r, &b, argv, argc))
 PRINT(println, berth_tprintln(r, &b, argv, argc))
 PRINT(tf_printf, berth_tprintf(r, &b, argv[0].s, argv + 1, argc - 1))
 
-/* The arguments as print has them; one text is itself. */
+/* The arguments as print has them, but nil as a template prints it; one text is itself. */
 static int
 joined(struct berth_trun *r, const struct berth_tvalue *argv, size_t argc, struct berth_slice *ret)
 {
     struct berth_tvalue v = argc == 1 ? argv[0] : (struct berth_tvalue){0};
-    const int got = v.kind == BERTH_T_STRING ? 0 : print(r, argv, argc, &v);
+    int got = 0;
+
+    if (v.kind != BERTH_T_STRING) {
+        struct berth_tvalue *shown = berth_trun_values(r, argc, &got);
+        if (shown == NULL)
+            return got;
+        for (size_t i = 0; i < argc; i++)
+            shown[i] = berth_tv_is_nil(&argv[i]) ? berth_tv_text("<no value>") : argv[i];
+        got = print(r, shown, argc, &v);
+    }
 
     *ret = v.s;
     return got;
@@ -298,9 +307,8 @@ js(struct berth_trun *r, const struct berth_tvalue *argv, size_t argc, struct be
         const size_t n = berth_trune(s.at + i, s.len - i, &v);
         if (v == '\\' || v == '\'' || v == '"')
             berth_buf_printf(&b, "\\%c", (char)v);
-        else if (v < ' ' || v == '<' || v == '>' || v == '&' || v == '=')
-            berth_buf_printf(&b, "\\u%04X", v);
-        else if (v >= 0x80 && !berth_trune_is_print(v))
+        else if (v == '<' || v == '>' || v == '&' || v == '=' ||
+                 (v != 0x7f && !berth_trune_is_print(v)))
             berth_buf_printf(&b, "\\u%04X", v);
         else
             berth_buf_put(&b, s.at + i, n);

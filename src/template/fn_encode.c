@@ -42,7 +42,7 @@ BERTH_TFN(b32enc)
         for (size_t j = 0; j < 5; j++)
             v = v << 8 | (j < n ? (unsigned char)s.at[i + j] : 0);
         for (size_t j = 0; j < 8; j++)
-            berth_buf_putc(&b, j * 5 < n * 8 ? letters32[v >> (35 - 5 * j) & 31] : '=');
+            berth_buf_put(&b, j * 5 < n * 8 ? &letters32[v >> (35 - 5 * j) & 31] : "=", 1);
     }
     return berth_trun_text(r, &b, ret);
 }

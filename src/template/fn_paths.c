@@ -11,46 +11,55 @@ last_slash(struct berth_slice s)
     return s.len > 0 ? memrchr(s.at, '/', s.len) : NULL;
 }
 
+struct path {
+    char *at;
+    size_t len, floor; /* what is before floor, ".." does not take away */
+    bool rooted;
+};
+
+static void
+add_part(struct path *p, const char *part, size_t len)
+{
+    const bool up = len == 2 && part[0] == '.' && part[1] == '.';
+
+    if (len == 0 || (len == 1 && part[0] == '.') || (up && p->rooted && p->len == p->floor))
+        return;
+    if (up && p->len > p->floor) {
+        while (p->len > p->floor && p->at[p->len - 1] != '/')
+            p->len--;
+        p->len -= p->len > p->floor;
+        return;
+    }
+    if (p->len > p->rooted)
+        p->at[p->len++] = '/';
+    memcpy(p->at + p->len, part, len);
+    p->len += len;
+    if (up)
+        p->floor = p->len;
+}
+
 /* Without empty parts, "." and what ".." takes away. */
 static int
 cleaned(struct berth_trun *r, struct berth_slice s, struct berth_slice *ret)
 {
-    const bool rooted = s.len > 0 && s.at[0] == '/';
-    char *at = berth_arena_alloc(r->a, s.len + 2);
-    size_t n = 0, floor = 0;
+    struct path p = {.at = berth_arena_alloc(r->a, s.len + 2),
+                     .rooted = s.len > 0 && s.at[0] == '/'};
 
-    if (at == NULL)
+    if (p.at == NULL)
         return berth_trun_nomem(r);
-    if (rooted)
-        at[n++] = '/';
-    floor = n;
+    if (p.rooted)
+        p.at[p.len++] = '/';
+    p.floor = p.len;
     for (size_t i = 0; i < s.len;) {
         const char *slash = memchr(s.at + i, '/', s.len - i);
-        const size_t end = slash != NULL ? (size_t)(slash - s.at) : s.len, len = end - i;
-        const char *part = s.at + i;
+        const size_t end = slash != NULL ? (size_t)(slash - s.at) : s.len;
+        add_part(&p, s.at + i, end - i);
         i = end + 1;
-        if (len == 0 || (len == 1 && part[0] == '.'))
-            continue;
-        const bool up = len == 2 && part[0] == '.' && part[1] == '.';
-        if (up && n > floor) {
-            while (n > floor && at[n - 1] != '/')
-                n--;
-            n -= n > floor;
-            continue;
-        }
-        if (up && rooted)
-            continue;
-        if (n > rooted)
-            at[n++] = '/';
-        memcpy(at + n, part, len);
-        n += len;
-        if (up)
-            floor = n;
     }
-    if (n == 0)
-        at[n++] = '.';
-    *ret = (struct berth_slice){at, n};
-    return berth_trun_work(r, n);
+    if (p.len == 0)
+        p.at[p.len++] = '.';
+    *ret = (struct berth_slice){p.at, p.len};
+    return berth_trun_work(r, p.len);
 }
 
 BERTH_TFN(clean)

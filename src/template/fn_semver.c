@@ -59,6 +59,22 @@ parts_ok(struct berth_slice pre)
     return true;
 }
 
+/* A number at *i, or, with wild, x or *, which is 0. */
+static bool
+number_at(struct berth_slice s, size_t *i, bool wild, bool *ret_any, uint64_t *ret)
+{
+    const size_t start = *i;
+
+    *ret = 0;
+    *ret_any = wild && start < s.len && is_any(s.at[start]);
+    *i += *ret_any;
+    for (; !*ret_any && *i < s.len && is_digit(s.at[*i]); *i += 1)
+        if (__builtin_mul_overflow(*ret, 10u, ret) ||
+            __builtin_add_overflow(*ret, (unsigned)(s.at[*i] - '0'), ret))
+            return false;
+    return *i > start;
+}
+
 /* A version at *i, with wild for the numbers that are x or *, which end those that count. */
 static bool
 version_at(struct berth_slice s, size_t *i, bool wild, struct version *ret)
@@ -69,25 +85,15 @@ version_at(struct berth_slice s, size_t *i, bool wild, struct version *ret)
     if (*i < s.len && s.at[*i] == 'v')
         *i += 1;
     for (size_t n = 0; n < 3; n++) {
-        const size_t start = *i + (n > 0);
-        size_t end = start;
+        bool this_one;
         if (n > 0 && (*i >= s.len || s.at[*i] != '.'))
             break;
-        if (wild && end < s.len && is_any(s.at[end])) {
-            any = true;
-            end++;
-        }
-        for (; end < s.len && is_digit(s.at[end]) && !(any && end > start); end++)
-            if (__builtin_mul_overflow(v.n[n], 10u, &v.n[n]) ||
-                __builtin_add_overflow(v.n[n], (unsigned)(s.at[end] - '0'), &v.n[n]))
-                return false;
-        if (end == start)
+        *i += n > 0;
+        if (!number_at(s, i, wild, &this_one, &v.n[n]))
             return false;
-        *i = end;
-        if (any)
-            v.n[n] = 0;
-        else
-            v.count = n + 1;
+        any = any || this_one;
+        v.count += !any;
+        v.n[n] = any ? 0 : v.n[n];
     }
     if (*i < s.len && s.at[*i] == '-' && (*i += 1, !identifiers(s, i, &v.pre)))
         return false;

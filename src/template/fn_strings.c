@@ -337,6 +337,19 @@ BERTH_TFN(join)
     return berth_trun_text(r, &b, ret);
 }
 
+/* A text is compared about as often as a list of that length can be halved. */
+static uint64_t
+sort_cost(const struct berth_tstrings *l)
+{
+    uint64_t bytes = 0, rounds = 1;
+
+    for (size_t i = 0; i < l->len; i++)
+        bytes += l->at[i].s.len;
+    for (size_t n = l->len; n > 1; n /= 2)
+        rounds++;
+    return (bytes / 64 + l->len) * rounds;
+}
+
 static void
 sort_texts(struct berth_tvalue *at, size_t len, struct berth_tvalue *spare)
 {
@@ -352,9 +365,11 @@ sort_texts(struct berth_tvalue *at, size_t len, struct berth_tvalue *spare)
 
 BERTH_TFN(sort_alpha)
 {
+    const struct berth_tvalue nil = berth_tv_text("<nil>"); /* what is no list sorts as itself */
     struct berth_tstrings l = {0};
-    int got = strings_of(r, &argv[0], &l);
+    int got = strings_of(r, berth_tv_is_nil(&argv[0]) ? &nil : &argv[0], &l);
 
+    got = got == 0 ? berth_trun_work(r, sort_cost(&l)) : got;
     if (got < 0)
         return got;
     struct berth_tvalue *spare = berth_trun_values(r, l.len, &got);

@@ -1,3 +1,4 @@
+#include <arpa/inet.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -135,6 +136,22 @@ port_ok(struct berth_slice s)
     return s.at[0] == ':';
 }
 
+/* An address, with a zone behind it or none. */
+static bool
+is_ip6(struct berth_slice s)
+{
+    const char *zone = s.len > 0 ? memchr(s.at, '%', s.len) : NULL;
+    const size_t len = zone != NULL ? (size_t)(zone - s.at) : s.len;
+    struct in6_addr unused;
+    char text[INET6_ADDRSTRLEN];
+
+    if (len >= sizeof text || memchr(s.at, '\0', len) != NULL)
+        return false;
+    memcpy(text, s.at, len);
+    text[len] = '\0';
+    return inet_pton(AF_INET6, text, &unused) == 1;
+}
+
 static int
 authority(struct berth_trun *r, struct berth_slice s, struct url *u)
 {
@@ -147,8 +164,10 @@ authority(struct berth_trun *r, struct berth_slice s, struct url *u)
                               ? memrchr(host.at, ']', host.len)
                               : NULL;
     const char *colon = host.len > 0 ? memrchr(host.at, ':', host.len) : NULL;
-    if (host.len > 0 && host.at[0] == '[' && bracket == NULL)
-        return bad(r, s, "a [ is not closed");
+    const char *open = host.len > 0 ? memrchr(host.at, '[', host.len) : NULL;
+    if (open != NULL &&
+        (open != host.at || bracket == NULL || !is_ip6(part(host, 1, (size_t)(bracket - host.at)))))
+        return bad(r, s, "what is in [ ] is no IPv6 address");
     const size_t port = bracket != NULL ? (size_t)(bracket - host.at) + 1
                         : colon != NULL ? (size_t)(colon - host.at)
                                         : host.len;
@@ -195,7 +214,8 @@ take_scheme(struct berth_trun *r, struct berth_slice *s, struct url *u)
     if (lower == NULL)
         return berth_trun_nomem(r);
     for (size_t i = 0; i < n; i++)
-        lower[i] = lower[i] >= 'A' && lower[i] <= 'Z' ? (char)(lower[i] | 32) : lower[i];
+        if (lower[i] >= 'A' && lower[i] <= 'Z')
+            lower[i] = (char)(lower[i] | 32);
     u->scheme = (struct berth_slice){lower, n};
     *s = part(*s, n + 1, s->len);
     return 0;

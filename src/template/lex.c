@@ -33,7 +33,9 @@ at(const struct berth_tlex *l, size_t pos, const char *what)
 static char
 peek(const struct berth_tlex *l)
 {
-    return l->pos < l->in.len ? l->in.at[l->pos] : '\0';
+    if (l->pos < l->in.len)
+        return l->in.at[l->pos];
+    return '\0';
 }
 
 static struct berth_ttoken

@@ -7,6 +7,26 @@
 #include "template/text_priv.h"
 #include "template/tree_priv.h"
 
+/* So many hexadecimal digits from at[0] on, as a byte or a character. */
+static bool
+hex_escape(const char *at, size_t digits, char ret[4], size_t *ret_len)
+{
+    uint32_t v = 0;
+
+    for (size_t i = 0; i < digits; i++) {
+        const int d = berth_hex_digit(at[i]);
+        if (d < 0 || v > UINT32_MAX >> 4)
+            return false;
+        v = v << 4 | (uint32_t)d;
+    }
+    if (digits == 2) {
+        ret[0] = (char)v;
+        return true;
+    }
+    *ret_len = berth_trune_put(v, ret);
+    return v <= 0x10ffff && !(v >= 0xd800 && v < 0xe000);
+}
+
 /* One escape of a text between quotes, behind the backslash; how long it is, 0: it is none. */
 static size_t
 escape(const char *at, size_t len, char quote, char ret[4], size_t *ret_len)
@@ -17,27 +37,13 @@ escape(const char *at, size_t len, char quote, char ret[4], size_t *ret_len)
     uint32_t v = 0;
 
     *ret_len = 1;
-    if (c != NULL || at[0] == quote) {
-        ret[0] = c != NULL ? to[c - from] : quote;
+    ret[0] = quote;
+    if (c != NULL)
+        ret[0] = to[c - from];
+    if (c != NULL || at[0] == quote)
         return 1;
-    }
-    if (digits > 0) {
-        if (len < digits + 1)
-            return 0;
-        for (size_t i = 1; i <= digits; i++) {
-            const int d = berth_hex_digit(at[i]);
-            if (d < 0 || v > UINT32_MAX >> 4)
-                return 0;
-            v = v << 4 | (uint32_t)d;
-        }
-        if (digits == 2)
-            ret[0] = (char)v;
-        else if (v > 0x10ffff || (v >= 0xd800 && v < 0xe000))
-            return 0;
-        else
-            *ret_len = berth_trune_put(v, ret);
-        return digits + 1;
-    }
+    if (digits > 0)
+        return len > digits && hex_escape(at + 1, digits, ret, ret_len) ? digits + 1 : 0;
     if (len < 3)
         return 0;
     for (size_t i = 0; i < 3; i++) {
@@ -112,7 +118,9 @@ underscores_ok(const char *s)
             return false;
         if (before == '_' && !digit)
             return false;
-        before = digit ? '0' : *s;
+        before = *s;
+        if (digit)
+            before = '0';
     }
     return before != '_';
 }

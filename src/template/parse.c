@@ -96,6 +96,8 @@ add_template(struct berth_tparser *p, struct berth_slice name, struct berth_tnod
         }
         return 0;
     }
+    if (p->template_count++ >= BERTH_TP_TEMPLATES_MAX)
+        return BERTH_TP_FAIL(p, pos, "more than %d templates", BERTH_TP_TEMPLATES_MAX);
     struct berth_ttemplate *t = BERTH_NEW(p->r->a, struct berth_ttemplate);
     if (t == NULL)
         return berth_trun_nomem(p->r);
@@ -266,6 +268,9 @@ berth_tparse(struct berth_trun *r, struct berth_tnode **ret)
     struct berth_tnode **tail = ret, *n;
 
     *ret = NULL;
+    const int read = berth_trun_work(r, r->text.len / 4);
+    if (read < 0)
+        return read;
     p.vars = BERTH_NEW_N(r->a, struct berth_slice, BERTH_TP_VARS_MAX);
     if (p.vars == NULL)
         return berth_trun_nomem(r);

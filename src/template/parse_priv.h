@@ -6,7 +6,12 @@
 
 /* What parse.c (blocks) and parse_pipe.c (what is between the braces) share. */
 
-enum { BERTH_TP_DEPTH_MAX = 150, BERTH_TP_BACK_MAX = 3, BERTH_TP_VARS_MAX = 256 };
+enum {
+    BERTH_TP_DEPTH_MAX = 150,
+    BERTH_TP_BACK_MAX = 3,
+    BERTH_TP_VARS_MAX = 256,
+    BERTH_TP_TEMPLATES_MAX = 500
+};
 
 struct berth_tparser {
     struct berth_trun *r;
@@ -17,6 +22,7 @@ struct berth_tparser {
     size_t var_len;
     unsigned depth, ranges;
     struct berth_ttemplate *templates;
+    size_t template_count;
 };
 
 /* Set the place and the message; -BERTH_EINVAL. */

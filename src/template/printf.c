@@ -19,7 +19,9 @@ struct reading {
 static char
 now(const struct reading *p)
 {
-    return p->i < p->fmt.len ? p->fmt.at[p->i] : '\0';
+    if (p->i < p->fmt.len)
+        return p->fmt.at[p->i];
+    return '\0';
 }
 
 static bool

@@ -176,7 +176,7 @@ static int
 compile(struct compiling *c, const struct berth_re_node *n)
 {
     uint32_t at;
-    int err = 0;
+    int err = berth_trun_work(c->r, 1); /* what is empty comes to no instruction, but takes time */
 
     for (; n->kind == BERTH_REN_CAT && err == 0; n = n->b)
         err = compile(c, n->a);

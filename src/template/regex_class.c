@@ -224,45 +224,50 @@ class_item(struct berth_trun *r, struct berth_slice expr, size_t *i, struct maki
     return err == 0 && *ret_class ? add_class(r, m, &c) : err;
 }
 
+/* One character of a class, a range of them, or a class within it. */
+static int
+class_part(struct berth_trun *r, struct berth_slice expr, size_t *i, struct making *m)
+{
+    uint32_t low = 0, high = 0;
+    bool is_class;
+    int err;
+
+    if (expr.len - *i > 2 && expr.at[*i] == '[' && expr.at[*i + 1] == ':' &&
+        memmem(expr.at + *i + 2, expr.len - *i - 2, ":]", 2) != NULL) {
+        *i += 1;
+        return posix_class(r, expr, i, m);
+    }
+    err = class_item(r, expr, i, m, &is_class, &low);
+    if (err < 0 || is_class)
+        return err;
+    high = low;
+    if (expr.len - *i >= 2 && expr.at[*i] == '-' && expr.at[*i + 1] != ']') {
+        *i += 1;
+        err = class_item(r, expr, i, m, &is_class, &high);
+        if (err == 0 && (is_class || high < low))
+            return bad(r, expr, *i, "a range goes backwards");
+    }
+    return err == 0 ? add(r, m, low, high) : err;
+}
+
 int
 berth_re_class(struct berth_trun *r, struct berth_slice expr, size_t *i, bool fold,
                struct berth_re_inst *ret)
 {
     const size_t start = *i;
     struct making m = {.len = 0};
-    bool negate = false, is_class, first = true;
-    int err = 0;
+    bool negate = false;
 
     if (!at_end(expr, *i) && expr.at[*i] == '^') {
         negate = true;
         *i += 1;
     }
-    for (;; first = false) {
-        uint32_t low = 0, high = 0;
+    for (bool first = true;; first = false) {
         if (at_end(expr, *i))
             return bad(r, expr, start, "a class is not closed with ]");
         if (expr.at[*i] == ']' && !first)
             break;
-        if (expr.len - *i > 2 && expr.at[*i] == '[' && expr.at[*i + 1] == ':' &&
-            memmem(expr.at + *i + 2, expr.len - *i - 2, ":]", 2) != NULL) {
-            *i += 1;
-            err = posix_class(r, expr, i, &m);
-            if (err < 0)
-                return err;
-            continue;
-        }
-        err = class_item(r, expr, i, &m, &is_class, &low);
-        if (err == 0 && is_class)
-            continue;
-        high = low;
-        if (err == 0 && expr.len - *i >= 2 && expr.at[*i] == '-' && expr.at[*i + 1] != ']') {
-            *i += 1;
-            err = class_item(r, expr, i, &m, &is_class, &high);
-            if (err == 0 && (is_class || high < low))
-                return bad(r, expr, *i, "a range goes backwards");
-        }
-        if (err == 0)
-            err = add(r, &m, low, high);
+        const int err = class_part(r, expr, i, &m);
         if (err < 0)
             return err;
     }

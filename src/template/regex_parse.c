@@ -91,7 +91,9 @@ read_flags(struct parser *p, bool *ret_scoped)
     bool on = true, any = false;
 
     for (;;) {
-        const char c = p->i < p->expr.len ? p->expr.at[p->i] : '\0';
+        if (p->i >= p->expr.len)
+            return bad(p, "unknown group or flag");
+        const char c = p->expr.at[p->i];
         if (c == ')' || c == ':') {
             if (!on && !any)
                 return bad(p, "a - without a flag");
@@ -164,10 +166,8 @@ group(struct parser *p, struct berth_re_node **ret)
     if (take(p, "?P<") || take(p, "?<")) {
         err = group_name(p, &name);
     } else if (take(p, "?")) {
-        err = read_flags(p, &scoped);
-        if (err < 0)
-            return err;
-        return scoped ? group_body(p, after, ret) : node(p, BERTH_REN_EMPTY, NULL, NULL, ret);
+        err = read_flags(p, &scoped); /* those for what follows were taken before */
+        return err == 0 ? group_body(p, after, ret) : err;
     }
     if (err < 0)
         return err;
@@ -291,24 +291,56 @@ repetition(struct parser *p, int *min, int *max)
     return braces(p, min, max);
 }
 
+/* "(?i)": flags for what follows; they stand for nothing, so that a repetition behind them is one
+ * of what was before. */
+static int
+take_flags(struct parser *p, bool *ret_any)
+{
+    bool scoped = false;
+
+    *ret_any = false;
+    while (!p->quoting && p->expr.len - p->i > 2 && memcmp(p->expr.at + p->i, "(?", 2) == 0 &&
+           strchr("imsU-)", p->expr.at[p->i + 2]) != NULL && p->expr.at[p->i + 2] != '\0') {
+        const struct flags before = p->flags;
+        const size_t start = p->i;
+        p->i += 2;
+        const int err = read_flags(p, &scoped);
+        if (err < 0)
+            return err;
+        if (scoped) {
+            p->flags = before;
+            p->i = start;
+            return 0;
+        }
+        *ret_any = true;
+    }
+    return 0;
+}
+
+/* How often what is in *ret comes, once or more often if flags are between. */
 static int
 repeated(struct parser *p, struct berth_re_node **ret)
 {
-    int min, max, err;
+    int min, max, err = 0;
+    bool flags = true;
 
-    err = atom(p, ret);
-    if (err < 0 || p->quoting || !repetition(p, &min, &max))
-        return err;
-    if (min > REPEAT_MAX || max > REPEAT_MAX || (max >= 0 && max < min))
-        return bad(p, "a repetition is too large or goes backwards");
-    err = node(p, BERTH_REN_REPEAT, *ret, NULL, ret);
-    if (err < 0)
-        return err;
-    (*ret)->min = min;
-    (*ret)->max = max;
-    (*ret)->lazy = take(p, "?") != p->flags.lazy;
-    if (repetition(p, &min, &max))
-        return bad(p, "a repetition of a repetition");
+    while (flags && !p->quoting) {
+        if (repetition(p, &min, &max)) {
+            if (min > REPEAT_MAX || max > REPEAT_MAX || (max >= 0 && max < min))
+                return bad(p, "a repetition is too large or goes backwards");
+            err = node(p, BERTH_REN_REPEAT, *ret, NULL, ret);
+            if (err < 0)
+                return err;
+            (*ret)->min = min;
+            (*ret)->max = max;
+            (*ret)->lazy = take(p, "?") != p->flags.lazy;
+            if (repetition(p, &min, &max))
+                return bad(p, "a repetition of a repetition");
+        }
+        err = take_flags(p, &flags);
+        if (err < 0)
+            return err;
+    }
     return 0;
 }
 
@@ -317,7 +349,9 @@ sequence(struct parser *p, struct berth_re_node **ret)
 {
     struct berth_re_node *one;
     int min, max, err = node(p, BERTH_REN_EMPTY, NULL, NULL, ret);
+    bool flags;
 
+    err = err == 0 ? take_flags(p, &flags) : err;
     while (err == 0 && p->i < p->expr.len &&
            (p->quoting || (p->expr.at[p->i] != '|' && p->expr.at[p->i] != ')'))) {
         if (!p->quoting && take(p, "\\Q")) {
@@ -326,7 +360,9 @@ sequence(struct parser *p, struct berth_re_node **ret)
         }
         if (!p->quoting && repetition(p, &min, &max))
             return bad(p, "a repetition of nothing");
-        err = repeated(p, &one);
+        err = atom(p, &one);
+        if (err == 0)
+            err = repeated(p, &one);
         if (err == 0)
             err = node(p, BERTH_REN_CAT, one, *ret, ret);
         if (err == 0)

@@ -205,7 +205,7 @@ berth_trun_equal(struct berth_trun *r, const struct berth_tvalue *x, const struc
         break;
     case BERTH_T_STRING:
         *ret = berth_tslice_cmp(x->s, y->s) == 0;
-        break;
+        return berth_trun_work(r, x->s.len / 64);
     case BERTH_T_LIST:
         *ret = x->list->len == y->list->len && x->list->is_nil == y->list->is_nil;
         for (size_t i = 0; i < x->list->len && *ret; i++) {

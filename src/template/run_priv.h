@@ -37,10 +37,10 @@ struct berth_tfn {
 
 /* Each ends with an empty name. */
 extern const struct berth_tfn berth_tfns_builtin[], berth_tfns_strings[], berth_tfns_case[],
-    berth_tfns_words[], berth_tfns_lists[], berth_tfns_dicts[], berth_tfns_numbers[],
-    berth_tfns_floats[], berth_tfns_types[], berth_tfns_encode[], berth_tfns_json[],
-    berth_tfns_paths[], berth_tfns_url[], berth_tfns_regex[], berth_tfns_semver[],
-    berth_tfns_dates[], berth_tfns_refused[];
+    berth_tfns_words[], berth_tfns_snake[], berth_tfns_lists[], berth_tfns_dicts[],
+    berth_tfns_numbers[], berth_tfns_floats[], berth_tfns_types[], berth_tfns_encode[],
+    berth_tfns_json[], berth_tfns_paths[], berth_tfns_url[], berth_tfns_regex[],
+    berth_tfns_semver[], berth_tfns_dates[], berth_tfns_refused[];
 /* NULL: there is none. */
 const struct berth_tfn *berth_tfn_find(struct berth_slice name);
 /* Call f for each name of a built-in that is offered. */

@@ -329,5 +329,13 @@ static const struct agreed core_cases[] = {
      NULL},
     {"{{$i := 0}}{{$e := \"\"}}{{range $i, $e = .List}}{{end}}{{$i}}{{$e}}",
      "2c"},
+    {"{{html nil \"a\"}} {{html nil}} {{js nil 1}} {{urlquery nil nil}} {{printf \"%5t\" (dict"
+     " \"k\" 2.5)}} {{printf \"%d%#5 \" true 0}} {{printf \"%5d|%-8d|\" \"a\" true}}",
+     "&lt;no value&gt;a &lt;no value&gt; \\u003Cno value\\u003E1 %3Cno+value%3E%3Cno+value%3E "
+     "map[%!t(string=    k):%!t(float64=  2.5)] %!d(bool=true)%! (int=    0) %!d(string=    a)"
+     "|%!d(bool=true    )|"},
+    {"{{printf \"%w\" (dict \"k\" 2.5)}} {{printf \"%w\" 1}} {{printf \"%w\" (list 1)}} {{prin"
+     "tf \"%w\" nil}}",
+     "%!w(map[string]interface {}=map[k:2.5]) %!w(int=1) %!w([]interface {}=[1]) %!w(<nil>)"},
 };
 /* clang-format on */

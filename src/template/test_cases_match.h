@@ -129,6 +129,18 @@ static const struct agreed match_cases[] = {
      NULL},
     {"{{regexFind \"(?\" \"a\"}}",
      NULL},
+    {"{{regexFind \"b.\303\251(?i){0,}(a|b){2}\" \"a\\nybcaa-\"}} {{regexFind \"a(?i)*B\" \"aa"
+     "ab\"}} {{regexFind \"a*(?i)+b\" \"aaB\"}} {{regexFind \"(?i)(?m)a\" \"A\"}}",
+     "bcaa aaab aaB A"},
+    {"{{regexFind \"(?i)+a\" \"a\"}}",
+     NULL},
+    {"{{regexFind \"a+(?i)+?(?-i)b\" \"aab\"}} {{regexFind \"(?i)|a\" \"a\"}}| {{regexFind \"x"
+     "|(?i)\" \"a\"}}| {{regexFind \"\\\\Q(?i)+\\\\E+\" \"(?i)++\"}} {{regexFind \"\\\\Q\\\\Ea"
+     "\" \"a\"}} {{regexFind \"\\\\Qa\\\\E{2}\" \"aa\"}}",
+     "aab | | (?i)++ a aa"},
+    {"{{regexFind \"(?P<n>a)(?P<n>b)\" \"ab\"}} {{regexReplaceAll \"(?P<n>a)|(?P<n>b)\" \"ab\""
+     " \"<$n>\"}}",
+     "ab <a><b>"},
     {"{{semver \"1.2.3\"}} {{(semver \"v1.2.3-beta.1+ABC\").Major}} {{(semver \"1.2.3-beta.1+A"
      "BC\").Prerelease}} {{semver \"1\"}} {{semver \"1.2\"}} {{semver \"v1.2.3-a+b\"}} {{(semv"
      "er \"1.2.3+x\").Metadata}} {{(semver \"v1.2\").Original}} {{(semver \"1.2.3\").Minor}} {"

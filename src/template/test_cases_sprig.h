@@ -312,5 +312,7 @@ static const struct agreed sprig_cases[] = {
     {"{{int \"09\"}} {{int \"5.\"}} {{int \"5.000\"}} {{int \"-5.0\"}} {{int \"000\"}} {{int "
      "\"0.000\"}} {{int \"1.10\"}}",
      "0 0 5 -5 0 0 0"},
+    {"{{sortAlpha nil}} {{sortAlpha (coalesce)}} {{keys (dict) | sortAlpha}}",
+     "[<nil>] [<nil>] []"},
 };
 /* clang-format on */

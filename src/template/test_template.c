@@ -27,7 +27,7 @@ expressions_and_versions_match_as_gos(void **unused)
 }
 
 static void
-urls_and_words_are_as_gos(void **unused)
+urls_words_and_dates_are_as_gos(void **unused)
 {
     (void)unused;
     all_agree(more_cases, BERTH_COUNT(more_cases));
@@ -38,9 +38,13 @@ static void
 what_differs(void **unused)
 {
     static const struct agreed rows[] = {
-        {"{{regexMatch \"\\\\p{Greek}\" \"a\"}}", NULL}, /* \pL, \p{Lu} and \p{Ll} alone */
-        {"{{regexMatch \"(\" \"a\"}}", NULL},            /* sprig: false */
-        {"{{1+2i}}", NULL},                              /* nobody deploys complex numbers */
+        {"{{regexMatch \"\\\\p{Greek}\" \"a\"}}", NULL},        /* \pL, \p{Lu} and \p{Ll} alone */
+        {"{{regexMatch \"(\" \"a\"}}", NULL},                   /* sprig: false */
+        {"{{toDate \"2006\" \"x\"}}", NULL},                    /* sprig: the year 1 */
+        {"{{date \"2006\" \"x\"}}", NULL},                      /* sprig: now */
+        {"{{dateInZone \"2006\" 0 \"Asia/Tokyo\"}}", NULL},     /* zones are the machine's */
+        {"{{toDate \"2006\" \"2020\" | durationRound}}", NULL}, /* sprig: since then */
+        {"{{1+2i}}", NULL},                                     /* nobody deploys complex numbers */
         {"{{until 2 | toJson}} {{until (getPort \"x\") | len}}",
          "[0,1] 8000"},                   /* any whole number */
         {"{{slice \"abcd\" 1 3}}", "bc"}, /* sprig's hides the one for texts */
@@ -150,6 +154,15 @@ bounds_end_it(void **unused)
         {"{{99999999999999999999}}", -BERTH_EINVAL, "beyond 64 bits"},
         {"{{regexMatch \"(x*)*(x*)*(x*)*(x*)*(x*)*y\" (repeat 1000000 \"x\")}}", -BERTH_ELIMIT,
          "computes too much"},
+        {"{{$s := repeat 100000 \"a\"}}{{$l := list $s}}{{range until 16}}{{$l = concat $l "
+         "$l}}{{end}}"
+         "{{sortAlpha $l}}",
+         -BERTH_ELIMIT, "computes too much"},
+        {"{{$s := repeat 100000 \"a\"}}{{$t := print $s}}{{$l := list $s}}"
+         "{{range until 12}}{{$l = concat $l $l}}{{end}}{{deepEqual $l (append (rest $l) $t)}}",
+         -BERTH_ELIMIT, "computes too much"},
+        {"{{regexMatch \"(?:(?:(?:){1000}){1000}){1000}\" \"\"}}", -BERTH_ELIMIT,
+         "computes too much"},
         {"{{regexMatch \"((a{100}){100}){100}\" \"a\"}}", -BERTH_EINVAL, "too large"},
         {"{{regexMatch (repeat 200 \"(?:\") \"a\"}}", -BERTH_EINVAL, "nested too deep"},
     };
@@ -247,7 +260,7 @@ main(void)
         cmocka_unit_test(the_language_is_gos),
         cmocka_unit_test(the_functions_are_sprigs),
         cmocka_unit_test(expressions_and_versions_match_as_gos),
-        cmocka_unit_test(urls_and_words_are_as_gos),
+        cmocka_unit_test(urls_words_and_dates_are_as_gos),
         cmocka_unit_test(what_differs),
         cmocka_unit_test(messages_name_the_place_and_the_nearest),
         cmocka_unit_test(bounds_end_it),

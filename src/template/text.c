@@ -8,17 +8,24 @@
 
 #include "template/unicode_tables.h"
 
+/* How many bytes the first one calls for; 0: it begins nothing. */
+static size_t
+rune_bytes(unsigned char first)
+{
+    if (first < 0x80)
+        return 1;
+    if (first < 0xc2 || first > 0xf4)
+        return 0;
+    return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 size_t
 berth_trune(const char *text, size_t len, uint32_t *ret)
 {
     const unsigned char *s = (const unsigned char *)text;
-    const size_t n = s[0] < 0x80                    ? 1
-                     : s[0] >= 0xc2 && s[0] < 0xe0  ? 2
-                     : s[0] >= 0xe0 && s[0] < 0xf0  ? 3
-                     : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
-                                                    : 0;
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    uint32_t v = n == 1 ? s[0] : n == 2 ? s[0] & 0x1fu : n == 3 ? s[0] & 0xfu : s[0] & 7u;
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}, bits[] = {0, 0x7f, 0x1f, 0xf, 7};
+    const size_t n = rune_bytes(s[0]);
+    uint32_t v = s[0] & bits[n];
 
     *ret = BERTH_TRUNE_BAD;
     if (n == 0 || n > len)
@@ -234,8 +241,9 @@ berth_tfloat_put(struct berth_buf *b, double f, char verb, int prec, int exp_fro
     const int exponent = e != NULL ? (int)strtol(e + 1, NULL, 10) : 0;
     const bool general = verb == 'g' || verb == 'G';
     if (verb == 'e' || verb == 'E' || (general && (exponent < -4 || exponent >= exp_from))) {
-        for (char *c = d; verb <= 'Z' && *c != '\0'; c++)
-            *c = *c == 'e' ? 'E' : *c;
+        for (char *c = d; verb <= 'Z' && *c != '\0'; c++) /* as the verb is written */
+            if (*c == 'e')
+                *c = 'E';
         berth_buf_puts(b, d);
         return;
     }
