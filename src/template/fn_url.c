@@ -152,19 +152,24 @@ is_ip6(struct berth_slice s)
     return inet_pton(AF_INET6, text, &unused) == 1;
 }
 
+/* The last c in s, or NULL. */
+static const char *
+last_of(struct berth_slice s, char c)
+{
+    return s.at != NULL && s.len > 0 ? memrchr(s.at, c, s.len) : NULL;
+}
+
 static int
 authority(struct berth_trun *r, struct berth_slice s, struct url *u)
 {
-    const char *at = s.len > 0 ? memrchr(s.at, '@', s.len) : NULL;
+    const char *at = last_of(s, '@');
     const size_t begin = at != NULL ? (size_t)(at - s.at) + 1 : 0;
     const struct berth_slice host = part(s, begin, s.len);
     int err = 0;
 
-    const char *bracket = host.at != NULL && host.len > 0 && host.at[0] == '['
-                              ? memrchr(host.at, ']', host.len)
-                              : NULL;
-    const char *colon = host.len > 0 ? memrchr(host.at, ':', host.len) : NULL;
-    const char *open = host.len > 0 ? memrchr(host.at, '[', host.len) : NULL;
+    const char *bracket = host.len > 0 && host.at[0] == '[' ? last_of(host, ']') : NULL;
+    const char *colon = last_of(host, ':');
+    const char *open = last_of(host, '[');
     if (open != NULL &&
         (open != host.at || bracket == NULL || !is_ip6(part(host, 1, (size_t)(bracket - host.at)))))
         return bad(r, s, "what is in [ ] is no IPv6 address");
