@@ -311,8 +311,9 @@ def test_failing_pods_give_their_reason(cluster, drive, silent_node):
         lambda: next((p for p in pods_of(cluster, "sick") if p["spec"].get("nodeName")), None),
         30, "a pod on the silent machine")
     name = pod["metadata"]["name"]
-    seen = drive.status("sick")
-    assert [r["state"] for r in seen["replicas"]] == ["starting"], "a cold start is no failure"
+    # It is known when the watch has told of it; from then on a cold start is no failure.
+    seen = harness.wait_until(lambda: (s := drive.status("sick"))["replicas"] and s, 30, "the pod is seen")
+    assert [r["state"] for r in seen["replicas"]] == ["starting"]
 
     def say(phase, container=None, ready="False"):
         status = {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}
