@@ -47,14 +47,14 @@ class Operator:
 def prepared(cluster):
     """The cluster with the kind in it, and rights for the operator."""
     cluster.kubectl("apply", "-f", ROOT / "deploy/modelservice/crd.yaml")
-    cluster.kubectl("wait", "--for=condition=Established", "crd/modelservices.llm-d.ai", "--timeout=60s")
     cluster.create("/api/v1/namespaces", {"metadata": {"name": SPACE}})
     rbac = "/apis/rbac.authorization.k8s.io/v1"
     cluster.create(f"{rbac}/clusterrolebindings", {
         "metadata": {"name": "berth-operates"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "User", "name": kube_servers.BERTH, "apiGroup": "rbac.authorization.k8s.io"}]})
-    harness.wait_until(lambda: cluster.exists(SERVICES), 30, "the kind is served")
+    # Not by `kubectl wait`, which fails while the definition has no conditions at all.
+    harness.wait_until(lambda: cluster.api("GET", SERVICES, text=True)[0] == 200, 60, "the kind is served")
     yield cluster
     cluster.kubectl("delete", "clusterrolebinding", "berth-operates")
     cluster.kubectl("delete", "namespace", SPACE, "--wait=false")
@@ -247,4 +247,5 @@ def test_the_api_server_goes_and_comes_back(prepared, operator):
     prepared.merge(f"{SERVICES}/svc", {"spec": {"decode": {"replicas": 4}}})
     wait_replicas(prepared, "svc-decode", 4)
     wait_ready(prepared, "svc")
-    assert operator.log.read_text().count("warn") <= 3, operator.log.read_text()
+    # One line, and one for each watch that a server which has just begun may refuse.
+    assert operator.log.read_text().count("warn") <= 12, operator.log.read_text()
