@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "base/assert.h"
 #include "base/num.h"
 #include "cmd/cmd_priv.h"
@@ -338,6 +339,22 @@ unknown(const char *program, const char *word)
         (void)fprintf(stderr, "%s: no command '%s'\n", program, word);
     (void)fprintf(stderr, "See `%s --help`.\n", program);
     return BERTH_EXIT_USAGE;
+}
+
+int
+berth_arg_names(const struct berth_args *args, struct berth_arena *a, const char *name,
+                struct berth_arg_names *ret)
+{
+    ret->count = 0;
+    for (const char *at = berth_arg(args, name); at != NULL && *at != '\0';) {
+        const size_t n = strcspn(at, ",");
+        if (n > 0 && ret->count == BERTH_COUNT(ret->at))
+            return berth_usage(args, "--%s: more than %zu names", name, BERTH_COUNT(ret->at));
+        if (n > 0 && (ret->at[ret->count++] = berth_arena_strndup(a, at, n)) == NULL)
+            return berth_failed(args, "out of memory");
+        at += n + (at[n] == ',');
+    }
+    return 0;
 }
 
 static int

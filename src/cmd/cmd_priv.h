@@ -9,6 +9,7 @@
 
 /* ---- the table of commands ---- */
 
+struct berth_arena;
 struct berth_args;
 
 struct berth_option {
@@ -57,6 +58,13 @@ const char *berth_arg(const struct berth_args *args, const char *name);
 /* A whole number; *ret stays when the option was not given.  False: told, exit with usage. */
 bool berth_arg_int(const struct berth_args *args, const char *name, long long min, long long max,
                    long long *ret);
+/* "a,b,c": the names of an option's value, in the arena.  0, or the exit status: it is told. */
+struct berth_arg_names {
+    const char *at[32];
+    size_t count;
+};
+int berth_arg_names(const struct berth_args *args, struct berth_arena *a, const char *name,
+                    struct berth_arg_names *ret);
 bool berth_arg_real(const struct berth_args *args, const char *name, double min, double max,
                     double *ret);
 

@@ -13,14 +13,13 @@
 
 /* `berth modelservice generate`: what a ModelService comes to, without a cluster. */
 
-enum { SECRETS_MAX = 32, FILE_BYTES_MAX = 4 << 20, READ_BYTES = 64 << 10 };
+enum { FILE_BYTES_MAX = 4 << 20, READ_BYTES = 64 << 10 };
 static const size_t memory_max = 256u << 20;
 
 struct run {
     const struct berth_args *args;
     struct berth_arena a;
     struct berth_msvc_problems problems;
-    const char *epp_secrets[SECRETS_MAX], *pd_secrets[SECRETS_MAX];
 };
 
 static int
@@ -46,24 +45,6 @@ read_file(struct run *x, const char *path, struct berth_slice *ret)
         return berth_failed(x->args, "%s: it has more than %d MiB: is it the right file?", path,
                             FILE_BYTES_MAX >> 20);
     *ret = (struct berth_slice){b.len > 0 ? b.at : "", b.len};
-    return 0;
-}
-
-/* "a,b,c" */
-static int
-split(struct run *x, const char *option, const char **names, size_t *ret_count)
-{
-    const char *text = berth_arg(x->args, option);
-
-    *ret_count = 0;
-    for (const char *at = text; at != NULL && *at != '\0';) {
-        const size_t n = strcspn(at, ",");
-        if (n > 0 && *ret_count == SECRETS_MAX)
-            return berth_usage(x->args, "--%s: more than %d names", option, SECRETS_MAX);
-        if (n > 0 && (names[(*ret_count)++] = berth_arena_strndup(&x->a, at, n)) == NULL)
-            return berth_failed(x->args, "out of memory");
-        at += n + (at[n] == ',');
-    }
     return 0;
 }
 
@@ -110,10 +91,11 @@ generate(struct run *x)
 {
     const char *service = berth_arg(x->args, "modelservice");
     const char *base = berth_arg(x->args, "baseconfig");
+    struct berth_arg_names epp, pd;
     struct berth_msvc_conf conf = {.strict = berth_arg(x->args, "strict") != NULL,
                                    .epp_cluster_role = berth_arg(x->args, "epp-cluster-role"),
-                                   .epp_pull_secrets = x->epp_secrets,
-                                   .pd_pull_secrets = x->pd_secrets};
+                                   .epp_pull_secrets = epp.at,
+                                   .pd_pull_secrets = pd.at};
     struct berth_msvc_files files = {0};
     enum berth_msvc_format format;
     struct berth_err e = {""};
@@ -123,11 +105,13 @@ generate(struct run *x)
     if (service == NULL)
         return berth_usage(x->args, "which ModelService? Give its file with -m FILE");
     if ((r = format_of(x->args, &format)) != 0 ||
-        (r = split(x, "epp-pull-secrets", x->epp_secrets, &conf.epp_pull_secret_count)) != 0 ||
-        (r = split(x, "pd-pull-secrets", x->pd_secrets, &conf.pd_pull_secret_count)) != 0 ||
+        (r = berth_arg_names(x->args, &x->a, "epp-pull-secrets", &epp)) != 0 ||
+        (r = berth_arg_names(x->args, &x->a, "pd-pull-secrets", &pd)) != 0 ||
         (r = read_file(x, service, &files.service)) != 0 ||
         (base != NULL && base[0] != '\0' && (r = read_file(x, base, &files.base)) != 0))
         return r;
+    conf.epp_pull_secret_count = epp.count;
+    conf.pd_pull_secret_count = pd.count;
     berth_buf_init(&out, NULL);
     r = berth_msvc_generate(&files, &conf, format, &x->a, &x->problems, &out, &e);
     tell(x, service, base != NULL ? base : service);

@@ -12,29 +12,6 @@
 
 /* `berth operator`: ModelServices of a cluster, looked after. */
 
-enum { NAMES_MAX = 32 };
-
-struct names {
-    const char *at[NAMES_MAX];
-    size_t count;
-};
-
-/* "a,b,c" */
-static int
-split(const struct berth_args *args, struct berth_arena *a, const char *option, struct names *ret)
-{
-    ret->count = 0;
-    for (const char *at = berth_arg(args, option); at != NULL && *at != '\0';) {
-        const size_t n = strcspn(at, ",");
-        if (n > 0 && ret->count == NAMES_MAX)
-            return berth_usage(args, "--%s: more than %d names", option, NAMES_MAX);
-        if (n > 0 && (ret->at[ret->count++] = berth_arena_strndup(a, at, n)) == NULL)
-            return berth_failed(args, "out of memory");
-        at += n + (at[n] == ',');
-    }
-    return 0;
-}
-
 /* Until a person or the system ends it. */
 static void
 wait_for_end(const sigset_t *ends)
@@ -70,16 +47,16 @@ run(const struct berth_args *args, struct berth_arena *a)
     const struct berth_kube_config_from from = {.path = berth_arg(args, "kubeconfig")};
     const struct berth_kube_conf how = {.qps = -1 /* the server says when it is too much */,
                                         .manager = "berth-modelservice"};
-    struct names epp, pd, bases;
+    struct berth_arg_names epp, pd, bases;
     struct berth_kube_config config;
     struct berth_kube *kube = NULL;
     struct berth_err e = {""};
     sigset_t ends;
     int r;
 
-    if ((r = split(args, a, "epp-pull-secrets", &epp)) != 0 ||
-        (r = split(args, a, "pd-pull-secrets", &pd)) != 0 ||
-        (r = split(args, a, "base-namespaces", &bases)) != 0)
+    if ((r = berth_arg_names(args, a, "epp-pull-secrets", &epp)) != 0 ||
+        (r = berth_arg_names(args, a, "pd-pull-secrets", &pd)) != 0 ||
+        (r = berth_arg_names(args, a, "base-namespaces", &bases)) != 0)
         return r;
     struct berth_msvc_controller_conf conf = {
         .build = {.epp_cluster_role = berth_arg(args, "epp-cluster-role"),

@@ -118,10 +118,10 @@ BERTH_TFN(has_suffix)
     return 0;
 }
 
-/* The texts of the arguments that are not nil, each between quotes. */
+/* The texts of the arguments that are not nil, each between that quote; 0: as they are. */
 static int
-quote_all(struct berth_trun *r, const struct berth_tvalue *argv, size_t argc, bool twice,
-          struct berth_tvalue *ret)
+join_texts(struct berth_trun *r, const struct berth_tvalue *argv, size_t argc, char mark,
+           struct berth_tvalue *ret)
 {
     struct berth_buf b;
     struct berth_slice s;
@@ -137,46 +137,30 @@ quote_all(struct berth_trun *r, const struct berth_tvalue *argv, size_t argc, bo
         if (!first)
             berth_buf_putc(&b, ' ');
         first = false;
-        if (twice) {
+        if (mark == '"') {
             berth_tquote(&b, s, '"', false);
             continue;
         }
-        berth_buf_putc(&b, '\'');
+        berth_buf_put(&b, &mark, mark != '\0');
         berth_buf_put(&b, s.at, s.len);
-        berth_buf_putc(&b, '\'');
+        berth_buf_put(&b, &mark, mark != '\0');
     }
     return berth_trun_text(r, &b, ret);
 }
 
 BERTH_TFN(quote)
 {
-    return quote_all(r, argv, argc, true, ret);
+    return join_texts(r, argv, argc, '"', ret);
 }
 
 BERTH_TFN(squote)
 {
-    return quote_all(r, argv, argc, false, ret);
+    return join_texts(r, argv, argc, '\'', ret);
 }
 
 BERTH_TFN(cat)
 {
-    struct berth_buf b;
-    struct berth_slice s;
-    bool first = true;
-
-    berth_trun_buf(r, &b);
-    for (size_t i = 0; i < argc; i++) {
-        if (berth_tv_is_nil(&argv[i]))
-            continue;
-        const int got = berth_trun_strval(r, &argv[i], &s);
-        if (got < 0)
-            return got;
-        if (!first)
-            berth_buf_putc(&b, ' ');
-        first = false;
-        berth_buf_put(&b, s.at, s.len);
-    }
-    return berth_trun_text(r, &b, ret);
+    return join_texts(r, argv, argc, '\0', ret);
 }
 
 static int

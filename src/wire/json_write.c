@@ -144,6 +144,13 @@ berth_jw_uint(struct berth_jw *w, uint64_t v)
 }
 
 void
+berth_jw_pair(struct berth_jw *w, const char *key, const char *text)
+{
+    berth_jw_key(w, key);
+    berth_jw_string(w, text);
+}
+
+void
 berth_jw_int(struct berth_jw *w, int64_t v)
 {
     if (v >= 0) {

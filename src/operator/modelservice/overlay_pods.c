@@ -24,25 +24,18 @@ role_of(enum berth_msvc_child child)
 }
 
 static void
-put_pair(struct berth_jw *w, const char *key, const char *value)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, value);
-}
-
-static void
 put_label_pairs(const struct berth_msvc_overlay *o, struct berth_jw *w)
 {
     const struct berth_msvc_names *n = &o->m->names;
     const char *role = role_of(o->child);
 
     if (o->child == BERTH_MSVC_EPP_DEPLOYMENT || o->child == BERTH_MSVC_EPP_SERVICE) {
-        put_pair(w, "llm-d.ai/epp", n->of[BERTH_MSVC_EPP_DEPLOYMENT]);
+        berth_jw_pair(w, "llm-d.ai/epp", n->of[BERTH_MSVC_EPP_DEPLOYMENT]);
     } else {
-        put_pair(w, "llm-d.ai/inferenceServing", "true");
-        put_pair(w, "llm-d.ai/model", n->model);
+        berth_jw_pair(w, "llm-d.ai/inferenceServing", "true");
+        berth_jw_pair(w, "llm-d.ai/model", n->model);
         if (role != NULL)
-            put_pair(w, "llm-d.ai/role", role);
+            berth_jw_pair(w, "llm-d.ai/role", role);
     }
 }
 
@@ -71,10 +64,10 @@ put_owner(const struct berth_msvc *m, const struct berth_msvc_conf *conf, struct
     berth_jw_key(w, "ownerReferences");
     berth_jw_array(w);
     berth_jw_object(w);
-    put_pair(w, "apiVersion", "llm-d.ai/v1alpha1");
-    put_pair(w, "kind", "ModelService");
-    put_pair(w, "name", m->name);
-    put_pair(w, "uid", m->uid);
+    berth_jw_pair(w, "apiVersion", "llm-d.ai/v1alpha1");
+    berth_jw_pair(w, "kind", "ModelService");
+    berth_jw_pair(w, "name", m->name);
+    berth_jw_pair(w, "uid", m->uid);
     berth_jw_object_end(w);
     berth_jw_array_end(w);
 }
@@ -85,20 +78,20 @@ berth_msvc_put_head(const struct berth_msvc_overlay *o, struct berth_jw *w)
     const struct berth_msvc_kind *kind = berth_msvc_kind_of(o->child);
 
     berth_jw_object(w);
-    put_pair(w, "apiVersion", kind->kube->group_version);
-    put_pair(w, "kind", kind->kube->kind);
+    berth_jw_pair(w, "apiVersion", kind->kube->group_version);
+    berth_jw_pair(w, "kind", kind->kube->kind);
     berth_jw_key(w, "metadata");
     berth_jw_object(w);
-    put_pair(w, "name", o->m->names.of[o->child]);
+    berth_jw_pair(w, "name", o->m->names.of[o->child]);
     if (o->m->ns[0] != '\0')
-        put_pair(w, "namespace", o->m->ns);
+        berth_jw_pair(w, "namespace", o->m->ns);
     if (is_labelled(o->child) || o->conf->managed) {
         berth_jw_key(w, "labels");
         berth_jw_object(w);
         if (is_labelled(o->child))
             put_label_pairs(o, w);
         if (o->conf->managed)
-            put_pair(w, BERTH_MSVC_UID_LABEL, o->m->uid);
+            berth_jw_pair(w, BERTH_MSVC_UID_LABEL, o->m->uid);
         berth_jw_object_end(w);
     }
     put_owner(o->m, o->conf, w);
@@ -112,17 +105,17 @@ berth_msvc_put_config_map(const struct berth_msvc *m, const struct berth_msvc_co
     const struct berth_msvc_kind *kind = berth_msvc_kind_of(BERTH_MSVC_CONFIG_MAPS);
 
     berth_jw_object(w);
-    put_pair(w, "apiVersion", kind->kube->group_version);
-    put_pair(w, "kind", kind->kube->kind);
+    berth_jw_pair(w, "apiVersion", kind->kube->group_version);
+    berth_jw_pair(w, "kind", kind->kube->kind);
     berth_jw_key(w, "metadata");
     berth_jw_object(w);
-    put_pair(w, "name", name);
+    berth_jw_pair(w, "name", name);
     if (m->ns[0] != '\0')
-        put_pair(w, "namespace", m->ns);
+        berth_jw_pair(w, "namespace", m->ns);
     if (conf->managed) {
         berth_jw_key(w, "labels");
         berth_jw_object(w);
-        put_pair(w, BERTH_MSVC_UID_LABEL, m->uid);
+        berth_jw_pair(w, BERTH_MSVC_UID_LABEL, m->uid);
         berth_jw_object_end(w);
     }
     if (owned)
@@ -147,13 +140,13 @@ static void
 put_token(const struct berth_msvc *m, struct berth_jw *w)
 {
     berth_jw_object(w);
-    put_pair(w, "name", "HF_TOKEN");
+    berth_jw_pair(w, "name", "HF_TOKEN");
     berth_jw_key(w, "valueFrom");
     berth_jw_object(w);
     berth_jw_key(w, "secretKeyRef");
     berth_jw_object(w);
-    put_pair(w, "name", m->auth_secret);
-    put_pair(w, "key", "HF_TOKEN");
+    berth_jw_pair(w, "name", m->auth_secret);
+    berth_jw_pair(w, "key", "HF_TOKEN");
     berth_jw_object_end(w);
     berth_jw_object_end(w);
     berth_jw_object_end(w);
@@ -163,8 +156,8 @@ static void
 put_env_pair(struct berth_jw *w, const char *name, const char *value)
 {
     berth_jw_object(w);
-    put_pair(w, "name", name);
-    put_pair(w, "value", value);
+    berth_jw_pair(w, "name", name);
+    berth_jw_pair(w, "value", value);
     berth_jw_object_end(w);
 }
 
@@ -196,8 +189,8 @@ put_mount(const struct berth_msvc *m, struct berth_jw *w)
     berth_jw_key(w, "volumeMounts");
     berth_jw_array(w);
     berth_jw_object(w);
-    put_pair(w, "name", BERTH_MSVC_VOLUME);
-    put_pair(w, "mountPath", BERTH_MSVC_MOUNT);
+    berth_jw_pair(w, "name", BERTH_MSVC_VOLUME);
+    berth_jw_pair(w, "mountPath", BERTH_MSVC_MOUNT);
     if (from == BERTH_MSVC_OCI || (from != BERTH_MSVC_HF && m->read_only)) {
         berth_jw_key(w, "readOnly");
         berth_jw_bool(w, true);
@@ -259,8 +252,8 @@ put_affinity(const struct berth_json *types, struct berth_jw *w)
     berth_jw_key(w, "matchExpressions");
     berth_jw_array(w);
     berth_jw_object(w);
-    put_pair(w, "key", berth_json_member_text(types, "labelKey", ""));
-    put_pair(w, "operator", "In");
+    berth_jw_pair(w, "key", berth_json_member_text(types, "labelKey", ""));
+    berth_jw_pair(w, "operator", "In");
     berth_jw_key(w, "values");
     berth_jw_value(w, berth_json_get(types, "labelValues"));
     berth_jw_object_end(w);
@@ -279,8 +272,8 @@ put_pod(const struct berth_msvc_overlay *o, const struct berth_json *part, struc
     const struct berth_json *types = berth_json_get(part, "acceleratorTypes");
 
     berth_jw_object(w);
-    put_pair(w, "serviceAccountName",
-             o->m->names.of[picker ? BERTH_MSVC_EPP_ACCOUNT : BERTH_MSVC_PD_ACCOUNT]);
+    berth_jw_pair(w, "serviceAccountName",
+                  o->m->names.of[picker ? BERTH_MSVC_EPP_ACCOUNT : BERTH_MSVC_PD_ACCOUNT]);
     put_containers(o, part, "initContainers", w);
     put_containers(o, part, "containers", w);
     if (!picker && berth_json_len(berth_json_get(types, "labelValues")) > 0 &&
@@ -331,14 +324,14 @@ put_volume_source(const struct berth_msvc *m, struct berth_jw *w)
         berth_jw_key(w, "emptyDir");
         berth_jw_object(w);
         if (m->size[0] != '\0')
-            put_pair(w, "sizeLimit", m->size);
+            berth_jw_pair(w, "sizeLimit", m->size);
         berth_jw_object_end(w);
         break;
     case BERTH_MSVC_PVC:
     case BERTH_MSVC_PVC_HF:
         berth_jw_key(w, "persistentVolumeClaim");
         berth_jw_object(w);
-        put_pair(w, "claimName", m->artifact.claim);
+        berth_jw_pair(w, "claimName", m->artifact.claim);
         if (m->read_only) {
             berth_jw_key(w, "readOnly");
             berth_jw_bool(w, true);
@@ -348,8 +341,8 @@ put_volume_source(const struct berth_msvc *m, struct berth_jw *w)
     case BERTH_MSVC_OCI:
         berth_jw_key(w, "image");
         berth_jw_object(w);
-        put_pair(w, "reference", m->artifact.image);
-        put_pair(w, "pullPolicy", "IfNotPresent");
+        berth_jw_pair(w, "reference", m->artifact.image);
+        berth_jw_pair(w, "pullPolicy", "IfNotPresent");
         berth_jw_object_end(w);
         break;
     }
@@ -368,7 +361,7 @@ berth_msvc_put_volume(const struct berth_msvc *m, struct berth_jw *w)
     berth_jw_key(w, "volumes");
     berth_jw_array(w);
     berth_jw_object(w);
-    put_pair(w, "name", BERTH_MSVC_VOLUME);
+    berth_jw_pair(w, "name", BERTH_MSVC_VOLUME);
     put_volume_source(m, w);
     berth_jw_object_end(w);
     berth_jw_array_end(w);

@@ -8,13 +8,6 @@
 /* What leads requests to pods: services, the route, the pool and the model; and who may do what. */
 
 static void
-put_pair(struct berth_jw *w, const char *key, const char *value)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, value);
-}
-
-static void
 open_spec(const struct berth_msvc_overlay *o, struct berth_jw *w)
 {
     berth_msvc_put_head(o, w);
@@ -51,7 +44,7 @@ berth_msvc_put_account(const struct berth_msvc_overlay *o, struct berth_jw *w)
         berth_jw_array(w);
         for (size_t i = 0; i < count; i++) {
             berth_jw_object(w);
-            put_pair(w, "name", secrets[i]);
+            berth_jw_pair(w, "name", secrets[i]);
             berth_jw_object_end(w);
         }
         berth_jw_array_end(w);
@@ -68,17 +61,17 @@ berth_msvc_put_role_binding(const struct berth_msvc_overlay *o, struct berth_jw 
     berth_jw_key(w, "subjects");
     berth_jw_array(w);
     berth_jw_object(w);
-    put_pair(w, "kind", "ServiceAccount");
-    put_pair(w, "name", o->m->names.of[BERTH_MSVC_EPP_ACCOUNT]);
+    berth_jw_pair(w, "kind", "ServiceAccount");
+    berth_jw_pair(w, "name", o->m->names.of[BERTH_MSVC_EPP_ACCOUNT]);
     if (o->m->ns[0] != '\0')
-        put_pair(w, "namespace", o->m->ns);
+        berth_jw_pair(w, "namespace", o->m->ns);
     berth_jw_object_end(w);
     berth_jw_array_end(w);
     berth_jw_key(w, "roleRef");
     berth_jw_object(w);
-    put_pair(w, "apiGroup", "rbac.authorization.k8s.io");
-    put_pair(w, "kind", "ClusterRole");
-    put_pair(w, "name", role != NULL ? role : "");
+    berth_jw_pair(w, "apiGroup", "rbac.authorization.k8s.io");
+    berth_jw_pair(w, "kind", "ClusterRole");
+    berth_jw_pair(w, "name", role != NULL ? role : "");
     berth_jw_object_end(w);
     berth_jw_object_end(w);
 }
@@ -112,9 +105,9 @@ berth_msvc_put_route_rules(const struct berth_msvc *m, struct berth_jw *w)
     berth_jw_key(w, "backendRefs");
     berth_jw_array(w);
     berth_jw_object(w);
-    put_pair(w, "group", "inference.networking.x-k8s.io");
-    put_pair(w, "kind", berth_msvc_kind_of(BERTH_MSVC_POOL)->kube->kind);
-    put_pair(w, "name", m->names.of[BERTH_MSVC_POOL]);
+    berth_jw_pair(w, "group", "inference.networking.x-k8s.io");
+    berth_jw_pair(w, "kind", berth_msvc_kind_of(BERTH_MSVC_POOL)->kube->kind);
+    berth_jw_pair(w, "name", m->names.of[BERTH_MSVC_POOL]);
     berth_jw_object_end(w);
     berth_jw_array_end(w);
     berth_jw_object_end(w);
@@ -132,7 +125,7 @@ berth_msvc_put_pool(const struct berth_msvc_overlay *o, struct berth_jw *w)
     berth_msvc_put_labels(o, w);
     berth_jw_key(w, "extensionRef");
     berth_jw_object(w);
-    put_pair(w, "name", o->m->names.of[BERTH_MSVC_EPP_SERVICE]);
+    berth_jw_pair(w, "name", o->m->names.of[BERTH_MSVC_EPP_SERVICE]);
     berth_jw_object_end(w);
     close_spec(w);
 }
@@ -141,10 +134,10 @@ void
 berth_msvc_put_model(const struct berth_msvc_overlay *o, struct berth_jw *w)
 {
     open_spec(o, w);
-    put_pair(w, "modelName", o->m->model);
+    berth_jw_pair(w, "modelName", o->m->model);
     berth_jw_key(w, "poolRef");
     berth_jw_object(w);
-    put_pair(w, "name", o->m->names.of[BERTH_MSVC_POOL]);
+    berth_jw_pair(w, "name", o->m->names.of[BERTH_MSVC_POOL]);
     berth_jw_object_end(w);
     close_spec(w);
 }

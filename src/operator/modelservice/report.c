@@ -20,13 +20,6 @@ struct report {
     char waits_for[256];
 };
 
-static void
-put_pair(struct berth_jw *w, const char *key, const char *value)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, value);
-}
-
 /* ---- conditions ---- */
 
 /* Since when: a condition that says the same as before says so since then. */
@@ -48,11 +41,11 @@ put_condition(struct report *r, const char *type, bool status, const char *reaso
     const char *word = status ? "True" : "False";
 
     berth_jw_object(&r->w);
-    put_pair(&r->w, "type", type);
-    put_pair(&r->w, "status", word);
-    put_pair(&r->w, "reason", reason);
-    put_pair(&r->w, "message", message);
-    put_pair(&r->w, "lastTransitionTime", since(r, type, word));
+    berth_jw_pair(&r->w, "type", type);
+    berth_jw_pair(&r->w, "status", word);
+    berth_jw_pair(&r->w, "reason", reason);
+    berth_jw_pair(&r->w, "message", message);
+    berth_jw_pair(&r->w, "lastTransitionTime", since(r, type, word));
     berth_jw_key(&r->w, "observedGeneration");
     berth_jw_int(&r->w, berth_kube_int(r->x->object, "metadata.generation", 0));
     berth_jw_object_end(&r->w);
@@ -69,12 +62,12 @@ put_conditions_of(struct report *r, const char *prefix, const struct berth_json 
         const struct berth_json *c = it.value;
         (void)snprintf(type, sizeof type, "%s%s", prefix, berth_json_member_text(c, "type", ""));
         berth_jw_object(&r->w);
-        put_pair(&r->w, "type", type);
-        put_pair(&r->w, "status", berth_json_member_text(c, "status", "Unknown"));
-        put_pair(&r->w, "reason", berth_json_member_text(c, "reason", "Unknown"));
-        put_pair(&r->w, "message", berth_json_member_text(c, "message", ""));
-        put_pair(&r->w, "lastTransitionTime",
-                 berth_json_member_text(c, "lastTransitionTime", r->now));
+        berth_jw_pair(&r->w, "type", type);
+        berth_jw_pair(&r->w, "status", berth_json_member_text(c, "status", "Unknown"));
+        berth_jw_pair(&r->w, "reason", berth_json_member_text(c, "reason", "Unknown"));
+        berth_jw_pair(&r->w, "message", berth_json_member_text(c, "message", ""));
+        berth_jw_pair(&r->w, "lastTransitionTime",
+                      berth_json_member_text(c, "lastTransitionTime", r->now));
         berth_jw_object_end(&r->w);
     }
 }
@@ -152,10 +145,10 @@ put_role(struct report *r, const struct role *role, const struct berth_json *liv
     char key[40], text[48];
 
     (void)snprintf(key, sizeof key, "%sDeploymentRef", role->name);
-    put_pair(&r->w, key, r->x->m.names.of[role->child]);
+    berth_jw_pair(&r->w, key, r->x->m.names.of[role->child]);
     (void)snprintf(key, sizeof key, "%sReady", role->name);
     (void)snprintf(text, sizeof text, "%" PRId64 "/%" PRId64, ready, wanted);
-    put_pair(&r->w, key, text);
+    berth_jw_pair(&r->w, key, text);
     (void)snprintf(key, sizeof key, "%sAvailable", role->name);
     berth_jw_key(&r->w, key);
     berth_jw_int(&r->w, available);
@@ -183,12 +176,12 @@ put_refs(struct report *r)
 
     for (size_t i = 0; i < sizeof refs / sizeof *refs; i++) {
         if (wish->of[refs[i].child] != NULL)
-            put_pair(&r->w, refs[i].key, names->of[refs[i].child]);
+            berth_jw_pair(&r->w, refs[i].key, names->of[refs[i].child]);
     }
     if (wish->of[BERTH_MSVC_PREFILL_DEPLOYMENT] != NULL)
-        put_pair(&r->w, "prefillServiceAccountRef", names->of[BERTH_MSVC_PD_ACCOUNT]);
+        berth_jw_pair(&r->w, "prefillServiceAccountRef", names->of[BERTH_MSVC_PD_ACCOUNT]);
     if (wish->of[BERTH_MSVC_DECODE_DEPLOYMENT] != NULL)
-        put_pair(&r->w, "decodeServiceAccountRef", names->of[BERTH_MSVC_PD_ACCOUNT]);
+        berth_jw_pair(&r->w, "decodeServiceAccountRef", names->of[BERTH_MSVC_PD_ACCOUNT]);
     if (wish->of[BERTH_MSVC_CONFIG_MAPS] == NULL)
         return;
     berth_jw_key(&r->w, "configMapNames");
