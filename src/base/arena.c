@@ -15,7 +15,7 @@
 struct berth_arena_chunk {
     struct berth_arena_chunk *next;
     size_t cap, len; /* of bytes[] */
-    bool lent;       /* by berth_arena_lend(): not ours to free */
+    void *raw;       /* what malloc() gave; NULL: lent by berth_arena_lend(), not ours to free */
     alignas(64) unsigned char bytes[];
 };
 
@@ -46,8 +46,30 @@ berth_arena_lend(struct berth_arena *a, void *bytes, size_t n)
 
     if (bytes == NULL || n <= sizeof *c)
         return;
-    *c = (struct berth_arena_chunk){.next = a->head, .cap = n - sizeof *c, .lent = true};
+    *c = (struct berth_arena_chunk){.next = a->head, .cap = n - sizeof *c};
     a->head = c;
+}
+
+/*
+ * Not by aligned_alloc(): glibc up to 2.37 never gives out again a block of it of the same size
+ * that was freed, so that a program which makes arenas and keeps small things in between grows
+ * many times over.
+ */
+static struct berth_arena_chunk *
+new_chunk(size_t cap)
+{
+    size_t bytes;
+
+    if (!berth_add(sizeof(struct berth_arena_chunk) + RAW_ALIGN - alignof(max_align_t), cap,
+                   &bytes))
+        return NULL;
+    unsigned char *raw = malloc(bytes);
+    if (raw == NULL)
+        return NULL;
+    /* A multiple of 64 from here, by pointer arithmetic: raw may not be made from a number. */
+    struct berth_arena_chunk *c = (void *)(raw + (-(uintptr_t)raw & (RAW_ALIGN - 1)));
+    *c = (struct berth_arena_chunk){.cap = cap, .raw = raw};
+    return c;
 }
 
 static void *
@@ -60,15 +82,9 @@ take(struct berth_arena *a, size_t n, size_t align)
         return NULL;
     if (c == NULL || start > c->cap || n > c->cap - start) {
         size_t cap = n > a->chunk_bytes ? n : a->chunk_bytes;
-        size_t bytes;
-        if (!berth_add(sizeof *c + 63, cap, &bytes))
-            return NULL;
-        c = aligned_alloc(RAW_ALIGN, bytes & ~(size_t)63);
+        c = new_chunk(cap);
         if (c == NULL)
             return NULL;
-        c->cap = cap;
-        c->len = 0;
-        c->lent = false;
         start = 0;
         if (a->head != NULL && n > a->chunk_bytes) { /* keep filling the small chunk */
             c->next = a->head->next;
@@ -161,8 +177,8 @@ release(struct berth_arena *a, struct berth_arena_chunk *keep)
         d->fn(d->arg);
     for (struct berth_arena_chunk *c = a->head, *next; c != NULL; c = next) {
         next = c->next;
-        if (c != keep && !c->lent)
-            free(c);
+        if (c != keep)
+            free(c->raw);
     }
     if (keep != NULL) {
         keep->next = NULL;
@@ -178,7 +194,7 @@ berth_arena_reset(struct berth_arena *a)
 {
     struct berth_arena_chunk *keep = a->head;
 
-    while (keep != NULL && (keep->lent || keep->cap != a->chunk_bytes))
+    while (keep != NULL && (keep->raw == NULL || keep->cap != a->chunk_bytes))
         keep = keep->next;
     release(a, keep);
 }

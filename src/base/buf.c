@@ -60,7 +60,7 @@ char *
 berth_buf_grow(struct berth_buf *b, size_t n)
 {
     if (b->failed || n > (size_t)MAX_BYTES_DEFAULT ||
-        (n > b->cap - b->len && !enlarge(b, b->len + n))) {
+        ((n > b->cap - b->len || b->at == NULL) && !enlarge(b, b->len + n))) {
         b->failed = true;
         return NULL;
     }

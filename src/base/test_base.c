@@ -1,7 +1,9 @@
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -209,11 +211,39 @@ an_arena_uses_lent_bytes_first(void **unused)
     berth_arena_fini(&a);
 }
 
+static void
+arenas_come_and_go_without_growth_of_the_heap(void **unused)
+{
+    enum { TIMES = 200, CHUNKS = 12, KEPT = TIMES * CHUNKS };
+    char **kept = calloc(KEPT, sizeof *kept);
+    struct berth_arena a;
+    const size_t before = mallinfo2().arena;
+
+    (void)unused;
+    assert_non_null(kept);
+    for (size_t i = 0; i < TIMES; i++) {
+        berth_arena_init(&a, 1 << 20);
+        for (size_t j = 0; j < CHUNKS; j++) {
+            assert_non_null(berth_arena_alloc(&a, 15000));
+            /* Small things that stay lie between its chunks. */
+            kept[i * CHUNKS + j] = malloc(16 + (i * CHUNKS + j) * 37 % 200);
+            assert_non_null(kept[i * CHUNKS + j]);
+        }
+        berth_arena_fini(&a);
+    }
+    const size_t grown = mallinfo2().arena - before;
+    for (size_t i = 0; i < KEPT; i++)
+        free(kept[i]);
+    free(kept);
+    assert_in_range(grown, 0, 4 << 20); /* of which what stays is 0.4 */
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_arena_uses_lent_bytes_first),
+        cmocka_unit_test(arenas_come_and_go_without_growth_of_the_heap),
         cmocka_unit_test(arena_refuses_beyond_its_limit),
         cmocka_unit_test(arena_aligns_raw_bytes_to_64),
         cmocka_unit_test(arena_runs_defers_once_and_can_be_used_again),
