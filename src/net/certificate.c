@@ -90,7 +90,8 @@ write_bio(const char *path, BIO *b, struct berth_err *e)
 static int
 read_whole(const char *path, char **ret, size_t *ret_len, struct berth_err *e)
 {
-    BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* A pipe is not waited for: it is refused. */
+    BERTH_AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     struct stat st;
     size_t n = 0;
 

@@ -341,6 +341,19 @@ set_method(CURL *easy, struct exchange *x, const struct berth_client_hop *hop)
         (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, hop->method);
 }
 
+/* A connection is there, and the request is to go out: whoever was halted while it was made is
+ * asked before, not after. */
+static int
+before_request(void *arg, char *their_ip, char *our_ip, int their_port, int our_port)
+{
+    struct exchange *x = arg;
+
+    if (x->call->go_on == NULL || x->call->go_on(x->call->arg, x->got, 0))
+        return CURL_PREREQFUNC_OK;
+    x->stop = -BERTH_ECANCELED;
+    return CURL_PREREQFUNC_ABORT;
+}
+
 static void
 set_up(struct berth_client *c, struct exchange *x, const struct berth_client_hop *hop,
        const struct curl_slist *headers)
@@ -355,15 +368,20 @@ set_up(struct berth_client *c, struct exchange *x, const struct berth_client_hop
     (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     (void)curl_easy_setopt(easy, CURLOPT_URL, hop->text);
+    /* One call at a time has no use for HTTP/2's streams, and its buffers are 70 KiB. */
+    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "berth/" BERTH_VERSION);
     (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES);
+    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE,
+                           (long)(call->receive_bytes > 0 ? call->receive_bytes : RECEIVE_BYTES));
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                            (long)(connect_ns / BERTH_MS > 0 ? connect_ns / BERTH_MS : 1));
     (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, x);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, x);
+    (void)curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_request);
+    (void)curl_easy_setopt(easy, CURLOPT_PREREQDATA, x);
     set_method(easy, x, hop);
     (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_S);

@@ -12,7 +12,7 @@
 /*
  * A blocking HTTP client over libcurl, for tools and pools, never on a loop.  http and https (the
  * system's certificates); redirects are followed, credentials are not sent to another host.  One
- * call at a time for a client; it keeps its connection between calls.
+ * call at a time for a client, by HTTP/1.1; it keeps its connection between calls.
  */
 struct berth_client;
 
@@ -47,6 +47,7 @@ struct berth_client_call {
     uint64_t silent_ns_max;  /* without a byte; 0: 60 s */
     uint64_t total_ns_max;   /* 0: no limit */
     uint64_t body_bytes_max; /* of the answer; 0: 64 MiB */
+    uint32_t receive_bytes;  /* at once; memory of the client while it lives; 0: 256 KiB */
     uint64_t resume_at;      /* > 0: ask for the rest from this byte on */
     /* The way to the URL's host; none of it is for a host that a redirect names. */
     const struct berth_client_tls *tls; /* NULL: the system's certificates, no identity */
@@ -60,7 +61,8 @@ struct berth_client_call {
     /* A piece of the answer's body, once the status is known; return false to stop.  NULL: the body
      * is collected and given back. */
     bool (*body_part)(void *arg, uint16_t status, const char *bytes, size_t len);
-    /* Asked for several times a second; return false to stop.  May be NULL. */
+    /* Asked for right before the request goes out, and several times a second; return false to
+     * stop. May be NULL. */
     bool (*go_on)(void *arg, uint64_t got, uint64_t total);
     void *arg;
 };

@@ -313,6 +313,19 @@ berth_server_listen(struct berth_server *s, const struct berth_listen_conf *conf
     return 0;
 }
 
+int
+berth_server_renew_tls(struct berth_server *s, uint32_t tag, const struct berth_tls_conf *conf,
+                       struct berth_err *e)
+{
+    int r = 0;
+
+    berth_assert(berth_loop_is_mine(s->loops[0]->loop));
+    for (struct berth_listener *l = s->listeners; l != NULL && r == 0; l = l->next)
+        if (l->tag == tag && l->tls != NULL)
+            r = berth_tls_side_renew(l->tls, conf, e);
+    return r;
+}
+
 /* On the first loop: no new connections.  The structs stay for their connections. */
 void
 berth_listeners_close(void *arg)

@@ -162,6 +162,11 @@ struct berth_listen_conf {
 /* Returns 0 and the port, or -BERTH_EIO "port 8000 is taken by another program; ..." */
 int berth_server_listen(struct berth_server *s, const struct berth_listen_conf *conf,
                         uint16_t *ret_port, struct berth_err *e);
+/* Certificates of the ports with that tag that speak TLS, read anew: for connections that begin
+ * from now on.  On the first loop.  <0: one of them could not be used, and that port keeps what it
+ * had. */
+int berth_server_renew_tls(struct berth_server *s, uint32_t tag, const struct berth_tls_conf *conf,
+                           struct berth_err *e);
 /* No new connections or exchanges; idle connections are closed, busy ones finish (GOAWAY,
  * Connection: close).  Returns when none is left, or after limit_ns with the rest cut off: then
  * gone() has run for them.  Not from a loop. */

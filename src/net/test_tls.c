@@ -122,6 +122,73 @@ tls_speaks_both_protocols(void **unused)
     cert_drop(&cert);
 }
 
+/* The key that the server shows. */
+static EVP_PKEY *
+key_shown(SSL *ssl)
+{
+    X509 *x = SSL_get1_peer_certificate(ssl);
+    assert_non_null(x);
+    EVP_PKEY *key = X509_get_pubkey(x);
+    X509_free(x);
+    assert_non_null(key);
+    return key;
+}
+
+struct renewal {
+    struct test_server *t;
+    const struct berth_tls_conf *tls;
+    int r;
+    struct berth_err e;
+};
+
+static void
+renew(void *arg)
+{
+    struct renewal *x = arg;
+
+    x->r = berth_server_renew_tls(x->t->server, 0, x->tls, &x->e);
+}
+
+static void
+a_renewed_certificate_is_for_new_connections(void **unused)
+{
+    static const char request[] = "GET /hello HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    SSL *all[3]; /* before, after files that do not fit each other, after the new ones */
+    EVP_PKEY *keys[3];
+    struct test_server t;
+    struct cert old, new;
+    char answer[2048];
+    int fd[3];
+
+    cert_make(&old);
+    cert_make(&new);
+    const struct berth_tls_conf conf[] = {{.cert_path = old.cert_path, .key_path = old.key_path},
+                                          {.cert_path = new.cert_path, .key_path = old.key_path},
+                                          {.cert_path = new.cert_path, .key_path = new.key_path}};
+    test_start(&t, test_conf(), 2, &conf[0], false);
+    for (size_t i = 0; i < BERTH_COUNT(all); i++) {
+        struct renewal x = {.t = &t, .tls = &conf[i]};
+        if (i > 0)
+            berth_loop_call(t.loops[0], renew, &x);
+        assert_int_equal(x.r, i == 1 ? -BERTH_ECONFIG : 0);
+        all[i] = tls_connect(t.port, "", NULL, &fd[i]);
+        assert_non_null(all[i]);
+        keys[i] = key_shown(all[i]);
+    }
+    assert_int_equal(EVP_PKEY_eq(keys[0], keys[1]), 1);
+    assert_int_equal(EVP_PKEY_eq(keys[0], keys[2]), 0);
+    for (size_t i = 0; i < BERTH_COUNT(all); i++) { /* each is answered */
+        tls_talk(all[i], request, answer, sizeof answer);
+        assert_non_null(strstr(answer, "200 OK"));
+        SSL_free(all[i]);
+        (void)close(fd[i]);
+        EVP_PKEY_free(keys[i]);
+    }
+    test_stop(&t);
+    cert_drop(&old);
+    cert_drop(&new);
+}
+
 static void
 a_tls_client_that_leaves_is_noticed(void **unused)
 {
@@ -240,6 +307,7 @@ main(void)
     (void)signal(SIGPIPE, SIG_IGN); /* the client writes to connections that the server closed */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tls_speaks_both_protocols),
+        cmocka_unit_test(a_renewed_certificate_is_for_new_connections),
         cmocka_unit_test(a_tls_client_that_leaves_is_noticed),
         cmocka_unit_test(plain_http_on_a_tls_port_is_told_so),
         cmocka_unit_test(a_client_needs_its_certificate),

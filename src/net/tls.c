@@ -2,6 +2,7 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,8 @@
 #include "net/server.h"
 
 struct berth_tls_side {
-    SSL_CTX *ssl;
+    pthread_mutex_t mu; /* taken once a connection: its context may be another one by then */
+    SSL_CTX *ssl;       /* under mu; connections hold the one that they began with */
     BIO_METHOD *bio;
 };
 
@@ -132,35 +134,65 @@ load_files(SSL_CTX *ssl, const struct berth_tls_conf *conf, struct berth_err *e)
     return 0;
 }
 
+static int
+context_new(const struct berth_tls_conf *conf, SSL_CTX **ret, struct berth_err *e)
+{
+    static const unsigned char session_id[] = "berth";
+    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
+
+    if (ssl == NULL)
+        return berth_err_set(e, BERTH_ENOMEM, "TLS: out of memory");
+    /* TLS 1.2 with the old ciphers is open to attacks, and HTTP/2 forbids them. */
+    (void)SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
+    (void)SSL_CTX_set_cipher_list(ssl, "ECDHE+AESGCM:ECDHE+CHACHA20");
+    (void)SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                       SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    (void)SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    (void)SSL_CTX_set_session_id_context(ssl, session_id, sizeof session_id - 1);
+    (void)SSL_CTX_set_num_tickets(ssl, 1);
+    SSL_CTX_set_alpn_select_cb(ssl, select_alpn, NULL);
+    const int r = load_files(ssl, conf, e);
+    if (r < 0)
+        SSL_CTX_free(ssl);
+    else
+        *ret = ssl;
+    return r;
+}
+
 int
 berth_tls_side_new(const struct berth_tls_conf *conf, struct berth_tls_side **ret,
                    struct berth_err *e)
 {
-    static const unsigned char session_id[] = "berth";
     struct berth_tls_side *s = calloc(1, sizeof *s);
 
-    if (s == NULL || (s->ssl = SSL_CTX_new(TLS_server_method())) == NULL ||
-        (s->bio = bio_method_new()) == NULL) {
-        berth_tls_side_free(s);
+    if (s == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "TLS: out of memory");
-    }
-    /* TLS 1.2 with the old ciphers is open to attacks, and HTTP/2 forbids them. */
-    (void)SSL_CTX_set_min_proto_version(s->ssl, TLS1_2_VERSION);
-    (void)SSL_CTX_set_cipher_list(s->ssl, "ECDHE+AESGCM:ECDHE+CHACHA20");
-    (void)SSL_CTX_set_options(s->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-                                          SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
-    (void)SSL_CTX_set_mode(s->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                       SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                       SSL_MODE_RELEASE_BUFFERS);
-    (void)SSL_CTX_set_session_id_context(s->ssl, session_id, sizeof session_id - 1);
-    (void)SSL_CTX_set_num_tickets(s->ssl, 1);
-    SSL_CTX_set_alpn_select_cb(s->ssl, select_alpn, NULL);
-    int r = load_files(s->ssl, conf, e);
-    if (r < 0) {
+    (void)pthread_mutex_init(&s->mu, NULL);
+    s->bio = bio_method_new();
+    const int r = s->bio != NULL ? context_new(conf, &s->ssl, e)
+                                 : berth_err_set(e, BERTH_ENOMEM, "TLS: out of memory");
+    if (r < 0)
         berth_tls_side_free(s);
+    else
+        *ret = s;
+    return r;
+}
+
+int
+berth_tls_side_renew(struct berth_tls_side *s, const struct berth_tls_conf *conf,
+                     struct berth_err *e)
+{
+    SSL_CTX *ssl = NULL;
+    const int r = context_new(conf, &ssl, e);
+
+    if (r < 0)
         return r;
-    }
-    *ret = s;
+    (void)pthread_mutex_lock(&s->mu);
+    SSL_CTX *old = s->ssl;
+    s->ssl = ssl;
+    (void)pthread_mutex_unlock(&s->mu);
+    SSL_CTX_free(old);
     return 0;
 }
 
@@ -171,6 +203,7 @@ berth_tls_side_free(struct berth_tls_side *s)
         return;
     SSL_CTX_free(s->ssl);
     BIO_meth_free(s->bio);
+    (void)pthread_mutex_destroy(&s->mu);
     free(s);
 }
 
@@ -182,12 +215,17 @@ berth_tls_new(struct berth_tls_side *s, struct berth_outbuf *out, struct berth_o
     struct berth_tls *t = calloc(1, sizeof *t);
     BIO *bio = BIO_new(s->bio);
 
-    if (t == NULL || bio == NULL || (t->ssl = SSL_new(s->ssl)) == NULL) {
+    (void)pthread_mutex_lock(&s->mu);
+    SSL *ssl = SSL_new(s->ssl);
+    (void)pthread_mutex_unlock(&s->mu);
+    if (t == NULL || bio == NULL || ssl == NULL) {
+        SSL_free(ssl);
         BIO_free(bio);
         free(t);
         ERR_clear_error();
         return NULL;
     }
+    t->ssl = ssl;
     t->out = out;
     t->pool = pool;
     BIO_set_data(bio, t);

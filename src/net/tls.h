@@ -14,6 +14,9 @@ struct berth_tls_conf;
 struct berth_tls_side;
 int berth_tls_side_new(const struct berth_tls_conf *conf, struct berth_tls_side **ret,
                        struct berth_err *e);
+/* Read the files anew: for connections that begin from now on.  <0: all stays as it was. */
+int berth_tls_side_renew(struct berth_tls_side *s, const struct berth_tls_conf *conf,
+                         struct berth_err *e);
 void berth_tls_side_free(struct berth_tls_side *s);
 
 /*

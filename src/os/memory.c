@@ -160,6 +160,12 @@ berth_memory_heap(void)
 }
 
 void
+berth_memory_share_heap(void)
+{
+    (void)mallopt(M_ARENA_MAX, 1);
+}
+
+void
 berth_memory_trim(void)
 {
     begin_heap();

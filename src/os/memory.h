@@ -35,6 +35,9 @@ struct berth_heap {
     uint64_t kept_bytes; /* freed, and kept for later; after a trim most of it has no pages */
 };
 struct berth_heap berth_memory_heap(void);
+/* One heap for all threads from now on, before there are others: a program that waits for others'
+ * answers most of the time pays for one per thread in memory and gets nothing for it. */
+void berth_memory_share_heap(void);
 /* Give what malloc() keeps for later back to the system.  Takes as long as there is to give. */
 void berth_memory_trim(void);
 

@@ -166,6 +166,28 @@ failures_wait_longer_each_time(void **unused)
     berth_workq_free(q);
 }
 
+static void
+an_outcome_may_begin_later(void **unused)
+{
+    const struct berth_workq_conf conf = {.backoff_max_ns = 5000 * MS};
+    static const struct {
+        uint64_t first, want;
+    } cases[] = {{1 * MS, 5 * MS},       {1000 * MS, 2000 * MS}, {1000 * MS, 4000 * MS},
+                 {1000 * MS, 5000 * MS}, {0, 80 * MS},           {9000 * MS, 5000 * MS}};
+    struct berth_workq *q = make(&conf);
+    uint64_t now = 0;
+
+    (void)unused;
+    assert_int_equal(berth_workq_add(q, "a", now), 0);
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        takes(q, now, "a");
+        done(q, "a", BERTH_OUTCOME_FAILED, cases[i].first, now);
+        assert_int_equal(next_at(q, now) - now, cases[i].want);
+        now += cases[i].want;
+    }
+    berth_workq_free(q);
+}
+
 static uint64_t
 most(void *unused)
 {
@@ -309,6 +331,7 @@ main(void)
         cmocka_unit_test(a_key_in_work_comes_again_after),
         cmocka_unit_test(waits_are_the_shorter_one),
         cmocka_unit_test(failures_wait_longer_each_time),
+        cmocka_unit_test(an_outcome_may_begin_later),
         cmocka_unit_test(jitter_is_within_its_share),
         cmocka_unit_test(limits_are_kept),
         cmocka_unit_test(closed_it_lets_end_what_is_in_work),

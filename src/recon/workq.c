@@ -252,9 +252,13 @@ berth_workq_backoff_ns(const struct berth_workq_conf *conf, uint32_t failures)
 }
 
 static uint64_t
-backoff_with_jitter(const struct berth_workq *q, uint32_t failures)
+backoff_with_jitter(const struct berth_workq *q, uint32_t failures, uint64_t first_ns)
 {
-    const uint64_t wait = berth_workq_backoff_ns(&q->conf, failures);
+    struct berth_workq_conf conf = q->conf;
+
+    if (first_ns > berth_workq_backoff_ns(&conf, 1))
+        conf.backoff_first_ns = first_ns;
+    const uint64_t wait = berth_workq_backoff_ns(&conf, failures);
     const uint64_t most = wait / 100 * q->conf.jitter_percent;
 
     if (q->conf.random == NULL || most == 0)
@@ -285,7 +289,7 @@ berth_workq_done(struct berth_workq *q, const char *key, struct berth_outcome ou
         q->retries++;
         if (x->failures < UINT32_MAX)
             x->failures++;
-        due_ns = add_sat(now_ns, backoff_with_jitter(q, x->failures));
+        due_ns = add_sat(now_ns, backoff_with_jitter(q, x->failures, outcome.after_ns));
         break;
     }
     if (x->again_ns < due_ns) /* not before those that became due while it was in work */

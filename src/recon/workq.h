@@ -16,7 +16,8 @@
  */
 struct berth_workq;
 
-enum { BERTH_WORKQ_KEY_MAX = 200 /* bytes without the NUL */, BERTH_WORKQ_KEYS_MAX = 1 << 20 };
+/* Bytes without the NUL: "SPACE/NAME" of any Kubernetes object fits. */
+enum { BERTH_WORKQ_KEY_MAX = 320, BERTH_WORKQ_KEYS_MAX = 1 << 20 };
 
 struct berth_workq_conf {
     uint32_t keys_max;             /* waiting and in work, 1..BERTH_WORKQ_KEYS_MAX; 0: 65536 */
@@ -32,7 +33,8 @@ enum berth_outcome_kind {
     BERTH_OUTCOME_OK,    /* as wished: failures are forgotten, it comes again after after_ns; 0:
                             only when it is added again */
     BERTH_OUTCOME_AFTER, /* under way: it comes again after after_ns; failures stay counted */
-    BERTH_OUTCOME_FAILED /* it comes again after its back-off */
+    BERTH_OUTCOME_FAILED /* it comes again after its back-off, which begins with after_ns where that
+                            is more than backoff_first_ns */
 };
 struct berth_outcome {
     enum berth_outcome_kind kind;
