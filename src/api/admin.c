@@ -14,6 +14,12 @@ is_stopping(const struct berth_api *api)
     return api->conf.stopping != NULL && atomic_load(api->conf.stopping);
 }
 
+static bool
+is_starting(const struct berth_api *api)
+{
+    return api->conf.starting != NULL && atomic_load(api->conf.starting);
+}
+
 static void
 put_counts(struct berth_jw *w, const struct berth_registry_counts *n)
 {
@@ -61,7 +67,7 @@ void
 berth_admin_ready(struct berth_call *c)
 {
     const struct berth_registry_counts n = berth_registry_counts(c->api->conf.registry);
-    const bool ready = n.ready + n.on_demand > 0 && !is_stopping(c->api);
+    const bool ready = n.ready + n.on_demand > 0 && !is_stopping(c->api) && !is_starting(c->api);
     struct berth_buf b;
     struct berth_jw w;
 
@@ -71,10 +77,11 @@ berth_admin_ready(struct berth_call *c)
     berth_jw_key(&w, "ready");
     berth_jw_bool(&w, ready);
     berth_jw_key(&w, "reason");
-    berth_jw_string(&w, is_stopping(c->api) ? "the server is stopping"
-                        : ready             ? NULL
-                        : n.loading > 0     ? "a model is still loading"
-                                            : "no model is ready");
+    berth_jw_string(&w, is_stopping(c->api)   ? "the server is stopping"
+                        : ready               ? NULL
+                        : is_starting(c->api) ? "the server is starting"
+                        : n.loading > 0       ? "a model is still loading"
+                                              : "no model is ready");
     berth_jw_key(&w, "models");
     put_counts(&w, &n);
     berth_jw_object_end(&w);

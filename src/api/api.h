@@ -76,14 +76,17 @@ struct berth_api_conf {
     size_t output_bytes_max;   /* that one request's outputs may take; 0: 256 MiB */
     uint32_t image_pixels_max; /* width times height of an image sent in; 0: 100,000,000 */
     const atomic_bool *stopping; /* true: /ready and /v2/health/ready answer 503; NULL: never */
-    bool access_log;             /* a line for every request at info level; else at debug level */
-    uint32_t explain_requests;   /* that GET /v1/requests remembers; 0: none */
-    uint32_t loops;              /* that the app's functions run on; 0: one */
+    /* True: likewise, for what the server is to serve at once is not registered yet; NULL: never.
+     */
+    const atomic_bool *starting;
+    bool access_log;           /* a line for every request at info level; else at debug level */
+    uint32_t explain_requests; /* that GET /v1/requests remembers; 0: none */
+    uint32_t loops;            /* that the app's functions run on; 0: one */
 };
 
 /*
- * Everything in conf but registry, plugins, deploy, metrics and stopping is copied; those must
- * outlive the api.  *ret is given to berth_api_free().  -BERTH_ECONFIG: the message names the
+ * Everything in conf but registry, plugins, deploy, metrics, stopping and starting is copied; those
+ * must outlive the api.  *ret is given to berth_api_free().  -BERTH_ECONFIG: the message names the
  * setting.
  *
  * Without keys, routes that change something (BERTH_SCOPE_MANAGE) are refused to peers that are

@@ -83,9 +83,11 @@ bool
 berth_v2_is_ready(const struct berth_call *c)
 {
     const struct berth_registry_counts n = berth_registry_counts(c->api->conf.registry);
-    const bool stopping = c->api->conf.stopping != NULL && atomic_load(c->api->conf.stopping);
+    const struct berth_api_conf *conf = &c->api->conf;
+    const bool stopping = conf->stopping != NULL && atomic_load(conf->stopping),
+               starting = conf->starting != NULL && atomic_load(conf->starting);
 
-    return !stopping && (n.registered == 0 || n.ready > 0 || n.on_demand > 0);
+    return !stopping && !starting && (n.registered == 0 || n.ready > 0 || n.on_demand > 0);
 }
 
 void

@@ -46,7 +46,7 @@ struct serving {
     const struct berth_conf *conf;
     struct berth_conf *reloaded; /* from the last SIGHUP: then conf points here */
     sigset_t signals;
-    atomic_bool stopping;
+    atomic_bool stopping, starting;
     struct berth_metrics *metrics;
     struct berth_store *store;
     struct berth_plugins *plugins;
@@ -323,6 +323,7 @@ api_up(struct serving *s, struct berth_err *e)
         .load_wait_ns = (uint64_t)c->engine.load_wait_secs * BERTH_S,
         .body_bytes_max = (size_t)c->server.max_body_bytes,
         .stopping = &s->stopping,
+        .starting = &s->starting,
         .access_log = c->monitoring.access_log,
         .explain_requests = (uint32_t)c->monitoring.explain_requests,
         .loops = (uint32_t)s->loop_count,
@@ -420,10 +421,13 @@ serve_up(struct serving *s, struct berth_err *e)
 {
     int r = registry_up(s, e);
 
+    atomic_store(&s->starting, true); /* /v2/health/ready says 503 until models are registered */
     if (r < 0 || (r = loops_up(s, e)) < 0 || (r = deploy_up(s, e)) < 0 || (r = api_up(s, e)) < 0 ||
         (r = server_up(s, e)) < 0)
         return r;
-    return models_up(s, e); /* last: a port that is taken is known before a model is read */
+    r = models_up(s, e); /* last: a port that is taken is known before a model is read */
+    atomic_store(&s->starting, false);
+    return r;
 }
 
 static void

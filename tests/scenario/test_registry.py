@@ -373,3 +373,20 @@ def test_deleting_a_busy_model_answers_its_requests(make_server):
 def test_measured_memory_of_an_instance(models_server):
     used = models_server.status("smollm2")["resource_usage"]["memory_usage_bytes"]
     assert 40 << 20 < used < 2 << 30
+
+
+def test_ready_is_not_said_before_what_is_to_be_served_is_registered(make_server, tmp_path):
+    """A probe that comes early must not send requests to models that are not known yet."""
+    wanted = [f"m{i}" for i in range(400)]
+    model = echo_file(tmp_path)
+    server = make_server("--set", "engine.max_models=400",
+                         *(a for n in wanted for a in ("--model", f"{n}={model}")), start=False)
+    server.start(ready=False)
+
+    def is_ready():
+        try:
+            return server.get("/v2/health/ready").status == 200
+        except OSError:
+            return False
+    harness.wait_until(is_ready, 30, "ready")
+    assert names(server) == set(wanted)
