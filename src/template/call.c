@@ -155,10 +155,13 @@ run(struct berth_trun *r, const struct berth_tnode *call, const struct berth_tva
     if (got < 0)
         return got;
     *ret = (struct berth_tvalue){0};
-    if (call->outer_fn != NULL)
+    if (call->outer_fn != NULL) {
+        if (r->t->trace != NULL)
+            r->t->trace->at = call->pos;
         got = call->outer_fn->call(call->outer_fn->arg, r->a, argv, argc, ret, r->e);
-    else
+    } else {
         got = call->fn->call(r, argv, argc, ret);
+    }
     if (got == 0)
         return 0;
     r->pos = call->pos;

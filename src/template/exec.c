@@ -44,7 +44,9 @@ put(struct berth_trun *r, const char *at, size_t len)
     if (got < 0)
         return got;
     berth_buf_put(r->out, at, len);
-    return r->out->failed ? berth_trun_nomem(r) : 0;
+    if (r->out->failed)
+        return berth_trun_nomem(r);
+    return r->t->trace != NULL ? berth_ttrace_put(r, at, len) : 0;
 }
 
 static int
@@ -212,9 +214,18 @@ call_template(struct berth_trun *r, const struct berth_tnode *n, const struct be
 static int
 action(struct berth_trun *r, const struct berth_tnode *n, const struct berth_tvalue *dot)
 {
+    const size_t vars = r->var_len, base = r->var_base;
+    const unsigned depth = r->depth;
     struct berth_tvalue v;
     const int got = berth_teval_pipe(r, n->a, dot, &v);
 
+    if (got == -BERTH_EINVAL && n->a->decl_len == 0 && r->t->trace != NULL &&
+        berth_ttrace_fail(r)) {
+        r->var_len = vars;
+        r->var_base = base;
+        r->depth = depth;
+        return 0;
+    }
     if (got < 0 || n->a->decl_len > 0)
         return got;
     r->pos = n->pos;

@@ -145,6 +145,14 @@ at_terminator(const struct berth_tlex *l)
 }
 
 static struct berth_ttoken
+wrong_sign(struct berth_tlex *l, size_t at)
+{
+    return wrong(l, at,
+                 at < l->in.len && l->in.at[at] == '}' ? "unexpected \"}\": an action ends with }}"
+                                                       : "unexpected character");
+}
+
+static struct berth_ttoken
 lex_word(struct berth_tlex *l, enum berth_ttok type, size_t start)
 {
     static const struct {
@@ -163,7 +171,7 @@ lex_word(struct berth_tlex *l, enum berth_ttok type, size_t start)
     while (l->pos < l->in.len && is_word(l->in.at[l->pos]))
         l->pos++;
     if (!at_terminator(l))
-        return wrong(l, l->pos, "unexpected character");
+        return wrong_sign(l, l->pos);
     struct berth_ttoken t = token(l, type, start);
     for (size_t i = 0; type == BERTH_TTOK_NAME && i < sizeof words / sizeof *words; i++)
         if (berth_slice_is(t.text, words[i].word))
@@ -272,7 +280,7 @@ lex_sign(struct berth_tlex *l, size_t start)
     case '\'':
         return lex_quoted(l, start, c);
     default:
-        return wrong(l, start, "unexpected character");
+        return wrong_sign(l, start);
     }
 }
 

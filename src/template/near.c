@@ -39,7 +39,9 @@ struct nearest {
 static void
 look(struct nearest *n, struct berth_slice name)
 {
-    const size_t d = distance(n->wanted, name.at, name.len);
+    const bool begins = n->wanted.len >= 3 && name.len > n->wanted.len &&
+                        memcmp(n->wanted.at, name.at, n->wanted.len) == 0;
+    const size_t d = begins ? 1 : distance(n->wanted, name.at, name.len);
 
     if (d < n->distance) {
         n->distance = d;

@@ -35,6 +35,7 @@ control(struct berth_tparser *p, enum berth_tnode_kind kind, uint32_t pos, struc
 {
     const char *where = kind == BERTH_TN_IF ? "if" : kind == BERTH_TN_WITH ? "with" : "range";
     const size_t vars = p->var_len;
+    const uint32_t outer = p->block;
     struct berth_tnode *n = berth_tp_node(p, kind, pos), *end;
 
     if (n == NULL)
@@ -43,6 +44,7 @@ control(struct berth_tparser *p, enum berth_tnode_kind kind, uint32_t pos, struc
         return BERTH_TP_FAIL(p, pos, "more than %d parentheses or blocks within each other",
                              BERTH_TP_DEPTH_MAX);
     p->depth++;
+    p->block = pos;
     int r = berth_tp_pipeline(p, where, BERTH_TTOK_RIGHT, &n->a);
     p->ranges += kind == BERTH_TN_RANGE;
     if (r == 0)
@@ -51,6 +53,7 @@ control(struct berth_tparser *p, enum berth_tnode_kind kind, uint32_t pos, struc
     if (r == 0 && end->kind == BERTH_TN_ELSE)
         r = else_part(p, n, where);
     p->depth--;
+    p->block = outer;
     p->var_len = vars;
     *ret = n;
     return r;
@@ -112,6 +115,7 @@ body(struct berth_tparser *p, const char *where, struct berth_slice name, uint32
 {
     const size_t vars = p->var_len;
     const unsigned ranges = p->ranges;
+    const uint32_t block = p->block;
     struct berth_slice *outer = p->vars;
     struct berth_tnode *root, *end;
 
@@ -125,12 +129,14 @@ body(struct berth_tparser *p, const char *where, struct berth_slice name, uint32
     p->var_len = 1;
     p->ranges = 0;
     p->depth++;
+    p->block = pos;
     int r = items(p, where, &root, &end);
     if (r == 0 && end->kind != BERTH_TN_END)
         r = BERTH_TP_FAIL(p, end->pos, "unexpected {{else}} in %s", where);
     if (r == 0)
         r = add_template(p, name, root, pos);
     p->depth--;
+    p->block = block;
     p->vars = outer;
     p->var_len = vars;
     p->ranges = ranges;

@@ -51,7 +51,8 @@ berth_tp_unexpected(struct berth_tparser *p, struct berth_ttoken t, const char *
     if (t.type == BERTH_TTOK_ERROR)
         return BERTH_TP_FAIL(p, t.pos, "%.*s", (int)t.text.len, t.text.at);
     if (t.type == BERTH_TTOK_EOF)
-        return BERTH_TP_FAIL(p, t.pos, "the text ends within %s: an {{end}} is missing", where);
+        return BERTH_TP_FAIL(p, p->block > 0 ? p->block : t.pos,
+                             "the text ends within %s: an {{end}} is missing", where);
     return BERTH_TP_FAIL(p, t.pos, "unexpected %.*s in %s", t.text.len < 40 ? (int)t.text.len : 40,
                          t.text.at, where);
 }

@@ -21,6 +21,7 @@ struct berth_tparser {
     struct berth_slice *vars;
     size_t var_len;
     unsigned depth, ranges;
+    uint32_t block; /* where the innermost one that is open begins; 0: none is */
     struct berth_ttemplate *templates;
     size_t template_count;
 };

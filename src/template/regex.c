@@ -242,16 +242,21 @@ struct berth_re_machine {
     struct threads lists[2];
 };
 
+/* As many steps as there are to a search in the tables of Unicode. */
+enum { TABLE_STEPS = 8 };
+
 static bool
-in_ranges(const struct berth_re_inst *i, uint32_t v)
+in_ranges(struct berth_re_machine *m, const struct berth_re_inst *i, uint32_t v)
 {
     for (uint32_t n = 0; n < i->x; n++) {
         const struct berth_re_range *at = &i->at[n];
+        m->steps++;
         if (v >= at->first && v <= at->last)
             return true;
         if (at->first < 0x110000)
             continue;
         const uint32_t property = at->first - 0x110000; /* L, Lu, Ll */
+        m->steps += TABLE_STEPS;
         if (property == 0   ? berth_trune_is_letter(v)
             : property == 1 ? berth_trune_is_upper(v)
                             : berth_trune_is_lower(v))
@@ -260,16 +265,17 @@ in_ranges(const struct berth_re_inst *i, uint32_t v)
     return false;
 }
 
+/* Each range that is looked at is a step: a class may have hundreds. */
 static bool
-takes(const struct berth_re_inst *i, uint32_t v)
+takes(struct berth_re_machine *m, const struct berth_re_inst *i, uint32_t v)
 {
     if (i->op == BERTH_RE_ANY)
         return i->x != 0 || v != '\n';
+    m->steps += i->fold ? 2 * TABLE_STEPS : 0;
     if (i->op == BERTH_RE_RUNE)
         return i->x == v || (i->fold && berth_trune_lower(i->x) == berth_trune_lower(v));
-    const bool in =
-        in_ranges(i, v) ||
-        (i->fold && (in_ranges(i, berth_trune_lower(v)) || in_ranges(i, berth_trune_upper(v))));
+    const bool in = in_ranges(m, i, v) || (i->fold && (in_ranges(m, i, berth_trune_lower(v)) ||
+                                                       in_ranges(m, i, berth_trune_upper(v))));
     return in != i->negate;
 }
 
@@ -354,7 +360,7 @@ step(struct berth_re_machine *m, const struct threads *from, struct threads *to,
             at[1] = (int64_t)i;
             return true;
         }
-        if (inst->op > BERTH_RE_CLASS || next == i || !takes(inst, rune))
+        if (inst->op > BERTH_RE_CLASS || next == i || !takes(m, inst, rune))
             continue;
         memcpy(m->now, places, m->width * sizeof *m->now);
         follow(m, to, from->pc[n] + 1, next);
@@ -368,7 +374,7 @@ prepare(struct berth_trun *r, struct berth_re *re)
 {
     struct berth_re_machine *m = BERTH_NEW(r->a, struct berth_re_machine);
     const size_t n = re->len, width = 2 * re->groups;
-    const int err = berth_trun_work(r, n / 4);
+    const int err = berth_trun_work(r, n / 4 + n * width / 8); /* that memory is cleared */
 
     if (err < 0 || m == NULL)
         return err < 0 ? err : berth_trun_nomem(r);
@@ -408,6 +414,7 @@ berth_re_match(struct berth_trun *r, struct berth_re *re, struct berth_slice tex
             for (size_t n = 0; n < m->width; n++)
                 m->now[n] = BERTH_RE_NOWHERE;
             m->now[0] = (int64_t)i;
+            m->steps += m->width / 8;
             follow(m, &m->lists[0], 0, i);
         }
         if (m->lists[0].len == 0)

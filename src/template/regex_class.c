@@ -224,16 +224,33 @@ class_item(struct berth_trun *r, struct berth_slice expr, size_t *i, struct maki
     return err == 0 && *ret_class ? add_class(r, m, &c) : err;
 }
 
+/* Does a "[:" at *i have its end?  What is read in vain is work: it may be all that follows, and
+ * anew at the next one. */
+static int
+is_posix(struct berth_trun *r, struct berth_slice expr, size_t i, bool *ret)
+{
+    enum { BYTES_EACH = 64 };
+    const size_t left = expr.len - i;
+
+    *ret = false;
+    if (left < 3 || expr.at[i] != '[' || expr.at[i + 1] != ':')
+        return 0;
+    const char *end = memmem(expr.at + i + 2, left - 2, ":]", 2);
+    *ret = end != NULL;
+    return berth_trun_work(r, (end != NULL ? (size_t)(end - expr.at) - i : left) / BYTES_EACH);
+}
+
 /* One character of a class, a range of them, or a class within it. */
 static int
 class_part(struct berth_trun *r, struct berth_slice expr, size_t *i, struct making *m)
 {
     uint32_t low = 0, high = 0;
     bool is_class;
-    int err;
+    int err = is_posix(r, expr, *i, &is_class);
 
-    if (expr.len - *i > 2 && expr.at[*i] == '[' && expr.at[*i + 1] == ':' &&
-        memmem(expr.at + *i + 2, expr.len - *i - 2, ":]", 2) != NULL) {
+    if (err < 0)
+        return err;
+    if (is_class) {
         *i += 1;
         return posix_class(r, expr, i, m);
     }

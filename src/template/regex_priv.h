@@ -6,8 +6,8 @@
 /*
  * Regular expressions with RE2's syntax and Go's way of choosing a match (the leftmost, and of
  * those what a backtracking search would find first).  All alternatives are followed at once, so
- * that matching takes time in proportion to expression and text, which is counted as work.  Of
- * Unicode classes \pL, \p{Lu} and \p{Ll} are known.
+ * that matching takes time in proportion to expression and text.  Each step is counted as work,
+ * each range of a class among them.  Of Unicode classes \pL, \p{Lu} and \p{Ll} are known.
  */
 enum { BERTH_RE_GROUPS_MAX = 50, BERTH_RE_PROGRAM_MAX = 5000 };
 

@@ -35,8 +35,13 @@ no_work(struct berth_trun *r)
 int
 berth_trun_work(struct berth_trun *r, uint64_t n)
 {
+    enum { ASK_EACH = 16 }; /* 65536 units: milliseconds */
+
     if (n > r->work_left)
         return no_work(r);
+    if ((r->work_left >> ASK_EACH) != ((r->work_left - n) >> ASK_EACH) && r->t->cancelled != NULL &&
+        r->t->cancelled(r->t->cancel_arg))
+        return berth_err_set(r->e, BERTH_ECANCELED, "it is to end");
     r->work_left -= n;
     return 0;
 }
@@ -310,12 +315,17 @@ berth_trun_place(const struct berth_trun *r, uint32_t pos, size_t *ret_line, siz
     *ret_column = column;
 }
 
-/* An empty text where the failure left none, and the place in front. */
+/* An empty text where the failure left none, and the place in front, or in the trace. */
 static int
 placed(struct berth_trun *r, int err)
 {
     size_t line, column;
 
+    if (r->t->trace != NULL) {
+        if (r->t->trace->failure_count < BERTH_TEMPLATE_FAILURES_MAX)
+            (void)berth_ttrace_fail(r);
+        return err;
+    }
     berth_trun_place(r, r->pos, &line, &column);
     if (r->t->name != NULL)
         return berth_err_wrap(r->e, err, "%s: line %zu, column %zu", r->t->name, line, column);
@@ -345,7 +355,9 @@ berth_template_render(const struct berth_template *t, const char *text, size_t l
     if (len > TEXT_MAX)
         return placed(
             &r, berth_err_set(r.e, BERTH_ELIMIT, "the text has more than %d bytes", TEXT_MAX));
-    int got = berth_tparse(&r, &root);
+    int got = t->trace != NULL ? berth_ttrace_begin(&r) : 0;
+    if (got == 0)
+        got = berth_tparse(&r, &root);
     if (got == 0)
         got = t->data != NULL ? berth_trun_from_json(&r, t->data, false, &dot)
                               : berth_trun_map(&r, BERTH_TT_PLAIN, &dot);
@@ -353,5 +365,12 @@ berth_template_render(const struct berth_template *t, const char *text, size_t l
         got = berth_tvar_push(&r, BERTH_SLICE("$"), &dot);
     if (got == 0)
         got = berth_texec(&r, root, &dot);
-    return got < 0 ? placed(&r, got) : 0;
+    if (t->trace != NULL)
+        t->trace->work = conf.work_max - r.work_left;
+    if (got < 0)
+        return placed(&r, got);
+    if (t->trace == NULL)
+        return 0;
+    berth_ttrace_end(&r);
+    return t->trace->failure_count > 0 ? -BERTH_EINVAL : 0;
 }

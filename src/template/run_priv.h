@@ -19,6 +19,11 @@ struct berth_trun {
     const struct berth_ttemplate *templates;
     struct berth_tvar *vars;
     size_t var_len, var_cap, var_base;
+    /* trace.c, where the template asks for it */
+    uint32_t *line_starts; /* of the text */
+    size_t line_count;
+    struct berth_buf lines;   /* uint32_t each */
+    bool in_line, blank_line; /* of the output */
 };
 
 enum {
@@ -81,6 +86,13 @@ int berth_trun_equal(struct berth_trun *r, const struct berth_tvalue *x,
                      const struct berth_tvalue *y, unsigned depth, bool *ret);
 int berth_trun_from_json(struct berth_trun *r, const struct berth_json *j, bool numbers_as_float,
                          struct berth_tvalue *ret);
+
+/* trace.c: begin, then whatever is put out, then end; 0, or -BERTH_ENOMEM. */
+int berth_ttrace_begin(struct berth_trun *r);
+int berth_ttrace_put(struct berth_trun *r, const char *at, size_t len);
+void berth_ttrace_end(struct berth_trun *r);
+/* What r->e says failed at r->pos.  True: there is room for another failure. */
+bool berth_ttrace_fail(struct berth_trun *r);
 
 /* Where pos is in the file: from 1. */
 void berth_trun_place(const struct berth_trun *r, uint32_t pos, size_t *ret_line,

@@ -89,9 +89,13 @@ messages_name_the_place_and_the_nearest(void **unused)
         {"{{ .Map | toYaml }}",
          "base.yaml: decode: line 10, column 11: function \"toYaml\" is not "
          "offered: it is Helm's alone; toJson writes JSON, which is YAML too"},
+        {"{{ getPort \"app\" }",
+         "base.yaml: decode: line 10, column 18: unexpected \"}\": an action ends with }}"},
+        {"{{ .On}",
+         "base.yaml: decode: line 10, column 7: unexpected \"}\": an action ends with }}"},
         {"x\n{{ .On", "base.yaml: decode: line 11, column 1: this {{ is not closed with }}"},
         {"{{if .On}}\nx",
-         "base.yaml: decode: line 11, column 2: the text ends within if: an {{end}} is "
+         "base.yaml: decode: line 10, column 3: the text ends within if: an {{end}} is "
          "missing"},
         {"{{ index .List 7 }}",
          "base.yaml: decode: line 10, column 4: index: there is no element 7: there are 3"},
@@ -162,6 +166,13 @@ bounds_end_it(void **unused)
          "{{range until 12}}{{$l = concat $l $l}}{{end}}{{deepEqual $l (append (rest $l) $t)}}",
          -BERTH_ELIMIT, "computes too much"},
         {"{{regexMatch \"(?:(?:(?:){1000}){1000}){1000}\" \"\"}}", -BERTH_ELIMIT,
+         "computes too much"},
+        /* Each of a class' ranges is looked at, by each of a thousand threads at each character. */
+        {"{{regexMatch (printf \"(?:[%sy]{1,1000})z\" (repeat 499 \"a-b\")) (repeat 2000 \"y\")}}",
+         -BERTH_ELIMIT, "computes too much"},
+        {"{{regexMatch (repeat 800 (printf \"[%s]\" (repeat 166 \"[:a\"))) \"a\"}}", -BERTH_ELIMIT,
+         "computes too much"},
+        {"{{regexFindAll \"x*y|x\" (repeat 100000 \"x\") -1 | len}}", -BERTH_ELIMIT,
          "computes too much"},
         {"{{regexMatch \"((a{100}){100}){100}\" \"a\"}}", -BERTH_EINVAL, "too large"},
         {"{{regexMatch (repeat 200 \"(?:\") \"a\"}}", -BERTH_EINVAL, "nested too deep"},
