@@ -243,7 +243,7 @@ apply_workload(struct applying *x, const struct kubernetes_object *o, struct ber
         return 0;
     if (x->f.workload != NULL && x->f.kind != o->kind) { /* was a Deployment, is a StatefulSet */
         const struct berth_kube_ref old = ref_of(x->s, x->f.kind, x->u->name);
-        r = berth_kube_delete(x->s->k, x->until, &old, e);
+        r = berth_kube_delete(x->s->k, x->until, &old, NULL, e);
         if (r < 0)
             return r;
     }
@@ -319,7 +319,7 @@ static int
 drop_scaler(struct applying *x, const char *name, struct berth_err *e)
 {
     const struct berth_kube_ref ref = ref_of(x->s, &berth_kube_autoscalers, name);
-    const int r = berth_kube_delete(x->s->k, x->until, &ref, e);
+    const int r = berth_kube_delete(x->s->k, x->until, &ref, NULL, e);
 
     if (r >= 0)
         x->k.scaler_digest[0] = '\0';
@@ -384,9 +384,9 @@ delete_all(struct applying *x, const char *name, struct berth_err *e)
     int r = has_scaler(x) ? drop_scaler(x, name, e) : 0;
 
     if (r >= 0)
-        r = berth_kube_delete(x->s->k, x->until, &service, e);
+        r = berth_kube_delete(x->s->k, x->until, &service, NULL, e);
     if (r >= 0 && kind != NULL)
-        r = berth_kube_delete(x->s->k, x->until, &workload, e);
+        r = berth_kube_delete(x->s->k, x->until, &workload, NULL, e);
     return r < 0 ? r : 0;
 }
 

@@ -15,6 +15,8 @@
 #include "conf/conf.h"
 #include "conf/near.h"
 
+enum { ARGS_BYTES_MAX = 1 << 20 };
+
 const char *
 berth_version_line(void)
 {
@@ -162,8 +164,10 @@ help_all_put(const char *program, bool clients_only, struct berth_buf *out)
 
 /* ---- reading arguments ---- */
 
-const char *
-berth_arg(const struct berth_args *args, const char *name)
+static const char switched_off[] = "false"; /* known by its address */
+
+static const char *
+given(const struct berth_args *args, const char *name)
 {
     const struct berth_option *o;
 
@@ -171,6 +175,20 @@ berth_arg(const struct berth_args *args, const char *name)
         if (strcmp(o->name, name) == 0)
             return args->given[i];
     return NULL;
+}
+
+const char *
+berth_arg(const struct berth_args *args, const char *name)
+{
+    const char *value = given(args, name);
+
+    return value != switched_off ? value : NULL;
+}
+
+bool
+berth_arg_is_off(const struct berth_args *args, const char *name)
+{
+    return given(args, name) == switched_off;
 }
 
 bool
@@ -218,13 +236,17 @@ option_unknown(const struct berth_args *args, const char *arg)
     while ((o = berth_option_at(args->cmd, count)) != NULL)
         names[count++] = o->name;
     (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(arg + 2, "="), arg + 2);
+    const char *instead = berth_option_instead(args->cmd, word);
+    if (instead != NULL)
+        return berth_usage(args, "no option --%s: %s", word, instead);
     const char *near = berth_near_miss(word, names, count);
     if (near != NULL)
         return berth_usage(args, "no option --%s; did you mean --%s?", word, near);
     return berth_usage(args, "no option --%s", word);
 }
 
-/* The option that arg ("--name", "--name=value" or "-n") names, or NULL; *ret is its place. */
+/* The option that arg ("--name", "--name=value", "-n", "-nvalue" or "-n=value") names, or NULL;
+ * *ret is its place. */
 static const struct berth_option *
 option_of(const struct berth_args *args, const char *arg, size_t *ret)
 {
@@ -232,7 +254,7 @@ option_of(const struct berth_args *args, const char *arg, size_t *ret)
     const struct berth_option *o;
 
     for (size_t i = 0; (o = berth_option_at(args->cmd, i)) != NULL; i++) {
-        if (arg[1] != '-' ? o->letter == arg[1]
+        if (arg[1] != '-' ? o->letter == arg[1] && (arg[2] == '\0' || o->value != NULL)
                           : strlen(o->name) == len && strncmp(o->name, arg + 2, len) == 0) {
             *ret = i;
             return o;
@@ -241,20 +263,44 @@ option_of(const struct berth_args *args, const char *arg, size_t *ret)
     return NULL;
 }
 
+/* The value within the option's own word; NULL: it is not there. */
+static char *
+value_within(char *arg)
+{
+    char *eq = strchr(arg, '=');
+
+    if (arg[1] == '-')
+        return eq != NULL ? eq + 1 : NULL;
+    return arg[2] != '\0' ? arg + 2 + (arg[2] == '=') : NULL;
+}
+
+static int
+option_set(struct berth_args *args, const struct berth_option *o, size_t place, const char *value)
+{
+    const char *before = args->given[place];
+
+    if (before != NULL && strcmp(o->value, BERTH_OPTION_LIST) == 0 &&
+        (value = berth_arena_printf(args->arena, "%s,%s", before, value)) == NULL)
+        return berth_failed(args, "out of memory");
+    args->given[place] = value;
+    return BERTH_EXIT_OK;
+}
+
 static int
 option_take(struct berth_args *args, const struct berth_option *o, size_t place, char **argv,
             int argc, int *i)
 {
-    const char *eq = argv[*i][1] == '-' ? strchr(argv[*i], '=') : NULL;
+    const char *within = value_within(argv[*i]);
 
-    if (o->value == NULL && eq != NULL)
-        return berth_usage(args, "--%s takes no value", o->name);
+    if (o->value == NULL && within != NULL && strcmp(within, "true") != 0 &&
+        strcmp(within, "false") != 0)
+        return berth_usage(args, "--%s takes no value but true or false", o->name);
     if (o->value == NULL)
-        args->given[place] = "";
-    else if (eq != NULL)
-        args->given[place] = eq + 1;
+        args->given[place] = within != NULL && within[0] == 'f' ? switched_off : "";
+    else if (within != NULL)
+        return option_set(args, o, place, within);
     else if (*i + 1 < argc)
-        args->given[place] = argv[++*i];
+        return option_set(args, o, place, argv[++*i]);
     else
         return berth_usage(args, "--%s needs a value: %s", o->name, o->value);
     return BERTH_EXIT_OK;
@@ -269,7 +315,7 @@ args_parse(struct berth_args *args, int argc, char **argv)
     for (int i = 0; i < argc; i++) {
         const bool dashed = !only_words && strncmp(argv[i], "--", 2) == 0;
         const bool letter = !only_words && argv[i][0] == '-' && argv[i][1] != '\0' &&
-                            argv[i][1] != '-' && argv[i][2] == '\0';
+                            argv[i][1] != '-' && (argv[i][2] == '\0' || !args->cmd->takes_settings);
         size_t place = 0;
         const struct berth_option *o = dashed || letter ? option_of(args, argv[i], &place) : NULL;
         if (o != NULL) {
@@ -301,8 +347,10 @@ args_parse(struct berth_args *args, int argc, char **argv)
 static int
 run(const struct berth_cmd *cmd, const char *program, int argc, char **argv)
 {
-    struct berth_args args = {.cmd = cmd, .program = program};
+    struct berth_arena arena;
+    struct berth_args args = {.cmd = cmd, .program = program, .arena = &arena};
 
+    berth_arena_init(&arena, ARGS_BYTES_MAX);
     args.argv = calloc((size_t)argc + 1, sizeof *args.argv);
     if (args.argv == NULL)
         return berth_failed(&args, "not enough memory");
@@ -318,6 +366,7 @@ run(const struct berth_cmd *cmd, const char *program, int argc, char **argv)
     } else if (rc == 0) {
         rc = cmd->run(&args);
     }
+    berth_arena_fini(&arena);
     free(args.argv);
     return rc;
 }

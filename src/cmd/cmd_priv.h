@@ -13,10 +13,12 @@ struct berth_arena;
 struct berth_args;
 
 struct berth_option {
-    const char *name;  /* without dashes; NULL ends a table */
-    const char *value; /* what its value is called; NULL: a switch */
-    const char *help;  /* at most 52 characters, so that a line fits a screen */
-    char letter;       /* "-f" besides; 0: none */
+    const char *name; /* without dashes; NULL ends a table */
+    /* What its value is called; NULL: a switch, which may be said as --name=true or =false, too;
+     * BERTH_OPTION_LIST: names. */
+    const char *value;
+    const char *help; /* at most 52 characters, so that a line fits a screen */
+    char letter;      /* "-f" besides; 0: none */
 };
 
 enum { BERTH_CMD_OPTIONS_MAX = 18, BERTH_CMD_WORDS_MAX = 64 };
@@ -33,15 +35,20 @@ struct berth_cmd {
     int (*run)(const struct berth_args *args); /* the exit status */
 };
 
-/* What follows a command's name.  Everything is borrowed from main's argv. */
+/* Of an option that may be given again, for more: its value is all of them, with commas between. */
+#define BERTH_OPTION_LIST "A,B"
+
+/* What follows a command's name.  It is borrowed from main's argv, but for lists put together. */
 struct berth_args {
     const struct berth_cmd *cmd;
-    const char *program;                          /* "berth", or the name it was called by */
-    const char *given[BERTH_CMD_OPTIONS_MAX + 3]; /* by berth_option_at(); a switch: "" */
+    const char *program; /* "berth", or the name it was called by */
+    /* By berth_option_at(); a switch: "", or another text when it is off. */
+    const char *given[BERTH_CMD_OPTIONS_MAX + 3];
     const char *words[BERTH_CMD_WORDS_MAX];
     size_t word_count;
     int argc; /* with takes_settings: the arguments that are not the command's own options */
     char **argv;
+    struct berth_arena *arena; /* of those lists */
 };
 
 enum { BERTH_EXIT_OK, BERTH_EXIT_FAILED, BERTH_EXIT_USAGE, BERTH_EXIT_INTERRUPTED = 130 };
@@ -51,10 +58,15 @@ const struct berth_cmd *berth_cmd_at(size_t index);
 /* The title of the group that cmd is the first of; NULL: it goes on with the one before. */
 const char *berth_cmd_group(const struct berth_cmd *cmd);
 const struct berth_cmd *berth_cmd_find(const char *name);
+/* What to say to those who give it an option that it has not got and others of its sort have; NULL:
+ * nothing is known of that. */
+const char *berth_option_instead(const struct berth_cmd *cmd, const char *name);
 /* A command's options, --server, --api-key and --help included; NULL at the end. */
 const struct berth_option *berth_option_at(const struct berth_cmd *cmd, size_t index);
-/* The value of an option, "" of a switch, or NULL when it was not given. */
+/* The value of an option, "" of a switch, or NULL when it was not given, or is switched off. */
 const char *berth_arg(const struct berth_args *args, const char *name);
+/* Was it said that this switch is off (--name=false)? */
+bool berth_arg_is_off(const struct berth_args *args, const char *name);
 /* A whole number; *ret stays when the option was not given.  False: told, exit with usage. */
 bool berth_arg_int(const struct berth_args *args, const char *name, long long min, long long max,
                    long long *ret);

@@ -151,19 +151,34 @@ static const struct berth_option modelservice_options[] = {
     {"modelservice", "FILE", "the ModelService; - for standard input", 'm'},
     {"baseconfig", "FILE", "the ConfigMap of its base configuration", 'b'},
     {"output", "FORMAT", "map (by role), yaml (kubectl takes it) or json", 'o'},
+    {"inference-api", "VERSION", "pools of v1 or v1alpha2; else as written", 0},
     {"strict", NULL, "fail on warnings, too", 0},
+    {"diff", NULL, "what it would change in a cluster; writes nothing", 0},
     {"epp-cluster-role", "NAME", "the rights of endpoint pickers", 0},
-    {"epp-pull-secrets", "A,B", "their image pull secrets", 0},
-    {"pd-pull-secrets", "A,B", "those of prefill and decode pods", 0},
+    {"epp-pull-secrets", BERTH_OPTION_LIST, "their image pull secrets", 0},
+    {"pd-pull-secrets", BERTH_OPTION_LIST, "those of prefill and decode pods", 0},
+    {"namespace", "NAME", "--diff: where the file does not say", 'n'},
+    {"kubeconfig", "FILE", "--diff: which cluster; else as kubectl finds it", 0},
+    {"context", "NAME", "--diff: of the kubeconfig; else its current one", 0},
     {NULL, NULL, NULL, 0},
 };
 
 static const struct berth_option operator_options[] = {
-    {"epp-cluster-role", "NAME", "the rights of endpoint pickers", 0},
-    {"epp-pull-secrets", "A,B", "their image pull secrets", 0},
-    {"pd-pull-secrets", "A,B", "those of prefill and decode pods", 0},
+    {"epp-cluster-role", "NAME", "the rights of endpoint pickers (required)", 0},
+    {"epp-pull-secrets", BERTH_OPTION_LIST, "their image pull secrets", 0},
+    {"pd-pull-secrets", BERTH_OPTION_LIST, "those of prefill and decode pods", 0},
     {"namespace", "NAME", "look after this one alone; else all", 'n'},
-    {"base-namespaces", "A,B", "where others' base configurations may be; * any", 0},
+    {"leader-elect", NULL, "of several operators, one works at a time", 0},
+    {"leader-elect-lease-duration", "TIME", "until another takes over (15s)", 0},
+    {"log-level", "LEVEL", "debug, info (if none is said), warn or error", 'l'},
+    {"health-probe-bind-address", "ADDR", "/healthz, /readyz at HOST:PORT or :PORT", 0},
+    {"metrics-bind-address", "ADDR", "/metrics, likewise", 0},
+    {"metrics-secure", NULL, "by HTTPS, as it is with a certificate", 0},
+    {"metrics-cert-path", "DIR", "the folder of its certificate and key", 0},
+    {"metrics-cert-name", "FILE", "the certificate there (tls.crt)", 0},
+    {"metrics-cert-key", "FILE", "the key there (tls.key)", 0},
+    {"metrics-token-file", "FILE", "show /metrics to those alone who send this token", 0},
+    {"base-namespaces", BERTH_OPTION_LIST, "where others' base configurations may be; * any", 0},
     {"kubeconfig", "FILE", "which cluster; else as kubectl finds it", 0},
     {NULL, NULL, NULL, 0},
 };
@@ -256,10 +271,14 @@ static const struct berth_cmd commands[] = {
      berth_run_plugins},
     {"node", "[options] drain|undrain NODE", "take a machine out of service, or back", NULL,
      node_options, 2, 2, false, true, berth_run_node},
-    {"modelservice", "[options] generate", "what a ModelService of llm-d comes to",
-     "  berth modelservice generate -m msvc.yaml -b base.yaml -o yaml |\n"
-     "      kubectl apply -f -\n",
-     modelservice_options, 1, BERTH_CMD_WORDS_MAX, false, false, berth_run_modelservice},
+    {"modelservice", "[options] generate|help", "what a ModelService of llm-d comes to",
+     "  berth modelservice generate -m msvc.yaml -b base.yaml             # look\n"
+     "  berth modelservice generate -m msvc.yaml -b base.yaml -o yaml |   # and apply\n"
+     "      kubectl apply --server-side -f -\n"
+     "  berth modelservice generate -m msvc.yaml -b base.yaml --diff      # first\n"
+     "--diff exits with 0: nothing would change, 1: something, 2: it cannot be told.\n"
+     "It asks the API server as the operator would (server-side apply, dry run).\n",
+     modelservice_options, 0, BERTH_CMD_WORDS_MAX, false, false, berth_run_modelservice},
     {"operator", "[options]", "looks after the ModelServices of a cluster",
      "  berth operator --epp-cluster-role pod-read\n", operator_options, 0, 0, false, false,
      berth_run_operator},
@@ -279,6 +298,24 @@ static const struct berth_cmd commands[] = {
     {"probe", "shimlet|pipeline [FOLDER]",
      "tries a plugin before it is loaded; `berth serve` starts it", NULL, NULL, 1, 2, false, false,
      berth_run_probe},
+};
+
+/* Options of programs that a command takes the place of, for those who come from there. */
+static const struct {
+    const char *cmd, *option, *instead;
+} elsewhere[] = {
+    {"operator", "enable-http2",
+     "leave it out; HTTP/1.1 and HTTP/2 are both served, within limits"},
+    {"operator", "defaults-yaml-path",
+     "leave it out; what is the same for many services is in their base configuration"},
+    {"operator", "webhook-cert-path", "leave it out; there are no webhooks"},
+    {"operator", "webhook-cert-name", "leave it out; there are no webhooks"},
+    {"operator", "webhook-cert-key", "leave it out; there are no webhooks"},
+    {"operator", "zap-log-level", "say --log-level debug, info, warn or error"},
+    {"operator", "zap-devel", "say --log-level debug"},
+    {"operator", "zap-encoder", "leave it out; lines are text on standard error"},
+    {"operator", "zap-time-encoding", "leave it out; times are as RFC 3339 has them"},
+    {"operator", "zap-stacktrace-level", "leave it out; there are no stack traces"},
 };
 
 static const struct berth_option client_options[] = {
@@ -315,6 +352,15 @@ berth_cmd_find(const char *name)
     for (size_t i = 0; i < BERTH_COUNT(commands); i++)
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
+    return NULL;
+}
+
+const char *
+berth_option_instead(const struct berth_cmd *cmd, const char *name)
+{
+    for (size_t i = 0; i < BERTH_COUNT(elsewhere); i++)
+        if (strcmp(elsewhere[i].cmd, cmd->name) == 0 && strcmp(elsewhere[i].option, name) == 0)
+            return elsewhere[i].instead;
     return NULL;
 }
 

@@ -65,11 +65,20 @@ wrong_calls_are_usage_errors(void **unused)
         const char *argv[5];
         int want;
     } cases[] = {
+        {"a family of one without its word", {"berth", "modelservice"}, 0},
+        {"its help by a word", {"berth", "modelservice", "help"}, 0},
+        {"a word that it has not", {"berth", "modelservice", "frobnicate"}, 2},
+        {"a value glued to a letter", {"berth", "modelservice", "generate", "-m/dev/null"}, 1},
+        {"the same with =", {"berth", "modelservice", "generate", "-m=/dev/null"}, 1},
+        {"something glued to a switch", {"berth", "modelservice", "generate", "-hx"}, 2},
         {"no command", {"berth"}, 2},
         {"an unknown one", {"berth", "fly"}, 2},
         {"an unknown option", {"berth", "list", "--port"}, 2},
         {"an option without its value", {"berth", "list", "--server"}, 2},
         {"a value for a switch", {"berth", "list", "--json=1"}, 2},
+        {"a switch said to be on", {"berth", "list", "--help=true"}, 0},
+        {"and off", {"berth", "completion", "--help=false"}, 2},
+        {"a level that is none", {"berth", "operator", "--log-level=loud"}, 2},
         {"a missing word", {"berth", "rm"}, 2},
         {"a word too many", {"berth", "version", "x"}, 2},
         {"a number out of range", {"berth", "bench", "m", "--concurrency=0"}, 2},

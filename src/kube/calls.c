@@ -15,6 +15,10 @@ enum {
 
 /* The verbs.  Each builds a path and a name for its messages, and calls. */
 
+/* Of a patch: fields that the kind does not have are refused or left out as ever, but the server
+ * does not read the text once more to warn of them, which nobody would hear. */
+#define UNWARNED "fieldValidation=Ignore"
+
 static void
 put_what(char what[WHAT_TEXT], const char *verb, const struct berth_kube_ref *ref)
 {
@@ -41,6 +45,7 @@ call_ref(struct berth_kube *k, const struct berth_kube_until *until, struct bert
     if (query != NULL)
         berth_buf_puts(&path, query);
     call.path = berth_buf_text(&path);
+    call.kind = ref->kind;
     r = call.path != NULL ? berth_kube_call(k, until, a, &call, ret, NULL, e)
                           : berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", call.what);
     berth_arena_fini(&own);
@@ -73,12 +78,13 @@ berth_kube_apply(struct berth_kube *k, const struct berth_kube_until *until, str
     berth_buf_init(&b, &own);
     berth_uri_put(&b, manager, strlen(manager));
     const char *encoded = berth_buf_text(&b);
-    (void)snprintf(query, sizeof query, "?fieldManager=%.128s&force=%s%s",
+    (void)snprintf(query, sizeof query, "?fieldManager=%.128s&force=%s&" UNWARNED "%s",
                    encoded != NULL ? encoded : "", how->force ? "true" : "false",
                    how->dry ? "&dryRun=All" : "");
     berth_arena_fini(&own);
     return call_ref(k, until, a, ref,
                     (struct berth_kube_call){.method = "PATCH",
+                                             .verb = BERTH_KUBE_APPLY,
                                              .content_type = "application/apply-patch+yaml",
                                              .body = how->object.at,
                                              .body_len = how->object.len,
@@ -86,21 +92,38 @@ berth_kube_apply(struct berth_kube *k, const struct berth_kube_until *until, str
                     query, ret, e);
 }
 
-int
-berth_kube_merge(struct berth_kube *k, const struct berth_kube_until *until, struct berth_arena *a,
-                 const struct berth_kube_ref *ref, struct berth_slice patch,
-                 const struct berth_json **ret, struct berth_err *e)
+static int
+change(struct berth_kube *k, const struct berth_kube_until *until, struct berth_arena *a,
+       const struct berth_kube_ref *ref, const char *content_type, struct berth_slice patch,
+       const struct berth_json **ret, struct berth_err *e)
 {
     char what[WHAT_TEXT];
 
     put_what(what, "change", ref);
     return call_ref(k, until, a, ref,
                     (struct berth_kube_call){.method = "PATCH",
-                                             .content_type = "application/merge-patch+json",
+                                             .verb = BERTH_KUBE_PATCH,
+                                             .content_type = content_type,
                                              .body = patch.at,
                                              .body_len = patch.len,
                                              .what = what},
-                    NULL, ret, e);
+                    "?" UNWARNED, ret, e);
+}
+
+int
+berth_kube_merge(struct berth_kube *k, const struct berth_kube_until *until, struct berth_arena *a,
+                 const struct berth_kube_ref *ref, struct berth_slice patch,
+                 const struct berth_json **ret, struct berth_err *e)
+{
+    return change(k, until, a, ref, "application/merge-patch+json", patch, ret, e);
+}
+
+int
+berth_kube_json_patch(struct berth_kube *k, const struct berth_kube_until *until,
+                      struct berth_arena *a, const struct berth_kube_ref *ref,
+                      struct berth_slice patch, const struct berth_json **ret, struct berth_err *e)
+{
+    return change(k, until, a, ref, "application/json-patch+json", patch, ret, e);
 }
 
 int
@@ -115,21 +138,56 @@ berth_kube_create(struct berth_kube *k, const struct berth_kube_until *until, st
     if (to.sub == NULL)
         to.name = NULL; /* the object itself says its name */
     return call_ref(k, until, a, &to,
-                    (struct berth_kube_call){
-                        .method = "POST", .body = object.at, .body_len = object.len, .what = what},
+                    (struct berth_kube_call){.method = "POST",
+                                             .verb = BERTH_KUBE_CREATE,
+                                             .body = object.at,
+                                             .body_len = object.len,
+                                             .what = what},
                     NULL, ret, e);
+}
+
+static void
+put_delete_options(struct berth_buf *b, const struct berth_json *live)
+{
+    struct berth_jw w;
+
+    berth_jw_init(&w, b);
+    berth_jw_object(&w);
+    berth_jw_pair(&w, "apiVersion", "v1");
+    berth_jw_pair(&w, "kind", "DeleteOptions");
+    berth_jw_pair(&w, "propagationPolicy", "Background");
+    if (live != NULL) {
+        berth_jw_key(&w, "preconditions");
+        berth_jw_object(&w);
+        berth_jw_pair(&w, "uid", berth_kube_text(live, "metadata.uid").at);
+        berth_jw_pair(&w, "resourceVersion", berth_kube_text(live, "metadata.resourceVersion").at);
+        berth_jw_object_end(&w);
+    }
+    berth_jw_object_end(&w);
 }
 
 int
 berth_kube_delete(struct berth_kube *k, const struct berth_kube_until *until,
-                  const struct berth_kube_ref *ref, struct berth_err *e)
+                  const struct berth_kube_ref *ref, const struct berth_json *live,
+                  struct berth_err *e)
 {
     char what[WHAT_TEXT];
+    struct berth_arena own;
+    struct berth_buf body;
 
     put_what(what, "delete", ref);
-    const int r =
-        call_ref(k, until, NULL, ref, (struct berth_kube_call){.method = "DELETE", .what = what},
-                 "?propagationPolicy=Background", NULL, e);
+    berth_arena_init(&own, PATH_ARENA_MAX);
+    berth_buf_init(&body, &own);
+    put_delete_options(&body, live);
+    int r = body.failed ? berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", what)
+                        : call_ref(k, until, NULL, ref,
+                                   (struct berth_kube_call){.method = "DELETE",
+                                                            .verb = BERTH_KUBE_DELETE,
+                                                            .body = body.at,
+                                                            .body_len = body.len,
+                                                            .what = what},
+                                   NULL, NULL, e);
+    berth_arena_fini(&own);
     return r == -BERTH_ENOENT ? 1 : r;
 }
 
@@ -214,12 +272,15 @@ list_page(struct lister *l, struct berth_arena *page, struct berth_kube_status *
     char limit[24];
 
     berth_buf_init(&path, page);
-    (void)snprintf(limit, sizeof limit, "%d", BERTH_KUBE_PAGE);
+    (void)snprintf(limit, sizeof limit, "%u", l->s->page > 0 ? l->s->page : BERTH_KUBE_PAGE);
     berth_kube_selection_put(&path, l->s);
     put_query(&path, "limit", limit);
     put_query(&path, "continue", berth_buf_text(&l->next));
-    const struct berth_kube_call call = {
-        .method = "GET", .path = berth_buf_text(&path), .what = l->what};
+    const struct berth_kube_call call = {.method = "GET",
+                                         .path = berth_buf_text(&path),
+                                         .what = l->what,
+                                         .verb = BERTH_KUBE_LIST,
+                                         .kind = l->s->kind};
     if (call.path == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", l->what);
     const int r = berth_kube_call(l->k, l->until, page, &call, &list, status, e);

@@ -23,7 +23,8 @@ enum {
     PAUSE_MS = 200, /* before the second try; twice that before the next */
     PAUSE_MS_MAX = 10000,
     CONNECT_S = 5,
-    SLICE_MS = 100, /* how often a caller who may cancel is asked while waiting */
+    RECEIVE_BYTES = 16 * 1024, /* each connection keeps that */
+    SLICE_MS = 100,            /* how often a caller who may cancel is asked while waiting */
 };
 
 struct slot {
@@ -156,6 +157,13 @@ struct berth_kube_auth *
 berth_kube_auth_of(struct berth_kube *k)
 {
     return k->auth;
+}
+
+void
+berth_kube_ended(struct berth_kube *k, const struct berth_kube_call *call, uint16_t status,
+                 uint64_t took_ns)
+{
+    berth_kube_tally_add(k->conf.tally, call->verb, call->kind, status, took_ns);
 }
 
 const char *
@@ -322,6 +330,7 @@ berth_kube_prepare(struct berth_kube *k, const struct berth_kube_until *until,
         .body_len = call->body_len,
         .connect_ns_max = CONNECT_S * BERTH_S,
         .body_bytes_max = BERTH_KUBE_ANSWER_MAX,
+        .receive_bytes = RECEIVE_BYTES,
         .tls = &ret->credential.tls,
         .connect_to = k->connect_to,
         .proxy = k->config->proxy,
@@ -360,6 +369,7 @@ once(struct berth_kube *k, struct berth_kube_until *until, const struct berth_ku
             ready.http.arg = until;
             r = berth_client_call(slot->http, &ready.http, ret, e);
             give_slot(k, slot);
+            berth_kube_ended(k, call, r == 0 ? ret->status : 0, berth_now_ns() - now_ns);
         }
         if (r < 0)
             (void)berth_err_wrap(e, r, "%s", call->what);

@@ -13,6 +13,7 @@
 struct berth_arena;
 struct berth_json;
 struct berth_kube_config;
+struct berth_kube_tally;
 
 /*
  * A client of a Kubernetes API server.  Any thread, several at once; a call blocks.  Every call
@@ -25,17 +26,18 @@ struct berth_kube_config;
 struct berth_kube;
 
 struct berth_kube_conf {
-    double qps;          /* calls a second; 0: 10; < 0: no limit */
-    double burst;        /* calls at once; 0: 20 */
-    uint64_t timeout_ns; /* of a call with all its tries; 0: 30 s */
-    uint32_t tries_max;  /* 0: 6 */
-    const char *manager; /* who owns the fields that are applied; NULL: "berth" */
+    double qps;                     /* calls a second; 0: 10; < 0: no limit */
+    double burst;                   /* calls at once; 0: 20 */
+    uint64_t timeout_ns;            /* of a call with all its tries; 0: 30 s */
+    uint32_t tries_max;             /* 0: 6 */
+    const char *manager;            /* who owns the fields that are applied; NULL: "berth" */
+    struct berth_kube_tally *tally; /* counts calls but streams; borrowed.  NULL: nobody does */
 };
 
 enum {
     BERTH_KUBE_CONNECTIONS_MAX = 8,
     BERTH_KUBE_ANSWER_MAX = 64 << 20, /* bytes of one answer */
-    BERTH_KUBE_PAGE = 250,            /* objects that one list call asks for */
+    BERTH_KUBE_PAGE = 250, /* objects that one list call asks for, where it does not matter */
 };
 
 /* config and the arena it is in are borrowed until berth_kube_free().  No call is made. */
@@ -84,20 +86,28 @@ int berth_kube_apply(struct berth_kube *k, const struct berth_kube_until *until,
 int berth_kube_merge(struct berth_kube *k, const struct berth_kube_until *until,
                      struct berth_arena *a, const struct berth_kube_ref *ref,
                      struct berth_slice patch, const struct berth_json **ret, struct berth_err *e);
+/* JSON patch (RFC 6902).  -BERTH_EINVAL also where a "test" of it fails. */
+int berth_kube_json_patch(struct berth_kube *k, const struct berth_kube_until *until,
+                          struct berth_arena *a, const struct berth_kube_ref *ref,
+                          struct berth_slice patch, const struct berth_json **ret,
+                          struct berth_err *e);
 /* POST to the collection, or to a subresource of ref->name. -BERTH_EEXIST: there is one. */
 int berth_kube_create(struct berth_kube *k, const struct berth_kube_until *until,
                       struct berth_arena *a, const struct berth_kube_ref *ref,
                       struct berth_slice object, const struct berth_json **ret,
                       struct berth_err *e);
-/* Its dependents go after it (background).  0: going or gone; 1: there was none. */
+/* Its dependents go after it (background).  live: only while it is that very version of it, else
+ * -BERTH_EEXIST; NULL: whichever there is.  0: going or gone; 1: there was none. */
 int berth_kube_delete(struct berth_kube *k, const struct berth_kube_until *until,
-                      const struct berth_kube_ref *ref, struct berth_err *e);
+                      const struct berth_kube_ref *ref, const struct berth_json *live,
+                      struct berth_err *e);
 
 struct berth_kube_selection {
     const struct berth_kube_kind *kind;
     const char *space;  /* NULL: all */
     const char *labels; /* "app=x,managed-by=y"; NULL: any */
     const char *fields; /* "spec.nodeName=n1"; NULL: any */
+    unsigned page;      /* objects that one list call asks for; 0: BERTH_KUBE_PAGE */
 };
 enum { BERTH_KUBE_VERSION_TEXT = 64 };
 /*

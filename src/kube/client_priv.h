@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "kube/auth.h"
 #include "kube/client.h"
+#include "kube/tally.h"
 #include "net/client.h"
 
 /* What calls and watches share; client.c has it. */
@@ -17,6 +18,8 @@ struct berth_kube_call {
     const void *body;
     size_t body_len;
     const char *what; /* "apply Deployment default/x": for messages */
+    enum berth_kube_verb verb;
+    const struct berth_kube_kind *kind; /* NULL: of none */
 };
 
 /* One call with its tries.  status may be NULL. */
@@ -36,6 +39,9 @@ int berth_kube_prepare(struct berth_kube *k, const struct berth_kube_until *unti
                        struct berth_kube_ready *ret, struct berth_err *e);
 bool berth_kube_is_stopped(const struct berth_kube *k);
 struct berth_kube_auth *berth_kube_auth_of(struct berth_kube *k);
+/* Count a try that ended; status 0: without an answer. */
+void berth_kube_ended(struct berth_kube *k, const struct berth_kube_call *call, uint16_t status,
+                      uint64_t took_ns);
 const char *berth_kube_user(const struct berth_kube *k);
 const char *berth_kube_manager(const struct berth_kube *k);
 /* "/path?labelSelector=...": the selection's, and what the caller appends with '&'. */

@@ -10,7 +10,6 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/random.h"
-#include "kube/store.h"
 #include "kube/watch.h"
 #include "net/client.h"
 #include "wire/json.h"
@@ -63,6 +62,7 @@ tell_trouble(struct berth_kube_informer *i, int r, const char *why)
 {
     (void)pthread_mutex_lock(&i->mu);
     (void)snprintf(i->state.trouble, sizeof i->state.trouble, "%s", why != NULL ? why : "");
+    i->state.failure = r;
     (void)pthread_mutex_unlock(&i->mu);
     if (r != i->trouble && i->conf.troubled != NULL && !atomic_load(&i->stopped))
         i->conf.troubled(i->conf.arg, r, why);
@@ -368,12 +368,16 @@ berth_kube_informer_start(struct berth_kube *k, const struct berth_kube_informer
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&i->cond, &attr);
     (void)pthread_condattr_destroy(&attr);
-    i->store = berth_kube_store_new(conf->index_label, i->conf.bytes_max);
+    i->store = berth_kube_store_new(conf->index_label, conf->index, i->conf.bytes_max);
     r = i->store != NULL && copy_text(s->space, &i->space) && copy_text(s->labels, &i->labels) &&
                 copy_text(s->fields, &i->fields)
             ? berth_client_new(&i->http, e)
             : berth_err_set(e, BERTH_ENOMEM, "out of memory");
-    i->conf.selection = (struct berth_kube_selection){s->kind, i->space, i->labels, i->fields};
+    i->conf.selection = (struct berth_kube_selection){.kind = s->kind,
+                                                      .space = i->space,
+                                                      .labels = i->labels,
+                                                      .fields = i->fields,
+                                                      .page = s->page};
     if (r == 0 && pthread_create(&i->thread, NULL, run, i) != 0)
         r = berth_err_set(e, BERTH_ELIMIT, "no thread for watching %s", s->kind->plural);
     if (r < 0)
@@ -503,6 +507,57 @@ berth_kube_informer_find(struct berth_kube_informer *i, struct berth_arena *a, c
     berth_arena_fini(&f.found.a);
     if (r == 0)
         *ret_count = n;
+    return r;
+}
+
+struct namer {
+    struct berth_arena *a;
+    struct berth_kube_place *places; /* NULL: they are counted */
+    size_t count;
+    bool failed;
+};
+
+static bool
+name_one(void *arg, const struct berth_kube_stored *one)
+{
+    struct namer *n = arg;
+
+    if (n->places != NULL) {
+        const struct berth_kube_place at = {.space = berth_arena_strdup(n->a, one->space),
+                                            .name = berth_arena_strdup(n->a, one->name)};
+        n->places[n->count] = at;
+        n->failed = at.space == NULL || at.name == NULL;
+    }
+    n->count++;
+    return !n->failed;
+}
+
+int
+berth_kube_informer_names(struct berth_kube_informer *i, struct berth_arena *a, const char *index,
+                          const struct berth_kube_place **ret, size_t *ret_count,
+                          struct berth_err *e)
+{
+    struct namer n = {.a = a};
+    int r = 0;
+
+    (void)pthread_mutex_lock(&i->mu);
+    if (i->state.synced) {
+        berth_kube_store_each(i->store, index, name_one, &n);
+        n.places = berth_arena_alloc_n(a, n.count + 1, sizeof *n.places);
+        n.failed = n.places == NULL;
+        n.count = 0;
+        if (!n.failed)
+            berth_kube_store_each(i->store, index, name_one, &n);
+    } else {
+        r = why_not(&i->state, i->conf.selection.kind->plural, e);
+    }
+    (void)pthread_mutex_unlock(&i->mu);
+    if (n.failed)
+        r = berth_err_set(e, BERTH_ENOMEM, "out of memory");
+    if (r == 0) {
+        *ret = n.places;
+        *ret_count = n.count;
+    }
     return r;
 }
 

@@ -8,6 +8,7 @@
 #include <berth/err.h>
 
 #include "kube/client.h"
+#include "kube/store.h"
 
 struct berth_arena;
 struct berth_json;
@@ -22,6 +23,7 @@ struct berth_kube_informer;
 struct berth_kube_informer_conf {
     struct berth_kube_selection selection; /* its texts are copied, its kind stays the caller's */
     const char *index_label;               /* find objects by this label's value; NULL: none */
+    berth_kube_index_fn *index;            /* and by these values; NULL: none */
     uint64_t bytes_max;                    /* of all objects; 0: 256 MiB */
     uint64_t resync_ns; /* tell every object anew so often (a watch's end later); 0: never */
     /* An object is new, another, or gone (then object is what it was last).  On the informer's
@@ -49,11 +51,20 @@ int berth_kube_informer_wait(struct berth_kube_informer *i, const struct berth_k
  *   -BERTH_ELIMIT     not there, and some objects did not fit into bytes_max: ask the server */
 int berth_kube_informer_get(struct berth_kube_informer *i, struct berth_arena *a, const char *space,
                             const char *name, const struct berth_json **ret, struct berth_err *e);
-/* Those whose index label has that value (NULL: all), at most cap of them.  *ret_count is how many
+/* Those that have that index value (NULL: all), at most cap of them.  *ret_count is how many
  * were written; more than cap is -BERTH_ELIMIT. */
 int berth_kube_informer_find(struct berth_kube_informer *i, struct berth_arena *a,
                              const char *index, const struct berth_json **ret, size_t cap,
                              size_t *ret_count, struct berth_err *e);
+
+/* Where those are that have that index value (NULL: all), however many; in the arena.  Where not
+ * all objects fit, those that are kept. */
+struct berth_kube_place {
+    const char *space, *name;
+};
+int berth_kube_informer_names(struct berth_kube_informer *i, struct berth_arena *a,
+                              const char *index, const struct berth_kube_place **ret,
+                              size_t *ret_count, struct berth_err *e);
 
 struct berth_kube_informer_state {
     bool synced; /* the first list is in */
@@ -61,6 +72,7 @@ struct berth_kube_informer_state {
     size_t objects;
     uint64_t bytes;
     uint64_t lists, watches; /* so far */
+    int failure;             /* of the last list or watch, as told; 0: none */
     char trouble[256];       /* why the last list or watch failed; "": it did not */
 };
 void berth_kube_informer_state(struct berth_kube_informer *i,

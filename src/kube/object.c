@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/arena.h"
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/num.h"
 #include "wire/json.h"
@@ -160,4 +162,21 @@ berth_kube_time(struct berth_slice text)
     tm.tm_mon -= 1;
     const time_t t = timegm(&tm) - (time_t)hours * 3600 - (time_t)minutes * 60;
     return t > 0 ? (uint64_t)t * BERTH_S : 0;
+}
+
+const struct berth_json *
+berth_kube_patched(struct berth_arena *a, const struct berth_json *object, struct berth_slice patch)
+{
+    const struct berth_json *by = NULL, *ret = NULL;
+    struct berth_buf b;
+    struct berth_jw w;
+
+    if (patch.at == NULL || berth_json_parse(a, patch.at, patch.len, NULL, &by, NULL) < 0)
+        return NULL;
+    berth_buf_init(&b, a);
+    berth_jw_init(&w, &b);
+    berth_jw_merged(&w, object, by);
+    if (b.failed || berth_json_parse(a, b.at, b.len, NULL, &ret, NULL) < 0)
+        return NULL;
+    return ret;
 }

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 
+struct berth_arena;
 struct berth_json;
 
 /*
@@ -42,5 +43,10 @@ struct berth_slice berth_kube_annotation(const struct berth_json *object, const 
 
 /* RFC 3339 as the API writes it, to ns since 1970; 0: not one. */
 uint64_t berth_kube_time(struct berth_slice text);
+
+/* The object with a merge patch (RFC 7386) in it, in the arena.  NULL: no JSON, or out of memory.
+ */
+const struct berth_json *berth_kube_patched(struct berth_arena *a, const struct berth_json *object,
+                                            struct berth_slice patch);
 
 #endif

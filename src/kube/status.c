@@ -7,7 +7,9 @@
 #include "kube/object.h"
 #include "wire/json.h"
 
-enum { CAUSES_SHOWN = 3, WORDS = 320 };
+/* WRAPS: of a message, left for what callers put in front of it. */
+enum { CAUSES_SHOWN = 3, WORDS = 320, WORDS_LEAST = 64, WRAPS = 64 };
+static const char more[] = "\xe2\x80\xa6"; /* an ellipsis */
 
 static int
 code_of(uint16_t http)
@@ -28,37 +30,57 @@ code_of(uint16_t http)
     return http >= 500 ? BERTH_ENETWORK : BERTH_EINVAL;
 }
 
-/* Append, cut off at the end of the room. */
-__attribute__((format(printf, 3, 4))) static void
-put(char words[WORDS], size_t *len, const char *fmt, ...)
+/* Text that grows up to its room. */
+struct words {
+    size_t room, len; /* both without the NUL */
+    bool cut;
+    char at[WORDS];
+};
+
+__attribute__((format(printf, 2, 3))) static void
+put(struct words *w, const char *fmt, ...)
 {
     va_list ap;
 
     va_start(ap, fmt);
-    const int n = vsnprintf(words + *len, WORDS - *len, fmt, ap);
+    const int n = vsnprintf(w->at + w->len, w->room + 1 - w->len, fmt, ap);
     va_end(ap);
-    if (n > 0)
-        *len = *len + (size_t)n < WORDS ? *len + (size_t)n : WORDS - 1;
+    w->cut = w->cut || n < 0 || (size_t)n > w->room - w->len;
+    w->len = w->cut ? w->room : w->len + (size_t)n;
 }
 
-/* The server's message, and the fields it is about where it does not name them itself. */
+/* What was cut off says so, and ends with a whole character. */
 static void
-put_words(const struct berth_json *body, char words[WORDS])
+mark_cut(struct words *w)
+{
+    if (!w->cut)
+        return;
+    w->len = w->room - (sizeof more - 1);
+    while (w->len > 0 && ((unsigned char)w->at[w->len] & 0xc0) == 0x80)
+        w->len--;
+    memcpy(w->at + w->len, more, sizeof more);
+}
+
+/* The server's message, and the fields it is about where it does not name them itself: as much as
+ * there is room for. */
+static void
+put_words(const struct berth_json *body, struct words *words)
 {
     const struct berth_slice message = berth_kube_text(body, "message");
     struct berth_json_iter it = berth_json_iter(berth_kube_at(body, "details.causes"));
-    size_t len = 0, shown = 0;
+    size_t shown = 0;
 
-    words[0] = '\0';
+    words->at[0] = '\0';
     if (message.len > 0)
-        put(words, &len, ": %s", message.at);
+        put(words, ": %s", message.at);
     while (berth_json_next(&it) && shown < CAUSES_SHOWN) {
         const struct berth_slice field = berth_kube_text(it.value, "field");
         const struct berth_slice why = berth_kube_text(it.value, "message");
         if (field.len == 0 || strstr(message.at, field.at) != NULL)
             continue;
-        put(words, &len, "%s %s: %s", shown++ > 0 ? ";" : " --", field.at, why.at);
+        put(words, "%s %s: %s", shown++ > 0 ? ";" : " --", field.at, why.at);
     }
+    mark_cut(words);
 }
 
 /* What a person can do about it, or "". */
@@ -67,9 +89,14 @@ advice(uint16_t http, const struct berth_kube_status *s, const struct berth_json
 {
     if (http == 401)
         return "; renew the credentials of this kubeconfig user or service account";
-    if (http == 403)
-        return "; allow it with a Role and a RoleBinding (kubectl auth can-i shows what is "
-               "allowed)";
+    /* Quotas and admission refuse with 403, too; only of missing rights it says "cannot". */
+    const char *message = berth_kube_text(body, "message").at;
+    if (http == 403 && strstr(message, " cannot ") != NULL)
+        return strstr(message, "at the cluster scope") != NULL
+                   ? "; allow it with a ClusterRole and a ClusterRoleBinding (kubectl auth can-i "
+                     "shows what is allowed)"
+                   : "; allow it with a Role and a RoleBinding (kubectl auth can-i shows what is "
+                     "allowed)";
     if (http == 404 && berth_kube_text(body, "details.name").len == 0)
         return "; does this cluster serve that API? (kubectl api-resources)";
     if (http == 409 && strcmp(s->reason, "Conflict") == 0 &&
@@ -87,16 +114,22 @@ berth_kube_status_error(uint16_t code, uint32_t retry_after_s, const struct bert
 {
     const int64_t seconds = berth_kube_int(body, "details.retryAfterSeconds", 0);
     struct berth_kube_status s = {.code = code, .retry_after_s = retry_after_s};
-    char words[WORDS];
+    struct words words = {.room = WORDS - 1};
 
     (void)snprintf(s.reason, sizeof s.reason, "%s", berth_kube_text(body, "reason").at);
     if (seconds > 0 && s.retry_after_s == 0)
         s.retry_after_s = seconds < UINT32_MAX ? (uint32_t)seconds : UINT32_MAX;
-    put_words(body, words);
     if (ret != NULL)
         *ret = s;
+    const char *next = advice(code, &s, body);
+    const bool tells_user = code == 401 && user != NULL;
+    /* The rest of the message is short, and says more than the end of a long text does. */
+    const size_t rest = strlen(what) + sizeof ": 65535 " + strlen(s.reason) + strlen(next) +
+                        (tells_user ? strlen(user) + sizeof ": user " : 0) + WRAPS;
+    if (rest + words.room > sizeof e->msg)
+        words.room = rest + WORDS_LEAST < sizeof e->msg ? sizeof e->msg - rest : WORDS_LEAST;
+    put_words(body, &words);
     return berth_err_set(e, (enum berth_code)code_of(code), "%s: %u%s%s%s%s%s%s", what, code,
-                         s.reason[0] != '\0' ? " " : "", s.reason, words,
-                         code == 401 && user != NULL ? ": user " : "",
-                         code == 401 && user != NULL ? user : "", advice(code, &s, body));
+                         s.reason[0] != '\0' ? " " : "", s.reason, words.at,
+                         tells_user ? ": user " : "", tells_user ? user : "", next);
 }

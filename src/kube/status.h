@@ -17,7 +17,8 @@ struct berth_kube_status {
 /*
  * An answer with status >= 400 to our error.  body is its Status object, or whatever there was
  * (NULL: no JSON); what names the call: "apply Deployment default/x".  The message has the server's
- * own words, the fields they are about, and what a person can do.
+ * own words, the fields they are about, and what a person can do; words that are too long end with
+ * an ellipsis.
  *   401 -BERTH_EAUTH    403 -BERTH_EPERM    404 -BERTH_ENOENT    409 -BERTH_EEXIST
  *   410 -BERTH_ENOTREADY (what was known is too old)    413 -BERTH_ETOOBIG    429 -BERTH_EAGAIN
  *   405, 406, 415 -BERTH_EUNSUPPORTED    504 -BERTH_EDEADLINE    other 5xx -BERTH_ENETWORK

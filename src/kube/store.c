@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 #include <utlist.h>
 
@@ -12,16 +13,24 @@
 
 /* The objects of one index value. */
 struct bucket {
-    struct entry *first;
+    struct link *first;
     UT_hash_handle hh;
     char value[];
+};
+
+/* That an object has an index value. */
+struct link {
+    struct bucket *bucket;
+    struct entry *entry;
+    struct link *next, *prev; /* in the bucket */
+    struct link *more;        /* of the object */
 };
 
 struct entry {
     char *text; /* JSON */
     size_t text_len;
-    struct bucket *bucket; /* NULL: it has no index value */
-    struct entry *next, *prev;
+    struct link *links;
+    size_t link_count;
     UT_hash_handle hh;
     uint32_t generation; /* of the list that had it last */
     char version[BERTH_KUBE_VERSION_TEXT];
@@ -32,6 +41,7 @@ struct entry {
 
 struct berth_kube_store {
     char *index_label; /* NULL: none */
+    berth_kube_index_fn *index;
     uint64_t bytes, bytes_max;
     uint32_t generation;
     struct entry *entries;
@@ -39,13 +49,14 @@ struct berth_kube_store {
 };
 
 struct berth_kube_store *
-berth_kube_store_new(const char *index_label, uint64_t bytes_max)
+berth_kube_store_new(const char *index_label, berth_kube_index_fn *index, uint64_t bytes_max)
 {
     struct berth_kube_store *s = calloc(1, sizeof *s);
 
     if (s == NULL)
         return NULL;
     s->bytes_max = bytes_max;
+    s->index = index;
     if (index_label != NULL) {
         s->index_label = strdup(index_label);
         if (s->index_label == NULL) {
@@ -59,48 +70,94 @@ berth_kube_store_new(const char *index_label, uint64_t bytes_max)
 static uint64_t
 weight(const struct entry *x)
 {
-    return sizeof *x + x->key_len + x->text_len;
+    return sizeof *x + x->key_len + x->text_len + x->link_count * sizeof *x->links;
 }
 
 static void
-leave_bucket(struct berth_kube_store *s, struct entry *x)
+leave_buckets(struct berth_kube_store *s, struct entry *x)
 {
-    struct bucket *b = x->bucket;
-
-    if (b == NULL)
-        return;
-    DL_DELETE(b->first, x);
-    x->bucket = NULL;
-    if (b->first == NULL) {
-        HASH_DEL(s->buckets, b);
-        free(b);
+    while (x->links != NULL) {
+        struct link *l = x->links;
+        struct bucket *b = l->bucket;
+        x->links = l->more;
+        DL_DELETE(b->first, l);
+        free(l);
+        if (b->first == NULL) {
+            HASH_DEL(s->buckets, b);
+            free(b);
+        }
     }
+    s->bytes -= x->link_count * sizeof *x->links;
+    x->link_count = 0;
 }
 
-static bool
-join_bucket(struct berth_kube_store *s, struct entry *x, struct berth_slice value)
+static struct bucket *
+bucket_of(struct berth_kube_store *s, struct berth_slice value)
 {
     struct bucket *b;
 
-    if (value.len == 0)
-        return true;
     HASH_FIND(hh, s->buckets, value.at, value.len, b);
-    if (b == NULL) {
-        b = calloc(1, sizeof *b + value.len + 1);
-        if (b == NULL)
-            return false;
-        memcpy(b->value, value.at, value.len);
-        HASH_ADD(hh, s->buckets, value[0], value.len, b);
+    if (b != NULL)
+        return b;
+    b = calloc(1, sizeof *b + value.len + 1);
+    if (b == NULL)
+        return NULL;
+    memcpy(b->value, value.at, value.len);
+    HASH_ADD(hh, s->buckets, value[0], value.len, b);
+    if (b->hh.tbl != NULL)
+        return b;
+    free(b);
+    return NULL;
+}
+
+struct joiner {
+    struct berth_kube_store *s;
+    struct entry *x;
+    bool failed;
+};
+
+static void
+join_bucket(void *arg, struct berth_slice value)
+{
+    struct joiner *j = arg;
+
+    if (value.len == 0 || j->failed || j->x->link_count >= BERTH_KUBE_VALUES_MAX)
+        return;
+    struct link *l = calloc(1, sizeof *l);
+    struct bucket *b = l != NULL ? bucket_of(j->s, value) : NULL;
+    j->failed = b == NULL;
+    for (const struct link *at = j->x->links; b != NULL && at != NULL; at = at->more) {
+        if (at->bucket == b) /* said twice */
+            b = NULL;
     }
-    DL_APPEND(b->first, x);
-    x->bucket = b;
-    return true;
+    if (b == NULL) {
+        free(l);
+        return;
+    }
+    *l = (struct link){.bucket = b, .entry = j->x, .more = j->x->links};
+    DL_APPEND(b->first, l);
+    j->x->links = l;
+    j->x->link_count++;
+    j->s->bytes += sizeof *l;
+}
+
+/* False: out of memory. */
+static bool
+join_buckets(struct berth_kube_store *s, struct entry *x, const struct berth_json *object)
+{
+    struct joiner j = {.s = s, .x = x};
+
+    if (s->index_label != NULL)
+        join_bucket(&j, berth_kube_label(object, s->index_label));
+    if (s->index != NULL)
+        s->index(object, join_bucket, &j);
+    return !j.failed;
 }
 
 static void
 drop(struct berth_kube_store *s, struct entry *x)
 {
-    leave_bucket(s, x);
+    leave_buckets(s, x);
     HASH_DEL(s->entries, x);
     s->bytes -= weight(x);
     free(x->text);
@@ -200,6 +257,10 @@ new_entry(struct berth_kube_store *s, struct berth_slice space, struct berth_sli
     x->name_at = space.len + 1;
     x->key_len = len;
     HASH_ADD(hh, s->entries, key[0], len, x);
+    if (x->hh.tbl == NULL) {
+        free(x);
+        return NULL;
+    }
     s->bytes += weight(x);
     return x;
 }
@@ -229,7 +290,7 @@ berth_kube_store_put(struct berth_kube_store *s, const struct berth_json *object
         free(text);
         return -BERTH_ENOMEM;
     }
-    leave_bucket(s, x);
+    leave_buckets(s, x);
     s->bytes = s->bytes - x->text_len + len;
     free(x->text);
     x->text = text;
@@ -237,8 +298,7 @@ berth_kube_store_put(struct berth_kube_store *s, const struct berth_json *object
     x->generation = s->generation;
     memcpy(x->version, version.at, version.len);
     x->version[version.len] = '\0';
-    const bool joined =
-        s->index_label == NULL || join_bucket(s, x, berth_kube_label(object, s->index_label));
+    const bool joined = join_buckets(s, x, object);
     if (joined && s->bytes <= s->bytes_max)
         return 1;
     drop(s, x);
@@ -279,14 +339,15 @@ berth_kube_store_each(const struct berth_kube_store *s, const char *index,
     struct berth_kube_stored one;
     struct bucket *b = NULL;
     struct entry *x, *next;
+    struct link *l;
 
     if (index != NULL) {
         HASH_FIND(hh, s->buckets, index, strlen(index), b);
         if (b == NULL)
             return;
-        DL_FOREACH(b->first, x)
+        DL_FOREACH(b->first, l)
         {
-            one = stored(x);
+            one = stored(l->entry);
             if (!each(arg, &one))
                 return;
         }

@@ -12,14 +12,23 @@
 struct berth_json;
 
 /*
- * Objects by namespace and name, as JSON text, with an index by one label's value and a bound on
- * their bytes.  metadata.managedFields is left out: nobody reads it, and it is the larger half.
+ * Objects by namespace and name, as JSON text, with an index by values of their own and a bound
+ * on their bytes.  metadata.managedFields is left out: nobody reads it, and it is the larger half.
  * The caller locks.
  */
 struct berth_kube_store;
 
-/* index_label: NULL for none; copied.  NULL: out of memory. */
-struct berth_kube_store *berth_kube_store_new(const char *index_label, uint64_t bytes_max);
+/* By what an object is found: give each value to put().  Reads the object and nothing else; it is
+ * called with the caller's lock held.  Values beyond the first BERTH_KUBE_VALUES_MAX are left out.
+ */
+typedef void berth_kube_index_fn(const struct berth_json *object,
+                                 void (*put)(void *arg, struct berth_slice value), void *arg);
+enum { BERTH_KUBE_VALUES_MAX = 256 };
+
+/* index_label: a label whose value is an index value, copied; index: for more.  Each may be NULL.
+ * NULL: out of memory. */
+struct berth_kube_store *berth_kube_store_new(const char *index_label, berth_kube_index_fn *index,
+                                              uint64_t bytes_max);
 void berth_kube_store_free(struct berth_kube_store *s);
 
 /* One object's text, and its place.  Borrowed until the store is changed. */
@@ -35,7 +44,7 @@ int berth_kube_store_put(struct berth_kube_store *s, const struct berth_json *ob
 bool berth_kube_store_remove(struct berth_kube_store *s, const char *space, const char *name);
 bool berth_kube_store_get(const struct berth_kube_store *s, const char *space, const char *name,
                           struct berth_kube_stored *ret);
-/* Every object, or those whose index label has that value; return false to stop. */
+/* Every object, or those that have that index value; return false to stop. */
 void berth_kube_store_each(const struct berth_kube_store *s, const char *index,
                            bool (*each)(void *arg, const struct berth_kube_stored *one), void *arg);
 /* For a list that replaces everything: begin, put() all of it, then each object that was not put is

@@ -220,10 +220,11 @@ a_call_ends_when_its_caller_does(void **unused)
 static void
 verbs_are_what_the_api_wants(void **unused)
 {
-    struct script script = {.texts = {"200 {}", "200 {}", "200 {}", "404 x", "201 {}"}};
+    struct script script = {.texts = {"200 {}", "200 {}", "200 {}", "200 {}", "404 x", "201 {}"}};
     const struct berth_kube_apply how = {.object = BERTH_SLICE("{\"a\":1}"), .force = true};
     const struct berth_kube_ref eviction = {&berth_kube_pods, "a b", "p", "eviction"};
-    const struct berth_json *got;
+    static const char version[] = "{\"metadata\":{\"uid\":\"u1\",\"resourceVersion\":\"7\"}}";
+    const struct berth_json *got, *live;
     struct berth_err e;
     struct stage s;
 
@@ -232,19 +233,28 @@ verbs_are_what_the_api_wants(void **unused)
     assert_int_equal(berth_kube_apply(s.k, NULL, &s.a, &deploy_x, &how, &got, &e), 0);
     assert_int_equal(
         berth_kube_merge(s.k, NULL, &s.a, &deploy_x, BERTH_SLICE("{\"b\":2}"), &got, &e), 0);
-    assert_int_equal(berth_kube_delete(s.k, NULL, &deploy_x, &e), 0);
-    assert_int_equal(berth_kube_delete(s.k, NULL, &deploy_x, &e), 1);
+    assert_int_equal(berth_kube_json_patch(s.k, NULL, &s.a, &deploy_x, BERTH_SLICE("[]"), &got, &e),
+                     0);
+    assert_int_equal(berth_json_parse(&s.a, version, sizeof version - 1, NULL, &live, NULL), 0);
+    assert_int_equal(berth_kube_delete(s.k, NULL, &deploy_x, live, &e), 0);
+    assert_int_equal(berth_kube_delete(s.k, NULL, &deploy_x, NULL, &e), 1);
     assert_int_equal(berth_kube_create(s.k, NULL, &s.a, &eviction, BERTH_SLICE("{}"), &got, &e), 0);
     static const char *const lines[] = {
         "PATCH "
-        "/apis/apps/v1/namespaces/default/deployments/x?fieldManager=the%20manager&force=true ",
-        "PATCH /apis/apps/v1/namespaces/default/deployments/x ",
-        "DELETE /apis/apps/v1/namespaces/default/deployments/x?propagationPolicy=Background ",
+        "/apis/apps/v1/namespaces/default/deployments/x?fieldManager=the%20manager&force=true"
+        "&fieldValidation=Ignore ",
+        "PATCH /apis/apps/v1/namespaces/default/deployments/x?fieldValidation=Ignore ",
+        "PATCH /apis/apps/v1/namespaces/default/deployments/x?fieldValidation=Ignore ",
+        "DELETE /apis/apps/v1/namespaces/default/deployments/x ",
         "DELETE /apis/apps/v1/",
         "POST /api/v1/namespaces/a%20b/pods/p/eviction ",
     };
     static const char *const has[] = {"Content-Type: application/apply-patch+yaml\r\n",
-                                      "Content-Type: application/merge-patch+json\r\n", "", "",
+                                      "Content-Type: application/merge-patch+json\r\n",
+                                      "Content-Type: application/json-patch+json\r\n",
+                                      "\"propagationPolicy\":\"Background\",\"preconditions\":"
+                                      "{\"uid\":\"u1\",\"resourceVersion\":\"7\"}}",
+                                      "\"propagationPolicy\":\"Background\"}",
                                       "Content-Type: application/json\r\n"};
     tear_down(&s);
     for (size_t i = 0; i < BERTH_COUNT(lines); i++) {
@@ -454,7 +464,7 @@ names_of(struct berth_arena *a, const struct berth_kube_store *s, const char *in
 static void
 objects_are_found_by_label_and_have_a_bound(void **unused)
 {
-    struct berth_kube_store *s = berth_kube_store_new("app", 2000);
+    struct berth_kube_store *s = berth_kube_store_new("app", NULL, 2000);
     struct berth_kube_stored one;
     struct berth_arena a;
     struct berth_buf gone;
@@ -501,6 +511,61 @@ objects_are_found_by_label_and_have_a_bound(void **unused)
     berth_arena_fini(&a);
 }
 
+/* Each word of spec.values is a value. */
+static void
+put_values(const struct berth_json *object, void (*put)(void *arg, struct berth_slice value),
+           void *arg)
+{
+    const struct berth_slice all = berth_kube_text(object, "spec.values");
+
+    for (size_t at = 0; at < all.len;) {
+        const size_t len = strcspn(all.at + at, " ");
+        put(arg, (struct berth_slice){all.at + at, len});
+        at += len + 1;
+    }
+}
+
+static const struct berth_json *
+valued(struct berth_arena *a, const char *name, const char *values, const char *version)
+{
+    const char *text = berth_arena_printf(
+        a,
+        "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"s\",\"resourceVersion\":\"%s\","
+        "\"labels\":{\"app\":\"x\"}},\"spec\":{\"values\":\"%s\"}}",
+        name, version, values);
+    const struct berth_json *ret = NULL;
+
+    assert_int_equal(berth_json_parse(a, text, strlen(text), NULL, &ret, NULL), 0);
+    return ret;
+}
+
+static void
+objects_are_found_by_several_values(void **unused)
+{
+    struct berth_kube_store *s = berth_kube_store_new("app", put_values, 1 << 20);
+    struct berth_arena a;
+
+    (void)unused;
+    berth_arena_init(&a, 1 << 20);
+    assert_non_null(s);
+    /* One value said twice, or equal to the label, is one. */
+    assert_int_equal(berth_kube_store_put(s, valued(&a, "a", "p q p x", "1")), 1);
+    assert_int_equal(berth_kube_store_put(s, valued(&a, "b", "q", "2")), 1);
+    assert_string_equal(names_of(&a, s, "p"), "a");
+    assert_string_equal(names_of(&a, s, "q"), "ab");
+    assert_string_equal(names_of(&a, s, "x"), "ab");
+    assert_int_equal(berth_kube_store_put(s, valued(&a, "a", "r", "3")), 1);
+    assert_string_equal(names_of(&a, s, "p"), "");
+    assert_string_equal(names_of(&a, s, "q"), "b");
+    assert_string_equal(names_of(&a, s, "r"), "a");
+    assert_true(berth_kube_store_remove(s, "s", "a"));
+    assert_string_equal(names_of(&a, s, "r"), "");
+    assert_true(berth_kube_store_remove(s, "s", "b"));
+    assert_true(berth_kube_store_bytes(s) == 0);
+    berth_kube_store_free(s);
+    berth_arena_fini(&a);
+}
+
 int
 main(void)
 {
@@ -513,6 +578,7 @@ main(void)
         cmocka_unit_test(calls_keep_to_their_rate),
         cmocka_unit_test(events_may_be_cut_anywhere),
         cmocka_unit_test(objects_are_found_by_label_and_have_a_bound),
+        cmocka_unit_test(objects_are_found_by_several_values),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

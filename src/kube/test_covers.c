@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "kube/covers.h"
 #include "wire/json.h"
 
@@ -58,10 +59,52 @@ a_live_object_covers_what_is_wished(void **unused)
     }
 }
 
+static const struct {
+    const char *live, *wish, *shared;
+} shares[] = {
+    {"{\"a\":1,\"b\":2}", "{\"a\":3}", "{\"a\":1}"},
+    /* A server leaves out what is empty, and writes quantities its own way. */
+    {"{\"b\":2}", "{\"a\":\"\"}", "{}"},
+    {"{\"cpu\":\"1\"}", "{\"cpu\":\"1000m\"}", "{\"cpu\":\"1\"}"},
+    /* Elements by name, or by place. */
+    {"[{\"name\":\"y\"},{\"name\":\"x\",\"v\":2,\"w\":3}]", "[{\"name\":\"x\",\"v\":1}]",
+     "[{\"name\":\"x\",\"v\":2}]"},
+    {"[{\"name\":\"x\",\"v\":1},{\"name\":\"x\",\"v\":2}]",
+     "[{\"name\":\"x\",\"v\":3},{\"name\":\"x\",\"v\":4}]",
+     "[{\"name\":\"x\",\"v\":1},{\"name\":\"x\",\"v\":2}]"},
+    {"[{\"p\":80,\"q\":1}]", "[{\"p\":81},{\"p\":82}]", "[{\"p\":80},null]"},
+    /* Lists of texts, and empty ones, as they are. */
+    {"[\"x\",\"y\"]", "[\"x\"]", "[\"x\",\"y\"]"},
+    {"{\"a\":[1]}", "{\"a\":[]}", "{\"a\":[1]}"},
+    /* Of another type. */
+    {"{\"a\":{\"b\":1}}", "{\"a\":[{\"name\":\"x\"}]}", "{\"a\":{\"b\":1}}"},
+};
+
+static void
+what_a_live_object_says_of_a_wish(void **unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        const struct berth_json *live = NULL, *wish = NULL;
+        struct berth_arena a;
+        struct berth_buf b;
+        berth_arena_init(&a, 1 << 20);
+        berth_buf_init(&b, &a);
+        assert_int_equal(
+            berth_json_parse(&a, shares[i].live, strlen(shares[i].live), NULL, &live, NULL), 0);
+        assert_int_equal(
+            berth_json_parse(&a, shares[i].wish, strlen(shares[i].wish), NULL, &wish, NULL), 0);
+        berth_kube_put_shared(&b, live, wish);
+        assert_string_equal(berth_buf_text(&b), shares[i].shared);
+        berth_arena_fini(&a);
+    }
+}
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_live_object_covers_what_is_wished)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_live_object_covers_what_is_wished),
+                                       cmocka_unit_test(what_a_live_object_says_of_a_wish)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,6 +161,7 @@ what_happens_is_known_whatever_breaks(void **unused)
     struct berth_kube_informer_state state;
     struct berth_kube_informer *i;
     const struct berth_json *found[4], *one;
+    const struct berth_kube_place *places;
     struct berth_arena a;
     struct berth_err e;
     struct stage s;
@@ -186,6 +187,10 @@ what_happens_is_known_whatever_breaks(void **unused)
     assert_int_equal(berth_kube_informer_find(i, &a, "x", found, 1, &n, &e), -BERTH_ELIMIT);
     assert_int_equal(berth_kube_informer_find(i, &a, "y", found, 4, &n, &e), 0);
     assert_int_equal(n, 0);
+    assert_int_equal(berth_kube_informer_names(i, &a, "x", &places, &n, &e), 0);
+    assert_int_equal(n, 2);
+    for (size_t j = 0; j < n; j++)
+        assert_true(strcmp(places[j].space, "s") == 0 && strchr("cd", places[j].name[0]) != NULL);
     assert_int_equal(berth_kube_informer_get(i, &a, "s", "c", &one, &e), 0);
     assert_int_equal(berth_kube_informer_get(i, &a, "s", "a", &one, &e), -BERTH_ENOENT);
     berth_kube_informer_state(i, &state);
@@ -247,6 +252,7 @@ without_a_server_it_says_why(void **unused)
     const struct berth_kube_config config = {.server = "http://127.0.0.1:1", .space = "default"};
     const struct berth_kube_conf conf = {.tries_max = 1};
     const struct berth_kube_informer_conf pods = {.selection = {.kind = &berth_kube_pods}};
+    struct berth_kube_informer_state state;
     struct berth_kube_informer *i;
     const struct berth_json *one;
     struct berth_arena a;
@@ -261,6 +267,8 @@ without_a_server_it_says_why(void **unused)
     assert_int_equal(berth_kube_informer_wait(i, &until, &e), -BERTH_EDEADLINE);
     print_message("  %s\n", e.msg);
     assert_non_null(strstr(e.msg, "127.0.0.1:1"));
+    berth_kube_informer_state(i, &state);
+    assert_int_equal(state.failure, -BERTH_ENETWORK);
     assert_int_equal(berth_kube_informer_get(i, &a, "s", "c", &one, &e), -BERTH_ENOTREADY);
     berth_kube_informer_stop(i);
     berth_kube_free(k);

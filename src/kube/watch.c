@@ -11,6 +11,7 @@
 enum {
     EVENT_ARENA_MAX = 64 << 20, /* a line's tree */
     SILENT_S = 30,              /* beyond the watch's own end */
+    RECEIVE_BYTES = 4096,       /* at once, kept as long as the watch: it has little to say */
 };
 
 /* ---- lines ---- */
@@ -121,8 +122,22 @@ struct watching {
     struct berth_kube_lines lines;
     struct berth_buf refusal; /* the body of an answer that is no stream */
     int r;                    /* of the lines */
+    struct berth_kube *k;
+    const struct berth_kube_call *want;
+    bool counted;
     struct berth_err *e;
 };
+
+/* A watch lasts: it is counted when it is answered. */
+static bool
+answered(void *arg, const struct berth_client_answer *answer)
+{
+    struct watching *x = arg;
+
+    x->counted = true;
+    berth_kube_ended(x->k, x->want, answer->status, 0);
+    return true;
+}
 
 static bool
 take(void *arg, uint16_t status, const char *bytes, size_t len)
@@ -175,20 +190,29 @@ call(struct berth_kube *k, struct berth_client *http, const struct berth_kube_wa
     berth_buf_printf(&path,
                      "&watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=%s",
                      w->seconds, w->version);
-    const struct berth_kube_call want = {
-        .method = "GET", .path = berth_buf_text(&path), .what = what};
+    const struct berth_kube_call want = {.method = "GET",
+                                         .path = berth_buf_text(&path),
+                                         .what = what,
+                                         .verb = BERTH_KUBE_WATCH,
+                                         .kind = w->selection->kind};
     if (want.path == NULL)
         return berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", what);
     int r = berth_kube_prepare(k, &until, scratch, &want, &ready, e);
     if (r < 0)
         return r;
+    x->k = k;
+    x->want = &want;
+    ready.http.head = answered;
     ready.http.body_part = take;
     ready.http.arg = x;
+    ready.http.receive_bytes = RECEIVE_BYTES;
     ready.http.silent_ns_max = (w->seconds + SILENT_S) * BERTH_S;
     ready.http.body_bytes_max = UINT64_MAX / 2;
     r = berth_client_call(http, &ready.http, &answer, e);
     if (r == 0)
         berth_buf_fini(&answer.body);
+    if (!x->counted)
+        berth_kube_ended(k, &want, 0, 0);
     if (x->r != 0)
         return x->r; /* why the body was not wanted any more */
     if (r < 0)
@@ -204,7 +228,7 @@ berth_kube_watch(struct berth_kube *k, struct berth_client *http, const struct b
     struct watching x = {.e = &inner};
     struct berth_arena scratch;
 
-    berth_arena_init(&scratch, BERTH_KUBE_SCRATCH_MAX);
+    berth_arena_init_small(&scratch, BERTH_KUBE_SCRATCH_MAX); /* it lasts as long as the watch */
     berth_kube_lines_init(&x.lines, w);
     berth_buf_init(&x.refusal, NULL);
     x.refusal.max = BERTH_KUBE_SCRATCH_MAX;

@@ -20,7 +20,10 @@ enum berth_merge_mode {
     BERTH_MERGE_APPEND, /* the base's, then the overlay's that are not equal to one that is there */
     BERTH_MERGE_PREPEND, /* the overlay's, then the base's (args: a model's name comes first); with
                           * keys "distinct" without those of the base that are there already */
-    BERTH_MERGE_KEYED,   /* by `keys`: pairs merge, others of the overlay are appended */
+    BERTH_MERGE_FLAGS, /* as PREPEND, and a "--flag" of the base's that the overlay gives, too, goes
+                        * with its value; of what is given several times, or may be several
+                        * values, nothing goes */
+    BERTH_MERGE_KEYED, /* by `keys`: pairs merge, others of the overlay are appended */
     BERTH_MERGE_KEYED_UNITS, /* by `keys`: the overlay's takes the place of the base's as a whole */
     BERTH_MERGE_AND,    /* node selector terms: each of the base's and each of the overlay's in one,
                          * since terms are alternatives and both sides must hold */

@@ -112,6 +112,14 @@ prepend(struct merge *m, bool distinct, const struct berth_json *b, const struct
     return rc;
 }
 
+static int
+prepend_flags(struct merge *m, const struct berth_json *b, const struct berth_json *o)
+{
+    const int rc = put_all(m, o, 0);
+
+    return rc == 0 ? merge_flags(m, b, o) : rc;
+}
+
 /* ---- node selector terms ---- */
 
 /* The requirements of both, in one list; those of the overlay that are there already are left out.
@@ -314,6 +322,8 @@ put_list(struct merge *m, const struct berth_json *b, const struct berth_json *o
     switch (rule->mode) {
     case BERTH_MERGE_APPEND:
         return append(m, b, o);
+    case BERTH_MERGE_FLAGS:
+        return prepend_flags(m, b, o);
     case BERTH_MERGE_PREPEND:
         return prepend(m, rule->keys != NULL, b, o);
     case BERTH_MERGE_KEYED:

@@ -72,6 +72,8 @@ int merge_work(struct merge *m, size_t n);
 /* b NULL: nothing is there; o NULL or null: nothing said.  Exactly one value is written. */
 int merge_value(struct merge *m, const struct berth_json *b, const struct berth_json *o);
 int merge_list(struct merge *m, const struct berth_json *b, const struct berth_json *o);
+/* The base's arguments, without the flags that the overlay gives. */
+int merge_flags(struct merge *m, const struct berth_json *b, const struct berth_json *o);
 int merge_enter(struct merge *m, struct berth_slice name, bool element);
 /* The last member of that name; NULL when there is none.  One of berth_json_get() would stop at a
  * NUL in a name. */

@@ -17,7 +17,7 @@ static const struct berth_merge_rule rules[] = {
 
     /* A pod, wherever it is. */
     {CONTAINERS, BERTH_MERGE_KEYED, "name"},
-    {CONTAINERS "[].args", BERTH_MERGE_PREPEND, NULL},
+    {CONTAINERS "[].args", BERTH_MERGE_FLAGS, NULL},
     {CONTAINERS "[].env", BERTH_MERGE_KEYED_UNITS, "name"},
     {CONTAINERS "[].envFrom", BERTH_MERGE_APPEND, NULL},
     {CONTAINERS "[].ports", BERTH_MERGE_KEYED, "containerPort,protocol=TCP"},

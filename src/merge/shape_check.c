@@ -18,7 +18,7 @@ struct check {
     struct berth_buf path;
     struct berth_shape_problem *found;
     struct berth_shape_problems count;
-    bool strict, no_memory;
+    bool strict, prunes, is_whole, no_memory;
 };
 
 /* ---- places and problems ---- */
@@ -50,6 +50,20 @@ leave(struct check *c, size_t before)
     c->path.len = before;
 }
 
+/* Room for an error where there are warnings: they hide none. */
+static void
+drop_warning(struct check *c)
+{
+    for (size_t i = c->count.count; i-- > 0;) {
+        if (c->found[i].is_error)
+            continue;
+        memmove(&c->found[i], &c->found[i + 1], (c->count.count - i - 1) * sizeof c->found[0]);
+        c->count.count--;
+        c->count.beyond++;
+        return;
+    }
+}
+
 __attribute__((format(printf, 3, 4))) static void
 problem(struct check *c, bool is_error, const char *fmt, ...)
 {
@@ -57,6 +71,8 @@ problem(struct check *c, bool is_error, const char *fmt, ...)
     va_list ap;
 
     c->count.errors += is_error;
+    if (c->count.count == BERTH_SHAPE_PROBLEMS_MAX && is_error)
+        drop_warning(c);
     if (c->count.count == BERTH_SHAPE_PROBLEMS_MAX) {
         c->count.beyond++;
         return;
@@ -167,6 +183,21 @@ put_int(struct check *c, const struct berth_json *v)
 }
 
 static void
+put_int32(struct check *c, const struct berth_json *v)
+{
+    const enum berth_json_type is = berth_json_type(v);
+    int64_t n = 0;
+
+    if ((is == BERTH_JSON_INT || whole(v, &n)) &&
+        ((is == BERTH_JSON_INT && !berth_json_int(v, &n)) || n < INT32_MIN || n > INT32_MAX)) {
+        problem(c, true, "a whole number from %d to %d is wanted", INT32_MIN, INT32_MAX);
+        berth_jw_value(&c->out, v);
+        return;
+    }
+    put_int(c, v);
+}
+
+static void
 put_quantity(struct check *c, const struct berth_json *v)
 {
     char text[BERTH_QUANTITY_TEXT_MAX];
@@ -179,6 +210,10 @@ put_quantity(struct check *c, const struct berth_json *v)
         s = (struct berth_slice){b.at, b.len};
     } else if (!berth_json_string(v, &s)) {
         wrong(c, "a quantity such as 500m or 16Gi", v);
+        return;
+    }
+    if (!berth_quantity_parse(s.at, s.len, &q) && berth_quantity_is_form(s.at, s.len)) {
+        berth_jw_string_n(&c->out, s.at, s.len); /* larger than the others: as it was written */
         return;
     }
     if (!berth_quantity_parse(s.at, s.len, &q)) {
@@ -203,6 +238,9 @@ put_scalar(struct check *c, enum shape_type type, const struct berth_json *v)
     case SHAPE_INT:
         put_int(c, v);
         return;
+    case SHAPE_INT32:
+        put_int32(c, v);
+        return;
     case SHAPE_QUANTITY:
         put_quantity(c, v);
         return;
@@ -210,7 +248,7 @@ put_scalar(struct check *c, enum shape_type type, const struct berth_json *v)
         if (is == BERTH_JSON_STRING)
             berth_jw_value(&c->out, v);
         else
-            put_int(c, v);
+            put_int32(c, v);
         return;
     case SHAPE_BOOL:
         if (is != BERTH_JSON_BOOL) {
@@ -311,14 +349,18 @@ put_list(struct check *c, const struct shape_field *f, const struct berth_json *
 }
 
 static void
-put_unknown(struct check *c, const struct berth_shape *shape, const struct berth_json_iter *it)
+put_unknown(struct check *c, const struct berth_shape *shape, const struct berth_json_iter *it,
+            bool prunes)
 {
-    const char *near = shape_nearest(shape, it->key);
+    const char *near = shape_nearest(shape, it->key), *what = prunes ? ", and it is left out" : "";
 
     if (near != NULL)
-        problem(c, c->strict, "no such field: do you mean %s?", near);
+        problem(c, c->strict, "no such field%s: do you mean %s?", what, near);
     else
-        problem(c, c->strict, "no such field");
+        problem(c, c->strict, "no such field%s", what);
+    if (prunes)
+        return;
+    berth_jw_key_n(&c->out, it->key.at, it->key.len);
     berth_jw_value(&c->out, it->value);
 }
 
@@ -338,6 +380,9 @@ put_field(struct check *c, const struct shape_field *f, const struct berth_json 
 static void
 put_object(struct check *c, const struct berth_shape *shape, const struct berth_json *v)
 {
+    const bool whole = c->is_whole; /* the document, not what is in it */
+
+    c->is_whole = false;
     if (berth_json_type(v) == BERTH_JSON_NULL) {
         berth_jw_null(&c->out);
         return;
@@ -347,14 +392,15 @@ put_object(struct check *c, const struct berth_shape *shape, const struct berth_
     berth_jw_object(&c->out);
     for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
         const struct shape_field *f = shape_find(shape, it.key);
-        if (!counts(&it))
+        if (!counts(&it) || (whole && it.key.len > 2 && memcmp(it.key.at, "x-", 2) == 0))
             continue;
         const size_t before = enter_member(c, it.key);
-        berth_jw_key_n(&c->out, it.key.at, it.key.len);
-        if (f != NULL)
+        if (f != NULL) {
+            berth_jw_key_n(&c->out, it.key.at, it.key.len);
             put_field(c, f, it.value);
-        else
-            put_unknown(c, shape, &it);
+        } else {
+            put_unknown(c, shape, &it, c->prunes || whole);
+        }
         leave(c, before);
     }
     berth_jw_object_end(&c->out);
@@ -371,6 +417,8 @@ berth_shape_check(const struct berth_shape *shape, const struct berth_json *v,
         .arena = a,
         .found = BERTH_NEW_N(a, struct berth_shape_problem, BERTH_SHAPE_PROBLEMS_MAX),
         .strict = how != NULL && how->strict,
+        .prunes = how != NULL && how->prunes,
+        .is_whole = how != NULL && how->is_whole,
     };
     const struct berth_json *meant = NULL;
 

@@ -4,12 +4,12 @@
 
 static const struct shape_field route_parent_refs_fields[] = {
     STRING("group"),     STRING("kind"), STRING("name"),
-    STRING("namespace"), INT("port"),    STRING("sectionName")};
+    STRING("namespace"), INT32("port"),  STRING("sectionName")};
 const struct berth_shape shape_route_parent_refs = SHAPE(route_parent_refs_fields);
 
 static const struct shape_field route_cors_fields[] = {
     BOOL("allowCredentials"), STRINGS("allowHeaders"),  STRINGS("allowMethods"),
-    STRINGS("allowOrigins"),  STRINGS("exposeHeaders"), INT("maxAge")};
+    STRINGS("allowOrigins"),  STRINGS("exposeHeaders"), INT32("maxAge")};
 static const struct berth_shape shape_route_cors = SHAPE(route_cors_fields);
 
 static const struct shape_field route_extension_ref_fields[] = {STRING("group"), STRING("kind"),
@@ -24,14 +24,15 @@ static const struct shape_field route_header_modifier_fields[] = {
 static const struct berth_shape shape_route_header_modifier = SHAPE(route_header_modifier_fields);
 
 static const struct shape_field route_backend_ref_fields[] = {
-    STRING("group"), STRING("kind"), STRING("name"), STRING("namespace"), INT("port")};
+    STRING("group"), STRING("kind"), STRING("name"), STRING("namespace"), INT32("port")};
 static const struct berth_shape shape_route_backend_ref = SHAPE(route_backend_ref_fields);
 
-static const struct shape_field route_fraction_fields[] = {INT("denominator"), INT("numerator")};
+static const struct shape_field route_fraction_fields[] = {INT32("denominator"),
+                                                           INT32("numerator")};
 static const struct berth_shape shape_route_fraction = SHAPE(route_fraction_fields);
 
 static const struct shape_field route_request_mirror_fields[] = {
-    OBJECT("backendRef", route_backend_ref), OBJECT("fraction", route_fraction), INT("percent")};
+    OBJECT("backendRef", route_backend_ref), OBJECT("fraction", route_fraction), INT32("percent")};
 static const struct berth_shape shape_route_request_mirror = SHAPE(route_request_mirror_fields);
 
 static const struct shape_field route_path_fields[] = {
@@ -39,8 +40,8 @@ static const struct shape_field route_path_fields[] = {
 static const struct berth_shape shape_route_path = SHAPE(route_path_fields);
 
 static const struct shape_field route_request_redirect_fields[] = {
-    STRING("hostname"), OBJECT("path", route_path), INT("port"), STRING("scheme"),
-    INT("statusCode")};
+    STRING("hostname"), OBJECT("path", route_path), INT32("port"), STRING("scheme"),
+    INT32("statusCode")};
 static const struct berth_shape shape_route_request_redirect = SHAPE(route_request_redirect_fields);
 
 static const struct shape_field route_url_rewrite_fields[] = {STRING("hostname"),
@@ -63,8 +64,8 @@ static const struct shape_field route_backend_refs_fields[] = {OBJECTS("filters"
                                                                STRING("kind"),
                                                                STRING("name"),
                                                                STRING("namespace"),
-                                                               INT("port"),
-                                                               INT("weight")};
+                                                               INT32("port"),
+                                                               INT32("weight")};
 static const struct berth_shape shape_route_backend_refs = SHAPE(route_backend_refs_fields);
 
 static const struct shape_field route_headers_fields[] = {STRING("name"), STRING("type"),
@@ -79,7 +80,7 @@ static const struct shape_field route_matches_fields[] = {
     OBJECTS("queryParams", route_headers)};
 static const struct berth_shape shape_route_matches = SHAPE(route_matches_fields);
 
-static const struct shape_field route_retry_fields[] = {INT("attempts"), STRING("backoff"),
+static const struct shape_field route_retry_fields[] = {INT32("attempts"), STRING("backoff"),
                                                         INTS("codes")};
 static const struct berth_shape shape_route_retry = SHAPE(route_retry_fields);
 
@@ -115,7 +116,7 @@ static const struct shape_field route_fields[] = {STRING("apiVersion"), STRING("
                                                   OBJECT("spec", route_spec), ANY("status")};
 const struct berth_shape shape_route = SHAPE(route_fields);
 
-static const struct shape_field pool_port_fields[] = {INT("number")};
+static const struct shape_field pool_port_fields[] = {INT32("number")};
 static const struct berth_shape shape_pool_port = SHAPE(pool_port_fields);
 
 static const struct shape_field pool_endpoint_picker_ref_fields[] = {
@@ -128,8 +129,8 @@ static const struct shape_field pool_selector_fields[] = {STRING_MAP("matchLabel
 static const struct berth_shape shape_pool_selector = SHAPE(pool_selector_fields);
 
 static const struct shape_field pool_spec_fields[] = {
-    OBJECT("endpointPickerRef", pool_endpoint_picker_ref), OBJECT("selector", pool_selector),
-    OBJECTS("targetPorts", pool_port)};
+    STRING("appProtocol"), OBJECT("endpointPickerRef", pool_endpoint_picker_ref),
+    OBJECT("selector", pool_selector), OBJECTS("targetPorts", pool_port)};
 static const struct berth_shape shape_pool_spec = SHAPE(pool_spec_fields);
 
 static const struct shape_field pool_fields[] = {STRING("apiVersion"), STRING("kind"),
@@ -138,12 +139,12 @@ static const struct shape_field pool_fields[] = {STRING("apiVersion"), STRING("k
 const struct berth_shape shape_pool = SHAPE(pool_fields);
 
 static const struct shape_field old_pool_extension_ref_fields[] = {
-    STRING("failureMode"), STRING("group"), STRING("kind"), STRING("name"), INT("portNumber")};
+    STRING("failureMode"), STRING("group"), STRING("kind"), STRING("name"), INT32("portNumber")};
 static const struct berth_shape shape_old_pool_extension_ref = SHAPE(old_pool_extension_ref_fields);
 
 static const struct shape_field old_pool_spec_fields[] = {
     OBJECT("extensionRef", old_pool_extension_ref), STRING_MAP("selector"),
-    INT("targetPortNumber")};
+    INT32("targetPortNumber")};
 static const struct berth_shape shape_old_pool_spec = SHAPE(old_pool_spec_fields);
 
 static const struct shape_field old_pool_fields[] = {STRING("apiVersion"), STRING("kind"),
@@ -151,7 +152,7 @@ static const struct shape_field old_pool_fields[] = {STRING("apiVersion"), STRIN
                                                      OBJECT("spec", old_pool_spec), ANY("status")};
 const struct berth_shape shape_old_pool = SHAPE(old_pool_fields);
 
-static const struct shape_field model_target_models_fields[] = {STRING("name"), INT("weight")};
+static const struct shape_field model_target_models_fields[] = {STRING("name"), INT32("weight")};
 static const struct berth_shape shape_model_target_models = SHAPE(model_target_models_fields);
 
 static const struct shape_field model_spec_fields[] = {
@@ -165,7 +166,7 @@ static const struct shape_field model_fields[] = {STRING("apiVersion"), STRING("
 const struct berth_shape shape_model = SHAPE(model_fields);
 
 static const struct shape_field objective_spec_fields[] = {OBJECT("poolRef", route_extension_ref),
-                                                           INT("priority")};
+                                                           INT32("priority")};
 static const struct berth_shape shape_objective_spec = SHAPE(objective_spec_fields);
 
 static const struct shape_field objective_fields[] = {

@@ -1,6 +1,6 @@
 #include "merge/shape_priv.h"
 
-/* Kinds of Kubernetes 1.34 itself, and LeaderWorkerSet v1 (0.7). */
+/* Kinds of Kubernetes 1.34 itself, and LeaderWorkerSet v1 (0.8). */
 
 static const struct shape_field rolling_update_deployment_fields[] = {
     INT_OR_STRING("maxSurge"), INT_OR_STRING("maxUnavailable")};
@@ -11,11 +11,11 @@ static const struct shape_field deployment_strategy_fields[] = {
     OBJECT("rollingUpdate", rolling_update_deployment), STRING("type")};
 static const struct berth_shape shape_deployment_strategy = SHAPE(deployment_strategy_fields);
 
-static const struct shape_field deployment_spec_fields[] = {INT("minReadySeconds"),
+static const struct shape_field deployment_spec_fields[] = {INT32("minReadySeconds"),
                                                             BOOL("paused"),
-                                                            INT("progressDeadlineSeconds"),
-                                                            INT("replicas"),
-                                                            INT("revisionHistoryLimit"),
+                                                            INT32("progressDeadlineSeconds"),
+                                                            INT32("replicas"),
+                                                            INT32("revisionHistoryLimit"),
                                                             OBJECT("selector", label_selector),
                                                             OBJECT("strategy", deployment_strategy),
                                                             OBJECT("template", pod_template_spec)};
@@ -27,13 +27,17 @@ static const struct shape_field deployment_fields[] = {
 const struct berth_shape shape_deployment = SHAPE(deployment_fields);
 
 static const struct shape_field leader_worker_sub_group_policy_fields[] = {
-    STRING("subGroupPolicyType"), INT("subGroupSize")};
+    STRING("subGroupPolicyType"), INT32("subGroupSize")};
 static const struct berth_shape shape_leader_worker_sub_group_policy =
     SHAPE(leader_worker_sub_group_policy_fields);
 
 static const struct shape_field leader_worker_leader_worker_template_fields[] = {
-    OBJECT("leaderTemplate", pod_template_spec), STRING("restartPolicy"), INT("size"),
+    OBJECT("leaderTemplate", pod_template_spec),
+    ANY("persistentVolumeClaimRetentionPolicy"),
+    STRING("restartPolicy"),
+    INT32("size"),
     OBJECT("subGroupPolicy", leader_worker_sub_group_policy),
+    ANY("volumeClaimTemplates"),
     OBJECT("workerTemplate", pod_template_spec)};
 static const struct berth_shape shape_leader_worker_leader_worker_template =
     SHAPE(leader_worker_leader_worker_template_fields);
@@ -43,7 +47,7 @@ static const struct berth_shape shape_leader_worker_network_config =
     SHAPE(leader_worker_network_config_fields);
 
 static const struct shape_field leader_worker_rolling_update_configuration_fields[] = {
-    INT_OR_STRING("maxSurge"), INT_OR_STRING("maxUnavailable"), INT("partition")};
+    INT_OR_STRING("maxSurge"), INT_OR_STRING("maxUnavailable"), INT32("partition")};
 static const struct berth_shape shape_leader_worker_rolling_update_configuration =
     SHAPE(leader_worker_rolling_update_configuration_fields);
 
@@ -55,7 +59,7 @@ static const struct berth_shape shape_leader_worker_rollout_strategy =
 
 static const struct shape_field leader_worker_spec_fields[] = {
     OBJECT("leaderWorkerTemplate", leader_worker_leader_worker_template),
-    OBJECT("networkConfig", leader_worker_network_config), INT("replicas"),
+    OBJECT("networkConfig", leader_worker_network_config), INT32("replicas"),
     OBJECT("rolloutStrategy", leader_worker_rollout_strategy), STRING("startupPolicy")};
 static const struct berth_shape shape_leader_worker_spec = SHAPE(leader_worker_spec_fields);
 
@@ -64,13 +68,13 @@ static const struct shape_field leader_worker_set_fields[] = {
     OBJECT("spec", leader_worker_spec), ANY("status")};
 const struct berth_shape shape_leader_worker_set = SHAPE(leader_worker_set_fields);
 
-static const struct shape_field hpa_scaling_policy_fields[] = {INT("periodSeconds"), STRING("type"),
-                                                               INT("value")};
+static const struct shape_field hpa_scaling_policy_fields[] = {INT32("periodSeconds"),
+                                                               STRING("type"), INT32("value")};
 static const struct berth_shape shape_hpa_scaling_policy = SHAPE(hpa_scaling_policy_fields);
 
 static const struct shape_field hpa_scaling_rules_fields[] = {
     OBJECTS("policies", hpa_scaling_policy), STRING("selectPolicy"),
-    INT("stabilizationWindowSeconds"), QUANTITY("tolerance")};
+    INT32("stabilizationWindowSeconds"), QUANTITY("tolerance")};
 static const struct berth_shape shape_hpa_scaling_rules = SHAPE(hpa_scaling_rules_fields);
 
 static const struct shape_field horizontal_pod_autoscaler_behavior_fields[] = {
@@ -79,7 +83,7 @@ static const struct berth_shape shape_horizontal_pod_autoscaler_behavior =
     SHAPE(horizontal_pod_autoscaler_behavior_fields);
 
 static const struct shape_field metric_target_fields[] = {
-    INT("averageUtilization"), QUANTITY("averageValue"), STRING("type"), QUANTITY("value")};
+    INT32("averageUtilization"), QUANTITY("averageValue"), STRING("type"), QUANTITY("value")};
 static const struct berth_shape shape_metric_target = SHAPE(metric_target_fields);
 
 static const struct shape_field container_resource_metric_source_fields[] = {
@@ -119,8 +123,8 @@ static const struct shape_field metric_spec_fields[] = {
 static const struct berth_shape shape_metric_spec = SHAPE(metric_spec_fields);
 
 static const struct shape_field horizontal_pod_autoscaler_spec_fields[] = {
-    OBJECT("behavior", horizontal_pod_autoscaler_behavior), INT("maxReplicas"),
-    OBJECTS("metrics", metric_spec), INT("minReplicas"),
+    OBJECT("behavior", horizontal_pod_autoscaler_behavior), INT32("maxReplicas"),
+    OBJECTS("metrics", metric_spec), INT32("minReplicas"),
     OBJECT("scaleTargetRef", cross_version_object_reference)};
 static const struct berth_shape shape_horizontal_pod_autoscaler_spec =
     SHAPE(horizontal_pod_autoscaler_spec_fields);
@@ -131,11 +135,11 @@ static const struct shape_field autoscaler_fields[] = {
 const struct berth_shape shape_autoscaler = SHAPE(autoscaler_fields);
 
 static const struct shape_field service_port_fields[] = {
-    STRING("appProtocol"), STRING("name"),     INT("nodePort"),
-    INT("port"),           STRING("protocol"), INT_OR_STRING("targetPort")};
+    STRING("appProtocol"), STRING("name"),     INT32("nodePort"),
+    INT32("port"),         STRING("protocol"), INT_OR_STRING("targetPort")};
 static const struct berth_shape shape_service_port = SHAPE(service_port_fields);
 
-static const struct shape_field client_ip_config_fields[] = {INT("timeoutSeconds")};
+static const struct shape_field client_ip_config_fields[] = {INT32("timeoutSeconds")};
 static const struct berth_shape shape_client_ip_config = SHAPE(client_ip_config_fields);
 
 static const struct shape_field session_affinity_config_fields[] = {
@@ -150,7 +154,7 @@ static const struct shape_field service_spec_fields[] = {
     STRINGS("externalIPs"),
     STRING("externalName"),
     STRING("externalTrafficPolicy"),
-    INT("healthCheckNodePort"),
+    INT32("healthCheckNodePort"),
     STRING("internalTrafficPolicy"),
     STRINGS("ipFamilies"),
     STRING("ipFamilyPolicy"),

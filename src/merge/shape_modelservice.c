@@ -2,7 +2,7 @@
 
 /* ModelService (llm-d.ai/v1alpha1), and what this program's operator takes beside. */
 
-static const struct shape_field port_fields[] = {STRING("name"), INT("port")};
+static const struct shape_field port_fields[] = {STRING("name"), INT32("port")};
 static const struct berth_shape shape_port = SHAPE(port_fields);
 
 static const struct shape_field routing_fields[] = {OBJECTS("gatewayRefs", route_parent_refs),
@@ -25,22 +25,29 @@ static const struct shape_field accelerators_fields[] = {STRING("labelKey"),
                                                          STRINGS("labelValues")};
 static const struct berth_shape shape_accelerators = SHAPE(accelerators_fields);
 
-static const struct shape_field parallelism_fields[] = {INT("tensor")};
+static const struct shape_field parallelism_fields[] = {INT32("data"), INT32("dataLocal"),
+                                                        INT32("tensor"), INT32("workers")};
 static const struct berth_shape shape_parallelism = SHAPE(parallelism_fields);
+
+static const struct shape_field autoscaling_fields[] = {INT32("maxReplicas"), INT32("minReplicas"),
+                                                        INT32("targetCPUUtilizationPercentage")};
+static const struct berth_shape shape_autoscaling = SHAPE(autoscaling_fields);
 
 static const struct shape_field role_fields[] = {
     OBJECT("acceleratorTypes", accelerators),
+    OBJECT("autoscaling", autoscaling),
     OBJECTS("containers", container),
     OBJECTS("initContainers", container),
+    BOOL("multinode"),
     OBJECT("parallelism", parallelism),
-    INT("replicas"),
+    INT32("replicas"),
 };
 static const struct berth_shape shape_role = SHAPE(role_fields);
 
 static const struct shape_field picker_fields[] = {
     OBJECTS("containers", container),
     OBJECTS("initContainers", container),
-    INT("replicas"),
+    INT32("replicas"),
 };
 static const struct berth_shape shape_picker = SHAPE(picker_fields);
 

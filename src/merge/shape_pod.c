@@ -13,7 +13,7 @@ static const struct shape_field node_selector_term_fields[] = {
 static const struct berth_shape shape_node_selector_term = SHAPE(node_selector_term_fields);
 
 static const struct shape_field preferred_scheduling_term_fields[] = {
-    OBJECT("preference", node_selector_term), INT("weight")};
+    OBJECT("preference", node_selector_term), INT32("weight")};
 static const struct berth_shape shape_preferred_scheduling_term =
     SHAPE(preferred_scheduling_term_fields);
 
@@ -36,7 +36,7 @@ static const struct shape_field pod_affinity_term_fields[] = {
 static const struct berth_shape shape_pod_affinity_term = SHAPE(pod_affinity_term_fields);
 
 static const struct shape_field weighted_pod_affinity_term_fields[] = {
-    OBJECT("podAffinityTerm", pod_affinity_term), INT("weight")};
+    OBJECT("podAffinityTerm", pod_affinity_term), INT32("weight")};
 static const struct berth_shape shape_weighted_pod_affinity_term =
     SHAPE(weighted_pod_affinity_term_fields);
 
@@ -114,23 +114,24 @@ static const struct shape_field lifecycle_fields[] = {OBJECT("postStart", lifecy
                                                       STRING("stopSignal")};
 static const struct berth_shape shape_lifecycle = SHAPE(lifecycle_fields);
 
-static const struct shape_field grpc_action_fields[] = {INT("port"), STRING("service")};
+static const struct shape_field grpc_action_fields[] = {INT32("port"), STRING("service")};
 static const struct berth_shape shape_grpc_action = SHAPE(grpc_action_fields);
 
 static const struct shape_field probe_fields[] = {OBJECT("exec", exec_action),
-                                                  INT("failureThreshold"),
+                                                  INT32("failureThreshold"),
                                                   OBJECT("grpc", grpc_action),
                                                   OBJECT("httpGet", http_get_action),
-                                                  INT("initialDelaySeconds"),
-                                                  INT("periodSeconds"),
-                                                  INT("successThreshold"),
+                                                  INT32("initialDelaySeconds"),
+                                                  INT32("periodSeconds"),
+                                                  INT32("successThreshold"),
                                                   OBJECT("tcpSocket", tcp_socket_action),
                                                   INT("terminationGracePeriodSeconds"),
-                                                  INT("timeoutSeconds")};
+                                                  INT32("timeoutSeconds")};
 static const struct berth_shape shape_probe = SHAPE(probe_fields);
 
-static const struct shape_field container_port_fields[] = {
-    INT("containerPort"), STRING("hostIP"), INT("hostPort"), STRING("name"), STRING("protocol")};
+static const struct shape_field container_port_fields[] = {INT32("containerPort"), STRING("hostIP"),
+                                                           INT32("hostPort"), STRING("name"),
+                                                           STRING("protocol")};
 static const struct berth_shape shape_container_port = SHAPE(container_port_fields);
 
 static const struct shape_field container_resize_policy_fields[] = {STRING("resourceName"),
@@ -291,8 +292,8 @@ static const struct berth_shape shape_toleration = SHAPE(toleration_fields);
 static const struct shape_field topology_spread_constraint_fields[] = {
     OBJECT("labelSelector", label_selector),
     STRINGS("matchLabelKeys"),
-    INT("maxSkew"),
-    INT("minDomains"),
+    INT32("maxSkew"),
+    INT32("minDomains"),
     STRING("nodeAffinityPolicy"),
     STRING("nodeTaintsPolicy"),
     STRING("topologyKey"),
@@ -323,7 +324,7 @@ static const struct shape_field pod_spec_fields[] = {
     OBJECT("os", local_object_reference),
     QUANTITY_MAP("overhead"),
     STRING("preemptionPolicy"),
-    INT("priority"),
+    INT32("priority"),
     STRING("priorityClassName"),
     OBJECTS("readinessGates", pod_readiness_gate),
     OBJECTS("resourceClaims", pod_resource_claim),

@@ -11,6 +11,7 @@ enum shape_type {
     SHAPE_ANY,
     SHAPE_STRING,
     SHAPE_INT,
+    SHAPE_INT32,
     SHAPE_BOOL,
     SHAPE_NUMBER,
     SHAPE_QUANTITY,
@@ -44,6 +45,7 @@ const char *shape_nearest(const struct berth_shape *shape, struct berth_slice na
 #define STRINGS(name)       FIELD(name, SHAPE_STRING, SHAPE_LIST, NULL)
 #define STRING_MAP(name)    FIELD(name, SHAPE_STRING, SHAPE_MAP, NULL)
 #define INT(name)           FIELD(name, SHAPE_INT, SHAPE_ONE, NULL)
+#define INT32(name)         FIELD(name, SHAPE_INT32, SHAPE_ONE, NULL)
 #define INTS(name)          FIELD(name, SHAPE_INT, SHAPE_LIST, NULL)
 #define BOOL(name)          FIELD(name, SHAPE_BOOL, SHAPE_ONE, NULL)
 #define QUANTITY(name)      FIELD(name, SHAPE_QUANTITY, SHAPE_ONE, NULL)

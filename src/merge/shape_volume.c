@@ -3,7 +3,7 @@
 /* Volumes of a pod, as Kubernetes 1.34 has them. */
 
 static const struct shape_field aws_elastic_block_store_volume_source_fields[] = {
-    STRING("fsType"), INT("partition"), BOOL("readOnly"), STRING("volumeID")};
+    STRING("fsType"), INT32("partition"), BOOL("readOnly"), STRING("volumeID")};
 static const struct berth_shape shape_aws_elastic_block_store_volume_source =
     SHAPE(aws_elastic_block_store_volume_source_fields);
 
@@ -35,11 +35,12 @@ static const struct shape_field cinder_volume_source_fields[] = {
     STRING("volumeID")};
 static const struct berth_shape shape_cinder_volume_source = SHAPE(cinder_volume_source_fields);
 
-static const struct shape_field key_to_path_fields[] = {STRING("key"), INT("mode"), STRING("path")};
+static const struct shape_field key_to_path_fields[] = {STRING("key"), INT32("mode"),
+                                                        STRING("path")};
 static const struct berth_shape shape_key_to_path = SHAPE(key_to_path_fields);
 
 static const struct shape_field config_map_volume_source_fields[] = {
-    INT("defaultMode"), OBJECTS("items", key_to_path), STRING("name"), BOOL("optional")};
+    INT32("defaultMode"), OBJECTS("items", key_to_path), STRING("name"), BOOL("optional")};
 static const struct berth_shape shape_config_map_volume_source =
     SHAPE(config_map_volume_source_fields);
 
@@ -58,13 +59,13 @@ static const struct berth_shape shape_resource_field_selector =
     SHAPE(resource_field_selector_fields);
 
 static const struct shape_field downward_api_volume_file_fields[] = {
-    OBJECT("fieldRef", object_field_selector), INT("mode"), STRING("path"),
+    OBJECT("fieldRef", object_field_selector), INT32("mode"), STRING("path"),
     OBJECT("resourceFieldRef", resource_field_selector)};
 static const struct berth_shape shape_downward_api_volume_file =
     SHAPE(downward_api_volume_file_fields);
 
 static const struct shape_field downward_api_volume_source_fields[] = {
-    INT("defaultMode"), OBJECTS("items", downward_api_volume_file)};
+    INT32("defaultMode"), OBJECTS("items", downward_api_volume_file)};
 static const struct berth_shape shape_downward_api_volume_source =
     SHAPE(downward_api_volume_source_fields);
 
@@ -111,7 +112,7 @@ static const struct berth_shape shape_ephemeral_volume_source =
     SHAPE(ephemeral_volume_source_fields);
 
 static const struct shape_field fc_volume_source_fields[] = {
-    STRING("fsType"), INT("lun"), BOOL("readOnly"), STRINGS("targetWWNs"), STRINGS("wwids")};
+    STRING("fsType"), INT32("lun"), BOOL("readOnly"), STRINGS("targetWWNs"), STRINGS("wwids")};
 static const struct berth_shape shape_fc_volume_source = SHAPE(fc_volume_source_fields);
 
 static const struct shape_field flex_volume_source_fields[] = {
@@ -124,7 +125,7 @@ static const struct shape_field flocker_volume_source_fields[] = {STRING("datase
 static const struct berth_shape shape_flocker_volume_source = SHAPE(flocker_volume_source_fields);
 
 static const struct shape_field gce_persistent_disk_volume_source_fields[] = {
-    STRING("fsType"), INT("partition"), STRING("pdName"), BOOL("readOnly")};
+    STRING("fsType"), INT32("partition"), STRING("pdName"), BOOL("readOnly")};
 static const struct berth_shape shape_gce_persistent_disk_volume_source =
     SHAPE(gce_persistent_disk_volume_source_fields);
 
@@ -152,7 +153,7 @@ static const struct shape_field iscsi_volume_source_fields[] = {
     STRING("initiatorName"),
     STRING("iqn"),
     STRING("iscsiInterface"),
-    INT("lun"),
+    INT32("lun"),
     STRINGS("portals"),
     BOOL("readOnly"),
     OBJECT("secretRef", local_object_reference),
@@ -197,7 +198,7 @@ static const struct shape_field pod_certificate_projection_fields[] = {
     STRING("credentialBundlePath"),
     STRING("keyPath"),
     STRING("keyType"),
-    INT("maxExpirationSeconds"),
+    INT32("maxExpirationSeconds"),
     STRING("signerName")};
 static const struct berth_shape shape_pod_certificate_projection =
     SHAPE(pod_certificate_projection_fields);
@@ -217,7 +218,7 @@ static const struct shape_field volume_projection_fields[] = {
 static const struct berth_shape shape_volume_projection = SHAPE(volume_projection_fields);
 
 static const struct shape_field projected_volume_source_fields[] = {
-    INT("defaultMode"), OBJECTS("sources", volume_projection)};
+    INT32("defaultMode"), OBJECTS("sources", volume_projection)};
 static const struct berth_shape shape_projected_volume_source =
     SHAPE(projected_volume_source_fields);
 
@@ -251,7 +252,7 @@ static const struct shape_field scale_io_volume_source_fields[] = {
 static const struct berth_shape shape_scale_io_volume_source = SHAPE(scale_io_volume_source_fields);
 
 static const struct shape_field secret_volume_source_fields[] = {
-    INT("defaultMode"), OBJECTS("items", key_to_path), BOOL("optional"), STRING("secretName")};
+    INT32("defaultMode"), OBJECTS("items", key_to_path), BOOL("optional"), STRING("secretName")};
 static const struct berth_shape shape_secret_volume_source = SHAPE(secret_volume_source_fields);
 
 static const struct shape_field storage_os_volume_source_fields[] = {

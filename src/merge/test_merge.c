@@ -44,6 +44,7 @@ static const struct berth_merge_rule rules[] = {
     {"append", BERTH_MERGE_APPEND, NULL},
     {"args", BERTH_MERGE_PREPEND, NULL},
     {"caps", BERTH_MERGE_PREPEND, "distinct"},
+    {"flags", BERTH_MERGE_FLAGS, NULL},
     {"keyed", BERTH_MERGE_KEYED, "name"},
     {"keyed[].units", BERTH_MERGE_KEYED_UNITS, "name"},
     {"ports", BERTH_MERGE_KEYED, "port,protocol=TCP"},
@@ -75,6 +76,56 @@ check(const struct row *rows, size_t count)
         assert_string_equal(text_of(got), text_of(read_yaml(rows[i].want)));
         berth_arena_reset(&arena);
     }
+}
+
+static void
+a_flag_that_is_given_again_takes_the_bases_place(void **unused)
+{
+    static const struct row rows[] = {
+        {"others stay, behind", "{flags: [--port, '1']}", "{flags: [m]}",
+         "{flags: [m, --port, '1']}"},
+        {"a value of its own", "{flags: [--port, '1', --x]}", "{flags: [--port, '2']}",
+         "{flags: [--port, '2', --x]}"},
+        {"in one word", "{flags: [--port=1, --x]}", "{flags: [--port=2]}",
+         "{flags: [--port=2, --x]}"},
+        {"two words for one", "{flags: [--port=1, --x]}", "{flags: [--port, '2']}",
+         "{flags: [--port, '2', --x]}"},
+        {"one word for two", "{flags: [--port, '1', --x]}", "{flags: [--port=2]}",
+         "{flags: [--port=2, --x]}"},
+        {"without a value", "{flags: [m, --x, --y]}", "{flags: [--x]}", "{flags: [--x, m, --y]}"},
+        {"what is no value is an argument", "{flags: [--x, m]}", "{flags: [--x]}",
+         "{flags: [--x, m]}"},
+        {"and behind '=' it is one", "{flags: [--x=1, m]}", "{flags: [--x, '2']}",
+         "{flags: [--x, '2', m]}"},
+        {"a negative number is a value", "{flags: [--n, '-1', --y]}", "{flags: [--n, '-2']}",
+         "{flags: [--n, '-2', --y]}"},
+        {"one that may be a list stays", "{flags: [--x=1, a, --x, '2']}", "{flags: [--x=3]}",
+         "{flags: [--x=3, --x=1, a, --x, '2']}"},
+        {"also the overlay's", "{flags: [--x, '1', --y]}", "{flags: [--x, '2', --x, '3']}",
+         "{flags: [--x, '2', --x, '3', --x, '1', --y]}"},
+        {"an argument is not lost", "{flags: [--x, m]}", "{flags: [--x, a, b]}",
+         "{flags: [--x, a, b, --x, m]}"},
+        {"a switch here, words there", "{flags: [m, --x]}", "{flags: [--x, a, b]}",
+         "{flags: [--x, a, b, m]}"},
+        {"of several values nothing goes", "{flags: [--l, a, b, --y]}", "{flags: [--l, c]}",
+         "{flags: [--l, c, --l, a, b, --y]}"},
+        {"another name that begins so", "{flags: [--port-x, '1', --por=1]}", "{flags: [--port=2]}",
+         "{flags: [--port=2, --port-x, '1', --por=1]}"},
+        {"short ones may be many at once", "{flags: [-v, -v]}", "{flags: [-v]}",
+         "{flags: [-v, -v, -v]}"},
+        {"behind -- there are none", "{flags: [--, --x]}", "{flags: [--x]}",
+         "{flags: [--x, --, --x]}"},
+        {"nor behind the overlay's", "{flags: [--x]}", "{flags: [--x, --, a]}",
+         "{flags: [--x, --, a, --x]}"},
+        {"what is not text is no flag", "{flags: [1, ~, {a: b}]}", "{flags: [--x]}",
+         "{flags: [--x, 1, ~, {a: b}]}"},
+        {"the mark takes all of them away", "{flags: [--x, a]}", "{flags: [$replace, b]}",
+         "{flags: [b]}"},
+        {"no base", "{}", "{flags: [--x]}", "{flags: [--x]}"},
+    };
+
+    (void)unused;
+    check(rows, BERTH_COUNT(rows));
 }
 
 static void
@@ -360,6 +411,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_flag_that_is_given_again_takes_the_bases_place),
         cmocka_unit_test(what_is_there_is_meant),
         cmocka_unit_test(lists_merge_by_their_rule),
         cmocka_unit_test(elements_pair_by_key),

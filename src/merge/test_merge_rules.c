@@ -72,6 +72,8 @@ kinds_merge_as_kubernetes_means_them(void **unused)
          "{containers: [{name: a, args: [m]}]}",
          "{containers: [{name: a, args: [m, x], image: i}]}"},
         {"args in front", INIT, "args: [--port, '1']", "args: [m]", "args: [m, --port, '1']"},
+        {"a flag for a flag", INIT, "args: [--port, '1']", "args: [m, --port, '2']",
+         "args: [m, --port, '2']"},
         {"args replaced", CONTAINER, "args: [--port, '1']", "args: [$replace, m]", "args: [m]"},
         {"command replaced", CONTAINER, "command: [old, x]", "command: [new]", "command: [new]"},
         {"command kept", CONTAINER, "command: [old, x]", "command: []", "command: [old, x]"},

@@ -94,6 +94,9 @@ values_are_as_they_are_meant(void **unused)
              "z: 1.5Gi, w: 2e3, n: ~}}}"),
          POD("{resources: {limits: {cpu: '1', memory: 16Gi, nvidia.com/gpu: '2', x: 500m, y: '1', "
              "z: 1536Mi, w: 2k, n: ~}}}")},
+        {"a quantity beyond all numbers", "Deployment",
+         POD("{resources: {limits: {a: 9Ei, b: '1e20', c: 12345678901234567890123}}}"),
+         POD("{resources: {limits: {a: 9Ei, b: '1e20', c: '12345678901234567890123'}}}")},
         {"nothing is nothing", "Deployment", "{metadata: {labels: ~}, spec: {template: ~}}",
          "{metadata: {labels: ~}, spec: {template: ~}}"},
         {"nothing at all", "Deployment", "~", "~"},
@@ -177,6 +180,16 @@ problems_are_told(void **unused)
          "spec.ports[0].port: error: a whole number is wanted, this is a string\n"
          "spec.ports[1].port: error: a whole number is wanted, this is a number\n"
          "spec.ports[2].port: error: a whole number is wanted, this is a boolean"},
+        {"beyond 32 bits", "Deployment", "{spec: {replicas: 2147483648, minReadySeconds: 1e10}}",
+         "spec.replicas: error: a whole number from -2147483648 to 2147483647 is wanted\n"
+         "spec.minReadySeconds: error: a whole number from -2147483648 to 2147483647 is wanted"},
+        {"nor a port's", "Service",
+         "{spec: {ports: [{port: 99999999999, targetPort: 18446744073709551615}]}}",
+         "spec.ports[0].port: error: a whole number from -2147483648 to 2147483647 is wanted\n"
+         "spec.ports[0].targetPort: error: a whole number from -2147483648 to 2147483647 is "
+         "wanted"},
+        {"64 bits where they may be", "Deployment",
+         "{spec: {template: {spec: {terminationGracePeriodSeconds: 9999999999}}}}", ""},
         {"no word for true", "Deployment", "{spec: {paused: maybe}}",
          "spec.paused: error: true or false is wanted, this is a string"},
         {"an object in a list of strings", "Deployment", POD("{args: [{a: 1}, x]}"),

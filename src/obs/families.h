@@ -117,6 +117,28 @@
       "Requests that a replica has now.", "replica,service,track")                                \
     X(FORWARD_BREAKER, BERTH_GAUGE, "berth_forward_breaker",                                      \
       "A replica's breaker: 0 closed, 1 one request lets see, 2 open.", "replica,service,track")  \
+    X(MSVC_LEADER, BERTH_GAUGE, "berth_modelservice_leader",                                      \
+      "1 of an operator that is at work, 0 of one that stands by.", "")                           \
+    X(MSVC_SYNCED, BERTH_GAUGE, "berth_modelservice_synced",                                      \
+      "1 when all that the operator watches is known.", "")                                       \
+    X(MSVC_SERVICES, BERTH_GAUGE, "berth_modelservice_services",                                  \
+      "ModelServices that the operator looks after.", "")                                         \
+    X(MSVC_WAITING, BERTH_GAUGE, "berth_modelservice_waiting",                                    \
+      "Of these, such as are to be looked at, now or later.", "")                                 \
+    X(MSVC_RECONCILES, BERTH_COUNTER, "berth_modelservice_reconciles_total",                      \
+      "Looks at ModelServices: done, failed.", "result")                                          \
+    X(MSVC_WRITES, BERTH_COUNTER, "berth_modelservice_writes_total",                              \
+      "What was written for ModelServices: apply, delete, status.", "kind")                       \
+    X(MSVC_EVENTS, BERTH_COUNTER, "berth_modelservice_events_total",                              \
+      "Events of ModelServices: sent, failed, dropped for want of room.", "result")               \
+    X(MSVC_API_CALLS, BERTH_COUNTER, "berth_modelservice_api_calls_total",                        \
+      "Calls of the operator to the API server, watches and the lease's included.", "")           \
+    X(MSVC_API_RETRIES, BERTH_COUNTER, "berth_modelservice_api_retries_total",                    \
+      "Of these, such as were made again.", "")                                                   \
+    X(MSVC_API_ANSWERS, BERTH_COUNTER, "berth_modelservice_api_answers_total",                    \
+      "What the API server answered; code none: nothing.", "verb,resource,code")                  \
+    X(MSVC_API_SECONDS, BERTH_HISTOGRAM, "berth_modelservice_api_answer_duration_seconds",        \
+      "Time until a call was answered; of watches none.", "verb")                                 \
     X(CONNECTIONS, BERTH_GAUGE, "berth_connections", "Open client connections.", "")              \
     X(MEMORY, BERTH_GAUGE, "berth_memory_resident_bytes", "Resident memory of the server.", "")   \
     X(HEAP, BERTH_GAUGE, "berth_heap_bytes",                                                      \

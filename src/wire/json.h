@@ -120,4 +120,8 @@ void berth_jw_merged(struct berth_jw *w, const struct berth_json *v,
                      const struct berth_json *patch);
 void berth_jw_raw(struct berth_jw *w, const char *json, size_t len); /* text that is JSON already */
 
+/* Append what a writer wrote, laid out for people: a member or element a line, two spaces a depth.
+ */
+void berth_json_indent(struct berth_buf *b, const char *json, size_t len);
+
 #endif

@@ -143,6 +143,30 @@ berth_quantity_parse(const char *text, size_t len, struct berth_quantity *ret)
 }
 
 bool
+berth_quantity_is_form(const char *text, size_t len)
+{
+    const char *at = text, *end = text + len;
+    size_t digits = 0, points = 0;
+    struct suffix s;
+
+    at += at < end && (*at == '+' || *at == '-');
+    for (; at < end && ((*at >= '0' && *at <= '9') || *at == '.'); at++) {
+        points += *at == '.';
+        digits += *at != '.';
+    }
+    if (digits == 0 || points > 1)
+        return false;
+    if (read_suffix(at, (size_t)(end - at), &s))
+        return true;
+    if (*at != 'e' && *at != 'E')
+        return false;
+    at += 1 + (end - at > 2 && (at[1] == '+' || at[1] == '-'));
+    for (digits = 0; at < end && *at >= '0' && *at <= '9'; at++)
+        digits++;
+    return digits > 0 && at == end;
+}
+
+bool
 berth_quantity_units(const struct berth_quantity *q, unsigned thousandths, uint64_t *ret)
 {
     wide each = nano_per_unit;

@@ -22,6 +22,8 @@ struct berth_quantity {
 
 /* The whole text; false: it is no quantity, or too large. */
 bool berth_quantity_parse(const char *text, size_t len, struct berth_quantity *ret);
+/* Is it written as one is, however large it may be? */
+bool berth_quantity_is_form(const char *text, size_t len);
 /* In units of 10^-(3 * thousandths) (0: whole ones, 1: milli), rounded up; false: negative. */
 bool berth_quantity_units(const struct berth_quantity *q, unsigned thousandths, uint64_t *ret);
 enum { BERTH_QUANTITY_TEXT_MAX = 48 };

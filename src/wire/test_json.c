@@ -407,6 +407,46 @@ writer_refuses_what_is_too_deep(void **unused)
     assert_null(berth_buf_text(&b));
 }
 
+static void
+indented_for_people(void **unused)
+{
+    static const struct {
+        const char *why, *text, *want;
+    } cases[] = {
+        {"a scalar", "12.5", "12.5"},
+        {"empty ones stay", "{\"a\":{},\"b\":[]}", "{\n  \"a\": {},\n  \"b\": []\n}"},
+        {"within each other", "[{\"a\":[1,true,null]},2]",
+         "[\n  {\n    \"a\": [\n      1,\n      true,\n      null\n    ]\n  },\n  2\n]"},
+        {"what is in a string is no JSON", "[\"a,{\\\"}]:\\\\\",\"\"]",
+         "[\n  \"a,{\\\"}]:\\\\\",\n  \"\"\n]"},
+        {"a string in a key", "{\"a\\\"b:c\":-1e5}", "{\n  \"a\\\"b:c\": -1e5\n}"},
+        {"nothing", "", ""},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        struct berth_buf b;
+
+        print_message("  %s\n", cases[i].why);
+        berth_buf_init(&b, &arena);
+        berth_json_indent(&b, cases[i].text, strlen(cases[i].text));
+        assert_string_equal(b.len > 0 ? berth_buf_text(&b) : "", cases[i].want);
+    }
+    /* However it was cut off: nothing beyond it is read. */
+    for (size_t n = 0; n <= strlen(cases[3].text); n++) {
+        char *exact = malloc(n + 1);
+        struct berth_buf b;
+
+        assert_non_null(exact);
+        memcpy(exact, cases[3].text, n);
+        exact[n] = '\0';
+        berth_buf_init(&b, &arena);
+        berth_json_indent(&b, exact, n);
+        assert_false(b.failed);
+        free(exact);
+    }
+}
+
 static int
 setup(void **unused)
 {
@@ -440,6 +480,7 @@ main(void)
         cmocka_unit_test_setup_teardown(floats_read_back_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(writer_places_commas, setup, teardown),
         cmocka_unit_test_setup_teardown(writer_refuses_what_is_too_deep, setup, teardown),
+        cmocka_unit_test_setup_teardown(indented_for_people, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,6 +90,25 @@ it_prints_as_kubernetes_does(void **unused)
 }
 
 static void
+it_knows_those_that_are_too_large(void **unused)
+{
+    static const struct {
+        const char *text;
+        bool is;
+    } cases[] = {
+        {"1e99", true},   {"1E+99", true},  {"9Ei", true}, {"-12345678901234567890123", true},
+        {"1", true},      {"0.5Gi", true},  {"1e", false}, {"1e+", false},
+        {"1e+-3", false}, {"1.2.3", false}, {"", false},   {"99999999999999999999Gb", false},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        print_message("  %s\n", cases[i].text);
+        assert_int_equal(berth_quantity_is_form(cases[i].text, strlen(cases[i].text)), cases[i].is);
+    }
+}
+
+static void
 it_counts_units(void **unused)
 {
     static const struct {
@@ -119,6 +138,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_prints_as_kubernetes_does),
+        cmocka_unit_test(it_knows_those_that_are_too_large),
         cmocka_unit_test(it_counts_units),
     };
 

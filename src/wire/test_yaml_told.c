@@ -47,8 +47,8 @@ it_reads_as_kubectl_does(void **unused)
         {"bases that are said", "[0x1F, 0o17, 0b101, -0x10]", "[31,15,5,-16]", ""},
         {"underscores", "[1_000, 0x_ff]", "[1000,255]",
          "1:2 1_000 is read as 1000\n1:9 0x_ff is read as 255"},
-        {"numbers", "[+1, .5, 1., 1.50, 1e3, 089, 18446744073709551615]",
-         "[1,0.5,1.0,1.5,1000.0,89.0,18446744073709551615]", ""},
+        {"numbers", "[+1, .5, 1., 1.50, 1e3, 089, 18446744073709551615, 18446744073709551616]",
+         "[1,0.5,1.0,1.5,1000.0,89.0,18446744073709551615,\"18446744073709551616\"]", ""},
         {"no numbers", "[1.2.3, -, +, ., e3, 0x, 0b2, 1e, 1e+, _1, 12:30, 2001-01-01, 1e999, .inf]",
          "[\"1.2.3\",\"-\",\"+\",\".\",\"e3\",\"0x\",\"0b2\",\"1e\",\"1e+\",\"_1\",\"12:30\","
          "\"2001-01-01\",\"1e999\",\".inf\"]",
@@ -219,11 +219,51 @@ the_nearest_line_is_found(void **unused)
     };
 
     (void)unused;
+    const char *paths[BERTH_COUNT(cases)];
+    struct berth_yaml_place all[BERTH_COUNT(cases)], one;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++)
+        paths[i] = cases[i].path;
+    berth_yaml_places_near(text, sizeof text - 1, paths, BERTH_COUNT(paths), all);
     for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
         print_message("  %s\n", cases[i].path);
-        assert_int_equal(berth_yaml_line_near(text, sizeof text - 1, cases[i].path), cases[i].want);
+        assert_int_equal(all[i].line, cases[i].want);
+        /* The others make no difference. */
+        berth_yaml_places_near(text, sizeof text - 1, &paths[i], 1, &one);
+        assert_memory_equal(&one, &all[i], sizeof one);
     }
-    assert_int_equal(berth_yaml_line_near("- a: 1\n- b: 2\n", 14, "[1].b"), 2);
+    berth_yaml_places_near("- a: 1\n- b: 2\n", 14, (const char *const[]){"[1].b"}, 1, &one);
+    assert_int_equal(one.line, 2);
+    assert_int_equal(one.value_line, 2);
+    assert_int_equal(one.value_column, 6);
+}
+
+/* As many paths as there may be, each as deep as there may be. */
+static void
+the_deepest_places_are_found(void **unused)
+{
+    const char *paths[BERTH_YAML_PATHS_MAX];
+    struct berth_yaml_place places[BERTH_YAML_PATHS_MAX];
+    struct berth_buf text, path;
+
+    (void)unused;
+    berth_buf_init(&text, &arena);
+    berth_buf_init(&path, &arena);
+    for (int i = 0; i < BERTH_JSON_DEPTH_MAX - 1; i++) {
+        berth_buf_puts(&text, i % 2 == 0 ? "{a: " : "[0, ");
+        berth_buf_puts(&path, i == 0 ? "a" : i % 2 == 0 ? ".a" : "[1]");
+    }
+    berth_buf_puts(&text, "\n[");
+    for (size_t i = 0; i < BERTH_YAML_PATHS_MAX; i++) {
+        berth_buf_printf(&text, "%zu,\n", i);
+        paths[i] = berth_arena_printf(&arena, "%s[%zu]", berth_buf_text(&path), i);
+        assert_non_null(paths[i]);
+    }
+    berth_buf_puts(&text, "]");
+    for (int i = BERTH_JSON_DEPTH_MAX - 1; i-- > 0;)
+        berth_buf_puts(&text, i % 2 == 0 ? "}" : "]");
+    berth_yaml_places_near(text.at, text.len, paths, BERTH_YAML_PATHS_MAX, places);
+    for (size_t i = 0; i < BERTH_YAML_PATHS_MAX; i++)
+        assert_int_equal(places[i].line, i + 2);
 }
 
 int
@@ -232,7 +272,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_reads_as_kubectl_does),  cmocka_unit_test(what_it_refuses),
         cmocka_unit_test(merging_is_bounded),        cmocka_unit_test(notes_are_bounded),
-        cmocka_unit_test(the_nearest_line_is_found),
+        cmocka_unit_test(the_nearest_line_is_found), cmocka_unit_test(the_deepest_places_are_found),
     };
 
     berth_arena_init(&arena, 64 << 20);

@@ -228,7 +228,7 @@ event(struct reader *r, const yaml_event_t *ev, struct berth_err *e)
 }
 
 static int
-parse_failed(const yaml_parser_t *p, struct berth_err *e)
+parse_failed(const yaml_parser_t *p, size_t len, struct berth_err *e)
 {
     const char *why = p->problem != NULL ? p->problem : "not YAML";
 
@@ -237,19 +237,23 @@ parse_failed(const yaml_parser_t *p, struct berth_err *e)
     if (p->error == YAML_READER_ERROR)
         return berth_err_set(e, BERTH_EINVAL, "line %zu, column %zu: %s", p->mark.line + 1,
                              p->mark.column + 1, why);
+    /* What ends with the text is found where it began: the end says nothing. */
+    if (p->context != NULL && p->problem_mark.index >= len && p->context_mark.index < len)
+        return berth_err_set(e, BERTH_EINVAL, "line %zu, column %zu: %s, %s",
+                             p->context_mark.line + 1, p->context_mark.column + 1, why, p->context);
     return berth_err_set(e, BERTH_EINVAL, "line %zu, column %zu: %s", p->problem_mark.line + 1,
                          p->problem_mark.column + 1, why);
 }
 
 static int
-read_events(struct reader *r, struct berth_err *e)
+read_events(struct reader *r, size_t len, struct berth_err *e)
 {
     yaml_event_type_t type = YAML_NO_EVENT;
 
     while (type != YAML_STREAM_END_EVENT) {
         yaml_event_t ev;
         if (yaml_parser_parse(&r->parser, &ev) == 0)
-            return r->documents > 1 ? 0 : parse_failed(&r->parser, e);
+            return r->documents > 1 ? 0 : parse_failed(&r->parser, len, e);
         type = ev.type;
         const int rc = event(r, &ev, e);
         yaml_event_delete(&ev);
@@ -261,6 +265,16 @@ read_events(struct reader *r, struct berth_err *e)
     return 0;
 }
 
+void
+yaml_set_input(yaml_parser_t *parser, const char *text, size_t len)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    const size_t skip = len >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
+
+    yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(parser, (const unsigned char *)text + skip, len - skip);
+}
+
 static int
 parse(struct reader *r, const char *text, size_t len, const char *empty,
       const struct berth_json **ret, struct berth_err *e)
@@ -270,9 +284,8 @@ parse(struct reader *r, const char *text, size_t len, const char *empty,
     berth_buf_init(&r->text, r->arena);
     r->text.max = TEXT_BYTES_MAX;
     berth_jw_init(&r->out, &r->text);
-    yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r->parser, (const unsigned char *)text, len);
-    const int rc = read_events(r, e);
+    yaml_set_input(&r->parser, text, len);
+    const int rc = read_events(r, len, e);
     yaml_parser_delete(&r->parser);
     if (rc != 0)
         return rc;

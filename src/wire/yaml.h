@@ -41,10 +41,23 @@ int berth_yaml_parse_told(struct berth_arena *a, const char *text, size_t len,
 /* The line, from 1, of the key at a path such as "server.port"; 0 when there is none.  Reads the
  * text anew: for error messages. */
 size_t berth_yaml_line(const char *text, size_t len, const char *path);
-/* The line of what is at a path such as "spec.containers[2].args[0]", or of the last step of it
- * that is written there (what comes by an alias is not); of the last where a key is there twice. In
- * the first document; 0: no step is. */
-size_t berth_yaml_line_near(const char *text, size_t len, const char *path);
+/*
+ * Where what is at a path such as "spec.containers[2].args[0]" stands, or the last step of it that
+ * is written there (what comes by an alias is not); of the last where a key is there twice.  Of the
+ * first document.  Lines and columns are from 1.
+ */
+struct berth_yaml_place {
+    size_t line, column; /* of the key or the element; 0: no step of the path is there */
+    /* Of a scalar, where all of the path is there; else value_line is 0. */
+    size_t value_line, value_column; /* of its quote, its "|" or its first letter */
+    size_t value_end;                /* line */
+    bool literal;                    /* "|": its lines are those that follow value_line */
+};
+/* ret[i] is for paths[i].  All in one reading of the text, and memory by their count: that is
+ * BERTH_YAML_PATHS_MAX at most.  Without memory none is found. */
+enum { BERTH_YAML_PATHS_MAX = 128 };
+void berth_yaml_places_near(const char *text, size_t len, const char *const *paths, size_t count,
+                            struct berth_yaml_place *ret);
 
 /*
  * A tree as one document of block YAML, appended: members in the order of their names, texts quoted

@@ -51,6 +51,12 @@ struct reader {
     size_t note_count;
 };
 
+/* Tell a parser of the text: UTF-8, without the mark of its byte order that editors put before it.
+ */
+void yaml_set_input(yaml_parser_t *parser, const char *text, size_t len);
+/* Hand events to see() until it says that it is done, or the text is no YAML. */
+void yaml_each_event(const char *text, size_t len, bool (*see)(void *arg, const yaml_event_t *ev),
+                     void *arg);
 int yaml_refuse(const yaml_event_t *at, struct berth_err *e, const char *why);
 int yaml_no_memory(struct berth_err *e);
 __attribute__((format(printf, 4, 5))) int yaml_note(struct reader *r, size_t line, size_t column,

@@ -174,7 +174,9 @@ put_told(struct reader *r, const yaml_event_t *ev, const char *text, struct bert
                            whole.size, whole.octal ? ": a nought in front makes it octal" : "");
         return rc != 0 ? yaml_no_memory(e) : 1;
     }
-    if (!is_real(number, &real))
+    /* A whole number that is too large to be held exactly is its text. */
+    if (!is_real(number, &real) ||
+        ((real > 9e18 || real < -9e18) && strpbrk(number, ".eE") == NULL))
         return 0;
     berth_jw_double(&r->out, real);
     return 1;

@@ -27,7 +27,7 @@ take(void *arg, enum berth_kube_event event, const struct berth_json *object, co
 static void
 watch(const char *text, size_t len, size_t piece)
 {
-    struct berth_kube_store *s = berth_kube_store_new("app", 4096);
+    struct berth_kube_store *s = berth_kube_store_new("app", NULL, 4096);
     const struct berth_kube_watch w = {.each = take, .arg = s};
     struct berth_kube_lines l;
     struct berth_err e;

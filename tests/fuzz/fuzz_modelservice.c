@@ -17,7 +17,10 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     const size_t n = cut != NULL ? (size_t)(cut - text) : len;
     const size_t skip = cut != NULL ? n + sizeof line - 1 : len;
     const struct berth_msvc_files files = {.service = {text, n}, .base = {text + skip, len - skip}};
-    const struct berth_msvc_conf conf = {.epp_cluster_role = "picker", .managed = len % 2 == 0};
+    const struct berth_msvc_conf conf = {.epp_cluster_role = "picker",
+                                         .managed = len % 2 == 0,
+                                         .inference = (enum berth_msvc_inference)(len / 6 % 3),
+                                         .no_objectives = len % 5 == 0};
     struct berth_msvc_problems problems;
     struct berth_arena a;
     struct berth_buf out;

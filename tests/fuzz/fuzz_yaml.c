@@ -52,6 +52,21 @@ told(struct berth_arena *a, const char *text, size_t len)
     written(a, v);
 }
 
+/* What is looked for besides makes no difference. */
+static void
+places(const char *text, size_t len)
+{
+    static const char *const paths[] = {"a[1].b[0].c", "a", "a.b", "[0][1]", "a[0]", ""};
+    struct berth_yaml_place all[BERTH_COUNT(paths)], one;
+
+    berth_yaml_places_near(text, len, paths, BERTH_COUNT(paths), all);
+    for (size_t i = 0; i < BERTH_COUNT(paths); i++) {
+        berth_yaml_places_near(text, len, &paths[i], 1, &one);
+        berth_assert(one.line == all[i].line && one.column == all[i].column &&
+                     one.value_line == all[i].value_line && one.value_end == all[i].value_end);
+    }
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
@@ -65,7 +80,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     berth_arena_reset(&a);
     told(&a, text, len);
     (void)berth_yaml_line(text, len, "server.port");
-    (void)berth_yaml_line_near(text, len, "a[1].b[0].c");
+    places(text, len);
     berth_arena_fini(&a);
     return 0;
 }

@@ -8,6 +8,7 @@ import pytest
 import dockerd
 import harness
 import kube_servers
+from modelservices import make_operator, operator, prepared  # noqa: F401: fixtures
 
 
 def pytest_configure(config):
@@ -17,6 +18,14 @@ def pytest_configure(config):
                if not pathlib.Path(p).exists()]
     if missing:
         raise pytest.UsageError(f"missing: {', '.join(map(str, missing))}; run make and tools/setup")
+
+
+def pytest_collection_modifyitems(items):
+    # Each wait on a cluster ends by itself.  On a machine that is busy their sum may be beyond what a
+    # test has without one: its servers' start, a garbage collector that was without an API server.
+    for item in items:
+        if "cluster" in item.fixturenames and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(420 * harness.SLOW))
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,16 @@ SANITIZED = BERTH.parent.name in ("build-asan", "build-tsan")
 SLOW = float(os.environ.get("BERTH_TEST_SLOWNESS", "5" if SANITIZED else "1"))
 # Sanitizers keep freed memory for a while, so bounds on memory are wider under them.
 ROOM = 20 if SANITIZED else 1
+SANITIZER_ENV = {
+    # Its dlopen() does not see where a backend says its engine is.
+    "LD_LIBRARY_PATH": str(CACHE / "engines" / "onnxruntime" / "lib"),
+    "TSAN_OPTIONS": f"suppressions={pathlib.Path(__file__).with_name('tsan.supp')}"} if SANITIZED else {}
+
+
+def assert_sane(log):
+    """No sanitizer has anything to say."""
+    for report in ("runtime error:", "AddressSanitizer", "LeakSanitizer", "ThreadSanitizer"):
+        assert report not in log, log[max(0, log.index(report) - 500):][:6000]
 
 
 def wait_until(condition, seconds, what):
@@ -104,9 +114,7 @@ class Server:
                              "--state-dir", self.state_dir, *map(str, args)]
         self.env = {k: v for k, v in os.environ.items()
                     if not k.startswith(("UNIMODEL_", "BERTH_")) or k in ("BERTH_PLUGIN_DIR",)}
-        if SANITIZED:  # its dlopen() does not see where a backend says its engine is
-            self.env["LD_LIBRARY_PATH"] = str(CACHE / "engines" / "onnxruntime" / "lib")
-            self.env["TSAN_OPTIONS"] = f"suppressions={pathlib.Path(__file__).with_name('tsan.supp')}"
+        self.env.update(SANITIZER_ENV)
         self.env.update(env or {})
         self.process = None
 
@@ -135,8 +143,7 @@ class Server:
         running = self.alive
         status = self.stop()
         log = self.log()
-        for report in ("runtime error:", "AddressSanitizer", "LeakSanitizer", "ThreadSanitizer"):
-            assert report not in log, log[max(0, log.index(report) - 500):][:6000]
+        assert_sane(log)
         assert status == 0 or not running, f"it ended with {status}:\n{log[-4000:]}"
 
     def stop(self, seconds=30):

@@ -1,5 +1,6 @@
 """What `berth operator` needs of a cluster, in a real one: definition, rights, manifests, chart."""
 import json
+import re
 import subprocess
 
 import pytest
@@ -21,15 +22,15 @@ OPERATOR = "system:serviceaccount:modelservice-system:modelservice-operator"
 def make(cluster, target, *more, ok=True):
     kubectl = f"KUBECTL=kubectl --kubeconfig={cluster.kubeconfig}"
     out = subprocess.run(["make", "-s", "-C", HERE, target, kubectl, *more], capture_output=True, text=True,
-                         timeout=60 * harness.SLOW)
+                         timeout=180 * harness.SLOW)
     assert (out.returncode == 0) == ok, out
     return out.stdout + out.stderr
 
 
 def install(cluster):
+    """Ends when they are served."""
     make(cluster, "install")
-    # Not yet known, the answer is no JSON.
-    harness.wait_until(lambda: cluster.api("GET", PATH, text=True)[0] == 200, 30, "ModelServices")
+    assert cluster.api("GET", PATH, text=True)[0] == 200
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,15 @@ def said(body):
         {"name": "g", "group": "", "kind": "Service", "sectionName": "a.b", "port": 65535}] * 32}},
     {"baseConfigMapRef": {}}, {"baseConfigMapRef": {"name": "base", "namespace": "bases"}},
     {"decode": {"replicas": 0}}, {"decode": {"replicas": None}}, {"decode": {"parallelism": {"tensor": 0}}},
-    {"decode": {"parallelism": {"tensor": None}}},
+    {"decode": {"parallelism": {"tensor": None}}}, {"decode": {"multinode": True}},
+    {"decode": {"multinode": False, "parallelism": {"tensor": 8, "data": 4, "dataLocal": 4, "workers": 1}}},
+    {"prefill": {"multinode": True, "parallelism": {"data": 8, "dataLocal": 2, "workers": 4}}},
+    {"decode": {"autoscaling": {"minReplicas": 2, "maxReplicas": 2, "targetCPUUtilizationPercentage": 60}}},
+    {"decode": {"autoscaling": {"minReplicas": 2}}},  # the base configuration says how many at most
+    {"prefill": {"parallelism": {"workers": 2}}}, {"prefill": {"parallelism": {"data": 6, "dataLocal": 2}}},
     {"prefill": {"acceleratorTypes": {"labelKey": "k", "labelValues": ["v"]}}},
     {"artifacts": {"size": 5}}, {"artifacts": {"size": "1.5Gi", "authSecretName": "s", "readOnly": False}},
+    {"artifacts": {"authSecretName": ""}}, {"artifacts": {"authSecretName": "a.b-c.0"}},
     {"decode": {"containers": [{"name": "c"}, {"name": "c"}]}},
     container(resources={"limits": {"cpu": 2, "nvidia.com/gpu": "1"}, "claims": [{"name": "gpu", "request": "one"}]}),
     container(command=["a"], args=["--x={{ .ModelPath }}"], mountModelVolume=True,
@@ -107,11 +114,25 @@ FORMS = "uri must be one of hf://REPO/MODEL, pvc://CLAIM/PATH, pvc+hf://CLAIM/CA
     ({"routing": {"gatewayRefs": [{"name": "g", "namespace": "A"}]}}, "spec.routing.gatewayRefs[0].namespace",
      "should match"),
     ({"artifacts": {"size": "big"}}, "spec.modelArtifacts.size", "should match"),
+    *(({"artifacts": {"authSecretName": name}}, "spec.modelArtifacts.authSecretName", why) for name, why in (
+        ("A_b", "should match"), ("a..b", "should match"), ("a-", "should match"), ("a" * 254, "Too long"))),
     ({"artifacts": {"readOnly": "no"}}, "spec.modelArtifacts.readOnly", "must be of type boolean"),
     ({"decoupleScaling": "true"}, "spec.decoupleScaling", "must be of type boolean"),
     ({"decode": {"replicas": -1}}, "spec.decode.replicas", "greater than or equal to 0"),
     ({"decode": {"replicas": "2"}}, "spec.decode.replicas", "must be of type integer"),
     ({"prefill": {"parallelism": {"tensor": -1}}}, "spec.prefill.parallelism.tensor", "greater than or equal to 0"),
+    ({"decode": {"multinode": "yes"}}, "spec.decode.multinode", "must be of type boolean"),
+    ({"decode": {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}}, "spec.decode.autoscaling", "must not be more"),
+    ({"decode": {"parallelism": {"workers": 0}}}, "spec.decode.parallelism.workers", "greater than or equal to 1"),
+    ({"decode": {"parallelism": {"data": 1 << 21}}}, "spec.decode.parallelism.data", "less than or equal to"),
+    ({"decode": {"parallelism": {"data": 5, "workers": 2}}}, "spec.decode.parallelism",
+     "data must be a multiple of workers"),
+    ({"decode": {"parallelism": {"data": 5, "dataLocal": 2}}}, "spec.decode.parallelism",
+     "data must be a multiple of dataLocal"),
+    ({"decode": {"parallelism": {"data": 4, "dataLocal": 2, "workers": 4}}}, "spec.decode.parallelism",
+     "data must be dataLocal x workers"),
+    ({"decode": {"multinode": False, "parallelism": {"workers": 2}}}, "spec.decode",
+     "more workers than one take multinode"),
     ({"prefill": {"acceleratorTypes": {"labelKey": "", "labelValues": ["v"]}}},
      "spec.prefill.acceleratorTypes.labelKey", "at least 1 chars"),
     ({"prefill": {"acceleratorTypes": {"labelKey": "k", "labelValues": []}}},
@@ -216,10 +237,10 @@ def test_what_was_taken_once_can_be_changed_elsewhere(kube):
     assert status == 200, got
     kube.api("PUT", CRD_PATH, {**loose, "metadata": got["metadata"]})  # an apply takes nothing of others away
     try:
-        harness.wait_until(lambda: kube.api("POST", PATH, old)[0] == 201, 30, "the loose definition")
+        harness.wait_until(lambda: kube.api("POST", PATH, old)[0] == 201, 90, "the loose definition")
     finally:
         make(kube, "install")
-    harness.wait_until(lambda: kube.api("POST", f"{PATH}?dryRun=All", service("new", uri=""))[0] == 422, 30,
+    harness.wait_until(lambda: kube.api("POST", f"{PATH}?dryRun=All", service("new", uri=""))[0] == 422, 90,
                        "the strict one")
     assert kube.merge(f"{PATH}/old", {"spec": {"decode": {"replicas": 2}}})["spec"]["decode"] == {"replicas": 2}
     assert kube.merge(f"{PATH}/old/status", {"status": {"observedGeneration": 2}})["status"] == {"observedGeneration": 2}
@@ -228,18 +249,21 @@ def test_what_was_taken_once_can_be_changed_elsewhere(kube):
 # ---- rights ----
 
 CHILDREN = [("", "configmaps"), ("", "serviceaccounts"), ("", "services"), ("apps", "deployments"),
+            ("autoscaling", "horizontalpodautoscalers"), ("leaderworkerset.x-k8s.io", "leaderworkersets"),
             ("gateway.networking.k8s.io", "httproutes"), ("inference.networking.x-k8s.io", "inferencepools"),
             ("inference.networking.x-k8s.io", "inferencemodels"), ("inference.networking.k8s.io", "inferencepools"),
-            ("rbac.authorization.k8s.io", "rolebindings")]
+            ("inference.networking.x-k8s.io", "inferenceobjectives"), ("rbac.authorization.k8s.io", "rolebindings")]
 MAY = [*((verb, *of, NS) for of in CHILDREN for verb in ("get", "list", "watch", "create", "patch", "delete")),
        *((verb, "llm-d.ai", "modelservices", NS) for verb in ("get", "list", "watch")),
        ("patch", "llm-d.ai", "modelservices/status", NS), ("create", "", "events", NS), ("patch", "", "events", NS)]
+LEASES = [(verb, "coordination.k8s.io", "leases", "modelservice-system") for verb in ("get", "create", "patch")]
 MAY_NOT = [("create", "llm-d.ai", "modelservices", NS), ("patch", "llm-d.ai", "modelservices", NS),
            ("delete", "llm-d.ai", "modelservices", NS), ("get", "", "secrets", NS), ("create", "", "pods", NS),
            ("create", "apps", "deployments/scale", NS), ("deletecollection", "apps", "deployments", NS),
            ("create", "rbac.authorization.k8s.io", "roles", NS),
            ("create", "rbac.authorization.k8s.io", "clusterrolebindings", ""),
            ("bind", "rbac.authorization.k8s.io", "clusterroles", ""), ("impersonate", "", "users", ""),
+           ("list", "apiextensions.k8s.io", "customresourcedefinitions", ""),
            ("get", "coordination.k8s.io", "leases", NS), ("list", "", "nodes", ""), ("create", "", "namespaces", "")]
 
 
@@ -252,9 +276,15 @@ def may(cluster, user, verb, group, resource, namespace, name=""):
                 "name": name}}})["status"]["allowed"]
 
 
+def wait_rights(cluster, user, rights, are=True):
+    """What a role gives is known to the API server a little after the role is; or what it gives no more."""
+    harness.wait_until(lambda: all(may(cluster, user, *m) == are for m in rights), 60, f"{user}: {are}: {rights}")
+
+
 @pytest.fixture
 def deployed(kube):
     make(kube, "deploy", "IMG=registry.example:5000/team/berth:1")
+    wait_rights(kube, OPERATOR, [*MAY, *LEASES])
     yield kube
     make(kube, "undeploy")
 
@@ -262,8 +292,28 @@ def deployed(kube):
 def test_the_operator_may_do_what_it_must(deployed):
     assert [m for m in MAY if not may(deployed, OPERATOR, *m)] == []
     assert [m for m in MAY_NOT if may(deployed, OPERATOR, *m)] == []
-    for verb in ("get", "create", "patch"):
-        assert may(deployed, OPERATOR, verb, "coordination.k8s.io", "leases", "modelservice-system")
+    assert [m for m in LEASES if not may(deployed, OPERATOR, *m)] == []
+    assert not may(deployed, OPERATOR, "delete", "coordination.k8s.io", "leases", "modelservice-system")
+    for group, resource in CHILDREN:  # the definitions of what a cluster may lack, and of nothing else
+        lacking = group.startswith(("leaderworkerset.", "gateway.", "inference."))
+        for verb in ("get", "list", "watch"):
+            assert lacking == may(deployed, OPERATOR, verb, "apiextensions.k8s.io", "customresourcedefinitions", "",
+                                  f"{resource}.{group}"), (verb, resource, group)
+
+
+def test_the_network_policy_that_is_documented(deployed):
+    """It is taken, and is about the operator's pods and its ports."""
+    text = (harness.ROOT / "docs" / "modelservice.md").read_text()
+    (policy,) = [p for p in map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.S))
+                 if p.get("kind") == "NetworkPolicy"]
+    out = subprocess.run(["kubectl", "--kubeconfig", deployed.kubeconfig, "apply", "--dry-run=server", "-f", "-"],
+                         input=yaml.safe_dump(policy), capture_output=True, text=True, timeout=60 * harness.SLOW)
+    assert out.returncode == 0, out
+    pod = documents(deployed.kubectl("kustomize", str(HERE)))["Deployment", "modelservice-operator"]["spec"]["template"]
+    assert policy["metadata"]["namespace"] == "modelservice-system"
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (c,) = pod["spec"]["containers"]
+    assert [rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]] == [p["containerPort"] for p in c["ports"]]
 
 
 def test_it_gives_endpoint_pickers_their_role_and_no_other(deployed, tmp_path):
@@ -277,10 +327,10 @@ def test_it_gives_endpoint_pickers_their_role_and_no_other(deployed, tmp_path):
 
     give("modelservice-epp")
     picker = f"system:serviceaccount:{NS}:x-epp-sa"
-    for group, resource in (("", "pods"), ("discovery.k8s.io", "endpointslices"),
-                            ("inference.networking.k8s.io", "inferencepools"),
-                            ("inference.networking.x-k8s.io", "inferenceobjectives")):
-        assert may(deployed, picker, "watch", group, resource, NS)
+    watched = (("", "pods"), ("discovery.k8s.io", "endpointslices"), ("inference.networking.k8s.io", "inferencepools"),
+               ("inference.networking.x-k8s.io", "inferenceobjectives"))
+    wait_rights(deployed, picker, [("watch", *of, NS) for of in watched])
+    for group, resource in watched:
         assert not may(deployed, picker, "watch", group, resource, "default")
     assert not may(deployed, picker, "delete", "", "pods", NS) and not may(deployed, picker, "get", "", "secrets", NS)
     for role in ("cluster-admin", "edit"):
@@ -295,7 +345,9 @@ def test_make_run_with_the_operators_rights_alone(deployed, tmp_path):
     status, got = deployed.api("POST", f"/api/v1/namespaces/{account}/serviceaccounts/{name}/token", {
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
     assert status == 201, got
-    (tmp_path / "kubeconfig").write_text(json.dumps(deployed.config_of("pod", token=got["status"]["token"])))
+    config = deployed.config_of("pod", token=got["status"]["token"])
+    config["contexts"][0]["context"]["namespace"] = account  # where its lease is, as in its pod
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
     containers = "spec: {template: {spec: {containers: [{name: main, image: i}]}}}"
     maps = f"/api/v1/namespaces/{NS}/configmaps"
     base = {"configMaps": "[{metadata: {name: run-map}, data: {a: b}}]", "decodeDeployment": containers,
@@ -303,7 +355,7 @@ def test_make_run_with_the_operators_rights_alone(deployed, tmp_path):
             "eppService": "spec: {ports: [{port: 9002}]}"}
     with open(tmp_path / "log", "wb") as log:
         run = subprocess.Popen(["make", "-s", "-C", HERE, "run", f"BERTH={harness.BERTH}",
-                                f"ARGS=--kubeconfig={tmp_path}/kubeconfig"], stdout=log, stderr=log)
+                                f"ARGS=--kubeconfig={tmp_path}/kubeconfig --leader-elect"], stdout=log, stderr=log)
     try:
         deployed.create(maps, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "run-base"}, "data": base})
         made = deployed.create(PATH, service("run", baseConfigMapRef={"name": "run-base"},
@@ -346,7 +398,7 @@ def test_people_have_it_with_the_roles_of_the_cluster(kube, role, can, cannot):
     def allowed(verb):
         return may(kube, f"a-{role}", verb, "llm-d.ai", "modelservices", NS)
 
-    harness.wait_until(lambda: all(map(allowed, can)), 30, "the roles to come together")
+    harness.wait_until(lambda: all(map(allowed, can)), 90, "the roles to come together")
     assert not any(map(allowed, cannot)) and may(kube, f"a-{role}", "get", "llm-d.ai", "modelservices/status", NS)
 
 
@@ -360,7 +412,13 @@ def hardened(deployment):
                                     "capabilities": {"drop": ["ALL"]}}
     assert c["resources"]["requests"] == {"cpu": "10m", "memory": "32Mi"}
     assert c["args"][0] == "operator"
-    assert deployment["spec"]["replicas"] == 1 and deployment["spec"]["strategy"] == {"type": "Recreate"}
+    # A new one may begin beside the old one: one of them leads.
+    assert deployment["spec"]["replicas"] == 1 and "strategy" not in deployment["spec"]
+    assert "--leader-elect" in c["args"] and "--health-probe-bind-address=:8081" in c["args"]
+    assert "--metrics-bind-address=:8080" in c["args"]
+    assert c["ports"] == [{"name": "health", "containerPort": 8081}, {"name": "metrics", "containerPort": 8080}]
+    assert [c[p]["httpGet"] for p in ("livenessProbe", "readinessProbe")] == [
+        {"path": "/healthz", "port": "health"}, {"path": "/readyz", "port": "health"}]
     return c
 
 
@@ -380,16 +438,45 @@ def test_deploy_and_back(kube):
     make(kube, "deploy", "EPP_CLUSTERROLE=picker")
     (c,) = kube.get(path)["spec"]["template"]["spec"]["containers"]
     bind = ("bind", "rbac.authorization.k8s.io", "clusterroles", NS)
-    assert "--epp-cluster-role=picker" in c["args"] and may(kube, OPERATOR, *bind, "picker")
-    assert not may(kube, OPERATOR, *bind, "modelservice-epp")
+    assert "--epp-cluster-role=picker" in c["args"]
+    wait_rights(kube, OPERATOR, [(*bind, "picker")])
+    wait_rights(kube, OPERATOR, [(*bind, "modelservice-epp")], are=False)
     kube.kubectl("apply", "-k", str(HERE))  # the other way that it is documented
     make(kube, "undeploy")
     assert not kube.exists(path) and kube.exists(f"{PATH}/stays")
     # Nothing that people run goes by mistake.
-    assert "there are ModelServices (FORCE=1" in make(kube, "uninstall", ok=False) and kube.exists(f"{PATH}/stays")
+    said = make(kube, "uninstall", ok=False)
+    count = len(kube.objects(PATH))
+    assert f"ModelServices ({count}) would go" in said and f"  {NS}/stays\n" in said and " more\n" not in said, said
+    for i in range(21):
+        kube.create(PATH, service(f"too-{i:02}"))
+    said = make(kube, "uninstall", ok=False)
+    assert f"ModelServices ({count + 21}) would go" in said and said.count(f"  {NS}/") == 20, said
+    assert f"  and {count + 1} more\n" in said, said
+    assert "FORCE=1" in said and kube.exists(f"{PATH}/stays")
     make(kube, "uninstall", "FORCE=1")
-    harness.wait_until(lambda: not kube.exists(CRD_PATH), 30, "the definition's end")
+    harness.wait_until(lambda: not kube.exists(CRD_PATH), 90, "the definition's end")
+    make(kube, "uninstall")  # there is nothing, which is as it should be
     install(kube)
+
+
+def test_install_waits_until_modelservices_are_served(tmp_path):
+    """A cluster that takes its time, and one that never comes to it; what can be seen is the same for both."""
+    fake = tmp_path / "kubectl"
+    fake.write_text("""#!/bin/sh
+case "$*" in
+*--raw*) n=$(($(cat %(at)s/asked) + 1)); echo $n > %(at)s/asked
+    [ $n -gt $(cat %(at)s/after) ] || { echo "the server could not find the requested resource" >&2; exit 1; };;
+esac
+""" % {"at": tmp_path})
+    fake.chmod(0o755)
+    for after, asked in ((0, 1), (2, 3)):
+        (tmp_path / "after").write_text(str(after))
+        (tmp_path / "asked").write_text("0")
+        out = subprocess.run(["make", "-s", "-C", HERE, "install", f"KUBECTL={fake}"], capture_output=True, text=True,
+                             timeout=60 * harness.SLOW)
+        assert out.returncode == 0 and int((tmp_path / "asked").read_text()) == asked, out
+        assert out.stdout.count("waiting until ModelServices are served") == after, out
 
 
 def rules(made, kind, name):
@@ -407,7 +494,7 @@ def test_the_chart_is_the_same(kube):
     name = "n-berth-modelservice"
     told = rules(base, "ClusterRole", "modelservice-operator")
     assert [r["resourceNames"] for r in told if "bind" in r["verbs"]] == [["modelservice-epp"]]
-    same = [{**r, "resourceNames": [f"{name}-epp"]} if "resourceNames" in r else r for r in told]
+    same = [{**r, "resourceNames": [f"{name}-epp"]} if "bind" in r["verbs"] else r for r in told]
     assert rules(chart, "ClusterRole", name) == same
     assert rules(chart, "Role", f"{name}-lease") == rules(base, "Role", "modelservice-operator")
     for ours, theirs in (("modelservice-epp", f"{name}-epp"), ("modelservice-admin", f"{name}-admin"),
@@ -420,7 +507,7 @@ def test_the_charts_values(kube):
     text = helm("template", "c", CHART, *sets(
         "namespace=default", "baseNamespaces={bases,default}", "epp.pullSecrets={a,b}", "pullSecrets={c}",
         "extraArgs={--log-level=debug}", "image.repository=r/berth", "image.tag=9",
-        "imagePullSecrets[0].name=p",
+        "imagePullSecrets[0].name=p", "metrics.port=8082",
         "nodeSelector.disk=fast", "tolerations[0].operator=Exists", "podLabels.team=a", "podAnnotations.note=b",
         "serviceAccount.annotations.c=d", "serviceAccount.name=me", "rbac.users=false"))
     text = text.replace("namespace: bases", "namespace: default")
@@ -432,9 +519,13 @@ def test_the_charts_values(kube):
                          *((kind, name + end) for kind in ("Role", "RoleBinding") for end in ("", "-lease", "-base"))}
     assert rules(made, "Role", f"{name}-base") == [{"apiGroups": [""], "resources": ["configmaps"],
                                                     "verbs": ["get", "list", "watch"]}]
+    anywhere = documents(helm("template", "c", CHART, *sets("namespace=default", "baseNamespaces={*}")))
+    assert rules(anywhere, "ClusterRole", f"{name}-base") == rules(made, "Role", f"{name}-base")
+    assert ("ClusterRoleBinding", f"{name}-base") in anywhere and ("Role", f"{name}-base") not in anywhere
     (c,) = made["Deployment", "c-berth-modelservice"]["spec"]["template"]["spec"]["containers"]
     assert c["image"] == "r/berth:9" and c["args"] == [
-        "operator", f"--epp-cluster-role={name}-epp", "--namespace=default", "--base-namespaces=bases,default",
+        "operator", f"--epp-cluster-role={name}-epp", "--leader-elect", "--health-probe-bind-address=:8081",
+        "--metrics-bind-address=:8082", "--namespace=default", "--base-namespaces=bases,default",
         "--epp-pull-secrets=a,b", "--pd-pull-secrets=c", "--log-level=debug"]
     out = subprocess.run(["kubectl", "--kubeconfig", kube.kubeconfig, "apply", "--dry-run=server", "-f", "-"],
                          input=yaml.safe_dump_all(made.values()), capture_output=True, text=True,
@@ -445,6 +536,23 @@ def test_the_charts_values(kube):
                                                          "rbac.create=false", "rbac.users=false",
                                                          "serviceAccount.create=false")))
     assert set(least) == {("Deployment", "c-berth-modelservice")}
+    alone = documents(helm("template", "c", CHART, *sets("leaderElect=false", "metrics.enabled=false")))
+    deployment = alone["Deployment", "c-berth-modelservice"]
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"} and not [k for k in alone if "-lease" in k[1]]
+    (c,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert not [a for a in c["args"] if "leader" in a or "metrics" in a] and len(c["ports"]) == 1
+    assert "leaderElect=true" in helm("template", "c", CHART, *sets("leaderElect=false", "replicas=2"), ok=False)
+    guarded = helm("template", "c", CHART, *sets("metrics.certSecret=pair", "metrics.tokenSecret=word"))
+    pod = documents(guarded)["Deployment", "c-berth-modelservice"]["spec"]["template"]["spec"]
+    (c,) = pod["containers"]
+    assert [a for a in c["args"] if "metrics-" in a and "bind" not in a] == [
+        "--metrics-cert-path=/etc/berth/metrics-cert", "--metrics-token-file=/etc/berth/metrics-token/token"]
+    assert [(m["name"], m["mountPath"]) for m in c["volumeMounts"]] == [
+        ("metrics-cert", "/etc/berth/metrics-cert"), ("metrics-token", "/etc/berth/metrics-token")]
+    assert [v["secret"]["secretName"] for v in pod["volumes"]] == ["pair", "word"]
+    assert "metrics.certSecret" in helm("template", "c", CHART, *sets("metrics.tokenSecret=word"), ok=False)
+    several = documents(helm("template", "c", CHART, *sets("replicas=3")))
+    assert several["Deployment", "c-berth-modelservice"]["spec"]["replicas"] == 3
 
 
 def test_the_chart_installed_for_one_namespace(kube):
@@ -454,13 +562,11 @@ def test_the_chart_installed_for_one_namespace(kube):
     helm("install", "one", CHART, *to, "--set", f"namespace={NS}", "--set", "baseNamespaces={kube-public}")
     try:
         user = "system:serviceaccount:default:one-berth-modelservice"
-        assert [m for m in MAY if not may(kube, user, *m)] == []
+        bind = ("bind", "rbac.authorization.k8s.io", "clusterroles")
+        wait_rights(kube, user, [*MAY, ("watch", "", "configmaps", "kube-public"), (*bind, NS, epp)])
         elsewhere = [(*m[:3], "kube-system") for m in MAY]
         assert [m for m in [*MAY_NOT, *elsewhere] if may(kube, user, *m)] == []
-        assert may(kube, user, "watch", "", "configmaps", "kube-public")
         assert not may(kube, user, "patch", "", "configmaps", "kube-public")
-        bind = ("bind", "rbac.authorization.k8s.io", "clusterroles")
-        assert may(kube, user, *bind, NS, epp)
         assert not may(kube, user, *bind, NS, "cluster-admin")
     finally:
         helm("uninstall", "one", *to)

@@ -11,19 +11,38 @@ static const char forms[] =
 /* At most this much: a path and a name as Kubernetes takes them. */
 enum { URI_MAX = 4096 };
 
-static int
-parse_hf(const char *rest, struct berth_msvc_artifact *ret, struct berth_err *e)
+/* Either part may be empty, as llm-d has it. */
+static void
+parse_hf(const char *rest, struct berth_arena *a, struct berth_msvc_artifact *ret)
 {
     const char *slash = strchr(rest, '/');
 
-    if (slash == NULL || slash == rest || slash[1] == '\0' || strchr(slash + 1, '/') != NULL)
-        return berth_err_set(e, BERTH_EINVAL,
-                             "\"hf://%s\" names no model: it is written hf://REPO/MODEL, such as "
-                             "hf://facebook/opt-125m",
-                             rest);
+    if (slash == NULL || strchr(slash + 1, '/') != NULL) {
+        ret->flaw = berth_arena_printf(a,
+                                       "\"hf://%s\" names no model: it is written "
+                                       "hf://REPO/MODEL, such as hf://facebook/opt-125m",
+                                       rest);
+        ret->has_volume = false;
+    }
     ret->hf_model = ret->model_path = rest;
     ret->mounted = BERTH_MSVC_MOUNT;
-    return 0;
+}
+
+/* Of a path in a claim; "" is all of it. */
+static void
+parse_pvc(const char *uri, const char *rest, struct berth_arena *a, struct berth_msvc_artifact *ret)
+{
+    const char *slash = strchr(rest, '/');
+
+    if (slash == NULL || slash == rest)
+        ret->flaw = berth_arena_printf(a, "\"%s\" names no %s: it is written pvc://CLAIM/PATH", uri,
+                                       slash == NULL ? "path on the claim" : "claim");
+    ret->has_volume = slash != NULL;
+    if (slash == NULL)
+        return;
+    ret->claim = berth_arena_strndup(a, rest, (size_t)(slash - rest));
+    ret->model_path = slash + 1;
+    ret->mounted = berth_arena_printf(a, BERTH_MSVC_MOUNT "/%s", slash + 1);
 }
 
 /* CLAIM and what follows the first slash. */
@@ -35,7 +54,8 @@ split_claim(const char *uri, const char *rest, struct berth_arena *a, const char
 
     if (slash == NULL || slash == rest || slash[1] == '\0')
         return berth_err_set(e, BERTH_EINVAL,
-                             "\"%s\" names no path on the claim: it is written pvc://CLAIM/PATH",
+                             "\"%s\" names no path on the claim: it is written "
+                             "pvc+hf://CLAIM/CACHE/REPO/MODEL",
                              uri);
     ret->claim = berth_arena_strndup(a, rest, (size_t)(slash - rest));
     *ret_path = slash + 1;
@@ -110,8 +130,14 @@ berth_msvc_artifact_parse(const char *uri, struct berth_arena *a, struct berth_m
     const char *rest = NULL, *path = NULL;
     int r = 0;
 
-    *ret = (struct berth_msvc_artifact){
-        .hf_model = "", .model_path = "", .claim = "", .hub_path = "", .image = "", .mounted = ""};
+    *ret = (struct berth_msvc_artifact){.hf_model = "",
+                                        .model_path = "",
+                                        .claim = "",
+                                        .hub_path = "",
+                                        .image = "",
+                                        .flaw = "",
+                                        .has_volume = true,
+                                        .mounted = ""};
     if (strlen(uri) > URI_MAX)
         return berth_err_set(e, BERTH_EINVAL, "it has more than %d characters", URI_MAX);
     if ((uri = berth_arena_strdup(a, uri)) == NULL)
@@ -126,21 +152,25 @@ berth_msvc_artifact_parse(const char *uri, struct berth_arena *a, struct berth_m
     if (rest == NULL)
         return berth_err_set(e, BERTH_EINVAL, "\"%s\" has no known prefix: it is one of %s", uri,
                              forms);
-    if (climbs(rest))
-        return berth_err_set(e, BERTH_EINVAL, "\"%s\" has \"..\" in it", uri);
-    if (ret->source == BERTH_MSVC_HF)
-        return parse_hf(rest, ret, e);
-    if (ret->source == BERTH_MSVC_OCI) {
-        r = parse_oci(uri, rest, a, ret, e);
-    } else if ((r = split_claim(uri, rest, a, &path, ret, e)) == 0) {
-        if (ret->source == BERTH_MSVC_PVC_HF) {
+    switch (ret->source) {
+    case BERTH_MSVC_HF:
+        parse_hf(rest, a, ret);
+        break;
+    case BERTH_MSVC_PVC:
+        parse_pvc(uri, rest, a, ret);
+        break;
+    case BERTH_MSVC_PVC_HF:
+        if ((r = split_claim(uri, rest, a, &path, ret, e)) == 0)
             r = parse_pvc_hf(uri, path, a, ret, e);
-        } else {
-            ret->model_path = path;
-            ret->mounted = berth_arena_printf(a, BERTH_MSVC_MOUNT "/%s", path);
-        }
+        break;
+    case BERTH_MSVC_OCI:
+        r = parse_oci(uri, rest, a, ret, e);
+        break;
     }
-    if (r == 0 && (ret->mounted == NULL || ret->image == NULL || ret->hub_path == NULL))
+    if (r == 0 && climbs(rest))
+        ret->flaw = berth_arena_printf(a, "\"%s\" has \"..\" in it", uri);
+    if (r == 0 && (ret->mounted == NULL || ret->image == NULL || ret->hub_path == NULL ||
+                   ret->claim == NULL || ret->flaw == NULL))
         r = berth_err_set(e, BERTH_ENOMEM, "%s: out of memory", uri);
     return r;
 }

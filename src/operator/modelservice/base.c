@@ -7,7 +7,9 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "merge/shape.h"
+#include "operator/modelservice/head.h"
 #include "operator/modelservice/kinds.h"
+#include "operator/modelservice/pool.h"
 #include "operator/modelservice/service.h"
 #include "wire/json.h"
 
@@ -24,17 +26,19 @@ is_blank(const char *text, size_t len)
 }
 
 static const struct berth_json *
-shaped(struct berth_msvc_problems *p, enum berth_msvc_child child, const char *at,
-       const struct berth_json *v)
+checked(const struct berth_msvc *m, struct berth_msvc_problems *p, enum berth_msvc_child child,
+        const char *at, const struct berth_json *v, struct berth_arena *a)
 {
     const struct berth_msvc_kind *kind = berth_msvc_kind_of(child);
 
-    return berth_msvc_shaped(p, kind->key,
-                             berth_shape_of(kind->kube->kind, kind->kube->group_version), at, v);
+    v = berth_msvc_shaped(p, kind->key, berth_shape_of(kind->kube->kind, kind->kube->group_version),
+                          at, v);
+    return v != NULL ? berth_msvc_headed(p, m, kind, at, v, a) : NULL;
 }
 
 static const struct berth_json *
-shaped_list(struct berth_msvc_problems *p, const struct berth_json *list, struct berth_arena *a)
+checked_list(const struct berth_msvc *m, struct berth_msvc_problems *p,
+             const struct berth_json *list, struct berth_arena *a)
 {
     const struct berth_json *ret = NULL, *one;
     struct berth_buf b;
@@ -44,8 +48,8 @@ shaped_list(struct berth_msvc_problems *p, const struct berth_json *list, struct
     berth_jw_init(&w, &b);
     berth_jw_array(&w);
     for (struct berth_json_iter it = berth_json_iter(list); berth_json_next(&it);) {
-        const char *at = berth_arena_printf(a, "[%zu].", it.index);
-        if (at == NULL || (one = shaped(p, BERTH_MSVC_CONFIG_MAPS, at, it.value)) == NULL)
+        const char *at = berth_arena_printf(a, "[%zu]", it.index);
+        if (at == NULL || (one = checked(m, p, BERTH_MSVC_CONFIG_MAPS, at, it.value, a)) == NULL)
             return NULL;
         berth_jw_value(&w, one);
     }
@@ -65,9 +69,13 @@ read_value(const struct berth_msvc *m, enum berth_msvc_child child, struct berth
     const struct berth_json *v = NULL;
     struct berth_buf out;
 
+    struct berth_msvc_text *origin = berth_msvc_text_of(p, kind->key, text);
     berth_buf_init(&out, a);
     if (!berth_msvc_render(&templates, text, a, &out))
         return;
+    origin->read = (struct berth_slice){out.len > 0 ? out.at : "", out.len};
+    origin->lines = templates.trace.lines;
+    origin->line_count = templates.trace.line_count;
     if (is_blank(out.at, out.len))
         return;
     if (!berth_msvc_parse(p, kind->key, (struct berth_slice){out.at, out.len}, &v))
@@ -80,11 +88,13 @@ read_value(const struct berth_msvc *m, enum berth_msvc_child child, struct berth
                            want == BERTH_JSON_ARRAY ? "a list of ConfigMaps" : kind->kube->kind);
         return;
     }
-    if ((v = child == BERTH_MSVC_CONFIG_MAPS ? shaped_list(p, v, a) : shaped(p, child, "", v)) !=
-        NULL)
+    if (child == BERTH_MSVC_POOL && berth_msvc_pool_is_v1(v))
+        child = BERTH_MSVC_POOL_V1;
+    v = child == BERTH_MSVC_CONFIG_MAPS ? checked_list(m, p, v, a) : checked(m, p, child, "", v, a);
+    if (v != NULL)
         ret->of[child] = v;
     else
-        berth_msvc_problem(p, false, kind->key, "", "it takes more memory than it may");
+        berth_msvc_no_room(p, kind->key, "");
 }
 
 static enum berth_msvc_child
@@ -110,15 +120,19 @@ berth_msvc_base_read(const struct berth_json *data, const struct berth_msvc *m,
                              berth_json_type_name(data));
     for (struct berth_json_iter it = berth_json_iter(data); berth_json_next(&it);) {
         const enum berth_msvc_child child = child_of(it.key);
+        if (p->cancelled != NULL && p->cancelled(p->cancel_arg))
+            return berth_err_set(e, BERTH_ECANCELED, "it is to end");
         struct berth_slice text;
         if (child == BERTH_MSVC_CHILDREN || !berth_msvc_kind_of(child)->is_input) {
-            const char *key = berth_arena_strndup(a, it.key.at, it.key.len);
-            berth_msvc_problem(p, true, "baseconfig", key != NULL ? key : "",
+            const char *path = berth_arena_printf(a, "data.%.*s", (int)it.key.len, it.key.at);
+            berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, path != NULL ? path : "data",
                                child == BERTH_MSVC_CHILDREN ? "no such key is known; it is ignored"
                                                             : "it is always made anew; ignored");
             continue;
         }
         const char *key = berth_msvc_kind_of(child)->key;
+        if (berth_json_type(it.value) == BERTH_JSON_NULL)
+            continue; /* as blank as "" */
         if (!berth_json_string(it.value, &text))
             berth_msvc_problem(p, false, key, "", "it is %s, should be text (write %s: |)",
                                berth_json_type_name(it.value), key);

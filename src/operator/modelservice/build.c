@@ -1,5 +1,6 @@
 #include "operator/modelservice/build.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,20 +12,11 @@
 #include "merge/merge.h"
 #include "merge/rules.h"
 #include "operator/modelservice/base.h"
+#include "operator/modelservice/build_priv.h"
 #include "operator/modelservice/kinds.h"
 #include "operator/modelservice/overlay.h"
 #include "operator/modelservice/service.h"
 #include "wire/json.h"
-
-struct build {
-    const struct berth_msvc *m;
-    const struct berth_msvc_base *base;
-    const struct berth_msvc_conf *conf;
-    struct berth_arena *a;
-    struct berth_msvc_problems *problems;
-    struct berth_msvc_set *set;
-    struct berth_err *e;
-};
 
 /* ---- which children there are ---- */
 
@@ -40,14 +32,17 @@ has_gateways(const struct build *b)
     return berth_json_len(berth_json_get(berth_json_get(b->m->spec, "routing"), "gatewayRefs")) > 0;
 }
 
-/* The Deployment that a child is of no use without; BERTH_MSVC_CHILDREN: it stands alone. */
+/* The Deployment that a child is of no use without, or what stands in its place;
+ * BERTH_MSVC_CHILDREN: it stands alone. */
 static enum berth_msvc_child
 needs(enum berth_msvc_child child)
 {
     switch (child) {
     case BERTH_MSVC_PREFILL_SERVICE:
+    case BERTH_MSVC_PREFILL_HPA:
         return BERTH_MSVC_PREFILL_DEPLOYMENT;
     case BERTH_MSVC_DECODE_SERVICE:
+    case BERTH_MSVC_DECODE_HPA:
         return BERTH_MSVC_DECODE_DEPLOYMENT;
     case BERTH_MSVC_EPP_SERVICE:
     case BERTH_MSVC_EPP_ACCOUNT:
@@ -58,6 +53,25 @@ needs(enum berth_msvc_child child)
     }
 }
 
+/* NULL: the child is of none. */
+static const struct build_role *
+role_of(enum berth_msvc_child child)
+{
+    if (child >= BERTH_MSVC_PREFILL_DEPLOYMENT && child <= BERTH_MSVC_PREFILL_HPA)
+        return &build_prefill;
+    return child >= BERTH_MSVC_DECODE_DEPLOYMENT && child <= BERTH_MSVC_DECODE_HPA ? &build_decode
+                                                                                   : NULL;
+}
+
+/* spec.decode.autoscaling, say. */
+static bool
+scales(const struct build *b, const struct build_role *role)
+{
+    const struct berth_json *part = berth_json_get(b->m->spec, role->name);
+
+    return berth_json_type(berth_json_get(part, "autoscaling")) == BERTH_JSON_OBJECT;
+}
+
 static bool
 is_there(const struct build *b, enum berth_msvc_child child)
 {
@@ -65,9 +79,11 @@ is_there(const struct build *b, enum berth_msvc_child child)
 
     switch (child) {
     case BERTH_MSVC_PREFILL_DEPLOYMENT:
-        return in_base || says(b, "prefill");
+    case BERTH_MSVC_PREFILL_LWS:
+        return build_workload_of(b, &build_prefill) != BERTH_MSVC_CHILDREN;
     case BERTH_MSVC_DECODE_DEPLOYMENT:
-        return in_base || says(b, "decode");
+    case BERTH_MSVC_DECODE_LWS:
+        return build_workload_of(b, &build_decode) != BERTH_MSVC_CHILDREN;
     case BERTH_MSVC_PD_ACCOUNT:
         return is_there(b, BERTH_MSVC_PREFILL_DEPLOYMENT) ||
                is_there(b, BERTH_MSVC_DECODE_DEPLOYMENT);
@@ -78,6 +94,9 @@ is_there(const struct build *b, enum berth_msvc_child child)
         return in_base || has_gateways(b);
     case BERTH_MSVC_CONFIG_MAPS:
         return berth_json_len(b->base->of[child]) > 0;
+    case BERTH_MSVC_PREFILL_HPA:
+    case BERTH_MSVC_DECODE_HPA:
+        return (in_base || scales(b, role_of(child))) && is_there(b, needs(child));
     default:
         return in_base && (needs(child) == BERTH_MSVC_CHILDREN || is_there(b, needs(child)));
     }
@@ -85,126 +104,104 @@ is_there(const struct build *b, enum berth_msvc_child child)
 
 /* ---- laying over ---- */
 
-static int
-parsed(struct build *b, struct berth_buf *text, const struct berth_json **ret)
+int
+build_parsed(struct build *b, struct berth_buf *text, const struct berth_json **ret)
 {
     struct berth_err why;
 
     if (!text->failed && berth_json_parse(b->a, text->at, text->len, NULL, ret, &why) == 0)
         return 0;
-    return berth_err_set(b->e, BERTH_ENOMEM, "it takes more memory than it may");
+    return -BERTH_ENOMEM; /* told at the end of all */
 }
 
-static int
-lay_over(struct build *b, enum berth_msvc_child child, const struct berth_json *base,
-         struct berth_buf *overlay)
+/* What berth_merge() refuses: "PATH: why". */
+static void
+tell_of_merge(struct build *b, enum berth_msvc_child child, const char *before, const char *msg)
+{
+    const char *why = strstr(msg, ": ");
+    const char *path =
+        berth_arena_printf(b->a, "%s%.*s", before, why != NULL ? (int)(why - msg) : 0, msg);
+
+    berth_msvc_problem(b->problems, false, berth_msvc_kind_of(child)->key, path != NULL ? path : "",
+                       "%s", why != NULL ? why + 2 : msg);
+}
+
+int
+build_lay_over(struct build *b, enum berth_msvc_child child, const struct berth_json *base,
+               struct berth_buf *overlay)
 {
     const struct berth_json *top = NULL;
     struct berth_err why = {""};
     size_t count;
     const struct berth_merge_rule *rules = berth_merge_rules(&count);
-    int r = parsed(b, overlay, &top);
+    int r = build_parsed(b, overlay, &top);
 
     if (r < 0)
         return r;
     r = berth_merge(rules, count, base, top, b->a, &b->set->of[child], &why);
     if (r == -BERTH_EINVAL) {
         /* Of one child; the others are looked at all the same. */
-        berth_msvc_problem(b->problems, false, berth_msvc_kind_of(child)->key, "", "%s", why.msg);
+        tell_of_merge(b, child, "", why.msg);
         return 0;
     }
     return r < 0 ? berth_err_set(b->e, -r, "%s: %s", berth_msvc_kind_of(child)->key, why.msg) : 0;
 }
 
-typedef void put_fn(const struct berth_msvc_overlay *o, struct berth_jw *w);
-
-static int
-make(struct build *b, enum berth_msvc_child child, put_fn *put)
+static bool
+is_to_v1(const struct build *b)
 {
+    const struct berth_json *const *of = b->base->of;
+
+    return b->conf->inference == BERTH_MSVC_TO_V1 || of[BERTH_MSVC_POOL_V1] != NULL ||
+           (of[BERTH_MSVC_POOL] == NULL && of[BERTH_MSVC_OBJECTIVE] != NULL);
+}
+
+/* What the service says, with base in mind, over under. */
+static int
+lay(struct build *b, enum berth_msvc_child child, const struct berth_json *base,
+    const struct berth_json *under, build_put_fn *put)
+{
+    const struct build_role *role = role_of(child);
     const struct berth_msvc_overlay o = {
-        .m = b->m, .conf = b->conf, .child = child, .base = b->base->of[child]};
+        .m = b->m,
+        .conf = b->conf,
+        .child = child,
+        .base = base,
+        .workload = role != NULL ? build_workload_of(b, role) : BERTH_MSVC_CHILDREN,
+        .is_autoscaled = role != NULL && is_there(b, role->autoscaler),
+        .has_picker = is_there(b, BERTH_MSVC_EPP_DEPLOYMENT),
+        .to_v1 = is_to_v1(b)};
     struct berth_buf text;
     struct berth_jw w;
 
+    b->making = berth_msvc_kind_of(child)->key;
     berth_buf_init(&text, b->a);
     berth_jw_init(&w, &text);
     put(&o, &w);
-    return lay_over(b, child, b->base->of[child], &text);
+    return build_lay_over(b, child, under, &text);
+}
+
+int
+build_make_over(struct build *b, enum berth_msvc_child child, const struct berth_json *base,
+                build_put_fn *put)
+{
+    return lay(b, child, base, base, put);
+}
+
+static int
+make(struct build *b, enum berth_msvc_child child, build_put_fn *put)
+{
+    return build_make_over(b, child, b->base->of[child], put);
 }
 
 /* More over what is made already. */
 static int
-add(struct build *b, enum berth_msvc_child child,
-    void (*put)(const struct berth_msvc *m, struct berth_jw *w))
+add(struct build *b, enum berth_msvc_child child, build_put_fn *put)
 {
-    struct berth_buf text;
-    struct berth_jw w;
-
-    berth_buf_init(&text, b->a);
-    berth_jw_init(&w, &text);
-    put(b->m, &w);
-    return lay_over(b, child, b->set->of[child], &text);
+    return lay(b, child, b->base->of[child], b->set->of[child], put);
 }
 
-/* ---- what depends on the merged object ---- */
-
-static const struct berth_json *
-pod_of(const struct berth_json *deployment)
-{
-    return berth_json_get(berth_json_get(berth_json_get(deployment, "spec"), "template"), "spec");
-}
-
-static bool
-mounts_model(const struct berth_json *pod, const char *list)
-{
-    for (struct berth_json_iter it = berth_json_iter(berth_json_get(pod, list));
-         berth_json_next(&it);) {
-        for (struct berth_json_iter at = berth_json_iter(berth_json_get(it.value, "volumeMounts"));
-             berth_json_next(&at);) {
-            if (strcmp(berth_json_member_text(at.value, "name", ""), BERTH_MSVC_VOLUME) == 0)
-                return true;
-        }
-    }
-    return false;
-}
-
-static void
-check_accelerators(struct build *b, const char *role)
-{
-    const struct berth_json *types =
-        berth_json_get(berth_json_get(b->m->spec, role), "acceleratorTypes");
-    char path[64];
-
-    if (types == NULL || berth_json_type(types) == BERTH_JSON_NULL)
-        return;
-    (void)snprintf(path, sizeof path, "spec.%s.acceleratorTypes", role);
-    if (berth_json_member_text(types, "labelKey", "")[0] == '\0')
-        berth_msvc_problem(b->problems, false, "modelservice", path,
-                           "labelKey is empty: name the label of the nodes that are meant");
-    else if (berth_json_len(berth_json_get(types, "labelValues")) == 0)
-        berth_msvc_problem(b->problems, false, "modelservice", path,
-                           "labelValues is empty: name at least one");
-}
-
-static int
-make_workload(struct build *b, enum berth_msvc_child child, const char *role)
-{
-    int r;
-
-    if (!is_there(b, child))
-        return 0;
-    check_accelerators(b, role);
-    if ((r = make(b, child, berth_msvc_put_deployment)) < 0)
-        return r;
-    const struct berth_json *pod = pod_of(b->set->of[child]);
-    if (b->set->of[child] != NULL && berth_json_len(berth_json_get(pod, "containers")) == 0)
-        berth_msvc_problem(
-            b->problems, true, berth_msvc_kind_of(child)->key, "spec.template.spec.containers",
-            "it has none: neither spec.%s nor the base configuration says one", role);
-    if (mounts_model(pod, "containers") || mounts_model(pod, "initContainers"))
-        r = add(b, child, berth_msvc_put_volume);
-    return r;
-}
+/* ---- one by one ---- */
 
 static int
 make_picker(struct build *b)
@@ -222,9 +219,78 @@ make_picker(struct build *b)
                            "an endpoint picker needs rights: name its ClusterRole with "
                            "--epp-cluster-role");
     if ((r = make(b, BERTH_MSVC_EPP_DEPLOYMENT, berth_msvc_put_deployment)) < 0 ||
+        (r = build_check_images(b, BERTH_MSVC_EPP_DEPLOYMENT, "endpointPicker")) < 0 ||
+        (r = build_check_refused(b, BERTH_MSVC_EPP_DEPLOYMENT, "endpointPicker")) < 0 ||
         (r = make(b, BERTH_MSVC_EPP_ACCOUNT, berth_msvc_put_account)) < 0)
         return r;
     return make(b, BERTH_MSVC_EPP_ROLE_BINDING, berth_msvc_put_role_binding);
+}
+
+static int
+make_if_there(struct build *b, enum berth_msvc_child child, build_put_fn *put)
+{
+    if (is_there(b, child))
+        return make(b, child, put);
+    if (b->base->of[child] != NULL)
+        berth_msvc_problem(b->problems, true, berth_msvc_kind_of(child)->key, "",
+                           "it is left out: there is no %s that it could be for",
+                           berth_msvc_kind_of(needs(child))->key);
+    return 0;
+}
+
+/* The API server refuses it otherwise. */
+static int
+make_autoscaler(struct build *b, enum berth_msvc_child child)
+{
+    const char *key = berth_msvc_kind_of(child)->key;
+    const int r = make_if_there(b, child, berth_msvc_put_autoscaler);
+    const struct berth_json *spec = berth_json_get(b->set->of[child], "spec");
+    int64_t least = 1, most = 0;
+
+    if (r < 0 || b->set->of[child] == NULL)
+        return r;
+    (void)berth_json_int(berth_json_get(spec, "minReplicas"), &least);
+    if (!berth_json_int(berth_json_get(spec, "maxReplicas"), &most))
+        berth_msvc_problem(b->problems, false, key, "spec.maxReplicas",
+                           "it is missing: at most how many are there to be?");
+    else if (most < 1)
+        berth_msvc_problem(b->problems, false, key, "spec.maxReplicas",
+                           "%" PRId64 ": it is 1 or more", most);
+    else if (least > most)
+        berth_msvc_problem(b->problems, false, key, "spec.minReplicas",
+                           "%" PRId64 " is more than maxReplicas, %" PRId64, least, most);
+    return 0;
+}
+
+/* The route leads to the generation of the pool that there is.  Without a word about generations a
+ * route to a pool of v1alpha2 is printed as it was written. */
+static int
+reroute(struct build *b)
+{
+    const struct berth_json **route = &b->set->of[BERTH_MSVC_HTTP_ROUTE];
+    const bool v1 = is_to_v1(b);
+
+    if (!v1 && b->conf->inference == BERTH_MSVC_AS_WRITTEN)
+        return 0;
+    return berth_msvc_route_to_pool(*route, b->m->names.of[BERTH_MSVC_POOL],
+                                    v1 ? BERTH_MSVC_INFERENCE_V1 : BERTH_MSVC_INFERENCE_V1ALPHA2,
+                                    b->a, route, b->e);
+}
+
+/* llm-d's mapping has the own picker's name; what is to be applied has the one that was meant. */
+static int
+make_old_pool(struct build *b)
+{
+    const struct berth_json *spec = berth_json_get(b->base->of[BERTH_MSVC_POOL], "spec");
+    const char *name = berth_json_member_text(berth_json_get(spec, "extensionRef"), "name", "");
+
+    if (is_there(b, BERTH_MSVC_POOL) && name[0] != '\0' && !b->conf->applied && !b->conf->managed &&
+        !is_there(b, BERTH_MSVC_EPP_DEPLOYMENT))
+        berth_msvc_problem(b->problems, true, "inferencePool", "spec.extensionRef.name",
+                           "%s: this output has the name that llm-d gives it; what is applied, and "
+                           "-o yaml, keep it",
+                           name);
+    return make_if_there(b, BERTH_MSVC_POOL, berth_msvc_put_pool);
 }
 
 static int
@@ -240,28 +306,85 @@ make_route(struct build *b)
     if (berth_json_len(berth_json_get(spec, "parentRefs")) == 0)
         berth_msvc_problem(b->problems, true, "httpRoute", "spec.parentRefs",
                            "it has none: no gateway takes the route; say spec.routing.gatewayRefs");
+    const bool has_pool = is_there(b, BERTH_MSVC_POOL) || is_there(b, BERTH_MSVC_POOL_V1);
     if (berth_json_len(berth_json_get(spec, "rules")) > 0)
-        return 0;
-    if (is_there(b, BERTH_MSVC_POOL))
+        return has_pool ? reroute(b) : 0;
+    if (has_pool)
         return add(b, BERTH_MSVC_HTTP_ROUTE, berth_msvc_put_route_rules);
     berth_msvc_problem(b->problems, true, "httpRoute", "spec.rules",
                        "it has none, and there is no inferencePool that it could lead to");
     return 0;
 }
 
-static int
-make_if_there(struct build *b, enum berth_msvc_child child, put_fn *put)
+/* ---- ConfigMaps ---- */
+
+enum { KUBE_NAME_MAX = 253 };
+
+/* Room for the names of that many.  False: out of memory. */
+static bool
+begin_names(struct build *b, size_t count)
 {
-    if (is_there(b, child))
-        return make(b, child, put);
-    if (b->base->of[child] != NULL)
-        berth_msvc_problem(b->problems, true, berth_msvc_kind_of(child)->key, "",
-                           "it is left out: there is no %s that it could stand before",
-                           berth_msvc_kind_of(needs(child))->key);
-    return 0;
+    b->map_room = 16;
+    while (b->map_room / 2 < count && b->map_room < SIZE_MAX / 4)
+        b->map_room *= 2;
+    b->map_names = BERTH_NEW_N(b->a, const char *, b->map_room);
+    return b->map_names != NULL;
 }
 
-/* ---- ConfigMaps ---- */
+/* Is it the first of that name?  False in *ret_memory: there was none. */
+static bool
+is_new_name(struct build *b, const char *space, const char *name, bool *ret_memory)
+{
+    const char *text = berth_arena_printf(b->a, "%s/%s", space, name);
+    uint64_t sum = 1469598103934665603u; /* FNV-1a */
+
+    *ret_memory = text != NULL;
+    if (text == NULL)
+        return false;
+    for (const char *c = text; *c != '\0'; c++)
+        sum = (sum ^ (unsigned char)*c) * 1099511628211u;
+    for (size_t i = (size_t)sum & (b->map_room - 1);; i = (i + 1) & (b->map_room - 1)) {
+        if (b->map_names[i] == NULL) {
+            b->map_names[i] = text;
+            return true;
+        }
+        if (strcmp(b->map_names[i], text) == 0)
+            return false;
+    }
+}
+
+/* What no object may be called, and what two of them are: an apply of one would undo the other's,
+ * without an end.  False: it is told, or memory is gone. */
+static bool
+check_map_name(struct build *b, const struct berth_json *meta, const char *space, size_t index)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+    struct berth_slice name = {"", 0};
+    char path[64];
+    bool memory = true;
+
+    (void)berth_json_string(berth_json_get(meta, "name"), &name);
+    (void)snprintf(path, sizeof path, "[%zu].metadata.name", index);
+    if (name.len == 0 || name.len > KUBE_NAME_MAX) {
+        name.len == 0 ? berth_msvc_invalid(b->problems, "configMaps", path, "it is missing")
+                      : berth_msvc_invalid(b->problems, "configMaps", path,
+                                           "it has %zu characters, and %d are the most", name.len,
+                                           KUBE_NAME_MAX);
+        return true;
+    }
+    if (strlen(name.at) != name.len) {
+        berth_msvc_problem(b->problems, false, "configMaps", path, "a byte of it is 0");
+        return false;
+    }
+    if (strspn(name.at, allowed) != name.len || strchr("-.", name.at[0]) != NULL ||
+        strchr("-.", name.at[name.len - 1]) != NULL)
+        berth_msvc_invalid(b->problems, "configMaps", path,
+                           "it is no name of an object: lower-case letters, digits, '-' and '.', "
+                           "the first and the last a letter or digit");
+    if (!is_new_name(b, space, name.at, &memory) && memory)
+        berth_msvc_invalid(b->problems, "configMaps", path, "%s is there twice", name.at);
+    return memory;
+}
 
 static int
 put_config_map(struct build *b, const struct berth_json *from, size_t index, struct berth_jw *w)
@@ -272,20 +395,16 @@ put_config_map(struct build *b, const struct berth_json *from, size_t index, str
     struct berth_msvc named = *b->m;
     struct berth_buf text;
     struct berth_jw head;
+    char path[64];
     size_t count;
     int r;
 
-    if (name[0] == '\0' || strlen(name) > 253) {
-        char path[64];
-        (void)snprintf(path, sizeof path, "[%zu].metadata.name", index);
-        berth_msvc_problem(b->problems, false, "configMaps", path, "it is missing");
+    if (!check_map_name(b, meta, ns[0] != '\0' ? ns : b->m->ns, index))
         return 0;
-    }
     berth_buf_init(&text, b->a);
     berth_jw_init(&head, &text);
     named.ns = ns[0] != '\0' ? ns : b->m->ns;
     if (b->conf->managed && strcmp(named.ns, b->m->ns) != 0) {
-        char path[64];
         (void)snprintf(path, sizeof path, "[%zu].metadata.namespace", index);
         berth_msvc_problem(b->problems, false, "configMaps", path,
                            "%s: a ModelService has ConfigMaps in its own namespace alone", ns);
@@ -296,9 +415,18 @@ put_config_map(struct build *b, const struct berth_json *from, size_t index, str
     berth_msvc_put_config_map(&named, b->conf, name, owned, &head);
     const struct berth_merge_rule *rules = berth_merge_rules(&count);
     const struct berth_json *top = NULL;
-    if ((r = parsed(b, &text, &top)) < 0 ||
-        (r = berth_merge(rules, count, from, top, b->a, &merged, b->e)) < 0)
+    struct berth_err why = {""};
+    if ((r = build_parsed(b, &text, &top)) < 0)
         return r;
+    r = berth_merge(rules, count, from, top, b->a, &merged, &why);
+    if (r == -BERTH_EINVAL) {
+        char element[32];
+        (void)snprintf(element, sizeof element, "[%zu].", index);
+        tell_of_merge(b, BERTH_MSVC_CONFIG_MAPS, element, why.msg);
+        return 0;
+    }
+    if (r < 0)
+        return berth_err_set(b->e, -r, "configMaps[%zu]: %s", index, why.msg);
     berth_jw_value(w, merged);
     return 0;
 }
@@ -312,6 +440,9 @@ make_config_maps(struct build *b)
 
     if (!is_there(b, BERTH_MSVC_CONFIG_MAPS))
         return 0;
+    b->making = berth_msvc_kind_of(BERTH_MSVC_CONFIG_MAPS)->key;
+    if (!begin_names(b, berth_json_len(b->base->of[BERTH_MSVC_CONFIG_MAPS])))
+        return -BERTH_ENOMEM;
     berth_buf_init(&text, b->a);
     berth_jw_init(&w, &text);
     berth_jw_array(&w);
@@ -319,7 +450,29 @@ make_config_maps(struct build *b)
          r == 0 && berth_json_next(&it);)
         r = put_config_map(b, it.value, it.index, &w);
     berth_jw_array_end(&w);
-    return r == 0 ? parsed(b, &text, &b->set->of[BERTH_MSVC_CONFIG_MAPS]) : r;
+    return r == 0 ? build_parsed(b, &text, &b->set->of[BERTH_MSVC_CONFIG_MAPS]) : r;
+}
+
+static int
+build_all(struct build *b)
+{
+    int r;
+
+    if ((r = make_config_maps(b)) < 0 || (r = build_make_workload(b, &build_prefill)) < 0 ||
+        (r = build_make_workload(b, &build_decode)) < 0 ||
+        (r = make_if_there(b, BERTH_MSVC_PREFILL_SERVICE, berth_msvc_put_service)) < 0 ||
+        (r = make_if_there(b, BERTH_MSVC_DECODE_SERVICE, berth_msvc_put_service)) < 0 ||
+        (r = make_autoscaler(b, BERTH_MSVC_PREFILL_HPA)) < 0 ||
+        (r = make_autoscaler(b, BERTH_MSVC_DECODE_HPA)) < 0 ||
+        (r = make_if_there(b, BERTH_MSVC_PD_ACCOUNT, berth_msvc_put_account)) < 0 ||
+        (r = make_picker(b)) < 0 ||
+        (r = make_if_there(b, BERTH_MSVC_EPP_SERVICE, berth_msvc_put_service)) < 0 ||
+        (r = make_old_pool(b)) < 0 ||
+        (r = make_if_there(b, BERTH_MSVC_POOL_V1, berth_msvc_put_pool_v1)) < 0 ||
+        (r = make_if_there(b, BERTH_MSVC_MODEL, berth_msvc_put_model)) < 0 ||
+        (r = make_if_there(b, BERTH_MSVC_OBJECTIVE, berth_msvc_put_objective)) < 0)
+        return r;
+    return make_route(b);
 }
 
 int
@@ -327,21 +480,19 @@ berth_msvc_build(const struct berth_msvc *m, const struct berth_msvc_base *base,
                  const struct berth_msvc_conf *conf, struct berth_arena *a,
                  struct berth_msvc_problems *p, struct berth_msvc_set *ret, struct berth_err *e)
 {
-    struct build b = {
-        .m = m, .base = base, .conf = conf, .a = a, .problems = p, .set = ret, .e = e};
-    int r;
+    struct berth_msvc_base converted = *base;
+    struct build b = {.m = m,
+                      .base = &converted,
+                      .conf = conf,
+                      .a = a,
+                      .problems = p,
+                      .set = ret,
+                      .making = berth_msvc_kind_of(BERTH_MSVC_POOL)->key,
+                      .e = e};
 
     memset(ret, 0, sizeof *ret);
-    if ((r = make_config_maps(&b)) < 0 ||
-        (r = make_workload(&b, BERTH_MSVC_PREFILL_DEPLOYMENT, "prefill")) < 0 ||
-        (r = make_workload(&b, BERTH_MSVC_DECODE_DEPLOYMENT, "decode")) < 0 ||
-        (r = make_if_there(&b, BERTH_MSVC_PREFILL_SERVICE, berth_msvc_put_service)) < 0 ||
-        (r = make_if_there(&b, BERTH_MSVC_DECODE_SERVICE, berth_msvc_put_service)) < 0 ||
-        (r = make_if_there(&b, BERTH_MSVC_PD_ACCOUNT, berth_msvc_put_account)) < 0 ||
-        (r = make_picker(&b)) < 0 ||
-        (r = make_if_there(&b, BERTH_MSVC_EPP_SERVICE, berth_msvc_put_service)) < 0 ||
-        (r = make_if_there(&b, BERTH_MSVC_POOL, berth_msvc_put_pool)) < 0 ||
-        (r = make_if_there(&b, BERTH_MSVC_MODEL, berth_msvc_put_model)) < 0)
-        return r;
-    return make_route(&b);
+    int r = berth_msvc_pool_convert(&converted, conf->inference, conf->no_objectives, a, p, e);
+    if (r == 0)
+        r = build_all(&b);
+    return r == -BERTH_ENOMEM ? berth_msvc_no_memory(a, b.making, e) : r;
 }

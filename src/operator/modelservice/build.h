@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "operator/modelservice/names.h"
+#include "operator/modelservice/pool.h"
 
 struct berth_arena;
 struct berth_err;
@@ -13,13 +14,20 @@ struct berth_msvc;
 struct berth_msvc_base;
 struct berth_msvc_problems;
 
-#define BERTH_MSVC_UID_LABEL "llm-d.ai/modelservice-uid"
+#define BERTH_MSVC_UID_LABEL    "llm-d.ai/modelservice-uid"
+#define BERTH_MSVC_APPLIED_NOTE "llm-d.ai/applied" /* annotation: the sum of what was applied */
 
 /* What the controller was started with. */
 struct berth_msvc_conf {
     bool strict;  /* warnings are errors */
     bool applied; /* objects are for an API server, which takes no owner without a uid */
     bool managed; /* children bear BERTH_MSVC_UID_LABEL: a controller finds them by it */
+    /* An autoscaler's workload says no replicas: they are for somebody who applies them again and
+     * again, and would undo what the autoscaler does. */
+    bool leaves_replicas;
+    /* Which generation of pools comes out, and whether there are objectives: pool.h. */
+    enum berth_msvc_inference inference;
+    bool no_objectives;
     const char *epp_cluster_role; /* NULL or "": none */
     const char *const *epp_pull_secrets, *const *pd_pull_secrets;
     size_t epp_pull_secret_count, pd_pull_secret_count;

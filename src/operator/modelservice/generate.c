@@ -74,8 +74,9 @@ print_set(const struct berth_msvc_set *set, enum berth_msvc_format format, struc
 
     if (format == BERTH_MSVC_YAML)
         return for_each(set, print_document, &x);
+    berth_buf_init(&text, a);
     if (format == BERTH_MSVC_JSON) {
-        berth_jw_init(&w, out);
+        berth_jw_init(&w, &text);
         x.w = &w;
         berth_jw_object(&w);
         berth_jw_key(&w, "apiVersion");
@@ -87,10 +88,11 @@ print_set(const struct berth_msvc_set *set, enum berth_msvc_format format, struc
         (void)for_each(set, print_item, &x);
         berth_jw_array_end(&w);
         berth_jw_object_end(&w);
+        if (!text.failed)
+            berth_json_indent(out, text.at, text.len);
         berth_buf_putc(out, '\n');
-        return out->failed ? -BERTH_ENOMEM : 0;
+        return text.failed || out->failed ? -BERTH_ENOMEM : 0;
     }
-    berth_buf_init(&text, a);
     berth_jw_init(&w, &text);
     put_map(set, &w);
     if (text.failed || berth_json_parse(a, text.at, text.len, NULL, &map, NULL) < 0)
@@ -98,18 +100,105 @@ print_set(const struct berth_msvc_set *set, enum berth_msvc_format format, struc
     return berth_yaml_put(out, map, a);
 }
 
+/* A file as a tree.  What kind it is of is said where it is another's. */
 static int
-read_file(struct berth_slice text, const char *in, const char *what, struct berth_msvc_problems *p,
+read_file(struct berth_slice text, const char *in, const char *kind, struct berth_msvc_problems *p,
           const struct berth_json **ret)
 {
+    (void)berth_msvc_text_of(p, in, text);
     if (!berth_msvc_parse(p, in, text, ret))
         return -BERTH_EINVAL;
-    if (berth_json_type(*ret) != BERTH_JSON_OBJECT)
+    if (berth_json_type(*ret) != BERTH_JSON_OBJECT) {
         berth_msvc_problem(p, false, in, "", "it is %s, should be a %s", berth_json_type_name(*ret),
-                           what);
-    else
-        return 0;
-    return -BERTH_EINVAL;
+                           kind);
+        return -BERTH_EINVAL;
+    }
+    const char *is = berth_json_member_text(*ret, "kind", kind);
+    if (strcmp(is, kind) != 0)
+        berth_msvc_problem(p, true, in, "kind", "%.64s: it should be a %s%s", is, kind,
+                           strcmp(is, "ModelService") == 0 || strcmp(is, "ConfigMap") == 0
+                               ? ": are -m and -b mixed up?"
+                               : "");
+    return 0;
+}
+
+/* The service with what files says of its metadata, its shape looked at. */
+static int
+read_service(const struct berth_msvc_files *files, struct berth_arena *a,
+             struct berth_msvc_problems *p, const struct berth_json **ret, struct berth_err *e)
+{
+    int r = read_file(files->service, BERTH_MSVC_IN_SERVICE, "ModelService", p, ret);
+    struct berth_buf b;
+    struct berth_jw w;
+
+    if (r < 0)
+        return r;
+    if (files->more != NULL) {
+        berth_buf_init(&b, a);
+        berth_jw_init(&w, &b);
+        berth_jw_merged(&w, *ret, files->more);
+        if (b.failed || berth_json_parse(a, b.at, b.len, NULL, ret, NULL) < 0)
+            return berth_msvc_no_memory(a, "the ModelService", e);
+    }
+    *ret =
+        berth_msvc_shaped(p, BERTH_MSVC_IN_SERVICE, berth_shape_of("ModelService", NULL), "", *ret);
+    return *ret != NULL ? 0 : berth_msvc_no_memory(a, "the ModelService", e);
+}
+
+static int
+draw_up(const struct berth_msvc_files *files, const struct berth_msvc_conf *conf,
+        struct berth_arena *a, struct berth_msvc_problems *p, struct berth_msvc *ret_service,
+        struct berth_msvc_set *ret, struct berth_err *e)
+{
+    const struct berth_json *doc = NULL, *config = NULL;
+    struct berth_msvc_base base;
+    struct berth_err why = {""};
+    int r = read_service(files, a, p, &doc, e);
+
+    if (r == -BERTH_ENOMEM)
+        return r;
+    if (files->base.len > 0 &&
+        read_file(files->base, BERTH_MSVC_IN_BASE, "ConfigMap", p, &config) < 0)
+        r = -BERTH_EINVAL;
+    if (r < 0)
+        return r;
+    if ((r = berth_msvc_read(doc, a, p, ret_service, &why)) < 0) {
+        if (p->errors == 0 || r != -BERTH_EINVAL) /* else what its spec is has been told */
+            berth_msvc_problem(p, false, BERTH_MSVC_IN_SERVICE, "spec", "%s", why.msg);
+        return -BERTH_EINVAL;
+    }
+    if (files->base.len == 0) {
+        config = files->base_map;
+        p->base_in_cluster = config != NULL;
+    }
+    const char *named =
+        berth_json_member_text(berth_json_get(ret_service->spec, "baseConfigMapRef"), "name", "");
+    if (config == NULL && named[0] != '\0')
+        berth_msvc_problem(p, true, BERTH_MSVC_IN_SERVICE, "spec.baseConfigMapRef",
+                           "it names %.253s: give its ConfigMap with -b", named);
+    if (config != NULL && berth_json_get(config, "data") == NULL)
+        berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, "",
+                           "it has no data: the base configuration is empty");
+    if ((r = berth_msvc_base_read(berth_json_get(config, "data"), ret_service, a, p, &base, &why)) <
+        0) {
+        berth_msvc_problem(p, false, BERTH_MSVC_IN_BASE, "data", "%s", why.msg);
+        return -BERTH_EINVAL;
+    }
+    if ((r = berth_msvc_build(ret_service, &base, conf, a, p, ret, e)) < 0)
+        return r;
+    return p->errors > 0 || (conf->strict && p->warnings > 0) ? -BERTH_EINVAL : 0;
+}
+
+int
+berth_msvc_draw_up(const struct berth_msvc_files *files, const struct berth_msvc_conf *conf,
+                   struct berth_arena *a, struct berth_msvc_problems *p,
+                   struct berth_msvc *ret_service, struct berth_msvc_set *ret, struct berth_err *e)
+{
+    berth_err_set(e, BERTH_EINVAL, "%s", "");
+    const int r = draw_up(files, conf, a, p, ret_service, ret, e);
+    berth_msvc_locate(p);
+    berth_msvc_in_files(p);
+    return r;
 }
 
 int
@@ -117,36 +206,17 @@ berth_msvc_generate(const struct berth_msvc_files *files, const struct berth_msv
                     enum berth_msvc_format format, struct berth_arena *a,
                     struct berth_msvc_problems *p, struct berth_buf *out, struct berth_err *e)
 {
-    const struct berth_json *doc = NULL, *config = NULL;
-    struct berth_msvc_base base;
-    struct berth_msvc_set set;
-    struct berth_err why = {""};
-    struct berth_msvc m = {0};
-    int r = read_file(files->service, "modelservice", "ModelService", p, &doc);
-
-    if (r == 0 && (doc = berth_msvc_shaped(p, "modelservice", berth_shape_of("ModelService", NULL),
-                                           "", doc)) == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "it takes more memory than it may");
-    if (files->base.len > 0 && read_file(files->base, "baseconfig", "ConfigMap", p, &config) < 0)
-        r = -BERTH_EINVAL;
     struct berth_msvc_conf how = *conf;
+    struct berth_msvc_set set;
+    struct berth_msvc m = {0};
+
     how.applied = format != BERTH_MSVC_MAP;
-    berth_err_set(e, BERTH_EINVAL, "%s", "");
+    how.leaves_replicas = true;
+    p->is_preview = !how.applied && !how.managed && !how.strict;
+    const int r = berth_msvc_draw_up(files, &how, a, p, &m, &set, e);
     if (r < 0)
         return r;
-    if ((r = berth_msvc_read(doc, a, p, &m, &why)) < 0) {
-        berth_msvc_problem(p, false, "modelservice", "", "%s", why.msg);
-        return -BERTH_EINVAL;
-    }
-    if ((r = berth_msvc_base_read(berth_json_get(config, "data"), &m, a, p, &base, &why)) < 0) {
-        berth_msvc_problem(p, false, "baseconfig", "", "%s", why.msg);
-        return -BERTH_EINVAL;
-    }
-    if ((r = berth_msvc_build(&m, &base, &how, a, p, &set, e)) < 0)
-        return r;
-    if (p->errors > 0 || (conf->strict && p->count > 0))
-        return -BERTH_EINVAL;
     return print_set(&set, format, a, out) < 0
-               ? berth_err_set(e, BERTH_ENOMEM, "it takes more memory than it may")
+               ? berth_msvc_no_memory(a, "what it comes to, as text", e)
                : 0;
 }

@@ -10,17 +10,23 @@
 enum berth_msvc_child {
     BERTH_MSVC_CONFIG_MAPS, /* named in the base configuration, as many as it has */
     BERTH_MSVC_PREFILL_DEPLOYMENT,
+    BERTH_MSVC_PREFILL_LWS, /* a LeaderWorkerSet, in place of the Deployment */
     BERTH_MSVC_PREFILL_SERVICE,
+    BERTH_MSVC_PREFILL_HPA,
     BERTH_MSVC_DECODE_DEPLOYMENT,
+    BERTH_MSVC_DECODE_LWS,
     BERTH_MSVC_DECODE_SERVICE,
+    BERTH_MSVC_DECODE_HPA,
     BERTH_MSVC_PD_ACCOUNT,
     BERTH_MSVC_EPP_DEPLOYMENT,
     BERTH_MSVC_EPP_SERVICE,
     BERTH_MSVC_EPP_ACCOUNT,
     BERTH_MSVC_EPP_ROLE_BINDING,
-    BERTH_MSVC_HTTP_ROUTE,
-    BERTH_MSVC_POOL,
+    BERTH_MSVC_POOL,    /* of v1alpha2; of the two pools there is one at most */
+    BERTH_MSVC_POOL_V1, /* of v1 */
     BERTH_MSVC_MODEL,
+    BERTH_MSVC_OBJECTIVE,
+    BERTH_MSVC_HTTP_ROUTE, /* after the pool that it leads to */
     BERTH_MSVC_CHILDREN,
 };
 
@@ -37,6 +43,8 @@ struct berth_msvc_names {
  * its sum stand for the rest.  May be "".
  */
 void berth_msvc_sanitize(const char *text, size_t len, char ret[BERTH_MSVC_NAME_MAX]);
+/* A model's name as a label's value, which its pods are told by; never "". */
+void berth_msvc_model_label(const char *model, size_t len, char ret[BERTH_MSVC_NAME_MAX]);
 /* service: metadata.name; model: spec.routing.modelName. */
 void berth_msvc_names_of(const char *service, const char *model, struct berth_msvc_names *ret);
 

@@ -1,22 +1,30 @@
 #include <string.h>
 
+#include <berth/err.h>
+
+#include "kube/object.h"
 #include "operator/modelservice/artifacts.h"
 #include "operator/modelservice/kinds.h"
 #include "operator/modelservice/overlay.h"
+#include "operator/modelservice/parallelism.h"
 #include "operator/modelservice/service.h"
 #include "wire/json.h"
 
-/* Deployments: prefill, decode, endpoint picker. */
+/* Pods: prefill, decode, endpoint picker. */
 
 static const char *
-role_of(enum berth_msvc_child child)
+role_name(enum berth_msvc_child child)
 {
     switch (child) {
     case BERTH_MSVC_PREFILL_DEPLOYMENT:
+    case BERTH_MSVC_PREFILL_LWS:
     case BERTH_MSVC_PREFILL_SERVICE:
+    case BERTH_MSVC_PREFILL_HPA:
         return "prefill";
     case BERTH_MSVC_DECODE_DEPLOYMENT:
+    case BERTH_MSVC_DECODE_LWS:
     case BERTH_MSVC_DECODE_SERVICE:
+    case BERTH_MSVC_DECODE_HPA:
         return "decode";
     default:
         return NULL;
@@ -24,18 +32,23 @@ role_of(enum berth_msvc_child child)
 }
 
 static void
+put_model_labels(const struct berth_msvc_overlay *o, struct berth_jw *w)
+{
+    const char *role = role_name(o->child);
+
+    berth_jw_pair(w, BERTH_MSVC_MODEL_LABEL, o->m->names.model);
+    if (role != NULL)
+        berth_jw_pair(w, "llm-d.ai/role", role);
+}
+
+static void
 put_label_pairs(const struct berth_msvc_overlay *o, struct berth_jw *w)
 {
-    const struct berth_msvc_names *n = &o->m->names;
-    const char *role = role_of(o->child);
-
     if (o->child == BERTH_MSVC_EPP_DEPLOYMENT || o->child == BERTH_MSVC_EPP_SERVICE) {
-        berth_jw_pair(w, "llm-d.ai/epp", n->of[BERTH_MSVC_EPP_DEPLOYMENT]);
+        berth_jw_pair(w, "llm-d.ai/epp", o->m->names.of[BERTH_MSVC_EPP_DEPLOYMENT]);
     } else {
-        berth_jw_pair(w, "llm-d.ai/inferenceServing", "true");
-        berth_jw_pair(w, "llm-d.ai/model", n->model);
-        if (role != NULL)
-            berth_jw_pair(w, "llm-d.ai/role", role);
+        berth_jw_pair(w, BERTH_MSVC_SERVES_LABEL, "true");
+        put_model_labels(o, w);
     }
 }
 
@@ -51,9 +64,19 @@ berth_msvc_put_labels(const struct berth_msvc_overlay *o, struct berth_jw *w)
 static bool
 is_labelled(enum berth_msvc_child child)
 {
-    return child == BERTH_MSVC_PREFILL_DEPLOYMENT || child == BERTH_MSVC_DECODE_DEPLOYMENT ||
-           child == BERTH_MSVC_EPP_DEPLOYMENT || child == BERTH_MSVC_EPP_SERVICE ||
-           child == BERTH_MSVC_MODEL;
+    switch (child) {
+    case BERTH_MSVC_PREFILL_DEPLOYMENT:
+    case BERTH_MSVC_PREFILL_LWS:
+    case BERTH_MSVC_DECODE_DEPLOYMENT:
+    case BERTH_MSVC_DECODE_LWS:
+    case BERTH_MSVC_EPP_DEPLOYMENT:
+    case BERTH_MSVC_EPP_SERVICE:
+    case BERTH_MSVC_MODEL:
+    case BERTH_MSVC_OBJECTIVE:
+        return true;
+    default:
+        return false;
+    }
 }
 
 static void
@@ -70,6 +93,25 @@ put_owner(const struct berth_msvc *m, const struct berth_msvc_conf *conf, struct
     berth_jw_pair(w, "uid", m->uid);
     berth_jw_object_end(w);
     berth_jw_array_end(w);
+}
+
+/* An InferenceModel has these labels and no others: the base's go. */
+static void
+drop_labels(const struct berth_msvc_overlay *o, struct berth_jw *w)
+{
+    static const char *const own[] = {BERTH_MSVC_SERVES_LABEL, BERTH_MSVC_MODEL_LABEL,
+                                      BERTH_MSVC_UID_LABEL};
+    const struct berth_json *labels = berth_json_get(berth_json_get(o->base, "metadata"), "labels");
+
+    for (struct berth_json_iter it = berth_json_iter(labels); berth_json_next(&it);) {
+        bool stays = false;
+        for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+            stays = stays || berth_slice_is(it.key, own[i]);
+        if (stays)
+            continue;
+        berth_jw_key_n(w, it.key.at, it.key.len);
+        berth_jw_null(w);
+    }
 }
 
 void
@@ -90,6 +132,8 @@ berth_msvc_put_head(const struct berth_msvc_overlay *o, struct berth_jw *w)
         berth_jw_object(w);
         if (is_labelled(o->child))
             put_label_pairs(o, w);
+        if (o->child == BERTH_MSVC_MODEL)
+            drop_labels(o, w);
         if (o->conf->managed)
             berth_jw_pair(w, BERTH_MSVC_UID_LABEL, o->m->uid);
         berth_jw_object_end(w);
@@ -109,7 +153,8 @@ berth_msvc_put_config_map(const struct berth_msvc *m, const struct berth_msvc_co
     berth_jw_pair(w, "kind", kind->kube->kind);
     berth_jw_key(w, "metadata");
     berth_jw_object(w);
-    berth_jw_pair(w, "name", name);
+    if (name[0] != '\0')
+        berth_jw_pair(w, "name", name);
     if (m->ns[0] != '\0')
         berth_jw_pair(w, "namespace", m->ns);
     if (conf->managed) {
@@ -127,9 +172,9 @@ berth_msvc_put_config_map(const struct berth_msvc *m, const struct berth_msvc_co
 /* ---- containers ---- */
 
 static bool
-has_env(const struct berth_json *env, const char *name)
+has_named(const struct berth_json *list, const char *name)
 {
-    for (struct berth_json_iter it = berth_json_iter(env); berth_json_next(&it);) {
+    for (struct berth_json_iter it = berth_json_iter(list); berth_json_next(&it);) {
         if (strcmp(berth_json_member_text(it.value, "name", ""), name) == 0)
             return true;
     }
@@ -152,6 +197,22 @@ put_token(const struct berth_msvc *m, struct berth_jw *w)
     berth_jw_object_end(w);
 }
 
+/* The variable that says where the model is; NULL: there is none. */
+static const char *
+place_variable(enum berth_msvc_source from)
+{
+    switch (from) {
+    case BERTH_MSVC_HF:
+        return "HF_HOME";
+    case BERTH_MSVC_PVC_HF:
+        return "HF_HUB_CACHE";
+    case BERTH_MSVC_PVC:
+    case BERTH_MSVC_OCI:
+        break;
+    }
+    return NULL;
+}
+
 static void
 put_env_pair(struct berth_jw *w, const char *name, const char *value)
 {
@@ -167,15 +228,16 @@ put_env(const struct berth_msvc *m, const struct berth_json *container, struct b
 {
     const struct berth_json *env = berth_json_get(container, "env");
     const struct berth_msvc_artifact *from = &m->artifact;
+    const char *place = place_variable(from->source);
 
+    if (place == NULL && berth_json_len(env) == 0)
+        return;
     berth_jw_key(w, "env");
     berth_jw_array(w);
-    if (from->source == BERTH_MSVC_HF && m->auth_secret[0] != '\0' && !has_env(env, "HF_TOKEN"))
+    if (from->source == BERTH_MSVC_HF && m->auth_secret[0] != '\0' && !has_named(env, "HF_TOKEN"))
         put_token(m, w);
-    if (from->source == BERTH_MSVC_HF && !has_env(env, "HF_HOME"))
-        put_env_pair(w, "HF_HOME", BERTH_MSVC_MOUNT);
-    if (from->source == BERTH_MSVC_PVC_HF && !has_env(env, "HF_HUB_CACHE"))
-        put_env_pair(w, "HF_HUB_CACHE", from->mounted);
+    if (place != NULL && !has_named(env, place))
+        put_env_pair(w, place, from->mounted);
     for (struct berth_json_iter it = berth_json_iter(env); berth_json_next(&it);)
         berth_jw_value(w, it.value);
     berth_jw_array_end(w);
@@ -208,7 +270,9 @@ put_container(const struct berth_msvc_overlay *o, const struct berth_json *c, st
 
     berth_jw_object(w);
     for (struct berth_json_iter it = berth_json_iter(c); berth_json_next(&it);) {
-        if (berth_slice_is(it.key, "mountModelVolume") || (mounts && berth_slice_is(it.key, "env")))
+        /* Nothing behind a key is nothing said: the base's stays. */
+        if (berth_json_type(it.value) == BERTH_JSON_NULL ||
+            berth_slice_is(it.key, "mountModelVolume") || (mounts && berth_slice_is(it.key, "env")))
             continue;
         berth_jw_key_n(w, it.key.at, it.key.len);
         berth_jw_value(w, it.value);
@@ -220,9 +284,15 @@ put_container(const struct berth_msvc_overlay *o, const struct berth_json *c, st
     berth_jw_object_end(w);
 }
 
+/* One of two templates: which containers the base has in it, and which in the other. */
+struct template
+{
+    const struct berth_json *own, *other; /* pods' specs; NULL: nothing is said */
+};
+
 static void
-put_containers(const struct berth_msvc_overlay *o, const struct berth_json *part, const char *key,
-               struct berth_jw *w)
+put_containers(const struct berth_msvc_overlay *o, const struct template *t,
+               const struct berth_json *part, const char *key, struct berth_jw *w)
 {
     const struct berth_json *list = berth_json_get(part, key);
 
@@ -230,8 +300,14 @@ put_containers(const struct berth_msvc_overlay *o, const struct berth_json *part
         return;
     berth_jw_key(w, key);
     berth_jw_array(w);
-    for (struct berth_json_iter it = berth_json_iter(list); berth_json_next(&it);)
-        put_container(o, it.value, w);
+    for (struct berth_json_iter it = berth_json_iter(list); berth_json_next(&it);) {
+        const char *name = berth_json_member_text(it.value, "name", "");
+        /* What the base has in the leader alone is no business of the workers, and the other way
+         * about. */
+        if (!has_named(berth_json_get(t->other, key), name) ||
+            has_named(berth_json_get(t->own, key), name))
+            put_container(o, it.value, w);
+    }
     berth_jw_array_end(w);
 }
 
@@ -266,7 +342,8 @@ put_affinity(const struct berth_json *types, struct berth_jw *w)
 }
 
 static void
-put_pod(const struct berth_msvc_overlay *o, const struct berth_json *part, struct berth_jw *w)
+put_pod(const struct berth_msvc_overlay *o, const struct template *t, const struct berth_json *part,
+        struct berth_jw *w)
 {
     const bool picker = o->child == BERTH_MSVC_EPP_DEPLOYMENT;
     const struct berth_json *types = berth_json_get(part, "acceleratorTypes");
@@ -274,43 +351,108 @@ put_pod(const struct berth_msvc_overlay *o, const struct berth_json *part, struc
     berth_jw_object(w);
     berth_jw_pair(w, "serviceAccountName",
                   o->m->names.of[picker ? BERTH_MSVC_EPP_ACCOUNT : BERTH_MSVC_PD_ACCOUNT]);
-    put_containers(o, part, "initContainers", w);
-    put_containers(o, part, "containers", w);
+    put_containers(o, t, part, "initContainers", w);
+    put_containers(o, t, part, "containers", w);
     if (!picker && berth_json_len(berth_json_get(types, "labelValues")) > 0 &&
         berth_json_member_text(types, "labelKey", "")[0] != '\0')
         put_affinity(types, w);
     berth_jw_object_end(w);
 }
 
+static void
+put_template(const struct berth_msvc_overlay *o, const struct template *t,
+             void (*put_labels)(const struct berth_msvc_overlay *o, struct berth_jw *w),
+             struct berth_jw *w)
+{
+    const char *role = role_name(o->child);
+    const struct berth_json *part =
+        berth_json_get(o->m->spec, role != NULL ? role : "endpointPicker");
+
+    berth_jw_object(w);
+    berth_jw_key(w, "metadata");
+    berth_jw_object(w);
+    berth_jw_key(w, "labels");
+    berth_jw_object(w);
+    put_labels(o, w);
+    berth_jw_object_end(w);
+    berth_jw_object_end(w);
+    berth_jw_key(w, "spec");
+    put_pod(o, t, part, w);
+    berth_jw_object_end(w);
+}
+
+/* ---- what has pods ---- */
+
+/*
+ * Who applies the same file again and again would undo what an autoscaler does: there it has none.
+ * The operator makes an object with the number that is wished for, and leaves it alone afterwards.
+ */
+static void
+put_replicas(const struct berth_msvc_overlay *o, const struct berth_json *part, struct berth_jw *w)
+{
+    const struct berth_json *replicas = berth_json_get(part, "replicas");
+
+    if (o->is_autoscaled && o->conf->leaves_replicas) {
+        berth_jw_key(w, "replicas");
+        berth_jw_null(w);
+        return;
+    }
+    if (berth_json_type(replicas) != BERTH_JSON_INT)
+        return;
+    berth_jw_key(w, "replicas");
+    berth_jw_value(w, replicas);
+}
+
 void
 berth_msvc_put_deployment(const struct berth_msvc_overlay *o, struct berth_jw *w)
 {
-    const char *role = role_of(o->child);
-    const struct berth_json *part =
-        berth_json_get(o->m->spec, role != NULL ? role : "endpointPicker");
-    const struct berth_json *replicas = berth_json_get(part, "replicas");
+    static const struct template alone = {NULL, NULL};
+    const char *role = role_name(o->child);
 
     berth_msvc_put_head(o, w);
     berth_jw_key(w, "spec");
     berth_jw_object(w);
-    if (berth_json_type(replicas) == BERTH_JSON_INT) {
-        berth_jw_key(w, "replicas");
-        berth_jw_value(w, replicas);
-    }
+    put_replicas(o, berth_json_get(o->m->spec, role != NULL ? role : "endpointPicker"), w);
     berth_jw_key(w, "selector");
     berth_jw_object(w);
     berth_jw_key(w, "matchLabels");
     berth_msvc_put_labels(o, w);
     berth_jw_object_end(w);
     berth_jw_key(w, "template");
-    berth_jw_object(w);
-    berth_jw_key(w, "metadata");
-    berth_jw_object(w);
-    berth_jw_key(w, "labels");
-    berth_msvc_put_labels(o, w);
+    put_template(o, &alone, put_label_pairs, w);
     berth_jw_object_end(w);
+    berth_jw_object_end(w);
+}
+
+/*
+ * Requests come to leaders: they alone bear the label that services and pools select by.  A worker
+ * bears it where the base says so.
+ */
+void
+berth_msvc_put_worker_set(const struct berth_msvc_overlay *o, struct berth_jw *w)
+{
+    const struct berth_json *part = berth_json_get(o->m->spec, role_name(o->child));
+    const struct berth_json *leader =
+        berth_kube_at(o->base, "spec.leaderWorkerTemplate.leaderTemplate.spec");
+    const struct berth_json *worker =
+        berth_kube_at(o->base, "spec.leaderWorkerTemplate.workerTemplate.spec");
+    struct berth_msvc_parallelism p;
+    struct berth_err unsaid;
+
+    berth_msvc_put_head(o, w);
     berth_jw_key(w, "spec");
-    put_pod(o, part, w);
+    berth_jw_object(w);
+    put_replicas(o, part, w);
+    berth_jw_key(w, "leaderWorkerTemplate");
+    berth_jw_object(w);
+    if (berth_msvc_parallelism_of(part, &p, &unsaid) == 0 && p.says_workers) {
+        berth_jw_key(w, "size");
+        berth_jw_int(w, p.workers);
+    }
+    berth_jw_key(w, "leaderTemplate");
+    put_template(o, &(struct template){leader, worker}, put_label_pairs, w);
+    berth_jw_key(w, "workerTemplate");
+    put_template(o, &(struct template){worker, leader}, put_model_labels, w);
     berth_jw_object_end(w);
     berth_jw_object_end(w);
     berth_jw_object_end(w);
@@ -349,24 +491,15 @@ put_volume_source(const struct berth_msvc *m, struct berth_jw *w)
 }
 
 void
-berth_msvc_put_volume(const struct berth_msvc *m, struct berth_jw *w)
+berth_msvc_put_volume(const struct berth_msvc_overlay *o, struct berth_jw *w)
 {
-    berth_jw_object(w);
-    berth_jw_key(w, "spec");
-    berth_jw_object(w);
-    berth_jw_key(w, "template");
-    berth_jw_object(w);
-    berth_jw_key(w, "spec");
     berth_jw_object(w);
     berth_jw_key(w, "volumes");
     berth_jw_array(w);
     berth_jw_object(w);
     berth_jw_pair(w, "name", BERTH_MSVC_VOLUME);
-    put_volume_source(m, w);
+    put_volume_source(o->m, w);
     berth_jw_object_end(w);
     berth_jw_array_end(w);
-    berth_jw_object_end(w);
-    berth_jw_object_end(w);
-    berth_jw_object_end(w);
     berth_jw_object_end(w);
 }

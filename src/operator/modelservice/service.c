@@ -1,74 +1,13 @@
 #include "operator/modelservice/service.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "merge/shape.h"
 #include "template/template.h"
 #include "template/value.h"
 #include "wire/json.h"
-#include "wire/yaml.h"
-
-void
-berth_msvc_problem(struct berth_msvc_problems *p, bool warning, const char *in, const char *path,
-                   const char *fmt, ...)
-{
-    char text[1024];
-    va_list ap;
-
-    p->errors += !warning;
-    if (p->count == BERTH_MSVC_PROBLEMS_MAX)
-        return;
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    const char *kept = berth_arena_strdup(p->arena, text);
-    const char *where = berth_arena_strdup(p->arena, path);
-    p->at[p->count++] = (struct berth_msvc_problem){.in = in,
-                                                    .path = where != NULL ? where : "",
-                                                    .text = kept != NULL ? kept : "out of memory",
-                                                    .warning = warning};
-}
-
-bool
-berth_msvc_parse(struct berth_msvc_problems *p, const char *in, struct berth_slice text,
-                 const struct berth_json **ret)
-{
-    struct berth_yaml_notes notes = {0};
-    struct berth_err why = {""};
-
-    if (berth_yaml_parse_told(p->arena, text.at, text.len, ret, &notes, &why) < 0) {
-        berth_msvc_problem(p, false, in, "", "%s", why.msg);
-        return false;
-    }
-    for (size_t i = 0; i < notes.count; i++) {
-        berth_msvc_problem(p, true, in, "", "%s", notes.at[i].text);
-        if (p->count < BERTH_MSVC_PROBLEMS_MAX)
-            p->at[p->count - 1].line = notes.at[i].line;
-    }
-    return true;
-}
-
-const struct berth_json *
-berth_msvc_shaped(struct berth_msvc_problems *p, const char *in, const struct berth_shape *shape,
-                  const char *at, const struct berth_json *v)
-{
-    const struct berth_shape_how how = {.prefix = at};
-    struct berth_shape_problems found;
-    const struct berth_json *ret = NULL;
-    struct berth_err e;
-
-    if (berth_shape_check(shape, v, &how, p->arena, &ret, &found, &e) < 0)
-        return NULL;
-    for (size_t i = 0; i < found.count; i++)
-        berth_msvc_problem(p, !found.at[i].is_error, in, found.at[i].path, "%s", found.at[i].text);
-    if (found.beyond > 0)
-        berth_msvc_problem(p, found.errors == 0, in, at, "%zu more like these", found.beyond);
-    return ret;
-}
 
 /* ---- what templates see ---- */
 
@@ -111,11 +50,42 @@ make_vars(const struct berth_msvc *m, struct berth_arena *a)
     return ret;
 }
 
+/* A problem at a byte of the template that is rendered now. */
+static void
+tell_of(const struct berth_msvc_templates *t, bool warning, size_t at, const char *msg)
+{
+    const bool of_service = strcmp(t->in, BERTH_MSVC_IN_SERVICE) == 0;
+
+    if (!berth_msvc_has_room(t->problems, warning)) {
+        (void)berth_msvc_problem(t->problems, warning, t->in, t->path, "%s", msg);
+        return;
+    }
+    const struct berth_msvc_text *document =
+        of_service ? berth_msvc_find_text(t->problems, t->in) : NULL;
+    const struct berth_msvc_spot spot = berth_msvc_spot_of(t->text, at);
+    char line[32] = "";
+
+    /* Without the document its line within the text is all that can be told. */
+    if (of_service && document == NULL && spot.line > 1)
+        (void)snprintf(line, sizeof line, "line %zu: ", spot.line);
+    struct berth_msvc_problem *p =
+        berth_msvc_problem(t->problems, warning, t->in, t->path, "%s%s", line, msg);
+    if (p == NULL)
+        return;
+    if (document != NULL) {
+        p->value = t->text;
+        p->within = spot;
+    } else if (!of_service) {
+        p->line = spot.line;
+        p->column = spot.column;
+    }
+}
+
 static void
 warn_of_port(const struct berth_msvc_templates *t, const struct berth_json *ports,
              struct berth_slice name)
 {
-    char known[512] = "";
+    char known[512] = "", msg[768];
     size_t n = 0;
 
     for (struct berth_json_iter it = berth_json_iter(ports); berth_json_next(&it);) {
@@ -123,11 +93,10 @@ warn_of_port(const struct berth_msvc_templates *t, const struct berth_json *port
         if (n + strlen(text) + 3 < sizeof known)
             n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n > 0 ? ", " : "", text);
     }
-    berth_msvc_problem(t->problems, true, t->in, t->path,
-                       "getPort: spec.routing.ports has no port \"%.*s\" (it has %s); -1 stands "
-                       "for it",
-                       (int)(name.len < 64 ? name.len : 64), name.at,
-                       n > 0 ? known : "none at all");
+    (void)snprintf(msg, sizeof msg,
+                   "getPort: spec.routing.ports has no port \"%.*s\" (it has %s); -1 stands for it",
+                   (int)(name.len < 64 ? name.len : 64), name.at, n > 0 ? known : "none at all");
+    tell_of(t, true, t->trace.at, msg);
 }
 
 /* getPort "name": the port of that name. */
@@ -159,33 +128,42 @@ get_port(void *arg, struct berth_arena *a, const struct berth_tvalue *argv, size
     return 0;
 }
 
-/* The message without its template's name, which the problem has already. */
-static const char *
-without(const char *name, const char *msg)
-{
-    const size_t n = strlen(name);
-
-    if (strncmp(msg, name, n) != 0 || msg[n] != ':')
-        return msg;
-    return msg + n + 1 + (msg[n + 1] == ' ');
-}
-
 bool
 berth_msvc_render(struct berth_msvc_templates *t, struct berth_slice text, struct berth_arena *a,
                   struct berth_buf *out)
 {
     const struct berth_template_fn port = {
         .name = "getPort", .min_args = 1, .max_args = 1, .call = get_port, .arg = t};
-    const struct berth_template template = {.name = t->path[0] != '\0' ? t->path : t->in,
-                                            .data = t->m->vars,
+    const struct berth_template template = {.data = t->m->vars,
                                             .data_name = "the ModelService's variables",
                                             .fns = &port,
-                                            .fn_count = 1};
+                                            .fn_count = 1,
+                                            .cancelled = t->problems->cancelled,
+                                            .cancel_arg = t->problems->cancel_arg,
+                                            .trace = &t->trace};
     struct berth_err e = {""};
+    struct berth_msvc_problems *p = t->problems;
 
-    if (berth_template_render(&template, text.at, text.len, a, out, &e) == 0)
+    if (p->work > BERTH_MSVC_WORK_MAX)
+        return false; /* that is told already */
+    t->text = text;
+    t->trace = (struct berth_template_trace){0};
+    const int r = berth_template_render(&template, text.at, text.len, a, out, &e);
+    p->work += t->trace.work + 1;
+    if (p->work > BERTH_MSVC_WORK_MAX) {
+        berth_msvc_problem(p, false, t->in, t->path,
+                           "the templates of this service take more computing than they may");
+        return false;
+    }
+    if (r == 0)
         return true;
-    berth_msvc_problem(t->problems, false, t->in, t->path, "%s", without(template.name, e.msg));
+    if (r == -BERTH_ENOMEM) {
+        berth_msvc_no_room(p, t->in, t->path);
+        return false;
+    }
+    for (size_t i = 0; i < t->trace.failure_count; i++)
+        tell_of(t, t->was_literal && t->problems->is_preview, t->trace.failures[i].at,
+                t->trace.failures[i].why);
     return false;
 }
 
@@ -205,6 +183,7 @@ put_text(struct interpolation *x, struct berth_slice text)
 
     berth_buf_init(&out, x->a);
     x->templates.path = x->path;
+    x->templates.was_literal = strstr(x->path, ".args[") == NULL;
     if (memmem(text.at, text.len, "{{", 2) != NULL &&
         berth_msvc_render(&x->templates, text, x->a, &out))
         berth_jw_string_n(&x->w, out.at, out.len);
@@ -278,15 +257,35 @@ copy_of(const struct berth_json *v, const char *key, struct berth_arena *a)
     return berth_arena_strdup(a, berth_json_member_text(v, key, ""));
 }
 
+/* As Kubernetes has names of Secrets: words of small letters, digits and dashes, with dots between.
+ */
+static bool
+is_subdomain(const char *text)
+{
+    static const char word[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    enum { NAME_MAX_BYTES = 253 };
+
+    if (strlen(text) > NAME_MAX_BYTES)
+        return false;
+    for (;; text++) {
+        const size_t n = strspn(text, word);
+        if (n == 0 || text[0] == '-' || text[n - 1] == '-')
+            return false;
+        text += n;
+        if (*text != '.')
+            return *text == '\0';
+    }
+}
+
 static void
 check_required(const struct berth_msvc *m, struct berth_msvc_problems *p)
 {
     static const char in[] = "modelservice";
 
     if (m->name[0] == '\0')
-        berth_msvc_problem(p, false, in, "metadata.name", "it is missing: the service's name");
+        berth_msvc_invalid(p, in, "metadata.name", "it is missing: the service's name");
     if (berth_json_type(berth_json_get(m->spec, "routing")) != BERTH_JSON_OBJECT)
-        berth_msvc_problem(p, false, in, "spec.routing", "it is missing: {modelName: NAME}");
+        berth_msvc_invalid(p, in, "spec.routing", "it is missing: {modelName: NAME}");
     else if (m->model[0] == '\0')
         berth_msvc_problem(p, true, in, "spec.routing.modelName",
                            "it is empty: no request can name the model");
@@ -314,16 +313,23 @@ berth_msvc_read(const struct berth_json *doc, struct berth_arena *a, struct bert
     ret->size = copy_of(artifacts, "size", a);
     if (ret->name == NULL || ret->ns == NULL || ret->uid == NULL || ret->model == NULL ||
         ret->auth_secret == NULL || ret->size == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+        return berth_msvc_no_memory(a, "", e);
     check_required(ret, p);
+    if (ret->auth_secret[0] != '\0' && !is_subdomain(ret->auth_secret))
+        berth_msvc_invalid(p, BERTH_MSVC_IN_SERVICE, "spec.modelArtifacts.authSecretName",
+                           "%.64s is no name that a Secret may have: small letters, digits, '-' "
+                           "and '.'",
+                           ret->auth_secret);
     const int r = berth_msvc_artifact_parse(berth_json_member_text(artifacts, "uri", ""), a,
                                             &ret->artifact, &why);
     if (r == -BERTH_ENOMEM)
-        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+        return berth_msvc_no_memory(a, "", e);
     if (r < 0)
         berth_msvc_problem(p, false, "modelservice", "spec.modelArtifacts.uri", "%s", why.msg);
+    else if (ret->artifact.flaw[0] != '\0')
+        berth_msvc_invalid(p, "modelservice", "spec.modelArtifacts.uri", "%s", ret->artifact.flaw);
     berth_msvc_names_of(ret->name, ret->model, &ret->names);
     if ((ret->vars = make_vars(ret, a)) == NULL || (ret->spec = interpolate(ret, a, p)) == NULL)
-        return berth_err_set(e, BERTH_ENOMEM, "it takes more memory than it may");
+        return berth_msvc_no_memory(a, "", e);
     return 0;
 }

@@ -55,6 +55,7 @@ names_of_children_never_meet(void **unused)
     static const enum berth_msvc_child apart[] = {
         BERTH_MSVC_PREFILL_DEPLOYMENT, BERTH_MSVC_DECODE_DEPLOYMENT, BERTH_MSVC_EPP_DEPLOYMENT,
         BERTH_MSVC_PREFILL_SERVICE,    BERTH_MSVC_DECODE_SERVICE,    BERTH_MSVC_EPP_SERVICE};
+    static const enum berth_msvc_child groups[] = {BERTH_MSVC_PREFILL_LWS, BERTH_MSVC_DECODE_LWS};
     struct berth_msvc_names x, y;
     char a[254], b[254];
 
@@ -71,6 +72,13 @@ names_of_children_never_meet(void **unused)
             assert_string_not_equal(x.of[apart[i]], y.of[apart[i]]);
             for (size_t j = 0; j < i; j++)
                 assert_string_not_equal(x.of[apart[i]], x.of[apart[j]]);
+        }
+        for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+            is_label(x.of[groups[i]]);
+            assert_string_not_equal(x.of[groups[i]], y.of[groups[i]]);
+            assert_in_range(strlen(x.of[groups[i]]), 1, 46); /* what it makes has longer names */
+            if (strlen(x.of[apart[i]]) <= 46)
+                assert_string_equal(x.of[groups[i]], x.of[apart[i]]);
         }
     }
 }
@@ -111,30 +119,45 @@ a_uri_says_where_a_model_comes_from(void **unused)
     } cases[] = {
         {"hf://facebook/opt",
          0,
-         {BERTH_MSVC_HF, "facebook/opt", "facebook/opt", "", "", "", "/model-cache"}},
-        {"pvc://c/a/b", 0, {BERTH_MSVC_PVC, "", "a/b", "c", "", "", "/model-cache/a/b"}},
+         {BERTH_MSVC_HF, "facebook/opt", "facebook/opt", "", "", "", "", true, "/model-cache"}},
+        {"pvc://c/a/b", 0, {BERTH_MSVC_PVC, "", "a/b", "c", "", "", "", true, "/model-cache/a/b"}},
         {"pvc+hf://c/hub/cache/org/m",
          0,
-         {BERTH_MSVC_PVC_HF, "org/m", "org/m", "c", "hub/cache", "", "/model-cache/hub/cache"}},
-        {"pvc+hf://c/org/m", 0, {BERTH_MSVC_PVC_HF, "org/m", "org/m", "c", "", "", "/model-cache"}},
+         {BERTH_MSVC_PVC_HF, "org/m", "org/m", "c", "hub/cache", "", "", true,
+          "/model-cache/hub/cache"}},
+        {"pvc+hf://c/org/m",
+         0,
+         {BERTH_MSVC_PVC_HF, "org/m", "org/m", "c", "", "", "", true, "/model-cache"}},
         {"oci://r.example/m:1",
          0,
-         {BERTH_MSVC_OCI, "", "", "", "", "r.example/m:1", "/model-cache"}},
+         {BERTH_MSVC_OCI, "", "", "", "", "r.example/m:1", "", true, "/model-cache"}},
         {"oci://r.example/m:1::/models/x",
          0,
-         {BERTH_MSVC_OCI, "", "models/x", "", "", "r.example/m:1", "/model-cache/models/x"}},
-        {"hf://one", -BERTH_EINVAL, {0}},
-        {"hf://a/b/c", -BERTH_EINVAL, {0}},
-        {"hf:///b", -BERTH_EINVAL, {0}},
-        {"pvc://c", -BERTH_EINVAL, {0}},
-        {"pvc://c/", -BERTH_EINVAL, {0}},
-        {"pvc:///a", -BERTH_EINVAL, {0}},
-        {"pvc://c/../../etc", -BERTH_EINVAL, {0}},
+         {BERTH_MSVC_OCI, "", "models/x", "", "", "r.example/m:1", "", true,
+          "/model-cache/models/x"}},
+        /* Empty parts, as llm-d takes them. */
+        {"hf:///b", 0, {BERTH_MSVC_HF, "/b", "/b", "", "", "", "", true, "/model-cache"}},
+        {"hf://a/", 0, {BERTH_MSVC_HF, "a/", "a/", "", "", "", "", true, "/model-cache"}},
+        {"pvc://c/", 0, {BERTH_MSVC_PVC, "", "", "c", "", "", "", true, "/model-cache/"}},
+        /* What llm-d makes of them, and what is wrong with it. */
+        {"hf://one",
+         0,
+         {BERTH_MSVC_HF, "one", "one", "", "", "", "no model", false, BERTH_MSVC_MOUNT}},
+        {"hf://a/b/c",
+         0,
+         {BERTH_MSVC_HF, "a/b/c", "a/b/c", "", "", "", "no model", false, BERTH_MSVC_MOUNT}},
+        {"pvc://c", 0, {BERTH_MSVC_PVC, "", "", "", "", "", "no path", false, ""}},
+        {"pvc:///a", 0, {BERTH_MSVC_PVC, "", "a", "", "", "", "no claim", true, "/model-cache/a"}},
+        {"pvc://c/../x",
+         0,
+         {BERTH_MSVC_PVC, "", "../x", "c", "", "", "\"..\"", true, BERTH_MSVC_MOUNT "/../x"}},
+        {"oci://r/m:1::../x",
+         0,
+         {BERTH_MSVC_OCI, "", "../x", "", "", "r/m:1", "\"..\"", true, BERTH_MSVC_MOUNT "/../x"}},
         {"pvc+hf://c/m", -BERTH_EINVAL, {0}},
         {"pvc+hf://c/a//", -BERTH_EINVAL, {0}},
         {"oci://", -BERTH_EINVAL, {0}},
         {"oci://::x", -BERTH_EINVAL, {0}},
-        {"oci://r/m:1::../x", -BERTH_EINVAL, {0}},
         {"HF://a/b", -BERTH_EINVAL, {0}},
         {"", -BERTH_EINVAL, {0}},
     };
@@ -156,6 +179,9 @@ a_uri_says_where_a_model_comes_from(void **unused)
             assert_string_equal(got.hub_path, want->hub_path);
             assert_string_equal(got.image, want->image);
             assert_string_equal(got.mounted, want->mounted);
+            assert_int_equal(got.has_volume, want->has_volume);
+            assert_int_equal(got.flaw[0] != '\0', want->flaw[0] != '\0');
+            assert_non_null(strstr(got.flaw, want->flaw));
         } else {
             assert_string_not_equal(e.msg, "");
         }

@@ -1,6 +1,7 @@
 #ifndef BERTH_MSVC_CONTROLLER_H
 #define BERTH_MSVC_CONTROLLER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +11,9 @@
 
 struct berth_kube;
 struct berth_msvc_controller;
+
+/* Who owns the fields that are applied: what the client is to be made with. */
+#define BERTH_MSVC_MANAGER "berth-modelservice"
 
 /*
  * Keeps what ModelServices come to as they wish it: applied by server-side apply with a field
@@ -24,6 +28,10 @@ struct berth_msvc_controller_conf {
     const char *const *base_spaces;
     size_t base_space_count;
     uint32_t workers; /* 0: 4 */
+    /* May it go on?  Asked before each call that it makes, on its threads, and several times a
+     * second during one, which then ends: no leader, no writes.  NULL: until the stop. */
+    bool (*may_work)(void *arg);
+    void *arg;
 };
 
 /* Everything in conf is borrowed until the stop.  Begins at once, on threads of its own. */
@@ -33,10 +41,12 @@ int berth_msvc_controller_start(const struct berth_msvc_controller_conf *conf,
 void berth_msvc_controller_stop(struct berth_msvc_controller *c);
 
 struct berth_msvc_controller_stats {
-    uint64_t reconciles, failed; /* of ModelServices */
+    uint64_t done, failed; /* looks at ModelServices that are over */
     uint64_t applies, deletes, status_writes;
-    uint32_t waiting; /* keys due or to come */
-    bool synced;      /* everything that is watched is known */
+    uint64_t events_sent, events_failed, events_dropped;
+    uint64_t services; /* that are known */
+    uint32_t waiting;  /* keys due or to come */
+    bool synced;       /* everything that is watched is known */
 };
 void berth_msvc_controller_stats(struct berth_msvc_controller *c,
                                  struct berth_msvc_controller_stats *ret);

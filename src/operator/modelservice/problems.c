@@ -1,0 +1,395 @@
+#include "operator/modelservice/problems.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <berth/err.h>
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "merge/shape.h"
+#include "wire/yaml.h"
+
+enum { TEXT_MIB = 16 /* of wire/yaml.h and merge/shape.h */ };
+
+/* Room for an error where there are warnings. */
+static void
+drop_warning(struct berth_msvc_problems *p)
+{
+    for (size_t i = p->count; i-- > 0;) {
+        if (!p->at[i].warning)
+            continue;
+        memmove(&p->at[i], &p->at[i + 1], (p->count - i - 1) * sizeof p->at[0]);
+        p->count--;
+        return;
+    }
+}
+
+bool
+berth_msvc_has_room(const struct berth_msvc_problems *p, bool warning)
+{
+    if (p->count < BERTH_MSVC_PROBLEMS_MAX)
+        return true;
+    for (size_t i = 0; i < p->count && !warning; i++) {
+        if (p->at[i].warning)
+            return true;
+    }
+    return false;
+}
+
+static struct berth_msvc_problem *
+add(struct berth_msvc_problems *p, bool warning, const char *in, const char *path, const char *fmt,
+    va_list ap)
+{
+    char text[1024];
+
+    p->errors += !warning;
+    p->warnings += warning;
+    if (p->count == BERTH_MSVC_PROBLEMS_MAX && !warning)
+        drop_warning(p);
+    if (p->count == BERTH_MSVC_PROBLEMS_MAX)
+        return NULL;
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    const char *kept = berth_arena_strdup(p->arena, text);
+    if (kept == NULL && p->spare[0] == '\0') {
+        (void)snprintf(p->spare, sizeof p->spare, "%s", text);
+        kept = p->spare;
+    }
+    const char *where = berth_arena_strdup(p->arena, path);
+    struct berth_msvc_problem *ret = &p->at[p->count++];
+    *ret = (struct berth_msvc_problem){.in = in,
+                                       .path = where != NULL ? where : "",
+                                       .text = kept != NULL ? kept : "out of memory",
+                                       .warning = warning};
+    return ret;
+}
+
+struct berth_msvc_problem *
+berth_msvc_problem(struct berth_msvc_problems *p, bool warning, const char *in, const char *path,
+                   const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    struct berth_msvc_problem *ret = add(p, warning, in, path, fmt, ap);
+    va_end(ap);
+    return ret;
+}
+
+void
+berth_msvc_invalid(struct berth_msvc_problems *p, const char *in, const char *path, const char *fmt,
+                   ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)add(p, p->is_preview, in, path, fmt, ap);
+    va_end(ap);
+}
+
+/* ---- the end of memory ---- */
+
+static void
+put_room(const struct berth_arena *a, char ret[static 200])
+{
+    const bool small = a->max_bytes < 1u << 20;
+
+    (void)snprintf(
+        ret, 200,
+        "it takes more memory than there is for a ModelService and its base "
+        "configuration (%zu %s in all, %d MiB for one document as text): make it smaller",
+        small ? a->max_bytes : a->max_bytes >> 20, small ? "bytes" : "MiB", TEXT_MIB);
+}
+
+void
+berth_msvc_no_room(struct berth_msvc_problems *p, const char *in, const char *path)
+{
+    char text[200];
+
+    put_room(p->arena, text);
+    berth_msvc_problem(p, false, in, path, "%s", text);
+}
+
+int
+berth_msvc_no_memory(const struct berth_arena *a, const char *what, struct berth_err *e)
+{
+    char text[200];
+
+    put_room(a, text);
+    return berth_err_set(e, BERTH_ENOMEM, "%s%s%s", what, what[0] != '\0' ? ": " : "", text);
+}
+
+/* ---- the texts ---- */
+
+const struct berth_msvc_text *
+berth_msvc_find_text(const struct berth_msvc_problems *p, const char *in)
+{
+    for (size_t i = 0; i < p->text_count; i++) {
+        if (strcmp(p->texts[i].in, in) == 0)
+            return &p->texts[i];
+    }
+    return NULL;
+}
+
+struct berth_msvc_text *
+berth_msvc_text_of(struct berth_msvc_problems *p, const char *in, struct berth_slice written)
+{
+    size_t i = 0;
+
+    while (i < p->text_count && strcmp(p->texts[i].in, in) != 0)
+        i++;
+    /* There is room for all the names that there are. */
+    berth_assert(i < sizeof p->texts / sizeof p->texts[0]);
+    p->text_count += i == p->text_count;
+    p->texts[i] = (struct berth_msvc_text){.in = in, .written = written, .read = written};
+    return &p->texts[i];
+}
+
+/* ---- reading ---- */
+
+/* The place that a parser's message begins with, "line 3, column 14: ...", and the rest. */
+static const char *
+take_place(const char *msg, struct berth_msvc_spot *ret)
+{
+    char *end = NULL;
+
+    *ret = (struct berth_msvc_spot){0, 0};
+    if (strncmp(msg, "line ", 5) != 0)
+        return msg;
+    const size_t line = strtoul(msg + 5, &end, 10);
+    if (strncmp(end, ", column ", 9) != 0)
+        return msg;
+    const size_t column = strtoul(end + 9, &end, 10);
+    if (strncmp(end, ": ", 2) != 0)
+        return msg;
+    *ret = (struct berth_msvc_spot){line, column};
+    return end + 2;
+}
+
+/* What is missing at the end of a text is told of the line behind it: of its last one, then. */
+static struct berth_msvc_spot
+within(struct berth_slice text, struct berth_msvc_spot at)
+{
+    size_t lines = text.len > 0 && text.at[text.len - 1] != '\n';
+
+    for (size_t i = 0; i < text.len; i++)
+        lines += text.at[i] == '\n';
+    return at.line > lines && lines > 0 ? (struct berth_msvc_spot){lines, 0} : at;
+}
+
+static void
+set_spot(const struct berth_msvc_problems *p, struct berth_msvc_problem *to,
+         struct berth_msvc_spot read)
+{
+    const struct berth_msvc_text *t = to != NULL ? berth_msvc_find_text(p, to->in) : NULL;
+
+    if (to == NULL)
+        return;
+    const struct berth_msvc_spot at = t != NULL ? berth_msvc_spot_written(t, read) : read;
+    to->line = at.line;
+    to->column = at.column;
+}
+
+bool
+berth_msvc_parse(struct berth_msvc_problems *p, const char *in, struct berth_slice text,
+                 const struct berth_json **ret)
+{
+    struct berth_yaml_notes notes = {0};
+    struct berth_msvc_spot at;
+    struct berth_err why = {""};
+
+    const int r = berth_yaml_parse_told(p->arena, text.at, text.len, ret, &notes, &why);
+    if (r == -BERTH_ENOMEM) {
+        berth_msvc_no_room(p, in, "");
+        return false;
+    }
+    if (r < 0) {
+        const char *msg = take_place(why.msg, &at);
+        set_spot(p, berth_msvc_problem(p, false, in, "", "%s", msg), within(text, at));
+        return false;
+    }
+    for (size_t i = 0; i < notes.count; i++)
+        set_spot(p, berth_msvc_problem(p, true, in, "", "%s", notes.at[i].text),
+                 (struct berth_msvc_spot){notes.at[i].line, notes.at[i].column});
+    return true;
+}
+
+const struct berth_json *
+berth_msvc_shaped(struct berth_msvc_problems *p, const char *in, const struct berth_shape *shape,
+                  const char *at, const struct berth_json *v)
+{
+    const bool of_service = strcmp(in, BERTH_MSVC_IN_SERVICE) == 0;
+    const struct berth_shape_how how = {
+        .prefix = at, .prunes = of_service, .is_whole = !of_service};
+    struct berth_shape_problems found;
+    const struct berth_json *ret = NULL;
+    struct berth_err e;
+    size_t told = 0;
+
+    if (berth_shape_check(shape, v, &how, p->arena, &ret, &found, &e) < 0)
+        return NULL;
+    for (size_t i = 0; i < found.count; i++) {
+        told += found.at[i].is_error;
+        berth_msvc_problem(p, !found.at[i].is_error, in, found.at[i].path, "%s", found.at[i].text);
+    }
+    p->errors += found.errors - told;
+    p->warnings += found.beyond - (found.errors - told);
+    return ret;
+}
+
+/* ---- lines ---- */
+
+/* Some of the problems, and where they are in a text. */
+struct some {
+    struct berth_msvc_problem *of[BERTH_MSVC_PROBLEMS_MAX];
+    const char *paths[BERTH_MSVC_PROBLEMS_MAX];
+    struct berth_yaml_place places[BERTH_MSVC_PROBLEMS_MAX];
+    size_t count;
+};
+static_assert((int)BERTH_MSVC_PROBLEMS_MAX <= (int)BERTH_YAML_PATHS_MAX, "one reading finds all");
+
+static void
+take(struct some *s, struct berth_msvc_problem *one, const char *path)
+{
+    s->of[s->count] = one;
+    s->paths[s->count++] = path;
+}
+
+static void
+find_places(struct some *s, struct berth_slice in)
+{
+    berth_yaml_places_near(in.at, in.len, s->paths, s->count, s->places);
+}
+
+static void
+put_spot(struct berth_msvc_problem *to, struct berth_msvc_spot at)
+{
+    to->line = at.line;
+    to->column = at.column;
+}
+
+static void
+locate_in(struct berth_msvc_problems *p, const struct berth_msvc_text *t)
+{
+    struct some these = {.count = 0};
+
+    for (size_t i = 0; i < p->count; i++) {
+        struct berth_msvc_problem *one = &p->at[i];
+        if (one->line == 0 && one->path[0] != '\0' && strcmp(one->in, t->in) == 0)
+            take(&these, one, one->path);
+    }
+    find_places(&these, t->read);
+    for (size_t i = 0; i < these.count; i++) {
+        struct berth_msvc_problem *one = these.of[i];
+        const struct berth_yaml_place *at = &these.places[i];
+        put_spot(one,
+                 one->value.at != NULL
+                     ? berth_msvc_spot_in_value(t->written, at, one->value, one->within)
+                     : berth_msvc_spot_written(t, (struct berth_msvc_spot){at->line, at->column}));
+    }
+}
+
+void
+berth_msvc_locate(struct berth_msvc_problems *p)
+{
+    for (size_t i = 0; i < p->text_count; i++)
+        locate_in(p, &p->texts[i]);
+}
+
+/* What a child without a base configuration comes from. */
+static const char *
+cause_of(const char *key)
+{
+    static const char *const causes[][2] = {{"prefill", "spec.prefill"},
+                                            {"decode", "spec.decode"},
+                                            {"epp", "spec.endpointPicker"},
+                                            {"", "spec.routing"}};
+    size_t i = 0;
+
+    while (strncmp(key, causes[i][0], strlen(causes[i][0])) != 0)
+        i++;
+    return causes[i][1];
+}
+
+/* Problems of keys that are not there: they are made without the base configuration. */
+static void
+to_service(const struct berth_msvc_problems *p, struct some *s)
+{
+    const struct berth_msvc_text *t = berth_msvc_find_text(p, BERTH_MSVC_IN_SERVICE);
+
+    if (t == NULL)
+        return;
+    find_places(s, t->read);
+    for (size_t i = 0; i < s->count; i++) {
+        put_spot(s->of[i], (struct berth_msvc_spot){s->places[i].line, s->places[i].column});
+        s->of[i]->in_service = true;
+    }
+}
+
+/* Of keys, with their values in the ConfigMap's file. */
+static void
+to_file(const struct berth_msvc_problems *p, const struct berth_msvc_text *file, struct some *s,
+        struct some *ret_others)
+{
+    find_places(s, file->written);
+    for (size_t i = 0; i < s->count; i++) {
+        struct berth_msvc_problem *one = s->of[i];
+        const struct berth_msvc_text *t = berth_msvc_find_text(p, one->in);
+        put_spot(one, berth_msvc_spot_in_value(
+                          file->written, &s->places[i],
+                          t != NULL ? t->written : (struct berth_slice){"", 0},
+                          (struct berth_msvc_spot){t != NULL ? one->line : 0, one->column}));
+        if (one->line == 0)
+            take(ret_others, one, cause_of(one->in));
+    }
+}
+
+/* Insertion keeps the order of those of one line; there are a hundred at most. */
+static void
+put_in_order(struct berth_msvc_problems *p)
+{
+    for (size_t i = 1; i < p->count; i++) {
+        const struct berth_msvc_problem one = p->at[i];
+        size_t to = i;
+        for (; to > 0; to--) {
+            const struct berth_msvc_problem *before = &p->at[to - 1];
+            if (before->in_service != one.in_service ? before->in_service
+                                                     : before->line <= one.line)
+                break;
+            p->at[to] = *before;
+        }
+        p->at[to] = one;
+    }
+}
+
+void
+berth_msvc_in_files(struct berth_msvc_problems *p)
+{
+    const struct berth_msvc_text *file = berth_msvc_find_text(p, BERTH_MSVC_IN_BASE);
+    char paths[BERTH_MSVC_PROBLEMS_MAX][64];
+    struct some in_file = {.count = 0}, others = {.count = 0};
+
+    for (size_t i = 0; i < p->count; i++) {
+        struct berth_msvc_problem *one = &p->at[i];
+        one->in_service = strcmp(one->in, BERTH_MSVC_IN_SERVICE) == 0;
+        if (one->in_service || p->base_in_cluster)
+            continue;
+        if (file == NULL) {
+            take(&others, one, cause_of(one->in));
+        } else if (strcmp(one->in, BERTH_MSVC_IN_BASE) != 0) {
+            (void)snprintf(paths[i], sizeof paths[i], "data.%s", one->in);
+            take(&in_file, one, paths[i]);
+        }
+    }
+    if (file != NULL)
+        to_file(p, file, &in_file, &others);
+    to_service(p, &others);
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->at[i].line == 0 && (p->at[i].in_service || !p->base_in_cluster))
+            p->at[i].line = 1; /* of all of it */
+    }
+    put_in_order(p);
+}

@@ -1,0 +1,304 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <berth/err.h>
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/buf.h"
+#include "kube/object.h"
+#include "operator/modelservice/base.h"
+#include "operator/modelservice/build_priv.h"
+#include "operator/modelservice/kinds.h"
+#include "operator/modelservice/problems.h"
+#include "operator/modelservice/service.h"
+#include "wire/json.h"
+
+/* What an API server refuses of workloads, told before one is asked and where a person wrote it:
+ * elements of a list that cannot be told apart, and counts below 0. */
+
+#define POD   "spec.template.spec"
+#define GROUP "spec.leaderWorkerTemplate."
+
+enum { PATH_BYTES = 256, LISTS = 2 };
+
+/* Elements that are to differ in the key, of lists of a pod or of a container. */
+struct rule {
+    const char *lists[LISTS], *key, *why;
+};
+static const struct rule of_pod[] = {
+    {{"initContainers", "containers"},
+     "name",
+     "the pod has two containers of that name, initContainers among them"},
+    {{"volumes"}, "name", "the pod has two volumes of that name"},
+};
+static const struct rule of_container[] = {
+    {{"env"}, "name", "the container has two variables of that name"},
+    {{"ports"}, "name", "the container has two ports of that name"},
+    {{"ports"}, "containerPort", "the container has that port twice"},
+    {{"volumeMounts"}, "mountPath", "the container has two volumes there"},
+};
+
+struct element {
+    struct berth_slice key;
+    size_t at; /* in the document's order */
+};
+
+/* Whose lists they are: one of those containers that are called so; containers NULL: the pod's. */
+struct whose {
+    const struct rule *containers;
+    struct berth_slice name;
+};
+
+/* The pods of one kind of one object. */
+struct look {
+    struct build *b;
+    const char *part; /* of the service: "decode" */
+    /* The base configuration's: of which key, where in it; the pods' spec, NULL: it has none. */
+    const char *in, *path;
+    const struct berth_json *base;
+    struct element *all;
+    size_t room;
+};
+
+/* ---- who is told apart ---- */
+
+/* Empty: the element has no such key. */
+static struct berth_slice
+key_of(const struct look *l, const struct rule *rule, const struct berth_json *element)
+{
+    const struct berth_json *v = berth_json_get(element, rule->key);
+    struct berth_slice ret = {"", 0};
+    int64_t number;
+
+    if (berth_json_string(v, &ret) || !berth_json_int(v, &number))
+        return ret;
+    const char *text = berth_arena_printf(l->b->a, "%" PRId64 "/%.16s", number,
+                                          berth_json_member_text(element, "protocol", "TCP"));
+    return text != NULL ? berth_slice_of(text) : ret;
+}
+
+static int
+by_key(const void *x, const void *y)
+{
+    const struct element *a = x, *b = y;
+    const size_t n = a->key.len < b->key.len ? a->key.len : b->key.len;
+    const int r = memcmp(a->key.at, b->key.at, n);
+
+    if (r != 0)
+        return r;
+    if (a->key.len != b->key.len)
+        return a->key.len < b->key.len ? -1 : 1;
+    return a->at < b->at ? -1 : a->at > b->at;
+}
+
+static bool
+is_same(struct berth_slice a, struct berth_slice b)
+{
+    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+}
+
+/* ---- where they were written ---- */
+
+/* Of the elements of `from`, which is at the path `before`, the last that has that key: how many
+ * have it. */
+static size_t
+find_last(const struct look *l, const struct rule *rule, const struct berth_json *from,
+          const char *before, struct berth_slice key, const struct berth_json **ret,
+          char path[static PATH_BYTES])
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < LISTS && rule->lists[i] != NULL; i++) {
+        for (struct berth_json_iter it = berth_json_iter(berth_json_get(from, rule->lists[i]));
+             berth_json_next(&it);) {
+            if (!is_same(key_of(l, rule, it.value), key))
+                continue;
+            count++;
+            *ret = it.value;
+            (void)snprintf(path, PATH_BYTES, "%s.%s[%zu]", before, rule->lists[i], it.index);
+        }
+    }
+    return count;
+}
+
+/* The same of whose it is in a pod. */
+static size_t
+find_in(const struct look *l, const struct rule *rule, const struct berth_json *pod,
+        const char *before, const struct whose *whose, struct berth_slice key,
+        char path[static PATH_BYTES])
+{
+    const struct berth_json *from = pod, *one = NULL;
+    char container[PATH_BYTES];
+
+    (void)snprintf(container, sizeof container, "%s", before);
+    if (whose->containers != NULL &&
+        find_last(l, whose->containers, pod, before, whose->name, &from, container) == 0)
+        return 0;
+    return find_last(l, rule, from, container, key, &one, path);
+}
+
+/* Leaders and workers may come from one place, of which once is enough. */
+static bool
+is_told(const struct berth_msvc_problems *p, const char *in, const char *path, const char *text)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (strcmp(p->at[i].in, in) == 0 && strcmp(p->at[i].path, path) == 0 &&
+            strcmp(p->at[i].text, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void
+tell(const struct look *l, const char *in, const char *path, const char *text)
+{
+    if (!is_told(l->b->problems, in, path, text))
+        berth_msvc_invalid(l->b->problems, in, path, "%s", text);
+}
+
+/* Who says it twice is told; where the service says it and the base does, the service. */
+static void
+tell_of_key(const struct look *l, const struct rule *rule, const struct whose *whose,
+            struct berth_slice key)
+{
+    const struct berth_json *part = berth_json_get(l->b->m->spec, l->part);
+    char before[64], path[PATH_BYTES] = "", base_path[PATH_BYTES] = "", text[192];
+
+    (void)snprintf(text, sizeof text, "%.*s: %s", (int)(key.len < 64 ? key.len : 64), key.at,
+                   rule->why);
+    if (!berth_msvc_has_room(l->b->problems, l->b->problems->is_preview)) {
+        tell(l, l->in, "", text);
+        return;
+    }
+    (void)snprintf(before, sizeof before, "spec.%s", l->part);
+    const size_t said = find_in(l, rule, part, before, whose, key, path);
+    const size_t in_base = find_in(l, rule, l->base, l->path, whose, key, base_path);
+    if (said > 1 || (said == 1 && in_base < 2))
+        tell(l, BERTH_MSVC_IN_SERVICE, path, text);
+    else
+        tell(l, l->in, base_path, text);
+}
+
+/* ---- looking ---- */
+
+static bool
+make_room(struct look *l, size_t count)
+{
+    if (count <= l->room)
+        return true;
+    l->room = count < 16 ? 16 : count;
+    l->all = BERTH_NEW_N(l->b->a, struct element, l->room);
+    return l->all != NULL;
+}
+
+/* False: no memory. */
+static bool
+check(struct look *l, const struct rule *rule, const struct berth_json *from,
+      const struct whose *whose)
+{
+    size_t count = 0, n = 0;
+
+    for (size_t i = 0; i < LISTS && rule->lists[i] != NULL; i++)
+        count += berth_json_len(berth_json_get(from, rule->lists[i]));
+    if (count < 2)
+        return true;
+    if (!make_room(l, count))
+        return false;
+    for (size_t i = 0; i < LISTS && rule->lists[i] != NULL; i++) {
+        for (struct berth_json_iter it = berth_json_iter(berth_json_get(from, rule->lists[i]));
+             berth_json_next(&it); n++)
+            l->all[n] = (struct element){key_of(l, rule, it.value), n};
+    }
+    qsort(l->all, n, sizeof *l->all, by_key);
+    for (size_t i = 1; i < n; i++) {
+        const struct berth_slice key = l->all[i].key;
+        if (key.len > 0 && is_same(key, l->all[i - 1].key) &&
+            (i == 1 || !is_same(key, l->all[i - 2].key)))
+            tell_of_key(l, rule, whose, key);
+    }
+    return true;
+}
+
+static bool
+check_containers(struct look *l, const struct berth_json *pod, const char *list)
+{
+    const struct rule named = {{list}, "name", ""};
+
+    for (struct berth_json_iter it = berth_json_iter(berth_json_get(pod, list));
+         berth_json_next(&it);) {
+        const struct whose whose = {&named, key_of(l, &named, it.value)};
+        for (size_t i = 0; i < BERTH_COUNT(of_container); i++) {
+            if (!check(l, &of_container[i], it.value, &whose))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Pods at a path of what is made. */
+static bool
+check_pods(struct build *b, enum berth_msvc_child child, const char *part, const char *path)
+{
+    static const struct whose all = {NULL, {"", 0}};
+    const struct berth_json *pod = berth_kube_at(b->set->of[child], path);
+    struct look l = {.b = b, .part = part, .path = path, .in = berth_msvc_kind_of(child)->key};
+
+    l.base = berth_kube_at(b->base->of[child], path);
+    const enum berth_msvc_child deployment = build_deployment_of(child);
+    if (b->base->of[child] == NULL && b->base->of[deployment] != NULL) {
+        l.in = berth_msvc_kind_of(deployment)->key;
+        l.path = POD;
+        l.base = berth_kube_at(b->base->of[deployment], POD);
+    } else if (l.base == NULL && child != deployment) {
+        l.path = GROUP "workerTemplate.spec"; /* leaders are as workers are */
+        l.base = berth_kube_at(b->base->of[child], l.path);
+    }
+    for (size_t i = 0; i < BERTH_COUNT(of_pod); i++) {
+        if (!check(&l, &of_pod[i], pod, &all))
+            return false;
+    }
+    return check_containers(&l, pod, "initContainers") && check_containers(&l, pod, "containers");
+}
+
+static void
+check_counts(struct build *b, enum berth_msvc_child child, const char *part)
+{
+    static const char *const counts[] = {"replicas", "minReadySeconds", "progressDeadlineSeconds",
+                                         "revisionHistoryLimit"};
+    const enum berth_msvc_child from =
+        b->base->of[child] != NULL ? child : build_deployment_of(child);
+    const struct berth_json *spec = berth_json_get(b->set->of[child], "spec");
+    int64_t n;
+
+    for (size_t i = 0; i < BERTH_COUNT(counts); i++) {
+        char path[64];
+        if (!berth_json_int(berth_json_get(spec, counts[i]), &n) || n >= 0)
+            continue;
+        const struct berth_json *said = berth_json_get(berth_json_get(b->m->spec, part), counts[i]);
+        const bool of_service = berth_json_int(said, &n);
+        (void)snprintf(path, sizeof path, "spec.%s%s%s", of_service ? part : "",
+                       of_service ? "." : "", counts[i]);
+        berth_msvc_invalid(b->problems,
+                           of_service ? BERTH_MSVC_IN_SERVICE : berth_msvc_kind_of(from)->key, path,
+                           "%" PRId64 ": it is 0 or more", n);
+    }
+}
+
+int
+build_check_refused(struct build *b, enum berth_msvc_child child, const char *part)
+{
+    bool memory = true;
+
+    if (b->set->of[child] == NULL)
+        return 0; /* it could not be merged, which is told */
+    check_counts(b, child, part);
+    if (child == build_deployment_of(child))
+        memory = check_pods(b, child, part, POD);
+    else
+        memory = check_pods(b, child, part, GROUP "leaderTemplate.spec") &&
+                 check_pods(b, child, part, GROUP "workerTemplate.spec");
+    return memory ? 0 : -BERTH_ENOMEM;
+}

@@ -1,0 +1,330 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "operator/modelservice/generate.h"
+#include "operator/modelservice/problems.h"
+#include "operator/modelservice/service.h"
+
+/* Broken files, and where each of their problems is: in the file as a person wrote it. */
+
+static struct berth_arena arena;
+static struct berth_msvc_problems problems;
+
+static int
+generate(const char *service, const char *base)
+{
+    const struct berth_msvc_files files = {.service = berth_slice_of(service),
+                                           .base = berth_slice_of(base != NULL ? base : "")};
+    const struct berth_msvc_conf conf = {.epp_cluster_role = "picker"};
+    struct berth_err e = {""};
+    struct berth_buf out;
+
+    problems = (struct berth_msvc_problems){.arena = &arena};
+    berth_buf_init(&out, &arena);
+    return berth_msvc_generate(&files, &conf, BERTH_MSVC_MAP, &arena, &problems, &out, &e);
+}
+
+/* "service:13:5" for an error, "base:4:3?" for a warning, one behind the other. */
+static const char *
+places(void)
+{
+    struct berth_buf b;
+
+    berth_buf_init(&b, &arena);
+    for (size_t i = 0; i < problems.count; i++) {
+        const struct berth_msvc_problem *p = &problems.at[i];
+        berth_buf_printf(&b, "%s%s:%zu:%zu%s", i > 0 ? " " : "", p->in_service ? "service" : "base",
+                         p->line, p->column, p->warning ? "?" : "");
+    }
+    return berth_buf_text(&b);
+}
+
+#define GOOD_HEAD                                                                                \
+    "kind: ModelService\n" /* 1 */                                                               \
+    "metadata: {name: svc}\n"                                                                    \
+    "spec:\n"                                                                                    \
+    "  routing: {modelName: org/m, gatewayRefs: [{name: gw}], ports: [{name: app, port: 80}]}\n" \
+    "  modelArtifacts: {uri: 'hf://org/m'}\n" /* 5 */
+#define GOOD GOOD_HEAD "  decode: {containers: [{name: c, image: i}]}\n"
+#define MAP  "kind: ConfigMap\nmetadata: {name: base}\ndata:\n" /* 1 to 3 */
+/* No route without rules, so that nothing is told of it. */
+#define ROUTED "  inferencePool: '{}'\n"
+
+static const struct {
+    const char *why, *service, *base, *want, *says;
+} cases[] = {
+    /* The service's file. */
+    {"nothing wrong", GOOD, MAP ROUTED, "", NULL},
+    {"broken YAML: an open quote ends with the file", "kind: 'x\nspec: {}\n", NULL, "service:1:7",
+     "unexpected end"},
+    {"broken YAML: a tab", "kind: ModelService\nspec:\n\trouting: {}\n", NULL, "service:3:1",
+     "cannot start"},
+    {"broken YAML: an indent too deep", "metadata:\n  name: a\n   uid: b\n", NULL, "service:3:7",
+     "mapping values"},
+    {"nothing at all", "", MAP ROUTED, "service:1:0", "should be a ModelService"},
+    {"no spec", "kind: ModelService\nmetadata: {name: a}\n", MAP ROUTED, "service:1:0", "no spec"},
+    {"a spec that is a list", "kind: ModelService\nmetadata: {name: a}\nspec: [1]\n", MAP ROUTED,
+     "service:3:1", "an object is wanted"},
+    {"another kind: the files are mixed up", "kind: ConfigMap\nspec: {}\nmetadata: {name: a}\n",
+     NULL, "service:1:1? service:2:1? service:2:1", "mixed up"},
+    {"no name",
+     "metadata:\n  namespace: x\nspec:\n  routing: {modelName: a}\n"
+     "  modelArtifacts: {uri: 'hf://a/b'}\n",
+     NULL, "service:1:1?", "name"},
+    {"a key twice", "metadata: {name: a}\nmetadata: {name: b}\n" GOOD_HEAD, MAP ROUTED,
+     "service:2:1? service:4:1?", "on line 1 already"},
+    {"a wrong type",
+     GOOD_HEAD "  decode:\n    replicas: two\n    containers: [{name: c, image: i}]\n", MAP ROUTED,
+     "service:7:5", "whole number"},
+    {"a wrong type in a list",
+     GOOD_HEAD "  decode:\n    containers:\n    - name: c\n      image: i\n      args:\n      - "
+               "a\n      - {b: c}\n",
+     MAP ROUTED, "service:12:9", "string"},
+    {"an unknown member, near another",
+     GOOD_HEAD "  decode:\n    containers: [{name: c, image: i}]\n"
+               "    replica: 1\n",
+     MAP ROUTED, "service:8:5?", "replicas"},
+    {"a model from nowhere",
+     "metadata: {name: svc}\nspec:\n  routing: {modelName: m}\n"
+     "  modelArtifacts:\n    size: 1Gi\n    uri: 'ftp://x'\n",
+     NULL, "service:6:5", "prefix"},
+    {"no quantity",
+     "metadata: {name: svc}\nspec:\n  routing: {modelName: m}\n"
+     "  modelArtifacts:\n    uri: 'hf://a/b'\n    size: much\n",
+     NULL, "service:6:5", "quantity"},
+    {"a template's variable, quoted",
+     GOOD_HEAD "  decode:\n    containers:\n    - name: c\n      image: i\n"
+               "      args: ['a', '{{ .Nope }}']\n",
+     MAP ROUTED, "service:10:23", "no variable .Nope"},
+    {"a template's variable, in the second line of a block",
+     GOOD_HEAD "  decode:\n    containers:\n    - name: c\n      image: i\n      args:\n      - |\n"
+               "        first\n        x {{ .Nope }}\n",
+     MAP ROUTED, "service:13:14", "no variable .Nope"},
+    {"two of them in one text",
+     GOOD_HEAD "  decode:\n    containers:\n    - name: c\n"
+               "      image: \"{{ .No }}{{ .Nix }}\"\n",
+     MAP ROUTED, "service:9:18? service:9:27?", "no variable"},
+    {"a port that is not there",
+     GOOD_HEAD "  decode:\n    containers:\n    - name: c\n      image: i\n"
+               "      args: ['{{ getPort \"b\" }}']\n",
+     MAP ROUTED, "service:10:18?", "no port"},
+    {"labels of nodes without a value",
+     GOOD_HEAD
+     "  decode:\n    containers: [{name: c, image: i}]\n    acceleratorTypes: {labelKey: gpu}\n",
+     MAP ROUTED, "service:8:5?", "labelValues"},
+    {"a name of a container that is mistyped",
+     GOOD_HEAD "  decode:\n    containers:\n    - name: vlm\n",
+     MAP ROUTED "  decodeDeployment: 'spec: {template: {spec: {containers: [{name: vllm, image: "
+                "v}]}}}'\n",
+     "service:8:7?", "vlm has no image; the base configuration has vllm"},
+    {"one of a group's, and one that begins before the others",
+     GOOD_HEAD "  prefill:\n    multinode: true\n    containers: [{name: v}]\n"
+               "    initContainers:\n    - {name: w}\n",
+     MAP ROUTED
+     "  prefillLeaderWorkerSet: 'spec: {leaderWorkerTemplate: {workerTemplate: {spec: "
+     "{initContainers: [{name: x, image: i}, {name: z, image: i}], containers: [{name: v, "
+     "image: i}]}}}}'\n",
+     "service:10:7?", "w has no image; the base configuration has x, z"},
+    {"one of an endpoint picker's", GOOD "  endpointPicker: {containers: [{name: e}]}\n",
+     MAP ROUTED "  eppDeployment: 'spec: {template: {spec: {containers: [{name: epp, image: i}]}}}'"
+                "\n",
+     "service:7:33?", "e has no image; the base configuration has epp"},
+    {"a base configuration that is not given", GOOD "  baseConfigMapRef: {name: base}\n", NULL,
+     "service:4:3? service:7:3?", "it names base: give its ConfigMap with -b"},
+    {"a name that no Secret has",
+     "metadata: {name: svc}\nspec:\n  routing: {modelName: m, gatewayRefs: [{name: g}]}\n"
+     "  modelArtifacts: {uri: 'hf://o/m', authSecretName: A_b}\n",
+     MAP ROUTED, "service:4:37?", "no name that a Secret may have"},
+    {"a picker that is nowhere", GOOD "  endpointPicker: {replicas: 1}\n", MAP ROUTED,
+     "service:7:3?", "does nothing"},
+    {"a second document", GOOD "---\n" GOOD, MAP ROUTED, "service:7:1?", "documents"},
+    {"no containers, and no base to say any", GOOD_HEAD "  prefill: {}\n", NULL,
+     "service:4:3? service:6:3?", "it has none"},
+    /* The base's file: the ConfigMap itself. */
+    {"broken YAML of the file", GOOD, "data:\n  a: [\n", "base:2:0", "expected"},
+    {"no ConfigMap but text", GOOD, "hello\n", "base:1:0", "should be a ConfigMap"},
+    {"no data", GOOD_HEAD, "kind: ConfigMap\n", "service:4:3? base:1:0?", "no data"},
+    {"an unknown key", GOOD, MAP ROUTED "  decodDeployment: ''\n", "base:5:3?", "no such key"},
+    {"a value that is no text", GOOD, MAP ROUTED "  decodeService:\n    spec: {}\n", "base:5:3",
+     "should be text"},
+    {"two documents", GOOD, MAP ROUTED "---\n" MAP, "base:5:1?", "documents"},
+    /* What is within its values. */
+    {"a wrong type", GOOD, MAP ROUTED "  decodeDeployment: |\n    spec:\n      replicas: two\n",
+     "base:7:7", "whole number"},
+    {"behind lines that a condition leaves out", GOOD,
+     MAP ROUTED "  decodeDeployment: |\n    spec:\n      {{- if false }}\n      paused: true\n"
+                "      {{- end }}\n      replicas: two\n",
+     "base:10:7", "whole number"},
+    {"behind lines that a range makes", GOOD,
+     MAP ROUTED
+     "  decodeDeployment: |\n    metadata:\n      labels:\n        {{- range until 5 }}\n"
+     "        l{{ . }}: x\n        {{- end }}\n    spec:\n      replicas: two\n",
+     "base:12:7", "whole number"},
+    {"on a line that a template makes: it has no column", GOOD,
+     MAP ROUTED "  decodeDeployment: |\n    spec:\n    {{ \"replicas: two\" | indent 2 }}\n",
+     "base:7:0", NULL},
+    {"a value on one line, quoted", GOOD,
+     MAP ROUTED "  decodeDeployment: 'spec: {replicas: two}'\n", "base:5:29", "whole number"},
+    {"a value with its newlines escaped", GOOD,
+     MAP ROUTED "  decodeDeployment: \"spec:\\n  paused: 1\\n  replicas: two\\n\"\n",
+     "base:5:31 base:5:44", "wanted"},
+    {"a folded value", GOOD,
+     MAP ROUTED "  decodeDeployment: >\n    {spec:\n    {paused: false,\n"
+                "    replicas: two}}\n",
+     "base:8:5", "whole number"},
+    {"comments and empty lines before it, and more after", GOOD,
+     MAP ROUTED "  decodeDeployment: |  # the pods\n\n    # of all\n\n    spec:\n"
+                "      template: {spec: {contaners: []}}\n  decodeService: '{}'\n",
+     "base:10:25?", "containers"},
+    {"a template's function", GOOD,
+     MAP ROUTED "  decodeDeployment: |\n    a: 1\n    b: {{ nofn }}\n", "base:7:11", "not defined"},
+    {"two variables in one value", GOOD,
+     MAP ROUTED "  decodeDeployment: |\n    spec:\n      paused: {{ .A1 }}\n"
+                "      replicas: {{ .A2 }}\n",
+     "base:7:18 base:8:20", "no variable"},
+    {"a condition that is not ended", GOOD,
+     MAP ROUTED "  decodeDeployment: |\n    {{ if 1 }}\n    a: 1\n", "base:6:8", "end"},
+    {"broken YAML", GOOD, MAP ROUTED "  decodeDeployment: |\n    spec: {a: 1\n    b: 2\n",
+     "base:7:6", "expected"},
+    {"a key twice", GOOD, MAP ROUTED "  decodeDeployment: |\n    spec: {}\n    spec: {}\n",
+     "base:7:5?", "already"},
+    {"in a list of ConfigMaps", GOOD,
+     MAP ROUTED "  configMaps: |\n    - metadata: {name: a}\n    - metadata:\n        name: b\n"
+                "      data:\n        x: [1]\n",
+     "base:10:9", "string"},
+    {"a ConfigMap without a name", GOOD,
+     MAP ROUTED "  configMaps: |\n    - metadata: {labels: {}}\n", "base:6:7?", "missing"},
+    {"what cannot be merged", GOOD_HEAD "  decode: {containers: [{name: c, args: [a]}]}\n",
+     MAP ROUTED "  decodeDeployment: |\n    spec:\n      template:\n        spec:\n"
+                "          containers: {name: c}\n",
+     "base:9:11 base:9:11", "list"},
+    {"an object that is not one", GOOD, MAP ROUTED "  decodeDeployment: |\n    - 1\n", "base:5:3",
+     "should be Deployment"},
+    {"a route that leads nowhere", GOOD, MAP "  httpRoute: |\n    spec: {}\n", "base:5:5?",
+     "no inferencePool"},
+};
+
+static void
+each_has_its_line(void **unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        (void)generate(cases[i].service, cases[i].base);
+        const char *got = places();
+        if (strcmp(got, cases[i].want) != 0)
+            fail_msg("%zu, %s: \"%s\", should be \"%s\": %s", i, cases[i].why, got, cases[i].want,
+                     problems.count > 0 ? problems.at[0].text : "");
+        bool says = cases[i].says == NULL;
+        for (size_t j = 0; j < problems.count; j++)
+            says = says || strstr(problems.at[j].text, cases[i].says) != NULL;
+        if (!says)
+            fail_msg("%s: %s, should say %s", cases[i].why, problems.at[0].text, cases[i].says);
+        berth_arena_reset(&arena);
+    }
+}
+
+/* However many warnings there are, and in whatever order. */
+static void
+warnings_hide_no_errors(void **unused)
+{
+    struct berth_buf text;
+
+    (void)unused;
+    berth_buf_init(&text, &arena);
+    berth_buf_puts(&text, GOOD_HEAD "  decode:\n    containers:\n    - name: c\n      image: i\n");
+    for (int i = 0; i < 300; i++)
+        berth_buf_printf(&text, "      nosuchfield%d: 1\n", i);
+    berth_buf_puts(&text, "    replicas: two\n");
+    assert_int_not_equal(generate(berth_buf_text(&text), MAP ROUTED), 0);
+    assert_int_equal(problems.errors, 1);
+    assert_int_equal(problems.count, BERTH_MSVC_PROBLEMS_MAX);
+    assert_int_equal(problems.warnings, 300);
+    assert_false(problems.at[problems.count - 1].warning);
+    assert_int_equal(problems.at[problems.count - 1].line, 310);
+    berth_arena_reset(&arena);
+
+    problems = (struct berth_msvc_problems){.arena = &arena};
+    for (int i = 0; i < 150; i++)
+        (void)berth_msvc_problem(&problems, i % 3 > 0, BERTH_MSVC_IN_SERVICE, "", "%d", i);
+    for (int i = 0; i < 150; i++)
+        (void)berth_msvc_problem(&problems, false, BERTH_MSVC_IN_SERVICE, "", "%d", i);
+    assert_int_equal(problems.count, BERTH_MSVC_PROBLEMS_MAX);
+    assert_int_equal(problems.errors, 200);
+    assert_int_equal(problems.warnings, 100);
+    for (size_t i = 0; i < problems.count; i++)
+        assert_false(problems.at[i].warning);
+    berth_arena_reset(&arena);
+}
+
+/* With whatever memory there is, it is told that it ended, where, and what to do. */
+static void
+the_end_of_memory_is_told(void **unused)
+{
+    struct berth_arena texts;
+    struct berth_buf service, base, out;
+    size_t of_key = 0, of_service = 0, of_made = 0, enough = 0;
+
+    (void)unused;
+    berth_arena_init(&texts, 4u << 20);
+    berth_buf_init(&service, &texts);
+    berth_buf_init(&base, &texts);
+    berth_buf_puts(&service, GOOD_HEAD "  decode:\n    containers:\n");
+    berth_buf_puts(&base, MAP ROUTED "  decodeDeployment: |\n    spec:\n      template:\n"
+                                     "        spec:\n          containers:\n");
+    for (int i = 0; i < 200; i++) {
+        berth_buf_printf(&service, "    - {name: c%d, args: ['{{ .ModelName }}']}\n", i);
+        berth_buf_printf(&base, "          - {name: c%d, image: i}\n", i);
+    }
+    const struct berth_msvc_files files = {.service = {service.at, service.len},
+                                           .base = {base.at, base.len}};
+    const struct berth_msvc_conf conf = {.epp_cluster_role = "picker"};
+    for (size_t max = 4096; max < 4u << 20; max += max / 24) {
+        struct berth_arena a;
+        struct berth_err e = {""};
+        berth_arena_init(&a, max);
+        problems = (struct berth_msvc_problems){.arena = &a};
+        berth_buf_init(&out, &a);
+        const int r = berth_msvc_generate(&files, &conf, BERTH_MSVC_YAML, &a, &problems, &out, &e);
+        const struct berth_msvc_problem *p = problems.at;
+        const struct berth_msvc_problem *end = problems.at + problems.count;
+        while (p < end && strstr(p->text, "make it smaller") == NULL)
+            p++;
+        if (r == 0)
+            enough++;
+        else if (strstr(e.msg, "make it smaller") != NULL)
+            of_made += strncmp(e.msg, "decodeDeployment: ", 18) == 0;
+        else if (p < end)
+            *(strcmp(p->in, BERTH_MSVC_IN_SERVICE) == 0 ? &of_service : &of_key) += 1;
+        else
+            fail_msg("%zu bytes: %s, %zu problems", max, e.msg, problems.count);
+        assert_true(r == 0 || problems.errors > 0 || r == -BERTH_ENOMEM);
+        berth_arena_fini(&a);
+    }
+    print_message("  service %zu, keys %zu, made %zu, enough %zu\n", of_service, of_key, of_made,
+                  enough);
+    assert_true(of_service > 0 && of_key > 0 && of_made > 0 && enough > 0);
+    berth_arena_fini(&texts);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_has_its_line),
+        cmocka_unit_test(warnings_hide_no_errors),
+        cmocka_unit_test(the_end_of_memory_is_told),
+    };
+
+    berth_arena_init(&arena, 64u << 20);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    berth_arena_fini(&arena);
+    return failed;
+}

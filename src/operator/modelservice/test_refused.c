@@ -1,0 +1,157 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/assert.h"
+#include "operator/modelservice/test_generate.h"
+
+/* What an API server refuses is told before one is asked: of llm-d's mapping as a warning, of what
+ * is to be applied as an error, and where it was written. */
+
+#define DECODE       "  decode:\n    containers:\n" /* lines 7 and 8 of the service */
+#define IN_POD(what) BASE "  decodeDeployment: |\n    spec: {template: {spec: {" what "}}}\n"
+#define C(more)      "    - {name: c, image: i" more "}\n"
+
+static const struct {
+    const char *service, *base, *told, *says;
+} cases[] = {
+    /* Containers. */
+    {HF DECODE C("") C(""), NULL, "service:10:7 spec.decode.containers[1]", "c: the pod has two"},
+    {HF DECODE C("") C("") C(""), NULL, "service:11:7 spec.decode.containers[2]", "two containers"},
+    {HF DECODE C("") "    initContainers:\n" C(""), NULL, "service:9:7 spec.decode.containers[0]",
+     "initContainers among them"},
+    {HF DECODE C(""), IN_POD("containers: [{name: a, image: i}, {name: a, image: i}]"),
+     "base:4:64 spec.template.spec.containers[1]", "a: the pod has two containers"},
+    {HF DECODE C(""), IN_POD("initContainers: [{name: c, image: i}]"),
+     "service:9:7 spec.decode.containers[0]", "c: the pod has two"},
+    {HF DECODE C(""), IN_POD("initContainers: [{name: d, image: i}], containers: [{name: c}]"), "",
+     NULL},
+    {HF DECODE C(""), IN_POD("containers: [{name: c}, {name: c}]"),
+     "base:4:54 spec.template.spec.containers[1]", "c: the pod has two containers"},
+    {HF "  endpointPicker: {initContainers: [{name: a, image: i}, {name: a, image: i}]}\n",
+     BASE "  eppDeployment: '{}'\n", "service:7:58 spec.endpointPicker.initContainers[1]", "a: "},
+    /* A group's, once: its leaders' and its workers', from where they come. */
+    {HF "  decode: {multinode: true}\n", IN_POD("containers: [{name: a, image: i}, {name: a}]"),
+     "base:4:64 spec.template.spec.containers[1]", "a: "},
+    {HF,
+     BASE "  decodeLeaderWorkerSet: |\n    spec: {leaderWorkerTemplate: {workerTemplate: {spec:\n"
+          "      {containers: [{name: a, image: i}, {name: a}]}}}}\n",
+     "base:5:42 spec.leaderWorkerTemplate.workerTemplate.spec.containers[1]", "a: "},
+    {HF,
+     BASE "  decodeLeaderWorkerSet: |\n    spec: {leaderWorkerTemplate: {leaderTemplate: {spec:\n"
+          "      {volumes: [{name: a}, {name: a}]}}}}\n",
+     "base:5:29 spec.leaderWorkerTemplate.leaderTemplate.spec.volumes[1]", "two volumes"},
+    /* What is in a container. */
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, ports: [{name: p, containerPort: 1}, {name: p, "
+            "containerPort: 2}]}]"),
+     "base:4:90 spec.template.spec.containers[0].ports[1]", "p: the container has two ports"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, ports: [{containerPort: 1}, {containerPort: 1, protocol: "
+            "TCP}]}]"),
+     "base:4:81 spec.template.spec.containers[0].ports[1]", "1/TCP: the container has that port"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, ports: [{containerPort: 1}, {containerPort: 1, protocol: "
+            "UDP}]}, {name: d, image: i, ports: [{containerPort: 1}]}]"),
+     "", NULL},
+    {HF DECODE C(", env: [{name: A, value: x}, {name: B}, {name: A, value: y}]"), NULL,
+     "service:9:65 spec.decode.containers[0].env[2]", "A: the container has two variables"},
+    {HF DECODE C(", env: [{name: A, value: x}]"),
+     IN_POD("containers: [{name: c, env: [{name: A, value: y}]}]"), "", NULL},
+    {HF DECODE C(""), IN_POD("containers: [{name: c, env: [{name: A}, {name: A}]}]"),
+     "base:4:70 spec.template.spec.containers[0].env[1]", "A: "},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, volumeMounts: [{name: a, mountPath: /x}, {name: b, mountPath: "
+            "/x}]}], volumes: [{name: a}, {name: b}]"),
+     "base:4:94 spec.template.spec.containers[0].volumeMounts[1]", "/x: "},
+    /* Counts. */
+    {HF "  decode: {replicas: -1}\n", NULL, "service:7:12 spec.decode.replicas", "-1: it is 0"},
+    {HF "  decode: {}\n", BASE "  decodeDeployment: 'spec: {replicas: -2}'\n",
+     "base:3:29 spec.replicas", "-2: it is 0 or more"},
+    {HF "  decode: {replicas: 1}\n", BASE "  decodeDeployment: 'spec: {replicas: -2}'\n", "", NULL},
+    {HF "  decode: {multinode: true}\n", BASE "  decodeDeployment: 'spec: {replicas: -2}'\n",
+     "base:3:29 spec.replicas", "-2: "},
+    {HF "  endpointPicker: {replicas: -1}\n", BASE "  eppDeployment: '{}'\n",
+     "service:7:20 spec.endpointPicker.replicas", "-1: "},
+    {HF "  prefill: {}\n", BASE "  prefillDeployment: 'spec: {minReadySeconds: -1}'\n",
+     "base:3:30 spec.minReadySeconds", "-1: "},
+};
+
+/* All that is told of pods and their counts: "base:4:67 PATH"; *ret_text: the last one's. */
+static const char *
+told(bool as_warning, const char **ret_text)
+{
+    const char *ret = "";
+
+    for (size_t i = 0; i < problems.count; i++) {
+        const struct berth_msvc_problem *p = &problems.at[i];
+        if (p->warning && strstr(p->text, " two ") == NULL &&
+            strstr(p->text, "0 or more") == NULL && strstr(p->text, "twice") == NULL)
+            continue; /* no rules, no containers, ... */
+        assert_int_equal(p->warning, as_warning);
+        ret = berth_arena_printf(&arena, "%s%s%s:%zu:%zu %s", ret, ret[0] != '\0' ? ", " : "",
+                                 p->in_service ? "service" : "base", p->line, p->column, p->path);
+        assert_non_null(ret);
+        *ret_text = p->text;
+    }
+    return ret;
+}
+
+static void
+what_no_cluster_takes_is_told(void **unused)
+{
+    static const struct berth_msvc_conf conf = {.epp_cluster_role = "picker"};
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        const bool is_wrong = cases[i].told[0] != '\0';
+        const char *base = cases[i].base != NULL ? cases[i].base : "";
+        const struct berth_msvc_files files = {.service = berth_slice_of(cases[i].service),
+                                               .base = berth_slice_of(base)};
+        const char *text = "";
+        struct berth_err e = {""};
+        struct berth_buf out;
+        print_message("  %zu %s\n", i, cases[i].told);
+        assert_int_equal(generate(cases[i].service, base, false, &out), 0);
+        assert_string_equal(told(true, &text), cases[i].told);
+        if (is_wrong && strstr(text, cases[i].says) == NULL)
+            fail_msg("%s, should say %s", text, cases[i].says);
+        problems = (struct berth_msvc_problems){.arena = &arena};
+        berth_buf_init(&out, &arena);
+        const int r =
+            berth_msvc_generate(&files, &conf, BERTH_MSVC_YAML, &arena, &problems, &out, &e);
+        assert_int_equal(r < 0, is_wrong);
+        assert_int_equal(problems.errors, is_wrong);
+        assert_string_equal(told(false, &text), cases[i].told);
+        berth_arena_reset(&arena);
+    }
+}
+
+/* The mapping is llm-d's all the same. */
+static void
+it_is_printed_all_the_same(void **unused)
+{
+    const struct berth_json *map = NULL;
+    struct berth_buf out;
+
+    (void)unused;
+    assert_int_equal(generate(HF "  decode: {replicas: -1}\n", NULL, false, &out), 0);
+    assert_int_equal(berth_yaml_parse(&arena, out.at, out.len, &map, NULL), 0);
+    assert_string_equal(at(map, "decodeDeployment.spec.replicas"), "-1");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_no_cluster_takes_is_told, begin, end),
+        cmocka_unit_test_setup_teardown(it_is_printed_all_the_same, begin, end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

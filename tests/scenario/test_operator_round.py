@@ -1,0 +1,158 @@
+"""`berth operator` from one end to the other in little time: it also runs under sanitizers.  Everything that a
+service may come to, what changes it, what is wrong with it; leading, and its end, while its watches tell.
+
+What comes to everything is the last: the garbage collector takes half a minute to learn of a new kind of owner."""
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+import harness
+from gateway_kinds import OBJECTIVE, POOL, ROUTE, defined, path_of
+from modelservices import (BASE, DEPLOYMENTS, MAPS, SERVICES, SPACE, clear, condition, names, service,
+                           wait_ready, wait_replicas, with_base)
+from test_operator_http import BOTH, ask, metrics, port_of
+from test_operator_lead import LEASE, holder, identity, wait_leads
+from test_operator_races import all_the_time
+
+pytestmark = pytest.mark.sanitize
+
+LLM = {"replicas": 1, "containers": [{"name": "llm", "image": "engine"}]}
+LEAD = {"--leader-elect": "", "--leader-elect-lease-duration": f"{int(6 * harness.SLOW)}s"}
+EVERYTHING = {
+    "prefillDeployment": BASE["decodeDeployment"], "prefillService": BASE["decodeService"],
+    "decodeHPA": "spec: {maxReplicas: 3}\n",
+    "inferencePool": "spec: {targetPortNumber: 8000}\n", "inferenceModel": "spec: {criticality: Critical}\n",
+    "httpRoute": "spec:\n  rules:\n  - backendRefs:\n    - {group: inference.networking.x-k8s.io, kind: InferencePool,"
+                 " name: '{{ .InferencePoolName }}'}\n",
+}
+
+
+@pytest.fixture
+def busy(prepared):
+    """Three services whose base, children and selves others change all the time, within a `with busy():`."""
+    prepared.api("DELETE", LEASE)
+    base = with_base(prepared, configMaps=None)  # of each model another one
+    for name in ("a", "b", "c"):
+        prepared.create(SERVICES, service(name, f"org/{name}", decode={}, **base))
+
+    def change(i):
+        if i % 3 == 0:
+            prepared.merge(f"{MAPS}/base", {"data": {
+                "decodeDeployment": BASE["decodeDeployment"].replace("engine", f"image{i}")}})
+        elif i % 3 == 1:
+            prepared.merge(f"{SERVICES}/b", {"spec": {"decode": {"replicas": i % 4}}})
+        elif i % 2 == 0:
+            prepared.api("DELETE", f"{DEPLOYMENTS}/c-decode")
+        else:
+            prepared.api("PATCH", f"{DEPLOYMENTS}/a-decode", {"spec": {"replicas": 7}},
+                         content_type="application/merge-patch+json")  # it need not be there
+
+    return lambda: all_the_time(change, 30)
+
+
+def writes(asked):
+    return {call: n for call, n in asked.items() if call[0] in ("patch", "create", "delete", "update")
+            and call[1] != "leases"}
+
+
+def test_the_lease_is_lost_while_watches_tell(prepared, make_operator, busy):
+    o = make_operator({**LEAD, **BOTH})
+    wait_leads(o)
+    for name in ("a", "b", "c"):
+        wait_ready(prepared, name)
+    with busy():
+        for times in (1, 2):
+            before = prepared.audit_lines()
+            harness.wait_until(lambda: writes(prepared.calls(before)), 60, "it is at work")  # noqa: B023
+            prepared.merge(LEASE, {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": int(3 * harness.SLOW)}})
+            harness.wait_until(lambda: o.said().count("leads no more: somebody") == times, 60, "it steps down")  # noqa: B023
+            # It asks for the lease again when what it did as a leader is over.
+            before = prepared.audit_lines()
+            harness.wait_until(lambda: prepared.calls(before)["get", "leases"], 60, "it stands by")  # noqa: B023
+            before = prepared.audit_lines()
+            while True:
+                asked = prepared.calls(before)
+                if holder(prepared) != "somebody":
+                    break
+                assert not writes(asked), asked
+            wait_leads(o)
+    wait_ready(prepared, "a")
+    assert o.stop() == 0, o.said()
+    assert holder(prepared) == ""
+
+
+def test_it_ends_while_watches_tell(prepared, make_operator, busy):
+    with busy():
+        for at_once in (False, True, False):
+            o = make_operator({**LEAD, **BOTH})
+            harness.wait_until(lambda: identity(o), 60, "it has begun")  # noqa: B023
+            before = prepared.audit_lines()
+            harness.wait_until(lambda: at_once or writes(prepared.calls(before)), 60, "it is at work")  # noqa: B023
+            assert o.stop() == 0, o.said()
+            before = prepared.audit_lines()
+            assert "ends on" in o.said() and holder(prepared) == ""
+            time.sleep(0.3)
+            assert not writes(prepared.calls(before)), prepared.calls(before)
+    make_operator()
+    want = prepared.get(f"{MAPS}/base")["data"]["decodeDeployment"]
+
+    def are_as_wished():
+        got = [o["spec"]["template"]["spec"]["containers"][0]["image"] for o in prepared.objects(DEPLOYMENTS)
+               if o["metadata"]["name"].endswith("-decode")]
+        return len(got) == 3 and all(f"image: {i}," in want for i in got)
+
+    harness.wait_until(are_as_wished, 90, "the next one has brought the last change about")
+
+
+def diff(cluster, folder, what):
+    (folder / "msvc.json").write_text(json.dumps(what))
+    done = subprocess.run([
+        harness.BERTH, "modelservice", "generate", "--diff", "-m", folder / "msvc.json", "--kubeconfig", cluster.config,
+        "--namespace", SPACE, "--epp-cluster-role", "view", "--pd-pull-secrets", "a,b"], env={**os.environ, **harness.SANITIZER_ENV}, capture_output=True, text=True,
+        timeout=60 * harness.SLOW)
+    harness.assert_sane(done.stderr)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_all_that_a_service_may_come_to(prepared, make_operator, tmp_path):
+    prepared.api("DELETE", LEASE)
+    with defined(prepared, ROUTE, POOL, OBJECTIVE):
+        o = make_operator({**LEAD, **BOTH, "--pd-pull-secrets": "a,b"})
+        wait_leads(o)
+        mine = service("svc", decode=LLM, prefill={"replicas": 1, "acceleratorTypes": {
+            "labelKey": "type", "labelValues": ["kwok"]}}, **with_base(prepared, **EVERYTHING))
+        prepared.create(SERVICES, mine)
+        wait_ready(prepared, "svc")
+        assert names(prepared, "deployments", "apis/apps/v1") == {"svc-prefill", "svc-decode", "svc-epp"}
+        assert names(prepared, "services") == {"svc-service-prefill", "svc-service-decode", "svc-epp-service"}
+        for kind in (ROUTE, POOL, OBJECTIVE):
+            assert len(prepared.objects(path_of(kind, SPACE))) == 1, kind
+        assert ask(port_of(o, "/healthz and /readyz"), "/readyz") == (200, "ok\n")
+        assert metrics(port_of(o, "/metrics"))['berth_modelservice_writes_total{kind="apply"}'] >= 14
+        # A file that says something else; the tries change nothing.
+        mine["spec"]["prefill"]["replicas"] = 2
+        status, told = diff(prepared, tmp_path, mine)
+        assert status == 1 and "+  replicas: 2" in told and "svc-decode" not in told, told
+        # What is changed, taken away and undone.
+        prepared.merge(f"{SERVICES}/svc", {"spec": {"prefill": {"replicas": 2}}})
+        wait_replicas(prepared, "svc-prefill", 2)
+        prepared.merge(f"{DEPLOYMENTS}/svc-prefill", {"spec": {"replicas": 5}})
+        wait_replicas(prepared, "svc-prefill", 2)
+        prepared.merge(f"{MAPS}/base", {"data": {"configMaps": None, "eppService": "spec: {{ .Nope }}\n"}})
+        harness.wait_until(lambda: ".Nope" in condition(prepared, "svc", "ConfigValid")["message"], 60, "it is told")
+        prepared.merge(f"{MAPS}/base", {"data": {"eppService": "spec: {ports: [{port: 70000}]}\n"}})
+        harness.wait_until(lambda: condition(prepared, "svc")["reason"] == "ApplyFailed", 60, "it is refused")
+        prepared.merge(f"{MAPS}/base", {"data": {"eppService": BASE["eppService"], "decodeHPA": None}})
+        harness.wait_until(lambda: names(prepared, "configmaps") == {"base"} and
+                           not names(prepared, "horizontalpodautoscalers", "apis/autoscaling/v2"), 60, "two of it go")
+        wait_ready(prepared, "svc")
+        # One of the same model waits, and follows.
+        prepared.create(SERVICES, service("younger", decode=LLM))
+        harness.wait_until(lambda: "svc" in condition(prepared, "younger")["message"], 60, "it is told")
+        assert prepared.api("DELETE", f"{SERVICES}/svc")[0] == 200
+        wait_ready(prepared, "younger")
+        assert o.stop() == 0, o.said()
+        clear(prepared)  # while the kinds are there: the garbage collector halts for half a minute when they go
