@@ -3,6 +3,7 @@ them: definitions of our own, which check what the real ones check of what the o
 import contextlib
 
 import harness
+from modelservices import wait_told_of
 
 GATEWAY = "gateway.networking.k8s.io"
 OLD, NEW = "inference.networking.x-k8s.io", "inference.networking.k8s.io"
@@ -68,7 +69,8 @@ def define(cluster, kind, version=None):
                  "versions": [{"name": version, "served": True, "storage": True, "schema": {
                      "openAPIV3Schema": members(spec=SPECS[kind], status=FREE)}}]}})
     path = path_of((group, version, word), "default")
-    harness.wait_until(lambda: cluster.api("GET", path, text=True)[0] == 200, 60, f"{path} is served")
+    harness.wait_until(lambda: cluster.api("GET", path, text=True)[0] == 200, 120, f"{path} is served")
+    wait_told_of(cluster, f"{group}/{version}", f"{word.lower()}s")
 
 
 @contextlib.contextmanager
@@ -81,6 +83,7 @@ def defined(cluster, *kinds):
     finally:
         for kind in SPECS:
             cluster.api("DELETE", f"{DEFINITIONS}/{name_of(kind)}")
-        for kind in SPECS:
-            path = path_of(kind, "default")
-            harness.wait_until(lambda path=path: cluster.api("GET", path, text=True)[0] == 404, 60, f"{path} is gone")
+        for kind in SPECS:  # which may have been defined in another version
+            for path in (f"{DEFINITIONS}/{name_of(kind)}", path_of(kind, "default")):
+                harness.wait_until(lambda path=path: cluster.api("GET", path, text=True)[0] == 404, 150,
+                                   f"{path} is gone")

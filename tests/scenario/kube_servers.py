@@ -10,10 +10,12 @@ import http.server
 import json
 import os
 import pathlib
+import random
 import secrets
 import select
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -39,6 +41,25 @@ ROLE = [
     {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
 ]
 CLUSTER_ROLE = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "patch"]}]
+
+
+def lasting_ports(n):
+    """n free ports of 127.0.0.1, of which no outgoing connection is given one (those begin at 32768): whoever
+    listens there may go and finds it free again."""
+    found = []
+    with contextlib.ExitStack() as stack:
+        while len(found) < n:
+            s = stack.enter_context(socket.socket())
+            port = random.randrange(10000, 30000)
+            with contextlib.suppress(OSError):  # it is somebody's
+                s.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
+
+
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # of 5 at once more would wait for seconds
+    daemon_threads = True
 
 
 def openssl(*args, cwd):
@@ -78,9 +99,8 @@ class Cluster:
     def __init__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="berth-kube-"))
         self.processes = {}
-        self.etcd_port, peer, self.port, self.kcm_port, self.sched_port, self.kwok_port = \
-            harness.free_ports(6)
-        self.peer_port = peer
+        (self.etcd_port, self.peer_port, self.port, self.kcm_port, self.sched_port,
+         self.kwok_port) = lasting_ports(6)
         self.tokens = {ADMIN: secrets.token_hex(16), BERTH: secrets.token_hex(16)}
         self.audit = self.dir / "audit.log"
         self.kubeconfig = self.dir / "kubeconfig"  # of the administrator
@@ -97,6 +117,8 @@ class Cluster:
                    "--listen-peer-urls", f"http://127.0.0.1:{self.peer_port}",
                    "--initial-advertise-peer-urls", f"http://127.0.0.1:{self.peer_port}",
                    "--initial-cluster", f"default=http://127.0.0.1:{self.peer_port}")
+        # The API server gives up one that does not answer.
+        harness.wait_until(self.has_etcd, 120, "etcd")
         self.start_api()
         self.allow_berth()
         self.start_others()
@@ -159,7 +181,8 @@ class Cluster:
                    "--service-account-issuer=https://kubernetes.default.svc",
                    "--service-account-key-file", d / "sa.pub", "--service-account-signing-key-file",
                    d / "sa.key", "--endpoint-reconciler-type=none", "--audit-policy-file",
-                   d / "audit.yaml", "--audit-log-path", self.audit, "--audit-log-mode=blocking")
+                   d / "audit.yaml", "--audit-log-path", self.audit, "--audit-log-mode=blocking",
+                   "--audit-log-maxsize=100000")  # MiB; its lines are counted, so it begins no other file
         try:
             harness.wait_until(self.is_ready, 180, "the API server")
         except AssertionError as e:
@@ -174,6 +197,15 @@ class Cluster:
             if self.api("GET", "/readyz", text=True)[0] == 200:
                 return True
         time.sleep(0.1)  # each try is a TLS handshake
+        return False
+
+    def has_etcd(self):
+        assert self.processes["etcd"].poll() is None, self.log("etcd")
+        c = http.client.HTTPConnection("127.0.0.1", self.etcd_port, timeout=10)
+        with contextlib.closing(c), contextlib.suppress(OSError, http.client.HTTPException):
+            c.request("GET", "/health")
+            return c.getresponse().status == 200
+        time.sleep(0.1)
         return False
 
     def log(self, name):
@@ -232,14 +264,15 @@ class Cluster:
 
     # ---- asking ----
 
-    def api(self, method, path, body=None, text=False, content_type="application/json"):
+    def api(self, method, path, body=None, text=False, content_type="application/json", accept="application/json"):
         """(status, answer) as the administrator."""
         context = ssl.create_default_context(cafile=self.dir / "ca.crt")
         c = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60 * harness.SLOW,
                                         context=context)
         with contextlib.closing(c):
             c.request(method, path, json.dumps(body) if body is not None else None,
-                      {"Authorization": f"Bearer {self.tokens[ADMIN]}", "Content-Type": content_type})
+                      {"Authorization": f"Bearer {self.tokens[ADMIN]}", "Content-Type": content_type,
+                       "Accept": accept})
             answer = c.getresponse()
             got = answer.read().decode()
         if not text and answer.headers.get_content_type() == "text/plain":
@@ -294,11 +327,10 @@ class Cluster:
     @contextlib.contextmanager
     def serving(self, handler):
         """The port of a server that the API server may ask, by TLS."""
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server = Server(("127.0.0.1", 0), handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.dir / "tls.crt", self.dir / "tls.key")
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -317,10 +349,11 @@ class Cluster:
         """How often berth asked what: {(verb, resource): n}, from the audit log's line `since` on."""
         counts = collections.Counter()
         for event in self.audited(since):
-            # A watch is told when it begins and when it ends: it counts when it begins.
-            if event["verb"] == "watch" and event["stage"] != "ResponseStarted":
-                continue
             ref = event.get("objectRef", {})
+            # What lasts is told of when it begins and when it ends: it counts when it begins.
+            lasts = event["verb"] == "watch" or ref.get("subresource") == "log"
+            if lasts and event["stage"] != "ResponseStarted":
+                continue
             name = ref.get("resource", event["requestURI"].split("?")[0])
             counts[event["verb"], name + ("/" + ref["subresource"] if "subresource" in ref else "")] += 1
         return counts
