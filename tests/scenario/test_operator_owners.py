@@ -28,7 +28,7 @@ def wait_conflict(cluster, name, *words):
         c = condition(cluster, name)
         return c["reason"] == "Conflict" and all(w in c["message"] for w in words)
 
-    harness.wait_until(says, 60, f"{name} is told of {words}: {condition(cluster, name)}")
+    harness.wait_until(says, 120, f"{name} is told of {words}: {condition(cluster, name)}")
 
 
 def owners(cluster, path):
@@ -164,7 +164,7 @@ def test_one_that_lets_go_of_a_shared_config_map_leaves_it_to_the_other(prepared
     prepared.create(SERVICES, service("a", "org/a", decode=LLM, **first))
     prepared.create(SERVICES, service("b", "org/b", decode=LLM, **second))
     harness.wait_until(lambda: prepared.exists(f"{MAPS}/shared") and
-                       owners(prepared, f"{MAPS}/shared") == {"a", "b"}, 60, "both own it")
+                       owners(prepared, f"{MAPS}/shared") == {"a", "b"}, 90, "both own it")
     wait_still(prepared)
     prepared.merge(f"{MAPS}/first", {"data": {"configMaps": None}})
     harness.wait_until(lambda: owners(prepared, f"{MAPS}/shared") == {"b"}, 90, "one lets go")
@@ -262,7 +262,7 @@ def test_the_status_of_one_that_is_gone_is_not_its_namesakes(prepared, operator)
     wait_still(prepared)
     with held_back(prepared, "svc-prefill") as (waits, go):
         prepared.merge(f"{SERVICES}/svc", {"spec": {"prefill": LLM}})
-        assert waits.wait(30 * harness.SLOW), "its Deployment is held back"
+        assert waits.wait(90 * harness.SLOW), "its Deployment is held back"
         assert prepared.api("DELETE", f"{SERVICES}/svc")[0] == 200
         prepared.create(SERVICES, service("svc", decode=LLM))
         before = prepared.audit_lines()
@@ -271,7 +271,9 @@ def test_the_status_of_one_that_is_gone_is_not_its_namesakes(prepared, operator)
     answers = [event["responseStatus"]["code"] for event in prepared.audited(before)
                if event["verb"] == "patch" and event["objectRef"].get("subresource") == "status"
                and event["objectRef"]["name"] == "svc"]
-    assert answers[0] == 422 and set(answers[1:]) == {200}, answers
+    # It may be tried more than once, as long as the operator does not know that there is another.
+    taken = answers.index(200)
+    assert taken >= 1 and set(answers[:taken]) == {422} and set(answers[taken:]) == {200}, answers
 
 
 def test_what_was_orphaned_is_given_to_another_by_its_label(prepared, operator):
@@ -298,10 +300,18 @@ def test_a_hand_over_that_fails_half_way_keeps_what_an_autoscaler_sets(prepared,
     wait_ready(prepared, "svc")
     prepared.merge(f"{MAPS}/base", {"data": with_port(70000)})
     prepared.merge(f"{SERVICES}/svc", {"spec": {"decoupleScaling": True}})
-    harness.wait_until(lambda: condition(prepared, "svc")["reason"] == "ApplyFailed", 90, "it is refused")
+    changed = prepared.get(f"{SERVICES}/svc")["metadata"]["generation"]
+
+    def is_refused():  # with both changes
+        said = condition(prepared, "svc")
+        return said["reason"] == "ApplyFailed" and said["observedGeneration"] == changed
+
+    harness.wait_until(is_refused, 90, "it is refused")
     for wanted in (5, 3):
+        since = prepared.audit_lines()
         prepared.kubectl("scale", "deployment/svc-decode", f"--replicas={wanted}", "-n", SPACE)
-        time.sleep(2)  # for it to be tried again
+        harness.wait_until(lambda: prepared.calls(since)["patch", "deployments"] > 0,  # noqa: B023
+                           120, "it is tried again")
         assert replicas(prepared, "svc-decode") == wanted
     prepared.merge(f"{MAPS}/base", {"data": with_port(81)})
     harness.wait_until(lambda: prepared.get(f"{DEPLOYMENTS}/svc-decode")["spec"]["template"]["spec"]
