@@ -9,8 +9,8 @@ import harness
 from harness import wait_until
 from services import API, events, get, wait_gone
 
-pytestmark = pytest.mark.timeout(300)
-PATIENCE = 60
+pytestmark = pytest.mark.timeout(900 * harness.SLOW)  # each wait ends by itself
+PATIENCE = 150
 KINDS = ("/apis/apps/v1/namespaces/default/deployments", "/apis/apps/v1/namespaces/default/statefulsets",
          "/api/v1/namespaces/default/services", "/api/v1/namespaces/default/pods",
          "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers")
@@ -85,8 +85,7 @@ def test_a_service_of_a_cluster(server, cluster, tmp_path):
     cluster.kubectl("scale", f"deployment/{name}", "--replicas=5")
     wait_until(lambda: cluster.get(f"{KINDS[0]}/{name}")["spec"]["replicas"] == 2, PATIENCE, "two again")
     wait_tracks(server, sid, 2)
-    told = [e for e in events(server, sid) if "replicas to 5" in json.dumps(e)]
-    assert told, json.dumps(events(server, sid)[-12:])
+    wait_until(lambda: "replicas to 5" in json.dumps(events(server, sid)), PATIENCE, "it is told")
 
     # A canary beside it, and back.
     berth(server, "update", sid, "strategy.type=canary", "strategy.canary.weight=10", "env.STAGE=new")
@@ -145,7 +144,8 @@ def test_logs_are_followed_over_rollouts_and_restarts(server, cluster, logging_n
                 "state": {"running": None, "terminated": None, "waiting": None, **state}}]}})
         wait_until(lambda: heard(first, 2), PATIENCE, "the log of its second life")
         assert heard(three - first), out.read_text()
-        assert cluster.calls(since)["get", "pods/log"] <= 5, cluster.calls(since)
+        # One for each life, and some more where a server was slow; not again and again.
+        assert 4 <= cluster.calls(since)["get", "pods/log"] <= 8, cluster.calls(since)
         # It ends when the service does.
         assert server.delete(f"{API}/{sid}").status == 200
         wait_until(lambda: all(p["metadata"].get("deletionTimestamp") for p in ours(cluster, KINDS[3], sid)),
@@ -175,13 +175,20 @@ def test_either_server_goes_and_comes(server, cluster):
     wait_tracks(server, sid, 3)
     (now,) = ours(cluster, KINDS[0], sid)
     assert now["metadata"]["uid"] == d["metadata"]["uid"] and now["spec"]["replicas"] == 3
-    asked = cluster.calls(since)
-    assert asked["patch", "deployments"] == 1 and asked["create", "deployments"] == 0, asked
+    # A server that has just come back may refuse what it does not know yet to be allowed: that is tried again.
+    assert changes(cluster, since) == [("patch", d["metadata"]["name"])]
     # At rest it asks nothing but its watches.
     wait_until(lambda: rests(cluster), PATIENCE, "four quiet seconds")
     assert berth(server, "delete", sid)
     wait_gone(server, sid, PATIENCE)
     assert [o for kind in KINDS for o in ours(cluster, kind, sid)] == []
+
+
+def changes(cluster, since):
+    """What berth changed of Deployments: (verb, name) of each."""
+    return [(e["verb"], e["objectRef"].get("name")) for e in cluster.audited(since)
+            if e["verb"] in ("create", "patch", "update", "delete") and e["responseStatus"]["code"] < 300
+            and e["objectRef"]["resource"] == "deployments"]
 
 
 def rests(cluster):

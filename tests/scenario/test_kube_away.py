@@ -1,4 +1,5 @@
 """The API server is away for a minute, while services run, change, come and go; and is back."""
+import collections
 import contextlib
 import json
 import socket
@@ -11,12 +12,11 @@ import pytest
 import harness
 from harness import wait_until
 from services import API, deploy, get, wait, wait_gone
-from test_deploy_kube import KINDS, berth, ours, rests, server, wait_tracks  # noqa: F401 (a fixture)
+from test_deploy_kube import KINDS, PATIENCE, berth, changes, ours, rests, server, wait_tracks  # noqa: F401 (a fixture)
 
 AWAY_S = 60  # what this is about; neither longer nor shorter on a slow machine
-PATIENCE = 60
-BACK_S = 30  # from when it answers again until all is as wished
-pytestmark = pytest.mark.timeout(300)
+BACK_S = 120  # from when it answers again until all is as wished: ten times what a calm machine takes
+pytestmark = pytest.mark.timeout(900 * harness.SLOW)  # each wait ends by itself
 
 
 def spec(name, **more):
@@ -61,9 +61,12 @@ def reachable(cluster):
     cluster.api("DELETE", "/api/v1/nodes/loopback")
 
 
+def chat(server, model):
+    return server.post("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "hello"}]})
+
+
 def ask(server, model):
-    answer = server.post("/v1/chat/completions", {
-        "model": model, "messages": [{"role": "user", "content": "hello"}]})
+    answer = chat(server, model)
     assert answer.status == 200, (answer, server.log()[-3000:])
     return answer.headers["x-berth-replica"]
 
@@ -92,7 +95,7 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server,
     names = {name: ours(cluster, KINDS[0], sid)[0]["metadata"]["name"] for name, sid in ids.items()}
     uids = {name: ours(cluster, KINDS[0], sid)[0]["metadata"]["uid"] for name, sid in ids.items()}
     wait_until(lambda: rests(cluster), PATIENCE, "four quiet seconds")
-    wait_until(lambda: ask(server, "stays"), 5, "an answer by way of Berth")
+    wait_until(lambda: chat(server, "stays").status == 200, PATIENCE, "an answer by way of Berth")
 
     cluster.kubectl("scale", f"deployment/{names['edited']}", "--replicas=4")
     cluster.stop_api()
@@ -110,16 +113,16 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server,
     for name, sid in ids.items():  # what is the matter, since when, and what will be done
         wait_until(lambda: all(w in get(server, sid)["message"] for w in (
             "environment k8s cannot be reached since", f"127.0.0.1:{cluster.port}",
-            "done when it is back")), 20, f"{name}: {get(server, sid)['message']}")
+            "done when it is back")), PATIENCE, f"{name}: {get(server, sid)['message']}")
     text = berth(server, "describe", ids["stays"])
     assert "cannot be reached since" in text and "done when it is back" in text, text
     listed = berth(server, "services")
     assert listed.count("environment k8s cannot be reached since") == 1, listed
     assert get(server, ids["comes"])["away"]["since"]
     for command, out in asked_for.values():  # who waits is told, once
-        wait_until(lambda: "environment k8s cannot be reached since" in out.read_text(), 20, f"it in {out}")
+        wait_until(lambda: "environment k8s cannot be reached since" in out.read_text(), PATIENCE, f"it in {out}")
     wait(max(0, stopped + AWAY_S / 2 - time.monotonic()))
-    silence = Silence(cluster.port)
+    silence, begun = Silence(cluster.port), time.monotonic()
     try:
         while time.monotonic() < stopped + AWAY_S:
             assert ask(server, "stays")  # what ran runs, and is asked
@@ -130,10 +133,11 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server,
             wait(2)
     finally:
         silence.close()
+    listened = time.monotonic() - begun
     used, said = cpu(server) - before, server.log().splitlines()[lines:]
-    print(f"{silence.count} connections in {AWAY_S / 2:g} s, {used:.2f} s of CPU, {len(said)} lines of "
+    print(f"{silence.count} connections in {listened:.1f} s, {used:.2f} s of CPU, {len(said)} lines of "
           f"log in {AWAY_S} s")
-    assert silence.count < 60 and used < 1.5 * harness.SLOW and len(said) < 10, said
+    assert silence.count < 2 * listened + 10 and used < 3 * harness.SLOW and len(said) < 10, said
     since = cluster.audit_lines()
     cluster.start_api()
     back = time.monotonic()
@@ -148,7 +152,8 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server,
     wait_gone(server, ids["goes"], PATIENCE)
     for command, out in asked_for.values():
         assert command.wait(PATIENCE * harness.SLOW) == 0, out.read_text()
-        assert out.read_text().count("cannot be reached") == 1, out.read_text()
+        # Once for each reason: one that hangs up, and one that does not answer in time.  Not at every look.
+        assert 1 <= out.read_text().count("cannot be reached") <= 3, out.read_text()
     took = time.monotonic() - back
     print(f"all is as wished {took:.1f} s after it was back")
     assert took < BACK_S * harness.SLOW
@@ -158,11 +163,14 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server,
     assert [o for kind in KINDS for o in ours(cluster, kind, ids["goes"])] == []
     (d,) = ours(cluster, KINDS[0], ids["changes"])
     assert {"name": "A", "value": "2"} in d["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert len(ours(cluster, KINDS[0], ids["comes"])) == 1
-    asked = cluster.calls(since)
+    (comes,) = ours(cluster, KINDS[0], ids["comes"])
     for sid in ids.values():
-        assert "cannot be reached" not in json.dumps(server.get(f"{API}/{sid}").json)
-    assert asked["create", "deployments"] == 0 and 3 <= asked["patch", "deployments"] <= 5, asked
+        wait_until(lambda: "cannot be reached" not in json.dumps(server.get(f"{API}/{sid}").json), PATIENCE, sid)
+    done = collections.Counter(changes(cluster, since))
+    wished = {("patch", names["changes"]), ("patch", names["shrunk"]), ("patch", comes["metadata"]["name"]),
+              ("delete", names["goes"])}
+    # What was edited may have been put right before the server went.
+    assert wished <= set(done) <= wished | {("patch", names["edited"])} and max(done.values()) <= 2, done
     # Its watches see again what others do.
     wait_until(lambda: rests(cluster), PATIENCE, "four quiet seconds")
     cluster.kubectl("scale", f"deployment/{names['stays']}", "--replicas=3")
@@ -170,4 +178,5 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server,
     for name, sid in ids.items():
         if name != "goes":
             assert berth(server, "delete", sid)
+            wait_gone(server, sid, PATIENCE)
     assert [o for kind in KINDS for sid in ids.values() for o in ours(cluster, kind, sid)] == []
