@@ -23,7 +23,7 @@ EVERYTHING = ["ingress.enabled=true", "ingress.className=web", "ingress.tlsSecre
 def helm(*args, ok=True):
     assert HELM.exists(), f"{HELM} is missing; run tools/setup kubernetes"
     # What it would keep goes nowhere.
-    out = subprocess.run([HELM, *map(str, args)], capture_output=True, text=True, timeout=60 * harness.SLOW,
+    out = subprocess.run([HELM, *map(str, args)], capture_output=True, text=True, timeout=240 * harness.SLOW,
                          env={**os.environ, "HELM_CACHE_HOME": "/nonexistent", "HELM_CONFIG_HOME": "/nonexistent",
                               "HELM_DATA_HOME": "/nonexistent"})
     assert (out.returncode == 0) == ok, out
@@ -72,7 +72,7 @@ def test_the_api_server_takes_it(cluster, values, kinds):
     assert "sleep" not in text
     out = subprocess.run(["kubectl", "--kubeconfig", cluster.kubeconfig, "apply", "--dry-run=server",
                           "--validate=true", "-f", "-"], input=text, capture_output=True, text=True,
-                         timeout=60 * harness.SLOW)
+                         timeout=240 * harness.SLOW)
     assert out.returncode == 0 and len(out.stdout.splitlines()) == len(kinds), out
     assert "Warning" not in out.stderr, out.stderr
 
@@ -104,7 +104,7 @@ def test_a_name_is_made_once():
 def test_the_program_runs_as_its_pod_would(cluster, tmp_path, make_server):
     """Installed for real; then the container's arguments, environment and files, with its account's rights."""
     helm("install", "demo", CHART, "--kubeconfig", cluster.kubeconfig, "--set", "serviceAccount.name=berth-demo",
-         "--set", "persistence.enabled=false", "--wait", "--timeout", "60s")  # kwok plays the pod
+         "--set", "persistence.enabled=false", "--wait", "--timeout", "180s")  # kwok plays the pod
     try:
         made = cluster.get("/apis/apps/v1/namespaces/default/deployments/demo-berth")
         (container,) = made["spec"]["template"]["spec"]["containers"]
@@ -125,9 +125,10 @@ def test_the_program_runs_as_its_pod_would(cluster, tmp_path, make_server):
         server = harness.Server(argv=[str(harness.BERTH), *args], port=port, env={**env, "KUBECONFIG": str(kubeconfig)})
         with server:
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                assert server.get(container[probe]["httpGet"]["path"]).status == 200
+                path = container[probe]["httpGet"]["path"]
+                harness.wait_until(lambda: server.get(path).status == 200, 60, probe)  # noqa: B023
             sid = services.deploy(server, {"modelName": "llama", "contextLength": 8192})["serviceId"]
-            seen = services.wait_phase(server, sid, seconds=60)
+            seen = services.wait_phase(server, sid, seconds=150)
             assert seen["shimlet"] == "kubernetes" and seen["status"] == "running"
             (made,) = cluster.objects(f"/apis/apps/v1/namespaces/default/deployments?labelSelector=app={sid}")
             (container,) = made["spec"]["template"]["spec"]["containers"]
@@ -136,7 +137,7 @@ def test_the_program_runs_as_its_pod_would(cluster, tmp_path, make_server):
             for word in ("drain", "undrain"):
                 assert server.post(f"{services.API}/nodes/node-a/{word}").status == 200
             server.delete(f"{services.API}/{sid}")
-            services.wait_gone(server, sid, 60)
+            services.wait_gone(server, sid, 150)
             assert json.loads(server.log().splitlines()[0])["level"] == "info"  # the chart's config is in effect
     finally:
         helm("uninstall", "demo", "--kubeconfig", cluster.kubeconfig)

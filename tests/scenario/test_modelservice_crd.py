@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import harness
+from modelservices import wait_told_of
 from test_helm import helm, sets
 
 HERE = harness.ROOT / "deploy" / "modelservice"
@@ -31,6 +32,7 @@ def install(cluster):
     """Ends when they are served."""
     make(cluster, "install")
     assert cluster.api("GET", PATH, text=True)[0] == 200
+    wait_told_of(cluster, "llm-d.ai/v1alpha1", "modelservices")
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +237,11 @@ def test_what_was_taken_once_can_be_changed_elsewhere(kube):
     old = service("old", uri="", routing={"ports": [{"name": "a", "port": 1}] * 2})
     status, got = kube.api("PATCH", f"{CRD_PATH}?fieldManager=test&force=true", loose, content_type=APPLY)
     assert status == 200, got
-    kube.api("PUT", CRD_PATH, {**loose, "metadata": got["metadata"]})  # an apply takes nothing of others away
+
+    def is_put():  # an apply takes nothing of others away; its status may be written meanwhile, by the server
+        return kube.api("PUT", CRD_PATH, {**loose, "metadata": kube.get(CRD_PATH)["metadata"]})[0] == 200
+
+    harness.wait_until(is_put, 60, "the loose definition is put")
     try:
         harness.wait_until(lambda: kube.api("POST", PATH, old)[0] == 201, 90, "the loose definition")
     finally:
@@ -278,7 +284,7 @@ def may(cluster, user, verb, group, resource, namespace, name=""):
 
 def wait_rights(cluster, user, rights, are=True):
     """What a role gives is known to the API server a little after the role is; or what it gives no more."""
-    harness.wait_until(lambda: all(may(cluster, user, *m) == are for m in rights), 60, f"{user}: {are}: {rights}")
+    harness.wait_until(lambda: all(may(cluster, user, *m) == are for m in rights), 120, f"{user}: {are}: {rights}")
 
 
 @pytest.fixture
@@ -287,6 +293,7 @@ def deployed(kube):
     wait_rights(kube, OPERATOR, [*MAY, *LEASES])
     yield kube
     make(kube, "undeploy")
+    wait_rights(kube, OPERATOR, MAY[:1], are=False)  # the next one waits for them to come
 
 
 def test_the_operator_may_do_what_it_must(deployed):
@@ -307,7 +314,7 @@ def test_the_network_policy_that_is_documented(deployed):
     (policy,) = [p for p in map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.S))
                  if p.get("kind") == "NetworkPolicy"]
     out = subprocess.run(["kubectl", "--kubeconfig", deployed.kubeconfig, "apply", "--dry-run=server", "-f", "-"],
-                         input=yaml.safe_dump(policy), capture_output=True, text=True, timeout=60 * harness.SLOW)
+                         input=yaml.safe_dump(policy), capture_output=True, text=True, timeout=180 * harness.SLOW)
     assert out.returncode == 0, out
     pod = documents(deployed.kubectl("kustomize", str(HERE)))["Deployment", "modelservice-operator"]["spec"]["template"]
     assert policy["metadata"]["namespace"] == "modelservice-system"
@@ -372,15 +379,15 @@ def test_make_run_with_the_operators_rights_alone(deployed, tmp_path):
 
         harness.wait_until(lambda: children() == [
             "ConfigMap", "Deployment", "Deployment", "RoleBinding", "Service", "Service", "ServiceAccount",
-            "ServiceAccount"], 60, "its children")
-        harness.wait_until(lambda: status().get("eppRoleBinding"), 60, "its status")
+            "ServiceAccount"], 120, "its children")
+        harness.wait_until(lambda: status().get("eppRoleBinding"), 90, "its status")
         deployed.merge(f"{maps}/run-base", {"data": {"decodeService": None}})
-        harness.wait_until(lambda: children().count("Service") == 1, 60, "a child taken away")
+        harness.wait_until(lambda: children().count("Service") == 1, 90, "a child taken away")
         said_of = {c["type"]: c for c in status()["conditions"]}
         assert said_of["ConfigValid"]["status"] == "True" and said_of["Ready"]["reason"] in ("Ready", "Progressing")
     finally:
         run.terminate()
-        run.wait(20 * harness.SLOW)
+        run.wait(60 * harness.SLOW)
     log = (tmp_path / "log").read_text()
     assert "forbidden" not in log.lower(), log
 
@@ -455,7 +462,7 @@ def test_deploy_and_back(kube):
     assert f"  and {count + 1} more\n" in said, said
     assert "FORCE=1" in said and kube.exists(f"{PATH}/stays")
     make(kube, "uninstall", "FORCE=1")
-    harness.wait_until(lambda: not kube.exists(CRD_PATH), 90, "the definition's end")
+    harness.wait_until(lambda: not kube.exists(CRD_PATH), 150, "the definition's end")
     make(kube, "uninstall")  # there is nothing, which is as it should be
     install(kube)
 
@@ -474,7 +481,7 @@ esac
         (tmp_path / "after").write_text(str(after))
         (tmp_path / "asked").write_text("0")
         out = subprocess.run(["make", "-s", "-C", HERE, "install", f"KUBECTL={fake}"], capture_output=True, text=True,
-                             timeout=60 * harness.SLOW)
+                             timeout=180 * harness.SLOW)
         assert out.returncode == 0 and int((tmp_path / "asked").read_text()) == asked, out
         assert out.stdout.count("waiting until ModelServices are served") == after, out
 
@@ -529,7 +536,7 @@ def test_the_charts_values(kube):
         "--epp-pull-secrets=a,b", "--pd-pull-secrets=c", "--log-level=debug"]
     out = subprocess.run(["kubectl", "--kubeconfig", kube.kubeconfig, "apply", "--dry-run=server", "-f", "-"],
                          input=yaml.safe_dump_all(made.values()), capture_output=True, text=True,
-                         timeout=60 * harness.SLOW)
+                         timeout=180 * harness.SLOW)
     assert out.returncode == 0 and len(out.stdout.splitlines()) == len(made) and "Warning" not in out.stderr, out
     assert "epp.clusterRole" in helm("template", "c", CHART, "--set", "epp.createClusterRole=false", ok=False)
     least = documents(helm("template", "c", CHART, *sets("epp.createClusterRole=false", "epp.clusterRole=mine",

@@ -24,7 +24,7 @@ def printed(name, *flags):
             "-b", SAMPLES / BASES.get(name, name) / "base.yaml", "-o", "yaml", *flags]
     if name == "prefill-decode":
         args += ["--epp-cluster-role", "modelservice-epp"]
-    done = subprocess.run(args, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(args, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
 
@@ -52,6 +52,7 @@ def test_a_sample_is_without_warnings_and_is_accepted(prepared, tmp_path, name):
     prepared.kubectl("apply", "--server-side", "--dry-run=server", "-n", SPACE, "-f", stream)
 
 
+@pytest.mark.timeout(420)
 def test_the_first_one_serves(files, tmp_path):  # noqa: F811
     """Its containers' own command lines, with a folder for their volume and a hub for Hugging Face."""
     pod = next(o for o in generate("cpu") if o["kind"] == "Deployment")["spec"]["template"]["spec"]
@@ -74,11 +75,11 @@ def test_the_first_one_serves(files, tmp_path):  # noqa: F811
                                    for a in args_of(probed)]
     server = harness.Server(argv=argv, port=port, env={"BERTH_STATE_DIR": "none"})
     try:
-        server.start()
+        server.start(seconds=120)
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             harness.wait_until(lambda: server.get(probed[probe]["httpGet"]["path"]).status == 200, 60, probe)  # noqa: B023
         answer = server.post("/v1/chat/completions", {"model": "qwen", "max_tokens": 4,
-                                                      "messages": [{"role": "user", "content": "Hi"}]})
+                                                      "messages": [{"role": "user", "content": "Hi"}]}, timeout=180)
         assert answer.status == 200, answer
         server.finish()
     finally:
