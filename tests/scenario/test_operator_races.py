@@ -1,6 +1,6 @@
 """`berth operator` beside programs that write the same objects: in the midst of its own writes, and all the time."""
-import collections
 import contextlib
+import datetime
 import threading
 import time
 
@@ -16,10 +16,22 @@ LLM = {"replicas": 2, "containers": [{"name": "llm", "image": "a"}]}
 ACCOUNT = f"{ACCOUNTS}/svc-sa"
 
 
+def patches(cluster, since, resource):
+    """[(when it was asked for, in seconds; the answer's code)] of each of that resource."""
+    return sorted((datetime.datetime.fromisoformat(e["requestReceivedTimestamp"].replace("Z", "+00:00")).timestamp(),
+                   e["responseStatus"]["code"]) for e in cluster.audited(since)
+                  if (e["verb"], e.get("objectRef", {}).get("resource")) == ("patch", resource))
+
+
 def answers(cluster, since, resource):
-    """{code: n} of the patches of that resource."""
-    return collections.Counter(e["responseStatus"]["code"] for e in cluster.audited(since)
-                               if (e["verb"], e.get("objectRef", {}).get("resource")) == ("patch", resource))
+    """The codes of the patches of that resource, in order."""
+    return [code for _, code in patches(cluster, since, resource)]
+
+
+def assert_ever_more_seldom(times):
+    """As what others undo is applied: at once, and then 1, 2, 4 s and so on after the one before."""
+    apart = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert all(got >= 2**i for i, got in enumerate(apart)), apart
 
 
 def secrets(cluster):
@@ -56,8 +68,9 @@ def test_pull_secrets_that_come_while_ours_are_applied_stay(prepared, make_opera
         wait_ready(prepared, "svc")
         wait_still(prepared)
     assert secrets(prepared) == ["b", *theirs, "late"]
-    # The first was for what there was before; the next look has seen what there is.
-    assert answers(prepared, before, "serviceaccounts") == {409: 1, 200: 1}
+    # The first was for what there was before, as is each until the watch has told; then one is enough.
+    codes = answers(prepared, before, "serviceaccounts")
+    assert codes[0] == 409 and codes.count(200) == 1 and len(codes) <= 20, codes
 
 
 @pytest.mark.parametrize("what", ["scaled", "touched"])
@@ -84,7 +97,8 @@ def test_replicas_that_change_while_they_are_handed_over_stay(prepared, operator
         wait_ready(prepared, "svc")
         wait_still(prepared)
     assert replicas(prepared, "svc-decode") == (5 if what == "scaled" else 2)
-    assert answers(prepared, before, "deployments")[409] == 1
+    # Its controller writes meanwhile, too.
+    assert 1 <= answers(prepared, before, "deployments").count(409) <= 10
     # From here on they are others' business.
     prepared.merge(f"{path}/scale", {"spec": {"replicas": 4}})
     prepared.merge(f"{SERVICES}/svc", {"spec": {"decode": {"replicas": 1, "containers": [
@@ -128,12 +142,11 @@ def measure(cluster, numbers, change, a_second, seconds):
     """What the operator does meanwhile and until it is still: (seconds, changes, looks, patches by resource)."""
     before, looked, begin = cluster.audit_lines(), looks(numbers), time.monotonic()
     with all_the_time(change, a_second) as done:
-        time.sleep(seconds)
-    took = time.monotonic() - begin
+        harness.wait_until(lambda: done[0] >= 10 and time.monotonic() - begin >= seconds, 120, "it is changed often")
     wait_still(cluster)
-    asked = cluster.calls(before)
-    print(f"{took:.1f} s, {done[0]} changes, {looks(numbers) - looked:.0f} looks, {dict(asked)}")
-    return took, done[0], looks(numbers) - looked, asked
+    took, looked, asked = time.monotonic() - begin, looks(numbers) - looked, cluster.calls(before)
+    print(f"{took:.1f} s, {done[0]} changes, {looked:.0f} looks, {dict(asked)}")
+    return took, done[0], looked, asked
 
 
 def test_a_base_that_changes_fifty_times_a_second_costs_a_few_looks(prepared, make_operator):
@@ -148,10 +161,9 @@ def test_a_base_that_changes_fifty_times_a_second_costs_a_few_looks(prepared, ma
         prepared.merge(f"{MAPS}/base", {"data": {
             "decodeDeployment": BASE["decodeDeployment"].replace("engine", last[0])}})
 
-    took, changes, looked, asked = measure(prepared, numbers, change, 50, 3)
-    assert changes >= 10
-    # Whatever comes within a fifth of a second is one look, and so is what that brings about, which takes a while.
-    assert looked <= 5 * (took + 8), (took, looked)
+    took, _, looked, asked = measure(prepared, numbers, change, 50, 3)
+    # Whatever comes within a fifth of a second is one look, and so is each status that is written.
+    assert looked <= 5 * took + asked["patch", "modelservices/status"] + 10, (took, looked, asked)
     # Five at once, then one a second.
     assert asked["patch", "deployments"] <= 5 + took + 2, (took, asked)
     harness.wait_until(lambda: image(prepared) == last[0], 90, "the last change has come about")
@@ -165,29 +177,31 @@ def test_one_object_that_others_write_to_all_the_time(prepared, make_operator):
     wait_still(prepared)
     path = f"{DEPLOYMENTS}/svc-decode"
     # In what is theirs: it is looked at, and nothing is written.
-    took, changes, looked, asked = measure(prepared, numbers, lambda i: prepared.merge(
+    took, _, looked, asked = measure(prepared, numbers, lambda i: prepared.merge(
         path, {"metadata": {"labels": {"tick": str(i)}}}), 20, 3)
-    assert changes >= 10 and looked <= 5 * (took + 4) + 5, (took, looked)
+    assert looked <= 5 * took + 10, (took, looked)
     assert not asked["patch", "deployments"], asked
     # In what is wished for: five at once, then one a second, and the last of it holds.
-    took, changes, looked, asked = measure(prepared, numbers, lambda i: prepared.merge(
+    took, changes, _, asked = measure(prepared, numbers, lambda i: prepared.merge(
         f"{SERVICES}/svc", {"spec": {"decode": {"replicas": 1 + i % 7}}}), 20, 5)
-    assert changes >= 10
     assert asked["patch", "deployments"] <= 5 + took + 2, (took, asked)
     wait_replicas(prepared, "svc-decode", 1 + (changes - 1) % 7)
     wait_ready(prepared, "svc")
 
 
-def test_one_object_that_another_deletes_all_the_time(prepared, make_operator):
+def test_one_object_that_another_deletes_all_the_time(prepared, operator):
     """Each time as soon as it is there: it is made anew after 1, 2, 4 s and so on, and that is told."""
-    numbers = port_of(make_operator(BOTH), "/metrics")
     prepared.create(SERVICES, service("svc", decode=LLM))
     wait_ready(prepared, "svc")
     wait_still(prepared)
-    path = f"{DEPLOYMENTS}/svc-decode"
-    took, changes, looked, asked = measure(prepared, numbers, lambda i: prepared.api("DELETE", path), 20, 9)
-    made = asked["patch", "deployments"]
-    assert 3 <= made <= 7, (took, asked)  # at 0, 1, 3, 7, 15, 31 and 63 s
+    before = prepared.audit_lines()
+
+    def made():
+        return [at for at, code in patches(prepared, before, "deployments") if code == 201]
+
+    with all_the_time(lambda i: prepared.api("DELETE", f"{DEPLOYMENTS}/svc-decode"), 20):
+        harness.wait_until(lambda: len(made()) >= 4, 120, "it is made anew each time")
+    assert_ever_more_seldom(made())
     harness.wait_until(lambda: [e for e in prepared.objects(EVENTS) if e["reason"] == "Contested" and
                                 "Deployment svc-decode" in e["note"]], 60, "that it is undone each time is told")
     wait_replicas(prepared, "svc-decode", 2, 150)
