@@ -10,8 +10,9 @@ import harness
 import modelservices
 from modelservices import SERVICES, SPACE, condition, prepared, service, wait_ready, wait_replicas  # noqa: F401
 
-# One that is starved for two thirds of it leads no more: as it should, but not as most tests here expect.
-SECONDS = int(9 * harness.SLOW)
+# One that is halted for a third of it may lead no more: as it should, but not as most tests here expect.
+SECONDS = int(30 * harness.SLOW)
+LONG = 600  # nobody waits for its end
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 LEASE = f"{LEASES}/berth-modelservice-{SPACE}"
 DECODE = {"replicas": 1, "containers": [{"name": "llm", "image": "engine"}]}
@@ -43,7 +44,7 @@ def leads(operator):
         operator.said().count(WORKS) > operator.said().count("leads no more")
 
 
-def wait_leads(operator, seconds=60):
+def wait_leads(operator, seconds=120):
     harness.wait_until(lambda: leads(operator), seconds, f"it leads:\n{operator.said()}")
 
 
@@ -83,15 +84,17 @@ def elect(prepared, tmp_path):  # noqa: F811
 
 
 @pytest.fixture
-def two(elect):
-    """The one that leads, and the one that stands by."""
-    first = elect()
+def two(elect, request):
+    """The one that leads, and the one that stands by.  Its parameter is how long the lease lasts."""
+    seconds = getattr(request, "param", SECONDS)
+    first = elect(seconds)
     wait_leads(first)
-    second = elect()
+    second = elect(seconds)
     harness.wait_until(lambda: f"stands by: {identity(first)} leads" in second.said(), 90, "it stands by")
     return first, second
 
 
+@pytest.mark.parametrize("two", [LONG], indirect=True, ids=["long"])
 def test_one_of_two_is_at_work(prepared, two):  # noqa: F811
     first, second = two
     before = prepared.audit_lines()
@@ -99,11 +102,11 @@ def test_one_of_two_is_at_work(prepared, two):  # noqa: F811
     wait_ready(prepared, "svc")
     assert leads(first) and WORKS not in second.said()
     asked = prepared.calls(before)
-    assert asked["patch", "deployments"] == 1, asked
+    assert 1 <= asked["patch", "deployments"] <= 3, asked
     # One renews it; the other has nobody to follow.
     assert asked["create", "leases"] == 0, asked
     found = lease(prepared)
-    assert found["leaseDurationSeconds"] == SECONDS and found["leaseTransitions"] == 0
+    assert found["leaseDurationSeconds"] == LONG and found["leaseTransitions"] == 0
 
 
 def test_one_that_is_killed_is_followed_when_its_lease_has_lapsed(prepared, two):  # noqa: F811
@@ -124,13 +127,13 @@ def test_one_that_is_killed_is_followed_when_its_lease_has_lapsed(prepared, two)
 
 
 def test_one_that_ends_gives_the_lease_back(prepared, elect):  # noqa: F811
-    first = elect(600)
+    first = elect(LONG)
     wait_leads(first)
-    second = elect(600)
+    second = elect(LONG)
     harness.wait_until(lambda: "stands by" in second.said(), 90, "it stands by")
     assert first.stop() == 0, first.said()
     assert holder(prepared) in ("", identity(second))
-    wait_leads(second)  # it lasts ten times as long
+    wait_leads(second)  # long before it would lapse
     assert second.stop() == 0
     assert lease(prepared)["holderIdentity"] == "", "it is given back, and not taken away"
     assert lease(prepared)["leaseDurationSeconds"] == 1
@@ -169,7 +172,7 @@ def test_one_that_was_halted_does_nothing_as_a_leader_afterwards(prepared, two):
 def test_a_lease_that_is_deleted_stays_with_the_one_that_had_it(prepared, two):  # noqa: F811
     first, second = two
     for _ in range(2):
-        prepared.kubectl("delete", "lease", LEASE.rpartition("/")[2])
+        assert prepared.api("DELETE", LEASE)[0] == 200
         harness.wait_until(lambda: holder(prepared) == identity(first), 90, "it is made anew")
     # Nobody's, as it stands there: its holder has it again before another may.
     prepared.merge(LEASE, {"spec": {"holderIdentity": ""}})
@@ -181,9 +184,9 @@ def test_a_lease_that_somebody_else_took_is_not_fought_for(prepared, two):  # no
     first, second = two
     prepared.merge(LEASE, {"spec": {"holderIdentity": "somebody" * 60, "leaseDurationSeconds": SECONDS}})
     harness.wait_until(lambda: "leads no more: somebody" in first.said(), 90, "it steps down")
-    assert "stands by: somebody" in second.said()
+    harness.wait_until(lambda: "stands by: somebody" in second.said(), 90, "the other one is not next")
     # Who never renews it has it for its time alone.
-    harness.wait_until(lambda: leads(first) or leads(second), 60, "one of them leads")
+    harness.wait_until(lambda: leads(first) or leads(second), 120, "one of them leads")
     prepared.create(SERVICES, service("svc", decode=DECODE))
     wait_ready(prepared, "svc")
     assert not (leads(first) and leads(second))
@@ -194,10 +197,10 @@ def test_an_api_server_that_is_away_for_longer_than_the_lease(prepared, two):  #
     prepared.create(SERVICES, service("svc", decode=DECODE))
     wait_ready(prepared, "svc")
     prepared.stop_api()
-    harness.wait_until(lambda: "leads no more: the lease could not be renewed in time" in first.said(), 60,
+    harness.wait_until(lambda: "leads no more: the lease could not be renewed in time" in first.said(), 90,
                        "it steps down")
     prepared.start_api()
-    harness.wait_until(lambda: leads(first) or leads(second), 60, "one of them leads")
+    harness.wait_until(lambda: leads(first) or leads(second), 120, "one of them leads")
     prepared.merge(f"{SERVICES}/svc", {"spec": {"decode": {"replicas": 3}}})
     wait_replicas(prepared, "svc-decode", 3)
     wait_ready(prepared, "svc")
