@@ -14,8 +14,9 @@ def test_a_name_that_no_namespace_has(tmp_path, flag, name):
     config = tmp_path / "config"
     config.write_text("apiVersion: v1\nkind: Config\ncurrent-context: c\n"
                       "contexts: [{name: c, context: {cluster: c, user: u}}]\n"
-                      "clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: u, user: {token: x}}]\n")
-    got = subprocess.run([harness.BERTH, "operator", "--epp-cluster-role", "view", "--kubeconfig", config, f"{flag}={given}"],
-                         capture_output=True, text=True, timeout=30 * harness.SLOW)
+                      "clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n"
+                      "users: [{name: u, user: {token: x}}]\n")
+    got = subprocess.run([harness.BERTH, "operator", "--epp-cluster-role", "view", "--kubeconfig", config,
+                          f"{flag}={given}"], capture_output=True, text=True, timeout=60 * harness.SLOW)
     assert got.returncode == 2, got
     assert f"{flag} {name}: no namespace has such a name" in got.stderr and "small letters" in got.stderr, got

@@ -49,7 +49,7 @@ def test_more_config_maps_than_are_kept(prepared, full, make_operator):
     assert o.stop() == 0
     before = prepared.audit_lines()
     o = make_operator()
-    harness.wait_until(lambda: prepared.calls(before)["watch", "modelservices"] == 1, 90, "it watches")
+    harness.wait_until(lambda: prepared.calls(before)["watch", "modelservices"], 90, "it watches")
     wait_still(prepared)
     assert {verb for verb, _ in prepared.calls(before)} <= {"list", "watch", "get"}, prepared.calls(before)
     prepared.merge(f"{SERVICES}/svc", {"spec": {"decode": {"replicas": 3}}})
