@@ -304,6 +304,9 @@ end_one(struct follow *f, struct follower *x)
     f->heard = f->heard || x->r == 0 || x->given_now;
     x->given = x->given || x->given_now;
     x->vain = x->given_now ? 0 : x->vain + 1;
+    /* Begun before anything was said of the container, which had begun for all that. */
+    if (x->life == 0 && (x->r == 0 || x->given))
+        x->life = 1;
     if (x->given) { /* of a life that goes on, what comes from now on: servers cut long streams */
         (void)snprintf(x->since, sizeof x->since, "%.19sZ", berth_time_text(berth_wall_ns(), time));
         x->tail = 0;

@@ -77,8 +77,8 @@ class Kubelet(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        lines = [f"{pod} begins"]
-        if "follow=true" in query:
+        lines = [] if "sinceTime=" in query else [f"{pod} begins"]  # which was before
+        if lines and "follow=true" in query:
             lines.append(f"{pod} goes on")
         for line in lines:
             text = line.encode() + b"\n"

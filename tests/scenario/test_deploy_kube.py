@@ -139,6 +139,9 @@ def test_logs_are_followed_over_rollouts_and_restarts(server, cluster, logging_n
             if "terminated" in state:
                 kubelet.ended.add(again)
                 wait_until(lambda: again not in kubelet.ended, PATIENCE, "the end of its log")
+            if restarts == 1:
+                harness.time.sleep(1)  # in which nothing may be read anew
+                assert heard(first), out.read_text()
             cluster.merge(f"{KINDS[3]}/{again}/status", {"status": {"containerStatuses": [{
                 "name": "talks", "image": "x", "imageID": "", "ready": False, "restartCount": restarts,
                 "state": {"running": None, "terminated": None, "waiting": None, **state}}]}})
@@ -154,6 +157,7 @@ def test_logs_are_followed_over_rollouts_and_restarts(server, cluster, logging_n
             cluster.api("DELETE", f"{KINDS[3]}/{name}?gracePeriodSeconds=0")
         kubelet.ended.update(three)
         assert follower.wait(PATIENCE * harness.SLOW) == 0
+        assert heard(first, 2) and heard(three - first), out.read_text()
     finally:
         follower.kill()
     wait_gone(server, sid, PATIENCE)
