@@ -23,7 +23,7 @@ def get(server, service, what=""):
     return answer.json["data"]
 
 
-def wait_phase(server, service, phase="running", seconds=30):
+def wait_phase(server, service, phase="running", seconds=60):
     """Wait for a phase; a failure that was not waited for ends the wait."""
     seen = {}
 
@@ -36,7 +36,7 @@ def wait_phase(server, service, phase="running", seconds=30):
     return seen
 
 
-def wait_gone(server, service, seconds=30):
+def wait_gone(server, service, seconds=60):
     def gone():
         answer = server.get(f"{API}/{service}")
         return answer.status == 404 or answer.json["data"]["phase"] == "terminated"

@@ -1,5 +1,6 @@
 """Services as processes of this machine: deployed, hurt, scaled, changed and deleted, with real engines."""
 import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -25,8 +26,8 @@ def records(server):
     """{replica: (pid, its files)} of everything that the process environment keeps."""
     found = {}
     for run in pathlib.Path(server.state_dir, "shimlets").glob("*/units/*/*.run"):
-        pid = int(run.read_text().split()[0])
-        found[run.stem] = pid
+        with contextlib.suppress(FileNotFoundError):  # it went after it was listed
+            found[run.stem] = int(run.read_text().split()[0])
     return found
 
 
@@ -50,12 +51,14 @@ def marked(server):
 
 
 def ready(server, service, n):
+    """n replicas, all of them ready, and a canary that there is has come about."""
     seen = get(server, service)
     up = [r for r in seen["replicas"] if r["state"] == "ready"]
-    return seen if seen["phase"] == "running" and len(up) == len(seen["replicas"]) == n else None
+    well = seen["phase"] == "running" and (seen["canary"] is None or seen["canary"]["state"] == "running")
+    return seen if well and len(up) == len(seen["replicas"]) == n else None
 
 
-def wait_ready(server, service, n, seconds=60):
+def wait_ready(server, service, n, seconds=90):
     return harness.wait_until(lambda: ready(server, service, n), seconds,
                               f"{n} ready replicas: {get(server, service)}")
 
@@ -70,11 +73,16 @@ def say(url, model="assistant"):
     return client.chat.completions.create(model=model, **ASKED).choices[0].message.content
 
 
+def chat(server, model):
+    return server.post("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "x"}],
+                                                "max_tokens": 1})
+
+
 def asked(server, model, n):
     """How often which replica answered."""
     seen = collections.Counter()
     for _ in range(n):
-        a = server.post("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "x"}]})
+        a = chat(server, model)
         assert a.status == 200, a
         seen[a.headers["x-berth-replica"]] += 1
     return seen
@@ -121,7 +129,7 @@ def test_a_language_model_lives_through_everything(server):
     # Its engine is killed: it comes back, at the same address.
     (replica, pid), = records(server).items()
     os.kill(pid, signal.SIGKILL)
-    harness.wait_until(lambda: records(server).get(replica, pid) != pid, 30, "another process")
+    harness.wait_until(lambda: records(server).get(replica, pid) != pid, 60, "another process")
     seen = wait_ready(server, sid, 1, 90)
     assert seen["replicas"][0]["restarts"] == 1 and seen["endpoint"] == endpoint, seen
     assert say(server.url) == first
@@ -135,6 +143,8 @@ def test_a_language_model_lives_through_everything(server):
     seen = wait_ready(server, sid, 1)
     assert records(server) == running and marked(server) == set(running.values())
     assert seen["replicas"][0]["restarts"] == 1, seen
+    # What one sees of a replica that was taken over, the router knows a moment later.
+    harness.wait_until(lambda: chat(server, "assistant").status == 200, 60, "requests reach it again")
     assert say(server.url) == first and get(server, sid)["revision"] == 1
 
     # Deleted: no process, no file, no port.
@@ -153,15 +163,15 @@ def test_three_replicas_share_the_load(server):
     seen = wait_ready(server, sid, 3)
     counts = asked(server, "echo-1", 30)
     assert set(counts) == {r["id"] for r in seen["replicas"]} and min(counts.values()) >= 5, counts
-    told = {r: server.metric("berth_forwarded_total", replica=r, status="200") for r in counts}
-    assert told == counts
+    harness.wait_until(lambda: counts == {r: server.metric("berth_forwarded_total", replica=r, status="200")
+                                          for r in counts}, 60, f"{counts} are counted")
     # One of them dies under load: nobody notices.
     os.kill(records(server)[seen["replicas"][1]["id"]], signal.SIGKILL)
     asked(server, "echo-1", 20)
     wait_ready(server, sid, 3)
     assert server.post(f"{API}/{sid}/scale", {"replicaCount": 1}).status == 200
     wait_ready(server, sid, 1)
-    harness.wait_until(lambda: len(marked(server)) == 1, 30, "the others are gone")
+    harness.wait_until(lambda: len(marked(server)) == 1, 60, "the others are gone")
     asked(server, "echo-1", 5)
 
 
@@ -175,8 +185,8 @@ def test_a_canary_gets_a_tenth(server):
     wait_ready(server, sid, 2)
     counts = asked(server, "echo-1", 100)
     assert sum(counts[r] for r in stable) == 90 and sum(counts.values()) == 100, counts
-    tracks = {t: server.metric("berth_forwarded_total", track=t) for t in ("stable", "canary")}
-    assert tracks == {"stable": 90, "canary": 10}
+    harness.wait_until(lambda: {"stable": 90, "canary": 10} == {
+        t: server.metric("berth_forwarded_total", track=t) for t in ("stable", "canary")}, 60, "they are counted")
     # It was no good: back to what was, whose process never went.
     before = records(server)
     assert server.post(f"{API}/{sid}/rollback", {}).status == 200
@@ -189,7 +199,7 @@ def test_a_canary_gets_a_tenth(server):
     wait_ready(server, sid, 2)
     assert server.post(f"{API}/{sid}/promote", {}).status == 200
     seen = harness.wait_until(lambda: (lambda s: s and s["replicas"][0]["id"] not in stable and s)(
-        ready(server, sid, 1)), 60, "the canary is the service")
+        ready(server, sid, 1)), 90, "the canary is the service")
     assert seen["spec"]["env"] == change["env"]
     assert not stable & set(asked(server, "echo-1", 10))
 
@@ -212,7 +222,7 @@ def test_an_update_rolls_and_is_rolled_back(server):
     while not rolled(True):
         asked(server, "echo-1", 5)
     assert get(server, sid)["revision"] == 3 and "env" not in get(server, sid)["spec"]
-    assert len(marked(server)) == 2
+    harness.wait_until(lambda: len(marked(server)) == 2, 60, "those that were replaced are gone")
 
 
 def test_a_control_plane_that_dies_at_odd_times_makes_nothing_twice(server):
@@ -231,9 +241,9 @@ def test_a_control_plane_that_dies_at_odd_times_makes_nothing_twice(server):
 def test_what_cannot_run_says_why(server):
     bad = pathlib.Path(server.own_dir, "bad.gguf")
     bad.write_text("this is no model\n")
-    sid = deploy(server, {"modelName": "bad", "modelFile": str(bad)}, startTimeoutMs=3000,
+    sid = deploy(server, {"modelName": "bad", "modelFile": str(bad)}, startTimeoutMs=10_000,
                  steps={"health-check": {"maxRetries": 0}})["serviceId"]
-    seen = wait_phase(server, sid, "failed", 60)
+    seen = wait_phase(server, sid, "failed", 90)
     assert "not ready" in seen["message"] and "bad.gguf" in json.dumps(seen["replicas"]), seen
     assert "bad.gguf" in server.get(f"{API}/{sid}/logs").text
     sid = deploy(server, {"modelName": "absent", "modelFile": "/nowhere/x.gguf"})["serviceId"]
@@ -261,16 +271,16 @@ def test_what_is_starting_says_what_it_waits_for(server):
 
     def told():
         seen = get(server, sid)
-        return seen if "answers 503" in seen["message"] else None
+        return seen if seen["phase"] == "health-checking" and "answers 503" in seen["message"] else None
 
-    seen = harness.wait_until(told, 30, f"what it waits for: {get(server, sid)}")
+    seen = harness.wait_until(told, 60, f"what it waits for: {get(server, sid)}")
     (replica,) = seen["replicas"]
     said = (rf"starting for \d+ s of at most 300 s: {replica['endpoint']}/up answers 503 "
             r'\({"error": {"message": "Loading model"}}\)')
     assert re.fullmatch(said, replica["reason"]), replica
     assert seen["message"].startswith(f"{replica['id']}: {replica['reason']}"), seen
     before = len(services.events(server, sid))
-    harness.wait_until(lambda: get(server, sid)["replicas"][0]["reason"] != replica["reason"], 30, "a second later")
+    harness.wait_until(lambda: get(server, sid)["replicas"][0]["reason"] != replica["reason"], 60, "a second later")
     assert len(services.events(server, sid)) == before  # it is told whoever asks, and nobody else
 
 
@@ -307,13 +317,13 @@ ip link set lo up
 {harness.BERTH} serve --shimlet edge --port {port} --state-dir {state} 2>{tmp_path}/log &
 server=$!
 export BERTH_SERVER=http://127.0.0.1:{port}
-for i in $(seq 200); do curl -sf $BERTH_SERVER/health >/dev/null && break; sleep 0.1; done
+for i in $(seq 600); do curl -sf $BERTH_SERVER/health >/dev/null && break; sleep 0.1; done
 {harness.BERTH} deploy -f {spec} && curl -s "$({harness.BERTH} describe any --json |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["replicas"][0]["endpoint"])')"
 echo; {harness.BERTH} delete any
 kill $server; wait $server; echo ended $?
 """
     out = subprocess.run(["unshare", "-rn", "bash", "-c", lines], capture_output=True, text=True,
-                         timeout=90 * harness.SLOW)
+                         timeout=180 * harness.SLOW)
     assert "is running after" in out.stdout and "replica 0" in out.stdout, (out, (tmp_path / "log").read_text())
     assert "is deleted" in out.stdout and "ended 0" in out.stdout, out

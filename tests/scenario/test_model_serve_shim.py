@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def shim(folder, tmp_path):
     """shim(*args): what it says, with nothing in its environment but where it may keep its state."""
-    def run(*args, timeout=30):
+    def run(*args, timeout=60):
         return subprocess.run([folder / "model-serve-shim", *map(str, args)], capture_output=True, text=True,
                               cwd=folder, env={"BERTH_STATE_DIR": str(tmp_path / "state")},
                               timeout=timeout * harness.SLOW, stdin=subprocess.DEVNULL)
@@ -52,10 +52,10 @@ def started(folder, *args, env=None, argv=None, port=8080):
             except OSError:
                 return False
 
-        harness.wait_until(there, 30, f"an answer at {port}: {log.read_text()}")
+        harness.wait_until(there, 60, f"an answer at {port}: {log.read_text()}")
         yield server
         p.send_signal(signal.SIGTERM)
-        assert p.wait(30 * harness.SLOW) == 0, log.read_text()
+        assert p.wait(60 * harness.SLOW) == 0, log.read_text()
     finally:
         server.remove()
 
@@ -111,10 +111,10 @@ def test_port_8080_unless_told(folder, tmp_path):
     """In a network of its own: the port may well be in use here."""
     line = (f"ip link set lo up; cd {folder}; env -i {folder}/model-serve-shim --version;"
             f"env -i BERTH_STATE_DIR={tmp_path}/state {folder}/model-serve-shim >{tmp_path}/log 2>&1 & p=$!;"
-            "for i in $(seq 200); do curl -sf -o /dev/null 127.0.0.1:8080/health && break; sleep 0.1; done;"
+            "for i in $(seq 600); do curl -sf -o /dev/null 127.0.0.1:8080/health && break; sleep 0.1; done;"
             "curl -so /dev/null -w '%{http_code}\n' 127.0.0.1:8080/api/v1/plugins; kill $p; wait $p; echo ended $?")
     out = subprocess.run(["unshare", "-rn", "bash", "-c", line], capture_output=True, text=True,
-                         timeout=60 * harness.SLOW)
+                         timeout=150 * harness.SLOW)
     assert out.stdout.splitlines()[1:] == ["200", "ended 0"], (out, (tmp_path / "log").read_text())
 
 
@@ -128,12 +128,12 @@ def test_it_deploys_with_itself_as_the_engine(folder, tmp_path):
     with started(folder, "--config", tmp_path / "c.yaml", env=env, port=port) as server:
         a = server.post("/api/v1/modserv/deploy", {"modelName": "m", "modelFile": str(tmp_path / "m.echo")})
         sid = a.json["data"]["serviceId"]
-        harness.wait_until(lambda: server.get(f"/api/v1/modserv/{sid}").json["data"]["phase"] == "running", 30,
+        harness.wait_until(lambda: server.get(f"/api/v1/modserv/{sid}").json["data"]["phase"] == "running", 60,
                            (folder / "log").read_text)
         a = server.post("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "hi you"}]})
         assert a.json["choices"][0]["message"]["content"] == "hi you", a
         server.delete(f"/api/v1/modserv/{sid}")
-        harness.wait_until(lambda: server.get(f"/api/v1/modserv/{sid}").json["data"]["phase"] == "terminated", 30,
+        harness.wait_until(lambda: server.get(f"/api/v1/modserv/{sid}").json["data"]["phase"] == "terminated", 60,
                            "it is deleted")
 
 
@@ -207,7 +207,7 @@ def test_both_dialects_are_taken(folder, tmp_path, text, shim):
             assert server.get("/api/v1/modserv/list").json["data"] == [
                 {"modelName": "llama", "modelPath": f"{tmp_path}/models/llama"}]
         else:
-            assert '"level":' in (folder / "log").read_text()  # as JSON
+            harness.wait_until(lambda: '"level":' in (folder / "log").read_text(), 60, "a line as JSON")
     # A flag comes before the file, a variable as well.
     other = harness.free_port()
     with started(folder, "-c", at, f"--port={other}", "--shimlet", "shimmy",
@@ -251,19 +251,20 @@ def test_every_request_is_a_line_of_the_log(folder, tmp_path):
             return server.get("/api/v1/plugins").status == 200
 
     try:
-        harness.wait_until(up, 30, "it is up")
+        harness.wait_until(up, 60, "it is up")
         for path in ("/api/v1/modserv", "/api/v1/modserv/none", "/nowhere"):
             server.get(path)
         server.post("/api/v1/modserv/deploy", b"{")
         p.send_signal(signal.SIGTERM)
-        assert p.wait(30 * harness.SLOW) == 0
+        assert p.wait(60 * harness.SLOW) == 0
     finally:
         server.remove()
     assert (tmp_path / "err").read_text() == ""
     lines = [json.loads(x) for x in (tmp_path / "out").read_text().splitlines()]
     assert all({"time", "level", "msg"} <= set(x) for x in lines)
     asked = [x for x in lines if x["msg"] == "request" and x["path"] != "/api/v1/plugins"]
-    assert [(x["method"], x["path"], x["status"], x["client"], x["level"]) for x in asked] == [
+    # Each came by a connection of its own, and whose line is first is chance.
+    assert sorted((x["method"], x["path"], x["status"], x["client"], x["level"]) for x in asked) == [
         ("GET", "/api/v1/modserv", 200, "127.0.0.1", "info"), ("GET", "/api/v1/modserv/none", 404, "127.0.0.1", "warn"),
         ("GET", "/nowhere", 404, "127.0.0.1", "warn"), ("POST", "/api/v1/modserv/deploy", 400, "127.0.0.1", "warn")]
     assert all(x["duration_ms"] >= 0 for x in asked)
@@ -280,7 +281,7 @@ def test_a_slow_client_has_the_read_timeout_for_a_request(folder, tmp_path):
                 s.sendall(begin)
                 while not select.select([s], [], [], 0.5)[0]:  # a byte each half second
                     s.sendall(b"x")
-                    assert time.monotonic() - at < 20 * harness.SLOW
+                    assert time.monotonic() - at < 60 * harness.SLOW
                 assert time.monotonic() - at > 2  # not for the first pause
                 data, _ = harness.read_answer(s)
                 assert harness.Raw(data, True).statuses in ([408], [])

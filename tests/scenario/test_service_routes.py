@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import threading
-import time
 
 import openai
 import pytest
@@ -32,7 +31,7 @@ class Front(harness.Server):
         self.port = int(self.process.stdout.readline())
         return self
 
-    def stop(self, seconds=30):
+    def stop(self, seconds=60):
         if self.process.poll() is None:
             self.process.stdin.close()
             self.process.wait(seconds * harness.SLOW)
@@ -115,7 +114,7 @@ class Load:
     def wait(self, n):
         """n more answers."""
         want = sum(self.seen.values()) + n
-        harness.wait_until(lambda: sum(self.seen.values()) >= want or self.failed, 60,
+        harness.wait_until(lambda: sum(self.seen.values()) >= want or self.failed, 120,
                            f"{n} more answers, after {self.seen}")
 
 
@@ -209,7 +208,7 @@ def test_what_has_side_effects_is_sent_once(front, make_server):
     answers = []
     asking = threading.Thread(target=lambda: answers.append(infer(front)))
     asking.start()
-    busy = harness.wait_until(lambda: [i for i, r in front.routes().items() if r["inFlight"]], 20,
+    busy = harness.wait_until(lambda: [i for i, r in front.routes().items() if r["inFlight"]], 60,
                               "one has it")
     ups[busy[0]].kill()
     asking.join()
@@ -235,15 +234,22 @@ def test_a_stream_comes_as_it_is_made(front, make_server):
     up = make_server()
     up.register("svc", config={"token_ms": 100})
     front.publish({"r-1": up})
-    client = openai.OpenAI(base_url=front.url + "/v1", api_key="none")
-    at, words = [], []
-    for event in client.chat.completions.create(
-            model="svc", stream=True, messages=[{"role": "user", "content": "a b c d e f g h"}]):
-        if event.choices and event.choices[0].delta.content:
-            at.append(time.monotonic())
-            words.append(event.choices[0].delta.content)
-    assert "".join(words) == "a b c d e f g h"
-    assert at[-1] - at[0] > 0.35, at  # and not all at its end
+    client = openai.OpenAI(base_url=front.url + "/v1", api_key="none", timeout=60 * harness.SLOW)
+
+    def words(text):
+        asked = {"model": "svc", "messages": [{"role": "user", "content": text}]}
+        with client.chat.completions.create(stream=True, **asked) as stream:
+            for event in stream:
+                if event.choices and event.choices[0].delta.content:
+                    yield event.choices[0].delta.content
+
+    assert "".join(words("a b c d e f g h")) == "a b c d e f g h"
+    # And not all at its end: one that takes a minute has begun here while it is being made there.
+    harness.wait_until(lambda: not up.metric("berth_sequences_running", model="svc"), 60, "the first is over")
+    story = words("word " * 600)
+    assert next(story).strip() == "word"
+    assert up.metric("berth_sequences_running", model="svc") == 1
+    story.close()
 
 
 def test_a_killed_replica_costs_no_request(front, make_server):
@@ -270,7 +276,7 @@ def test_a_killed_replica_costs_no_request(front, make_server):
         before = front.routes()["r-1"]["requests"]
         with Load(front, 4, body) as load:
             harness.wait_until(lambda: front.routes()["r-1"]["breaker"] == "closed" and
-                               front.routes()["r-1"]["requests"] > before + 20, 60, "r-1 is back")
+                               front.routes()["r-1"]["requests"] > before + 20, 120, "r-1 is back")
         assert load.failed == []
 
 
@@ -282,7 +288,7 @@ def test_a_stream_that_breaks_is_seen_to(front, make_server):
     conn = front.connection()
     conn.request("POST", "/v1/chat/completions", json.dumps(
         {"model": "svc", "stream": True,
-         "messages": [{"role": "user", "content": "word " * 200}]}),
+         "messages": [{"role": "user", "content": "word " * 600}]}),
         {"Content-Type": "application/json", "X-Request-Id": "broken"})
     answer = conn.getresponse()
     assert answer.status == 200 and answer.read(50)
@@ -291,7 +297,7 @@ def test_a_stream_that_breaks_is_seen_to(front, make_server):
         answer.read()
     conn.close()
     told = harness.wait_until(lambda: (lambda a: a.status == 200 and a.json)(
-        front.get("/v1/requests/broken/explain")), 10, "its account")
+        front.get("/v1/requests/broken/explain")), 60, "its account")
     assert told["forwarded"] == {"replica": "r-1", "track": "stable", "tries": 1}
     assert told["error"]["code"] == "NETWORK_ERROR", told
 
@@ -301,11 +307,18 @@ def test_when_all_are_gone(front, make_server):
     front.publish({"r-1": f"http://127.0.0.1:{port}"})
     a = chat(front)
     assert a.status == 502 and "replica r-1" in a.json["error"]["message"], a
-    for _ in range(5):
+    seen = [a.status]
+
+    def given_up():
         a = chat(front)
+        seen.append(a.status)
+        return a if a.status != 502 else None
+
+    # After five, or one more for each time that it is tried again: the first is a second later.
+    a = harness.wait_until(given_up, 60, f"it is not asked any more: {seen}")
     assert a.status == 503 and "failed lately" in a.json["error"]["message"], a
     assert int(a.headers["retry-after"]) >= 1
-    assert front.routes()["r-1"]["requests"] <= 6
+    assert 5 <= front.routes()["r-1"]["requests"] == seen.count(502) < 10, seen
     front.publish({})
     a = infer(front)
     assert a.status == 503 and "none of its 0 replicas" in a.json["error"], a
@@ -318,13 +331,14 @@ def test_a_canary_has_its_share(front, make_server):
     front.publish({"s-1": ups[0], "c-1": (ups[1], "canary")}, stable=90, canary=10)
     seen = collections.Counter(chat(front).headers["x-berth-replica"] for _ in range(100))
     assert seen == {"s-1": 90, "c-1": 10}
-    assert front.metric("berth_forwarded_total", track="canary", status="200") == 10
+    harness.wait_until(lambda: front.metric("berth_forwarded_total", track="canary", status="200") == 10, 60,
+                       "the canary's are counted")
     front.publish({"s-1": ups[0], "c-1": (ups[1], "canary")}, stable=50, canary=50)
     seen = collections.Counter(infer(front).headers["x-berth-replica"] for _ in range(40))
     assert seen == {"s-1": 20, "c-1": 20}
     front.publish({"c-1": ups[1]})  # promoted
     assert chat(front).headers["x-berth-replica"] == "c-1"
-    assert front.metric("berth_forwarded_total", replica="s-1") is None
+    harness.wait_until(lambda: front.metric("berth_forwarded_total", replica="s-1") is None, 60, "s-1 is forgotten")
 
 
 def test_draining_lets_what_runs_end(front, make_server):
@@ -355,11 +369,11 @@ def test_a_client_that_leaves_stops_the_replica(front, make_server):
             {"model": "svc", "stream": stream,
              "messages": [{"role": "user", "content": "word " * 600}]}),
             {"Content-Type": "application/json"})
-        harness.wait_until(lambda: up.metric("berth_sequences_running", model="svc"), 20, "it runs")
+        harness.wait_until(lambda: up.metric("berth_sequences_running", model="svc"), 60, "it runs")
         conn.close()
         harness.wait_until(lambda: (up.metric("berth_requests_canceled_total", model="svc") or 0)
-                           > before, 20, "the replica has stopped")
-        harness.wait_until(lambda: front.routes()["r-1"]["inFlight"] == 0, 20, "none in flight")
+                           > before, 60, "the replica has stopped")
+        harness.wait_until(lambda: front.routes()["r-1"]["inFlight"] == 0, 60, "none in flight")
     assert front.routes()["r-1"]["breaker"] == "closed"
 
 
@@ -380,7 +394,7 @@ def test_a_stream_that_does_not_begin_is_given_up(front):
         assert a.status == 504 and "no answer in time" in a.json["error"]["message"], a
         conn = front.connection()
         conn.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
-        harness.wait_until(lambda: front.routes()["r-1"]["inFlight"] == 1, 20, "it is on its way")
+        harness.wait_until(lambda: front.routes()["r-1"]["inFlight"] == 1, 60, "it is on its way")
         before = front.routes()["r-1"]["requests"]
         a = front.post("/v1/chat/completions", {**body, "stream": True})  # longer than the other one has waited
         assert a.status == 504, a

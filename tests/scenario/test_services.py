@@ -41,7 +41,8 @@ def server(make_server):
 
 def test_the_published_deploy_line_works_as_it_is_printed(server):
     line = README_LINE.replace("localhost:8080", f"127.0.0.1:{server.port}")
-    out = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30, check=True).stdout
+    out = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60 * harness.SLOW,
+                         check=True).stdout
     answer = json.loads(out)
     assert answer["code"] == 0 and answer["message"] == "deploy submit success"
     data = answer["data"]
@@ -180,7 +181,7 @@ def test_a_step_has_a_time_limit(server):
     sid = deploy(server, shimmy(hang_op="apply", hang_count=9),
                  steps={"resource-deployment": {"timeoutMs": 1000, "maxRetries": 0}})["serviceId"]
     wait_phase(server, sid, "failed")
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 200  # a step that says nothing has 300 s
     assert "timeout after 1s" in step(server, sid, "resource-deployment")["error"]
 
 
@@ -213,7 +214,7 @@ def test_update_scale_and_rollback(server):
             return (seen["phase"] == "running" and len(seen["replicas"]) == n
                     and all(r["state"] == "ready" for r in seen["replicas"])
                     and all(seen["spec"].get(k) == v for k, v in more.items()))
-        harness.wait_until(there, 20, f"{n} replicas, {more}")
+        harness.wait_until(there, 60, f"{n} replicas, {more}")
 
     replicas(2, replicaCount=2)
     env = [{"key": "A", "value": "1"}]
@@ -255,10 +256,10 @@ def test_a_canary_is_promoted_or_ended(server):
         seen = get(server, sid)
         return seen["phase"] == "running" and seen["canary"] and len(seen["replicas"]) == 2
 
-    harness.wait_until(both, 20, "the canary runs beside")
+    harness.wait_until(both, 60, "the canary runs beside")
     assert get(server, sid)["canary"]["weight"] == 20
     assert server.post(f"{API}/{sid}/weight", {"weight": 50}).status == 200
-    harness.wait_until(lambda: get(server, sid)["canary"]["weight"] == 50, 10, "another weight")
+    harness.wait_until(lambda: get(server, sid)["canary"]["weight"] == 50, 60, "another weight")
     assert server.post(f"{API}/{sid}/rollback", {}).status == 200
 
     def alone(env):
@@ -266,11 +267,11 @@ def test_a_canary_is_promoted_or_ended(server):
         return (seen["phase"] == "running" and not seen["canary"] and len(seen["replicas"]) == 1
                 and seen["spec"].get("env") == env)
 
-    harness.wait_until(lambda: alone(None), 20, "the canary is ended")
+    harness.wait_until(lambda: alone(None), 60, "the canary is ended")
     assert server.request("PUT", f"{API}/{sid}", canary).status == 200
-    harness.wait_until(both, 20, "the canary runs again")
+    harness.wait_until(both, 60, "the canary runs again")
     assert server.post(f"{API}/{sid}/promote", {}).status == 200
-    harness.wait_until(lambda: alone(canary["env"]), 20, "the canary is the service")
+    harness.wait_until(lambda: alone(canary["env"]), 60, "the canary is the service")
 
 
 def test_drift_is_mended(server):
@@ -282,14 +283,15 @@ def test_drift_is_mended(server):
         ids = {r["id"] for r in seen["replicas"]}
         return seen["phase"] == "running" and len(ids) == 2 and services.calls(server, sid).get("apply", 0) >= 2
 
-    harness.wait_until(mended, 20, "the replica that was taken away is back")
+    harness.wait_until(mended, 60, "the replica that was taken away is back")
 
 
 def test_a_crash_degrades_and_recovers(server):
-    sid = deploy(server, shimmy(crash_after_ms=300, restart_ms=500))["serviceId"]
+    # It is away for long enough that a busy machine sees it so.
+    sid = deploy(server, shimmy(crash_after_ms=300, restart_ms=5000))["serviceId"]
     wait_phase(server, sid)
     harness.wait_until(lambda: "degraded" in [e["to"] for e in services.events(server, sid, "service.status")],
-                       20, "it is degraded")
+                       60, "it is degraded")
     wait_phase(server, sid)
 
 
@@ -318,9 +320,9 @@ def test_kill_9_and_restart_bring_every_service_on(make_server):
     server.start()
     # It is running as it was recorded; which replicas there are is known with the first look.
     assert get(server, running)["phase"] == "running"
-    harness.wait_until(lambda: {r["id"] for r in get(server, running)["replicas"]} == made, 20, "they are seen")
+    harness.wait_until(lambda: {r["id"] for r in get(server, running)["replicas"]} == made, 60, "they are seen")
     # The environment counts from its start: it was looked at and adopted, not made again.
-    harness.wait_until(lambda: services.calls(server, running).get("status"), 20, "it is looked at")
+    harness.wait_until(lambda: services.calls(server, running).get("status"), 60, "it is looked at")
     assert services.calls(server, running)["apply"] == 0
     wait_phase(server, under_way)
     wait_gone(server, going)
@@ -348,7 +350,7 @@ def test_a_workload_without_a_record_is_told_and_left_alone(make_server):
         db.execute("INSERT INTO records SELECT ?, ?, max(revision) FROM records",
                    (f"event/{event['seq']:016x}", json.dumps(event).encode()))
     server.start()
-    harness.wait_until(lambda: services.events(server, lost, "service.orphan"), 20, "it is told")
+    harness.wait_until(lambda: services.events(server, lost, "service.orphan"), 60, "it is told")
     (told,) = services.events(server, lost, "service.orphan")
     assert (told["shimlet"], told["track"], told["level"]) == ("shimmy", "stable", "warn"), told
     assert services.events(server, kind="service.orphan") == [told]
@@ -357,7 +359,7 @@ def test_a_workload_without_a_record_is_told_and_left_alone(make_server):
         return {u["serviceId"]: u["state"] for u in server.get(f"{API}/units").json["data"]}
 
     # What the events say was deleted goes; the other one is a person's to judge.
-    harness.wait_until(lambda: gone not in states(), 20, "what was deleted is removed")
+    harness.wait_until(lambda: gone not in states(), 60, "what was deleted is removed")
     assert states() == {kept: "known", lost: "orphan"}
     wait_phase(server, kept)
 
@@ -366,7 +368,7 @@ def test_sigterm_during_a_deploy_ends_well(make_server):
     server = make_server("--shimlet", "shimmy")
     sid = deploy(server, shimmy(apply_ms=3000))["serviceId"]
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(30) == 0
+    assert server.process.wait(60 * harness.SLOW) == 0
     server.start()
     wait_phase(server, sid)
 
@@ -388,7 +390,7 @@ def test_events_stream_and_resume(server):
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     sid = deploy(server, shimmy())["serviceId"]
-    thread.join(20)
+    thread.join(60 * harness.SLOW)
     assert not thread.is_alive() and seen == list(range(seen[0], seen[0] + len(seen)))
     conn.close()
     wait_phase(server, sid)
@@ -423,12 +425,14 @@ def test_plugins_metrics_and_description(server):
         g["name"] for g in data["goalsets"]}
     sid = deploy(server, shimmy())["serviceId"]
     wait_phase(server, sid)
+    # A service runs a moment before the look that brought it about has ended and is counted.
+    harness.wait_until(lambda: server.metric("modserv_reconciles_total"), 60, "it is counted")
     for path in ("/metrics", f"{API}/metrics"):
         text = server.get(path).text
         assert "modserv_deployments_total" in text and "modserv_pipeline_step_duration_seconds" in text
     (version,) = [x["version"] for x in data["shimlets"] if x["name"] == "shimmy"]
     assert server.metrics()["modserv_plugin_loaded", (("name", "shimmy"), ("type", "shimlet"), ("version", version))] == 1
-    assert server.metric("modserv_reconciles_total") >= 1 and server.metric("modserv_reconcile_errors_total") == 0
+    assert server.metric("modserv_reconcile_errors_total") == 0
     paths = server.get("/openapi.json").json["paths"]
     assert f"{API}/deploy" in paths and f"{API}/{{service}}/pipeline/logs" in paths
     page = server.get("/swagger")
@@ -444,13 +448,15 @@ def test_what_is_asked_for_and_taken_is_a_metric(server):
     def metric(name, resource):
         return server.metric(f"modserv_resource_{name}", service=sid, resource=resource)
 
-    assert metric("requested", "nvidia.com/gpu") == 4 and metric("requested", "cpu_milli") == 8000
-    assert metric("requested", "memory_bytes") == 32 << 30
-    assert metric("used_ratio", "memory_bytes") == metric("used", "memory_bytes") / (32 << 30)
+    # A service whose record is being written is left out of what is told, or told as it was before.
+    for resource, n in (("nvidia.com/gpu", 4), ("cpu_milli", 8000), ("memory_bytes", 32 << 30)):
+        harness.wait_until(lambda: metric("requested", resource) == n, 60, f"{n} of {resource}")
+    harness.wait_until(lambda: (metric("used", "memory_bytes") or -1) / (32 << 30) ==
+                       metric("used_ratio", "memory_bytes"), 60, "the share that is used")
     assert metric("used_ratio", "nvidia.com/gpu") is None  # nobody tells
     server.delete(f"{API}/{sid}")
     wait_gone(server, sid)
-    assert server.metric("modserv_resource_requested", service=sid) is None  # it went along
+    harness.wait_until(lambda: server.metric("modserv_resource_requested", service=sid) is None, 60, "it went along")
 
 
 def test_metrics_are_named_as_they_should_be(server):
@@ -466,8 +472,13 @@ def test_metrics_are_named_as_they_should_be(server):
 
 
 def test_ten_deploys_side_by_side(server):
-    begin = time.monotonic()
+    """Five at a time, by the order in which their steps began and ended: whatever time that took."""
     ids = [deploy(server, shimmy(f"m{i}", apply_ms=1000))["serviceId"] for i in range(10)]
     for sid in ids:
         wait_phase(server, sid)
-    assert time.monotonic() - begin < 9  # five at a time: some 2 s, not 10
+    working, most = set(), 0
+    for e in services.events(server, kind="service.step"):
+        if e["step"] == "resource-deployment":
+            (working.add if e["toState"] == "running" else working.discard)(e["serviceId"])
+            most = max(most, len(working))
+    assert 3 <= most <= 5 and not working, most
