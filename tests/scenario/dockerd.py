@@ -126,7 +126,7 @@ class Dockerd:
         """What runs a command where the daemon and its containers are."""
         return ["nsenter", "-t", str(self.first), "-m", "-p", "-r", "-w", "--"]
 
-    def up(self, seconds=30):
+    def up(self, seconds=120):
         """Start the daemon; its containers of before come back as their policy says."""
         env = {"PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin", "LD_LIBRARY_PATH": str(LIB),
                "HOME": self.dir, "TMPDIR": self.dir}
@@ -191,7 +191,7 @@ class Dockerd:
             self.holder.wait()
             self.holder.stdout.close()
             self.holder.stderr.close()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60 * harness.SLOW
         while os.path.exists(self.dir):  # the kernel takes the mounts down in its own time
             shutil.rmtree(self.dir, ignore_errors=True)
             if time.monotonic() > end:

@@ -47,7 +47,7 @@ class Ollama:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([PROGRAM, "serve"], env=env, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True)
-        harness.wait_until(self.answers, 60, "Ollama answers")
+        harness.wait_until(self.answers, 120, "Ollama answers")
         return self
 
     def kill(self):
@@ -123,7 +123,7 @@ class Registry:
                        "size": len(config)},
             "layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": self.model,
                         "size": len(self.data)}]}).encode()
-        self.slow = threading.Event()  # a few MB a second
+        self.slow = threading.Event()  # one or two MB a second
         self.begins = []  # of the ranges that were asked for
         registry = self
 
@@ -181,4 +181,4 @@ class Registry:
             to.wfile.write(body[at:at + n])
             at += n
             if self.slow.is_set():
-                time.sleep(0.05)
+                time.sleep(0.15)

@@ -32,7 +32,7 @@ class Drive:
     def close(self):
         if self.process.poll() is None:
             self.process.stdin.close()
-            self.process.wait(30 * harness.SLOW)
+            self.process.wait(60 * harness.SLOW)
         self.reader.join()
         self.process.stdout.close()
 
@@ -49,7 +49,7 @@ class Drive:
         """The answer, whatever it is: {"r": 0, ...}."""
         self.process.stdin.write(json.dumps({"op": op, **what}) + "\n")
         self.process.stdin.flush()
-        return self.answers.get(timeout=90 * harness.SLOW)
+        return self.answers.get(timeout=180 * harness.SLOW)
 
     def do(self, op, **what):
         """The answer of what must succeed."""
@@ -75,14 +75,14 @@ class Drive:
     def ready(self, name):
         return [r for r in self.status(name)["replicas"] if r["state"] == "ready"]
 
-    def wait_ready(self, name, n, seconds=30):
+    def wait_ready(self, name, n, seconds=60):
         def all_ready():
             seen = self.status(name)
             up = [r for r in seen["replicas"] if r["state"] == "ready"]
             return seen if len(up) == n == len(seen["replicas"]) else None
         return harness.wait_until(all_ready, seconds, f"{n} replicas of {name} ready")
 
-    def remove(self, name, seconds=30):
+    def remove(self, name, seconds=60):
         """Until nothing is left."""
         harness.wait_until(lambda: self.do("remove", name=name)["r"] == 0, seconds, f"{name} gone")
 
