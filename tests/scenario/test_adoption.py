@@ -6,9 +6,6 @@ import re
 import signal
 import time
 
-import pytest
-
-import harness
 from harness import wait_until
 from test_isolation import SMOLLM_PROMPT, chat, complete, did, do, fault, is_alive, smollm, workers_of
 
@@ -18,6 +15,17 @@ def restart(server):
     at = time.monotonic()
     server.start(ready=False)
     return at
+
+
+def busy(pid):
+    """Has this process worked for a tenth of a second since it was asked for first?"""
+    ticks = os.sysconf("SC_CLK_TCK") // 10
+
+    def spent():
+        return sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+
+    before = spent()
+    return lambda: spent() - before > ticks
 
 
 def first_answer(server, ask):
@@ -45,7 +53,7 @@ def test_workers_outlive_a_killed_server(make_server):
     assert a.status >= 500 and "signal 6" in a.text, a
     assert did(server, "f", "pid") != pid
     server.stop()
-    wait_until(lambda: not workers_of(server), 10, "the workers to end at SIGTERM")
+    wait_until(lambda: not workers_of(server), 60, "the workers to end at SIGTERM")
     assert not list(pathlib.Path(server.state_dir, "workers").glob("*.sock"))
 
 
@@ -53,13 +61,12 @@ def test_a_worker_in_the_middle_of_work_is_adopted(make_server):
     server = make_server()
     fault(server)
     pid = did(server, "f", "pid")
-    for work in (lambda: do(server, "f", "slow:300"), lambda: chat(server, "f", "a slow:300 b c d")):
+    for work in (lambda: do(server, "f", "slow:1500"), lambda: chat(server, "f", "a slow:1500 b c d")):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             lost = pool.submit(work)
-            time.sleep(0.15)  # it is best in the middle, but right at any moment
+            time.sleep(0.2)  # it is best in the middle, but right at any moment before its end
             server.kill()
-            with pytest.raises(OSError):
-                lost.result()
+            assert isinstance(lost.exception(), OSError)
         server.start()
         server.wait_model("f")
         assert did(server, "f", "pid") == pid
@@ -71,14 +78,15 @@ def test_a_wedged_worker_is_not_adopted(make_server):
     fault(server, config={"run_timeout_secs": 3600})
     pid = int(did(server, "f", "pid"))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        hangs = busy(pid)
         lost = pool.submit(do, server, "f", "loop")
-        time.sleep(0.2)
+        wait_until(hangs, 60, "it hangs")
         server.kill()
         assert isinstance(lost.exception(), OSError)
     server.start()
     server.wait_model("f")
     assert int(did(server, "f", "pid")) != pid
-    wait_until(lambda: not is_alive(pid), 10, "the wedged worker to be ended")
+    wait_until(lambda: not is_alive(pid), 60, "the wedged worker to be ended")
 
 
 def test_workers_end_when_nobody_comes(make_server, tmp_path):
@@ -88,13 +96,14 @@ def test_workers_end_when_nobody_comes(make_server, tmp_path):
     fault(server)
     fault(server, "g", {"run_timeout_secs": 3600})
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        hangs = busy(int(did(server, "g", "pid")))
         lost = pool.submit(do, server, "g", "loop")  # an engine that hangs ends as well
-        time.sleep(0.2)
+        wait_until(hangs, 60, "it hangs")
         ours = set(workers_of(server))
         assert len(ours) == 2
         server.kill()
         assert isinstance(lost.exception(), OSError)
-    wait_until(lambda: not any(map(is_alive, ours)), 15, "the workers to give up")
+    wait_until(lambda: not any(map(is_alive, ours)), 60, "the workers to give up")
     assert not list(pathlib.Path(server.state_dir, "workers").glob("*.sock"))
 
 
@@ -105,7 +114,7 @@ def test_no_socket_is_left_when_both_are_killed(make_server):
     server.kill()
     for pid in ours:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(is_alive, ours)), 5, "the worker's end")
+    wait_until(lambda: not any(map(is_alive, ours)), 60, "the worker's end")
     folder = pathlib.Path(server.state_dir, "workers")
     assert len(list(folder.glob("*.sock"))) == 1
     server.start()
@@ -124,7 +133,7 @@ def test_another_file_is_not_adopted(make_server):
     server.start()
     server.wait_model("f")
     assert int(did(server, "f", "pid")) != pid
-    wait_until(lambda: not is_alive(pid), 5, "the worker with the old file to be told to end")
+    wait_until(lambda: not is_alive(pid), 60, "the worker with the old file to be told to end")
 
 
 def test_an_upgrade_keeps_workers(make_server):
@@ -137,36 +146,47 @@ def test_an_upgrade_keeps_workers(make_server):
     server.wait_model("f")
     assert did(server, "f", "pid") == pid
     server.post("/v2/repository/models/f/unload")  # that one is meant
-    wait_until(lambda: not is_alive(int(pid)), 10, "an unload to end it")
+    wait_until(lambda: not is_alive(int(pid)), 60, "an unload to end it")
 
 
 def test_a_large_model_answers_at_once_after_a_restart(make_server, capsys):
+    """Long before one that has to load it."""
     server = make_server()
     smollm(server, "m", {"isolation": "process"})
     text = complete(server, "m", max_tokens=1).json["choices"][0]["text"]
-    (worker,) = workers_of(server)
-    took, reads = [], []
-    # One restart shows that it can be done; on a busy machine it may take a few to be let do it.
-    for _ in range(20):
-        server.kill()
-        before = pathlib.Path(f"/proc/{worker}/io").read_text()
+    loads, took, reads = [], [], []
+
+    def seconds_to_answer():
         at = restart(server)
         a = first_answer(server, lambda: server.post(
             "/v1/completions", {"model": "m", "prompt": SMOLLM_PROMPT, "max_tokens": 1,
                                 "temperature": 0}))
-        took.append(time.monotonic() - at)
         assert a.json["choices"][0]["text"] == text
+        return time.monotonic() - at
+
+    # One restart shows that it can be done; on a busy machine it may take a few to be let do it.
+    for _ in range(20):
+        (worker,) = workers_of(server)
+        server.kill()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: not is_alive(worker), 60, "the worker's end")
+        loads.append(seconds_to_answer())
+        (worker,) = workers_of(server)
+        server.kill()
+        before = pathlib.Path(f"/proc/{worker}/io").read_text()
+        took.append(seconds_to_answer())
         assert set(workers_of(server)) == {worker}
         reads.append(int(re.search(r"rchar: (\d+)", pathlib.Path(
             f"/proc/{server.pid}/io").read_text()).group(1)))
         after = pathlib.Path(f"/proc/{worker}/io").read_text()
         assert re.search(r"rchar: (\d+)", before).group(1) == re.search(
             r"rchar: (\d+)", after).group(1), "the worker read nothing again"
-        if took[-1] < 0.1 * harness.SLOW:
+        if took[-1] < loads[-1] / 2:
             break
     with capsys.disabled():
         print(f"\nanswer after the start of the process: "
-              f"{', '.join(f'{1e3 * t:.0f}' for t in took)} ms; the server read "
+              f"{', '.join(f'{1e3 * t:.0f}' for t in took)} ms; with a load "
+              f"{', '.join(f'{1e3 * t:.0f}' for t in loads)} ms; the server read "
               f"{max(reads) / 1024:.0f} KiB")
     assert max(reads) < 20 << 20, "98 MB were not read by the server either"
-    assert min(took) < 0.1 * harness.SLOW
+    assert took[-1] < loads[-1] / 2

@@ -1,5 +1,6 @@
 """Models in processes of their own: what goes wrong there costs only their own requests."""
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -39,6 +40,13 @@ def all_workers():
     return found
 
 
+def processes(what):
+    """(pid, what /proc says of it) of every process of this machine."""
+    for p in pathlib.Path("/proc").glob(f"[0-9]*/{what}"):
+        with contextlib.suppress(OSError):  # it went after it was listed
+            yield int(p.parent.name), p.read_text(errors="replace")
+
+
 def is_alive(pid):
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -64,7 +72,7 @@ def chat(server, model, text, **more):
 
 
 def fault(server, name="f", config=None, **kw):
-    server.register(name, "fault", config={"isolation": "process", "run_timeout_secs": 5,
+    server.register(name, "fault", config={"isolation": "process", "run_timeout_secs": 60,
                                            **(config or {})}, **kw)
 
 
@@ -75,7 +83,7 @@ def server(make_server):
     yield s
     ours = set(workers_of(s))
     s.stop()
-    wait_until(lambda: not any(map(is_alive, ours)), 10, "the workers to end with their server")
+    wait_until(lambda: not any(map(is_alive, ours)), 60, "the workers to end with their server")
     folder = pathlib.Path(s.state_dir, "workers")
     if folder.exists():
         assert not list(folder.glob("*.sock"))
@@ -94,7 +102,7 @@ def echo_answers(server):
     ("abort", r"signal 6 \(Aborted"),
     ("segv", r"signal 11 \(Segmentation fault"),
     ("exit", r"ended by itself with status 0"),
-    ("loop", r"did not end its work within 1 s \(run_timeout_secs\)"),
+    ("loop", r"did not end its work within 3 s \(run_timeout_secs\)"),
     ("bomb", r"memory_limit_mb of 200|signal 6"),
     ("eat:400", r"memory_limit_mb of 200|signal 6"),
     ("child", r"signal 6"),
@@ -105,7 +113,7 @@ def test_a_fault_costs_its_own_request(server, word, says):
     if word == "segv" and harness.SANITIZED:
         says = "signal|status"
     limit = {} if harness.SANITIZED else {"memory_limit_mb": 200}
-    fault(server, config={"run_timeout_secs": 1 * harness.SLOW if word != "loop" else 1, **limit})
+    fault(server, config={"run_timeout_secs": 60 if word != "loop" else 3, **limit})
     before = int(did(server, "f", "pid"))
     assert before != server.pid
     stop, missed = threading.Event(), []
@@ -125,12 +133,15 @@ def test_a_fault_costs_its_own_request(server, word, says):
     assert re.search(says, a.text), a
     assert "try again" in a.text, a
     assert int(again) != before
-    assert server.metric("berth_worker_restarts_total", model="f") == 1
+    # It serves a moment before its return is counted and told.
+    wait_until(lambda: server.metric("berth_worker_restarts_total", model="f") == 1, 60, "its return is counted")
+    wait_until(lambda: "its worker was started again" in (server.status("f")["life"][-1]["reason"] or ""), 60,
+               "its return is told")
     told = server.status("f")["instances"][0]
     assert (told["isolation"], told["worker_pid"], told["worker_restarts"]) == (
         "process", int(again), 1)
     last = server.status("f")["life"][-1]
-    assert last["state"] == "READY" and "its worker was started again" in last["reason"], last
+    assert last["state"] == "READY", last
     assert re.search(says, last["reason"]), last
     shown = subprocess.run([str(harness.BERTH), "show", "f"], capture_output=True, text=True,
                            timeout=60 * harness.SLOW,
@@ -154,12 +165,13 @@ def test_a_worker_that_closes_its_descriptors_does_not_get_lost(make_server, wor
     workers = workers_of(server)
     pids = {int(did(server, m, "pid")) for m in ("f", "g")}
     assert server.post("/v2/repository/models/f/unload").status == 200
-    wait_until(lambda: sum(map(is_alive, pids)) == 1, 10, f"the worker of f to end: {workers}")
+    wait_until(lambda: sum(map(is_alive, pids)) == 1, 60, f"the worker of f to end: {workers}")
     server.kill()
-    wait_until(lambda: not any(map(is_alive, pids)), 10, "the worker of g to end")
+    wait_until(lambda: not any(map(is_alive, pids)), 60, "the worker of g to end")
     server.start()
     server.wait_model("g")
-    assert len(list(pathlib.Path(server.state_dir, "workers").glob("*.sock"))) == len(workers_of(server))
+    wait_until(lambda: len(list(pathlib.Path(server.state_dir, "workers").glob("*.sock"))) == len(workers_of(server)),
+               60, "a socket for each worker")
 
 
 def test_a_worker_that_writes_over_shared_memory_harms_itself(server):
@@ -172,18 +184,20 @@ def test_a_worker_that_writes_over_shared_memory_harms_itself(server):
         for pid in workers_of(server):
             os.kill(pid, signal.SIGKILL)
     assert server.post("/v2/repository/models/f/load").status == 200  # it was given up
-    wait_until(lambda: do(server, "f", "ok").status == 200, 20, "an answer again")
+    wait_until(lambda: do(server, "f", "ok").status == 200, 60, "an answer again")
 
 
 def test_noise_reaches_the_log_and_nothing_else(server):
     fault(server)
     pid = did(server, "f", "pid")
+    begin = time.monotonic()
     assert did(server, "f", "noise") == "noise"
     assert did(server, "f", "pid") == pid
     assert did(server, "f", "ok") == "ok"
+    wait_until(lambda: "model f: noise 0" in server.log(), 60, "noise in the log")
     log = server.log()
-    assert "model f: noise 0" in log
-    assert log.count("model f: noise") <= 400, "lines are bounded"
+    seconds = time.monotonic() - begin
+    assert log.count("model f: noise") <= 100 * (seconds + 2), "lines are bounded: 100 in a second"
     assert "\033[31m" not in log, "no control characters"
     assert len(log) < 200_000
 
@@ -220,7 +234,7 @@ def test_a_poison_request_takes_its_batch_down_once(server):
 
 
 def test_requests_wait_for_the_worker_within_their_deadlines(server):
-    fault(server, config={"load_ms": 1500})
+    fault(server, config={"load_ms": 4000})
     a = do(server, "f", "abort")
     assert a.status >= 500
     start = time.monotonic()
@@ -238,12 +252,12 @@ def test_a_crash_loop_is_ended(server, tmp_path):
     for _ in range(5):
         a = do(server, "f", "abort")
         assert a.status >= 500, a
-    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 20, "the model to fail")
+    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 60, "the model to fail")
     assert "given up until it is loaded again" in json.dumps(server.status("f")), server.status("f")
     assert "signal 6" in json.dumps(server.status("f"))
     a = do(server, "f", "ok")
     assert a.status >= 500, a
-    assert not workers_of(server)
+    wait_until(lambda: not workers_of(server), 60, "no worker")
     assert server.post("/v2/repository/models/f/load").status == 200
     server.wait_model("f")
     assert did(server, "f", "ok") == "ok"
@@ -255,13 +269,13 @@ def test_a_crash_while_idle_is_noticed(server, tmp_path):
     fault(server, config={"crash_file": str(crash)})
     pid = int(did(server, "f", "pid"))
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: pid not in workers_of(server) and workers_of(server), 10, "a new worker")
+    wait_until(lambda: pid not in workers_of(server) and workers_of(server), 60, "a new worker")
     assert int(did(server, "f", "pid")) != pid
     crash.touch()
     for p in workers_of(server):
         os.kill(p, signal.SIGKILL)
-    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 30, "the model to fail")
-    assert not workers_of(server)
+    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 60, "the model to fail")
+    wait_until(lambda: not workers_of(server), 60, "no worker")
 
 
 @pytest.mark.parametrize("config, says", [
@@ -274,9 +288,9 @@ def test_a_load_that_goes_wrong_is_told(server, config, says):
     if harness.SANITIZED and "memory_limit_mb" in says:
         pytest.skip("a sanitizer's own memory is far more than the limit")
     fault(server, config=config, wait=False)
-    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 20, "the model to fail")
+    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 60, "the model to fail")
     assert re.search(says, json.dumps(server.status("f"))), server.status("f")
-    assert not workers_of(server)
+    wait_until(lambda: not workers_of(server), 60, "no worker")
     assert echo_answers(server)
 
 
@@ -285,9 +299,9 @@ def test_a_load_that_does_not_end_is_ended(make_server, tmp_path):
     conf.write_text("plugins:\n  plugin_timeout_secs: 1\n")
     server = make_server("--config", conf)
     fault(server, config={"at_load": "loop"}, wait=False)
-    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 20, "the model to fail")
+    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 60, "the model to fail")
     assert "plugin_timeout_secs" in json.dumps(server.status("f")), server.status("f")
-    assert not workers_of(server)
+    wait_until(lambda: not workers_of(server), 60, "no worker")
 
 
 @pytest.mark.parametrize("ask", [do, chat])
@@ -297,7 +311,7 @@ def test_a_wedged_model_can_be_unloaded(server, ask):
         stuck = pool.submit(ask, server, "f", "loop")
         time.sleep(0.2)  # a run that has not begun is cut just so
         assert server.post("/v2/repository/models/f/unload").status == 200
-        wait_until(lambda: not workers_of(server), 60, "its worker to end")
+        wait_until(lambda: not workers_of(server), 120, "its worker to end")
         assert stuck.result().status >= 400
     assert echo_answers(server)
 
@@ -307,19 +321,19 @@ def test_a_core_file_is_kept_on_request(server):
     fault(server, config={"keep_core": True})
     assert do(server, "f", "segv").status >= 500
     if pattern[0] in "/|":  # this machine's go elsewhere: then that is said
-        wait_until(lambda: "core_pattern" in server.log(), 10, "a word on where core files go")
+        wait_until(lambda: "core_pattern" in server.log(), 60, "a word on where core files go")
         assert pattern in server.log()
         return
     cores = wait_until(lambda: list(pathlib.Path(server.state_dir, "workers", "cores").glob("core*")),
-                       10, "a core file")
-    assert cores[0].stat().st_size > 10_000
+                       60, "a core file")
+    wait_until(lambda: cores[0].stat().st_size > 10_000, 60, "its bytes")
     assert cores[0].stat().st_size < 200 << 20
 
 
 def test_a_core_file_that_cannot_be_kept_is_said(server):
     resource.prlimit(server.pid, resource.RLIMIT_CORE, (0, 0))
     fault(server, config={"keep_core": True})
-    wait_until(lambda: "keep_core" in server.log(), 10, "a word on the limit")
+    wait_until(lambda: "keep_core" in server.log(), 60, "a word on the limit")
     assert "ulimit -Hc" in server.log()
     assert do(server, "f", "segv").status >= 500
     assert not list(pathlib.Path(server.state_dir, "workers", "cores").glob("*"))
@@ -327,7 +341,7 @@ def test_a_core_file_that_cannot_be_kept_is_said(server):
 
 def test_stopping_does_not_wait_for_a_load(server):
     fault(server, "l", config={"load_ms": 120000}, wait=False)
-    wait_until(lambda: "l" in workers_of(server).values(), 10, "the worker to load")
+    wait_until(lambda: "l" in workers_of(server).values(), 60, "the worker to load")
     assert server.stop(seconds=60) == 0, server.log()
     server.start()
     server.wait_model("l", "Loading")  # it is still wanted
@@ -336,13 +350,13 @@ def test_stopping_does_not_wait_for_a_load(server):
 @pytest.mark.parametrize("how", ["unload", "unregister"])
 def test_a_load_that_nobody_wants_any_more_ends_at_once(server, how):
     fault(server, "l", config={"load_ms": 120000}, wait=False)
-    wait_until(lambda: "l" in workers_of(server).values(), 10, "the worker to load")
+    wait_until(lambda: "l" in workers_of(server).values(), 60, "the worker to load")
     if how == "unload":
         assert server.post("/v2/repository/models/l/unload", {}).status == 200
     else:
         assert server.delete("/v1/models/l").status == 200
         server.register("l", "echo")  # its name is free, and another's load under it is wanted
-    wait_until(lambda: "l" not in workers_of(server).values(), 20, "the worker to end")
+    wait_until(lambda: "l" not in workers_of(server).values(), 60, "the worker to end")
 
 
 @pytest.mark.parametrize("name", ["-v", "--help", "--"])
@@ -361,18 +375,17 @@ def test_nothing_is_left_behind(server):
     fds = server.fd_count()
     for _ in range(3):
         server.post("/v2/repository/models/f/unload")
-        wait_until(lambda: not workers_of(server), 10, "its worker to end")
+        wait_until(lambda: not workers_of(server), 60, "its worker to end")
         server.post("/v2/repository/models/f/load")
         server.wait_model("f")
         did(server, "f", "ok")
-    wait_until(lambda: server.fd_count() <= fds, 10, "no more descriptors than before")
+    wait_until(lambda: server.fd_count() <= fds, 60, "no more descriptors than before")
     assert len(list(folder.glob("*.sock"))) == 1
-    zombies = [p for p in pathlib.Path("/proc").glob("[0-9]*/stat")
-               if re.search(rf"\) Z {server.pid} ", p.read_text())] if server.alive else []
-    assert not zombies
-    sleepers = [p for p in pathlib.Path("/proc").glob("[0-9]*/cmdline")
-                if p.read_bytes() == b"sleep\x00987\x00"]
-    assert not sleepers
+    assert server.alive
+    wait_until(lambda: not any(f" Z {server.pid} " in stat for _, stat in processes("stat")), 60, "no zombie")
+    ours = os.path.realpath(server.own_dir)  # a child has the folder of its worker, which has the server's
+    wait_until(lambda: not any(line == "sleep\x00987\x00" and os.path.realpath(f"/proc/{pid}/cwd") == ours
+                               for pid, line in processes("cmdline")), 60, "no child of the worker")
 
 
 # ---- the same answers ----
@@ -400,7 +413,7 @@ def test_onnx_answers_the_same(server):
 def smollm(server, name, config):
     server.register(name, "llama", harness.SMOLLM, {"threads": 1, "context_length": 1024, **config},
                     wait=False)
-    server.wait_model(name, seconds=60)
+    server.wait_model(name, seconds=120)
 
 
 def complete(server, model, **more):
@@ -435,23 +448,31 @@ def test_a_client_that_leaves_frees_its_sequence(server):
     sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                  b"Content-Length: %d\r\n\r\n" % len(body) + body)
     assert sock.recv(4096)
-    wait_until(lambda: server.metric("berth_sequences_running", model="there"), 10, "the sequence")
+    wait_until(lambda: server.metric("berth_sequences_running", model="there"), 60, "the sequence")
     sock.close()
-    wait_until(lambda: not server.metric("berth_sequences_running", model="there"), 10, "its end")
+    wait_until(lambda: not server.metric("berth_sequences_running", model="there"), 60, "its end")
+    assert server.metric("berth_requests_canceled_total", model="there") == 1  # and not by its last token
     complete(server, "there")
 
 
 # ---- memory ----
 
 def own_bytes(pid):
-    """What is in memory for this process alone: pages shared with strangers come and go with them."""
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(kb) for kb in re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.M)) * 1024
+    """What is in memory for this process alone.  Programs and libraries count as far as they are
+    written to: whether somebody else has the rest of them in memory, too, is chance."""
+    of, kib = "", 0
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if m := re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+ *(.*)", line):
+            of = m[1]
+        elif m := re.match(r"Private_(Clean|Dirty): +(\d+) kB", line):
+            is_code = of == str(harness.BERTH) or re.search(r"\.so(\.|$)", of)
+            kib += int(m[2]) if m[1] == "Dirty" or not is_code else 0
+    return kib * 1024
 
 
 @pytest.mark.parametrize("backend, path", [("llama", harness.SMOLLM), ("onnx", harness.DIGITS)])
 def test_memory_comes_back(server, backend, path, capsys):
-    """After unload: the server's and its workers' memory together, within 1 % of before."""
+    """After unload: the server's and its workers' memory together is as before, within 1 % of the server's."""
     if harness.SANITIZED:
         pytest.skip("a sanitizer keeps freed memory")
 
@@ -460,16 +481,16 @@ def test_memory_comes_back(server, backend, path, capsys):
 
     def load():
         assert server.post("/v2/repository/models/m/load").status == 200
-        server.wait_model("m", seconds=60)
+        server.wait_model("m", seconds=120)
         assert server.get("/v2/models/m/ready").status == 200
 
     def unload():
         assert server.post("/v2/repository/models/m/unload").status == 200
-        wait_until(lambda: not workers_of(server), 10, "the worker to end")
+        wait_until(lambda: not workers_of(server), 60, "the worker to end")
         server.wait_model("m", "Unloaded")
 
     server.register("m", backend, path, {"isolation": "process", "threads": 1}, wait=False)
-    server.wait_model("m", seconds=60)
+    server.wait_model("m", seconds=120)
     unload()
     # What the server's allocator keeps for the next time is not the model's: let it settle.
     seen = []
@@ -477,7 +498,7 @@ def test_memory_comes_back(server, backend, path, capsys):
         load()
         unload()
         seen.append(together())
-        if len(seen) > 4 and max(seen[-4:]) - min(seen[-4:]) < 0.004 * seen[-1]:
+        if len(seen) > 4 and max(seen[-4:]) - min(seen[-4:]) < 0.004 * server.rss():
             break
     rounds = []
     for _ in range(8):
@@ -488,7 +509,7 @@ def test_memory_comes_back(server, backend, path, capsys):
         said = server.metric("berth_model_memory_bytes", model="m")
         unload()
         after = together()
-        rounds.append((abs(after - before) / before, before, loaded, said or 0, after))
+        rounds.append((abs(after - before) / server.rss(), before, loaded, said or 0, after))
         assert not is_alive(worker)
         if rounds[-1][0] <= 0.01:
             break  # a model that is not given back is so in none of them

@@ -3,14 +3,17 @@ import os
 import shutil
 import subprocess
 
+import pytest
+
 import harness
 
+pytestmark = pytest.mark.timeout(620 * harness.SLOW)  # they read every file
 PRE_COMMIT = harness.CACHE / "venv" / "bin" / "pre-commit"
 
 
 def run(cwd, home, *args):
     return subprocess.run([PRE_COMMIT, "run", *args], cwd=cwd, capture_output=True, text=True,
-                          timeout=120 * harness.SLOW, env={**os.environ, "PRE_COMMIT_HOME": str(home)})
+                          timeout=600 * harness.SLOW, env={**os.environ, "PRE_COMMIT_HOME": str(home)})
 
 
 def test_all_files_pass(tmp_path):
