@@ -84,15 +84,8 @@ REFUSED = [
     ("replicas: -1", "spec.replicas", "0 or more"),
     (f"template: {{spec: {{containers: {TWO}}}}}", "containers[1]", "two containers"),
     (f"template: {{spec: {{initContainers: [{C}}}], containers: [{C}}}]}}}}", "containers[0]", "initContainers"),
-    (f"template: {{spec: {{containers: [{C}, ports: [{{name: p, containerPort: 1}}, {{name: p, containerPort: 2}}]}}]}}}}",
-     "containers[0].ports[1]", "two ports"),
-    (f"template: {{spec: {{containers: [{C}, ports: [{{containerPort: 1}}, {{containerPort: 1}}]}}]}}}}",
-     "containers[0].ports[1]", "twice"),
-    (f"template: {{spec: {{containers: [{C}, env: [{{name: A, value: x}}, {{name: A, value: y}}]}}]}}}}",
-     "containers[0].env[1]", "two variables"),
     (f"template: {{spec: {{volumes: [{{name: v}}, {{name: w}}], containers: [{C}, volumeMounts: "
      "[{name: v, mountPath: /x}, {name: w, mountPath: /x}]}]}}", "containers[0].volumeMounts[1]", "two volumes"),
-    (f"template: {{spec: {{volumes: [{{name: v}}, {{name: v}}], containers: [{C}}}]}}}}", "volumes[1]", "two volumes"),
 ]
 
 
@@ -108,6 +101,33 @@ def test_what_the_api_server_refuses_is_told_before(prepared, tmp_path, spec, pa
     assert status >= 400, got
     done = generate(tmp_path, {"decodeDeployment": base}, "-o", "yaml")
     assert done.returncode == 1 and done.stdout == "" and f"{path}: " in done.stderr and why in done.stderr, done.stderr
+
+
+# Of these the last is kept.
+TWICE = [
+    (f"template: {{spec: {{containers: [{C}, ports: [{{name: p, containerPort: 1}}, {{name: p, containerPort: 2}}]}}]}}}}",
+     "containers[0].ports[1]", "two ports"),
+    (f"template: {{spec: {{containers: [{C}, ports: [{{containerPort: 1}}, {{containerPort: 1}}]}}]}}}}",
+     "containers[0].ports[1]", "twice"),
+    (f"template: {{spec: {{containers: [{C}, env: [{{name: A, value: x}}, {{name: A, value: y}}]}}]}}}}",
+     "containers[0].env[1]", "two variables"),
+    (f"template: {{spec: {{volumes: [{{name: v}}, {{name: v}}], containers: [{C}}}]}}}}", "volumes[1]", "two volumes"),
+]
+
+
+@pytest.mark.parametrize("spec,path,why", TWICE, ids=lambda x: x[:60])
+def test_of_what_is_there_twice_the_last_is_applied(prepared, tmp_path, spec, path, why):
+    base = f"spec: {{{spec}}}\n"
+    done = generate(tmp_path, {"decodeDeployment": base}, "-o", "yaml")
+    made = next(o for o in yaml.safe_load_all(done.stdout) if o["kind"] == "Deployment")
+    assert done.returncode == 0 and f"{path}: " in done.stderr and why in done.stderr, done.stderr
+    url = f"{DEPLOYMENTS}/svc-decode?fieldManager=test&dryRun=All"
+    status, got = prepared.api("PATCH", url, made, content_type="application/apply-patch+yaml")
+    assert status < 300, got
+    # As it was written it is not taken.
+    made["spec"]["template"]["spec"] = yaml.safe_load(base)["spec"]["template"]["spec"]
+    status, got = prepared.api("PATCH", url, made, content_type="application/apply-patch+yaml")
+    assert status >= 400, got
 
 
 def test_what_is_refused_stands_in_the_status_and_nothing_is_applied(prepared, operator):

@@ -17,7 +17,8 @@
 #include "wire/json.h"
 
 /* What an API server refuses of workloads, told before one is asked and where a person wrote it:
- * elements of a list that cannot be told apart, and counts below 0. */
+ * elements of a list that cannot be told apart, and counts below 0.  Of elements that the base has
+ * twice the last is kept, where that is what is meant. */
 
 #define POD   "spec.template.spec"
 #define GROUP "spec.leaderWorkerTemplate."
@@ -25,23 +26,31 @@
 enum { PATH_BYTES = 256, LISTS = 2 };
 
 /* Elements that are to differ in the key, of lists of a pod or of a container. */
+enum keep {
+    KEEP_NONE,           /* nobody knows which is meant */
+    KEEP_LAST,           /* as whoever reads such a list has it */
+    KEEP_LAST_OF_VOLUME, /* of mounts, if they are of one place */
+};
 struct rule {
     const char *lists[LISTS], *key, *why;
+    enum keep keep;
 };
 static const struct rule of_pod[] = {
     {{"initContainers", "containers"},
      "name",
-     "the pod has two containers of that name, initContainers among them"},
-    {{"volumes"}, "name", "the pod has two volumes of that name"},
+     "the pod has two containers of that name, initContainers among them",
+     KEEP_NONE},
+    {{"volumes"}, "name", "the pod has two volumes of that name", KEEP_LAST},
 };
 static const struct rule of_container[] = {
-    {{"env"}, "name", "the container has two variables of that name"},
-    {{"ports"}, "name", "the container has two ports of that name"},
-    {{"ports"}, "containerPort", "the container has that port twice"},
-    {{"volumeMounts"}, "mountPath", "the container has two volumes there"},
+    {{"env"}, "name", "the container has two variables of that name", KEEP_LAST},
+    {{"ports"}, "name", "the container has two ports of that name", KEEP_LAST},
+    {{"ports"}, "containerPort", "the container has that port twice", KEEP_LAST},
+    {{"volumeMounts"}, "mountPath", "the container has two volumes there", KEEP_LAST_OF_VOLUME},
 };
 
 struct element {
+    const struct berth_json *value;
     struct berth_slice key;
     size_t at; /* in the document's order */
 };
@@ -61,6 +70,8 @@ struct look {
     const struct berth_json *base;
     struct element *all;
     size_t room;
+    const struct berth_json **out; /* elements that are to go */
+    size_t out_count, out_room;
 };
 
 /* ---- who is told apart ---- */
@@ -153,33 +164,102 @@ is_told(const struct berth_msvc_problems *p, const char *in, const char *path, c
 }
 
 static void
-tell(const struct look *l, const char *in, const char *path, const char *text)
+tell(const struct look *l, bool keeps, const char *in, const char *path, const char *text)
 {
-    if (!is_told(l->b->problems, in, path, text))
+    if (is_told(l->b->problems, in, path, text))
+        return;
+    if (keeps)
+        berth_msvc_problem(l->b->problems, true, in, path, "%s", text);
+    else
         berth_msvc_invalid(l->b->problems, in, path, "%s", text);
 }
 
 /* Who says it twice is told; where the service says it and the base does, the service. */
 static void
 tell_of_key(const struct look *l, const struct rule *rule, const struct whose *whose,
-            struct berth_slice key)
+            struct berth_slice key, bool keeps)
 {
     const struct berth_json *part = berth_json_get(l->b->m->spec, l->part);
     char before[64], path[PATH_BYTES] = "", base_path[PATH_BYTES] = "", text[192];
 
-    (void)snprintf(text, sizeof text, "%.*s: %s", (int)(key.len < 64 ? key.len : 64), key.at,
-                   rule->why);
-    if (!berth_msvc_has_room(l->b->problems, l->b->problems->is_preview)) {
-        tell(l, l->in, "", text);
+    if (!berth_msvc_has_room(l->b->problems, keeps || l->b->problems->is_preview)) {
+        tell(l, keeps, l->in, "", rule->why);
         return;
     }
     (void)snprintf(before, sizeof before, "spec.%s", l->part);
     const size_t said = find_in(l, rule, part, before, whose, key, path);
     const size_t in_base = find_in(l, rule, l->base, l->path, whose, key, base_path);
-    if (said > 1 || (said == 1 && in_base < 2))
-        tell(l, BERTH_MSVC_IN_SERVICE, path, text);
+    const bool of_service = said > 1 || (said == 1 && in_base < 2);
+    keeps = keeps && !of_service; /* the definition of a ModelService does not take it */
+    (void)snprintf(text, sizeof text, "%.*s: %s%s", (int)(key.len < 64 ? key.len : 64), key.at,
+                   rule->why, keeps ? ": the last one is kept" : "");
+    if (of_service)
+        tell(l, false, BERTH_MSVC_IN_SERVICE, path, text);
     else
-        tell(l, l->in, base_path, text);
+        tell(l, keeps, l->in, base_path, text);
+}
+
+/* ---- leaving out ---- */
+
+static bool
+leave_out(struct look *l, const struct berth_json *element)
+{
+    if (l->out_count == l->out_room) {
+        const size_t room = l->out_room > 0 ? l->out_room * 2 : 16;
+        const struct berth_json **more = BERTH_NEW_N(l->b->a, const struct berth_json *, room);
+        if (more == NULL)
+            return false;
+        if (l->out_count > 0)
+            memcpy(more, l->out, l->out_count * sizeof *more);
+        l->out = more;
+        l->out_room = room;
+    }
+    l->out[l->out_count++] = element;
+    return true;
+}
+
+static int
+by_place(const void *x, const void *y)
+{
+    const struct berth_json *const *a = x, *const *b = y;
+
+    return (uintptr_t)*a < (uintptr_t)*b ? -1 : (uintptr_t)*a > (uintptr_t)*b;
+}
+
+static void
+put_without(const struct look *l, const struct berth_json *v, struct berth_jw *w)
+{
+    const bool object = berth_json_type(v) == BERTH_JSON_OBJECT;
+
+    if (!object && berth_json_type(v) != BERTH_JSON_ARRAY) {
+        berth_jw_value(w, v);
+        return;
+    }
+    object ? berth_jw_object(w) : berth_jw_array(w);
+    for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
+        if (bsearch(&it.value, l->out, l->out_count, sizeof *l->out, by_place) != NULL)
+            continue;
+        if (object)
+            berth_jw_key_n(w, it.key.at, it.key.len);
+        put_without(l, it.value, w);
+    }
+    object ? berth_jw_object_end(w) : berth_jw_array_end(w);
+}
+
+/* What is made, without those elements. */
+static int
+make_without(struct look *l, const struct berth_json **made)
+{
+    struct berth_buf text;
+    struct berth_jw w;
+
+    if (l->out_count == 0)
+        return 0;
+    qsort(l->out, l->out_count, sizeof *l->out, by_place);
+    berth_buf_init(&text, l->b->a);
+    berth_jw_init(&w, &text);
+    put_without(l, *made, &w);
+    return build_parsed(l->b, &text, made);
 }
 
 /* ---- looking ---- */
@@ -192,6 +272,37 @@ make_room(struct look *l, size_t count)
     l->room = count < 16 ? 16 : count;
     l->all = BERTH_NEW_N(l->b->a, struct element, l->room);
     return l->all != NULL;
+}
+
+/* Are all of them the same place of one volume? */
+static bool
+is_one_place(const struct element *all, size_t count)
+{
+    static const char *const members[] = {"name", "subPath", "subPathExpr"};
+
+    for (size_t i = 1; i < count; i++) {
+        for (size_t k = 0; k < BERTH_COUNT(members); k++) {
+            if (strcmp(berth_json_member_text(all[i].value, members[k], ""),
+                       berth_json_member_text(all[0].value, members[k], "")) != 0)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Elements of one key, in their order.  False: no memory. */
+static bool
+take_doubles(struct look *l, const struct rule *rule, const struct whose *whose,
+             const struct element *all, size_t count)
+{
+    const bool keeps =
+        rule->keep == KEEP_LAST || (rule->keep == KEEP_LAST_OF_VOLUME && is_one_place(all, count));
+    bool memory = true;
+
+    tell_of_key(l, rule, whose, all[0].key, keeps);
+    for (size_t i = 0; keeps && memory && i < count - 1; i++)
+        memory = leave_out(l, all[i].value);
+    return memory;
 }
 
 /* False: no memory. */
@@ -210,14 +321,15 @@ check(struct look *l, const struct rule *rule, const struct berth_json *from,
     for (size_t i = 0; i < LISTS && rule->lists[i] != NULL; i++) {
         for (struct berth_json_iter it = berth_json_iter(berth_json_get(from, rule->lists[i]));
              berth_json_next(&it); n++)
-            l->all[n] = (struct element){key_of(l, rule, it.value), n};
+            l->all[n] = (struct element){it.value, key_of(l, rule, it.value), n};
     }
     qsort(l->all, n, sizeof *l->all, by_key);
-    for (size_t i = 1; i < n; i++) {
-        const struct berth_slice key = l->all[i].key;
-        if (key.len > 0 && is_same(key, l->all[i - 1].key) &&
-            (i == 1 || !is_same(key, l->all[i - 2].key)))
-            tell_of_key(l, rule, whose, key);
+    for (size_t i = 0, end = 0; i < n; i = end) {
+        while (end < n && is_same(l->all[i].key, l->all[end].key))
+            end++;
+        if (end - i > 1 && l->all[i].key.len > 0 &&
+            !take_doubles(l, rule, whose, &l->all[i], end - i))
+            return false;
     }
     return true;
 }
@@ -225,7 +337,7 @@ check(struct look *l, const struct rule *rule, const struct berth_json *from,
 static bool
 check_containers(struct look *l, const struct berth_json *pod, const char *list)
 {
-    const struct rule named = {{list}, "name", ""};
+    const struct rule named = {{list}, "name", "", KEEP_NONE};
 
     for (struct berth_json_iter it = berth_json_iter(berth_json_get(pod, list));
          berth_json_next(&it);) {
@@ -260,7 +372,8 @@ check_pods(struct build *b, enum berth_msvc_child child, const char *part, const
         if (!check(&l, &of_pod[i], pod, &all))
             return false;
     }
-    return check_containers(&l, pod, "initContainers") && check_containers(&l, pod, "containers");
+    return check_containers(&l, pod, "initContainers") && check_containers(&l, pod, "containers") &&
+           make_without(&l, &b->set->of[child]) == 0;
 }
 
 static void

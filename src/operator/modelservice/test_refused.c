@@ -42,33 +42,24 @@ static const struct {
      BASE "  decodeLeaderWorkerSet: |\n    spec: {leaderWorkerTemplate: {workerTemplate: {spec:\n"
           "      {containers: [{name: a, image: i}, {name: a}]}}}}\n",
      "base:5:42 spec.leaderWorkerTemplate.workerTemplate.spec.containers[1]", "a: "},
-    {HF,
-     BASE "  decodeLeaderWorkerSet: |\n    spec: {leaderWorkerTemplate: {leaderTemplate: {spec:\n"
-          "      {volumes: [{name: a}, {name: a}]}}}}\n",
-     "base:5:29 spec.leaderWorkerTemplate.leaderTemplate.spec.volumes[1]", "two volumes"},
-    /* What is in a container. */
-    {HF DECODE C(""),
-     IN_POD("containers: [{name: c, ports: [{name: p, containerPort: 1}, {name: p, "
-            "containerPort: 2}]}]"),
-     "base:4:90 spec.template.spec.containers[0].ports[1]", "p: the container has two ports"},
-    {HF DECODE C(""),
-     IN_POD("containers: [{name: c, ports: [{containerPort: 1}, {containerPort: 1, protocol: "
-            "TCP}]}]"),
-     "base:4:81 spec.template.spec.containers[0].ports[1]", "1/TCP: the container has that port"},
-    {HF DECODE C(""),
-     IN_POD("containers: [{name: c, ports: [{containerPort: 1}, {containerPort: 1, protocol: "
-            "UDP}]}, {name: d, image: i, ports: [{containerPort: 1}]}]"),
-     "", NULL},
+    /* What is in a container, and cannot be kept. */
     {HF DECODE C(", env: [{name: A, value: x}, {name: B}, {name: A, value: y}]"), NULL,
      "service:9:65 spec.decode.containers[0].env[2]", "A: the container has two variables"},
-    {HF DECODE C(", env: [{name: A, value: x}]"),
-     IN_POD("containers: [{name: c, env: [{name: A, value: y}]}]"), "", NULL},
-    {HF DECODE C(""), IN_POD("containers: [{name: c, env: [{name: A}, {name: A}]}]"),
-     "base:4:70 spec.template.spec.containers[0].env[1]", "A: "},
     {HF DECODE C(""),
      IN_POD("containers: [{name: c, volumeMounts: [{name: a, mountPath: /x}, {name: b, mountPath: "
             "/x}]}], volumes: [{name: a}, {name: b}]"),
      "base:4:94 spec.template.spec.containers[0].volumeMounts[1]", "/x: "},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, volumeMounts: [{name: a, mountPath: /x}, {name: a, mountPath: "
+            "/x, subPath: y}]}], volumes: [{name: a}]"),
+     "base:4:94 spec.template.spec.containers[0].volumeMounts[1]", "/x: "},
+    /* No doubles. */
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, ports: [{containerPort: 1}, {containerPort: 1, protocol: "
+            "UDP}]}, {name: d, image: i, ports: [{containerPort: 1}]}]"),
+     "", NULL},
+    {HF DECODE C(", env: [{name: A, value: x}]"),
+     IN_POD("containers: [{name: c, env: [{name: A, value: y}]}]"), "", NULL},
     /* Counts. */
     {HF "  decode: {replicas: -1}\n", NULL, "service:7:12 spec.decode.replicas", "-1: it is 0"},
     {HF "  decode: {}\n", BASE "  decodeDeployment: 'spec: {replicas: -2}'\n",
@@ -80,6 +71,62 @@ static const struct {
      "service:7:20 spec.endpointPicker.replicas", "-1: "},
     {HF "  prefill: {}\n", BASE "  prefillDeployment: 'spec: {minReadySeconds: -1}'\n",
      "base:3:30 spec.minReadySeconds", "-1: "},
+};
+
+#define C0   "decodeDeployment.spec.template.spec.containers[0]."
+#define LEFT "decodeLeaderWorkerSet.spec.leaderWorkerTemplate."
+
+/* Of what the base has twice the last is kept. */
+static const struct {
+    const char *service, *base, *told, *says;
+    const char *path, *kept; /* in what is printed */
+} doubles[] = {
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, env: [{name: A, value: x}, {name: B}, {name: A, value: v}, "
+            "{name: C}]}]"),
+     "base:4:91 spec.template.spec.containers[0].env[2]",
+     "A: the container has two variables of that name: the last one is kept", C0 "env",
+     "[{\"name\":\"B\"},{\"name\":\"A\",\"value\":\"v\"},{\"name\":\"C\"}]"},
+    {HF DECODE C(""), IN_POD("containers: [{name: c, env: [{name: A}, {name: A}, {name: A}]}]"),
+     "base:4:81 spec.template.spec.containers[0].env[2]", "A: ", C0 "env", "[{\"name\":\"A\"}]"},
+    {HF DECODE C(", env: [{name: A, value: z}]"),
+     IN_POD("containers: [{name: c, env: [{name: A, value: x}, {name: A, value: v}]}]"),
+     "base:4:80 spec.template.spec.containers[0].env[1]", "A: ", C0 "env",
+     "[{\"name\":\"A\",\"value\":\"z\"}]"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, ports: [{name: p, containerPort: 1}, {name: p, "
+            "containerPort: 2}]}]"),
+     "base:4:90 spec.template.spec.containers[0].ports[1]", "p: the container has two ports",
+     C0 "ports", "[{\"containerPort\":2,\"name\":\"p\"}]"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, ports: [{containerPort: 1}, {containerPort: 1, protocol: "
+            "TCP}]}]"),
+     "base:4:81 spec.template.spec.containers[0].ports[1]", "1/TCP: the container has that port",
+     C0 "ports", "[{\"containerPort\":1,\"protocol\":\"TCP\"}]"},
+    {HF DECODE C(""),
+     IN_POD("initContainers: [{name: i, image: i, env: [{name: A}, {name: A, value: ''}]}]"),
+     "base:4:84 spec.template.spec.initContainers[0].env[1]",
+     "A: ", "decodeDeployment.spec.template.spec.initContainers[0].env",
+     "[{\"name\":\"A\",\"value\":\"\"}]"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, volumeMounts: [{name: a, mountPath: /x}, {name: a, mountPath: "
+            "/x, readOnly: true}]}], volumes: [{name: a}]"),
+     "base:4:94 spec.template.spec.containers[0].volumeMounts[1]", "/x: ", C0 "volumeMounts",
+     "[{\"mountPath\":\"/x\",\"name\":\"a\",\"readOnly\":true}]"},
+    {HF DECODE C(""), IN_POD("volumes: [{name: a, emptyDir: {}}, {name: a, hostPath: {path: /}}]"),
+     "base:4:65 spec.template.spec.volumes[1]", "a: the pod has two volumes",
+     "decodeDeployment.spec.template.spec.volumes",
+     "[{\"hostPath\":{\"path\":\"/\"},\"name\":\"a\"}]"},
+    /* A group's, once. */
+    {HF "  decode: {multinode: true}\n",
+     IN_POD("containers: [{name: a, image: i, env: [{name: A}, {name: A}]}]"),
+     "base:4:80 spec.template.spec.containers[0].env[1]",
+     "A: ", LEFT "workerTemplate.spec.containers[0].env", "[{\"name\":\"A\"}]"},
+    {HF,
+     BASE "  decodeLeaderWorkerSet: |\n    spec: {leaderWorkerTemplate: {leaderTemplate: {spec:\n"
+          "      {volumes: [{name: a}, {name: a}]}}}}\n",
+     "base:5:29 spec.leaderWorkerTemplate.leaderTemplate.spec.volumes[1]", "two volumes",
+     LEFT "leaderTemplate.spec.volumes", "[{\"name\":\"a\"}]"},
 };
 
 /* All that is told of pods and their counts: "base:4:67 PATH"; *ret_text: the last one's. */
@@ -132,6 +179,31 @@ what_no_cluster_takes_is_told(void **unused)
     }
 }
 
+static void
+of_what_is_there_twice_the_last_is_kept(void **unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(doubles); i++) {
+        const struct berth_json *map = NULL;
+        const char *text = "";
+        struct berth_buf out;
+        print_message("  %zu %s\n", i, doubles[i].told);
+        for (int strict = 0; strict < 2; strict++) {
+            const int r = generate(doubles[i].service, doubles[i].base, strict, &out);
+            assert_string_equal(told(true, &text), doubles[i].told);
+            if (strstr(text, doubles[i].says) == NULL)
+                fail_msg("%s, should say %s", text, doubles[i].says);
+            assert_int_equal(r, strict ? -BERTH_EINVAL : 0);
+            assert_int_equal(problems.errors, 0);
+            if (strict)
+                continue;
+            assert_int_equal(berth_yaml_parse(&arena, out.at, out.len, &map, NULL), 0);
+            assert_string_equal(at(map, doubles[i].path), doubles[i].kept);
+        }
+        berth_arena_reset(&arena);
+    }
+}
+
 /* The mapping is llm-d's all the same. */
 static void
 it_is_printed_all_the_same(void **unused)
@@ -150,6 +222,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_no_cluster_takes_is_told, begin, end),
+        cmocka_unit_test_setup_teardown(of_what_is_there_twice_the_last_is_kept, begin, end),
         cmocka_unit_test_setup_teardown(it_is_printed_all_the_same, begin, end),
     };
 
