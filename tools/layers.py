@@ -63,7 +63,7 @@ C_STANDARD = {
 LIBC = C_STANDARD | {
     f"{name}.h"
     for name in "dirent endian err execinfo fcntl fnmatch ftw getopt glob grp libgen malloc netdb poll pthread "
-    "pwd sched semaphore spawn strings sysexits syslog termios unistd utime".split()
+    "pwd regex sched semaphore spawn strings sysexits syslog termios unistd utime".split()
 }
 SYSTEM = re.compile(r"(sys|linux|net|netinet|arpa)/[\w/.-]+\.h")
 CPP_STANDARD = re.compile(r"[a-z_]+")  # <string>, <vector>: no suffix

@@ -25,6 +25,7 @@ const struct berth_shape *berth_shape_of(const char *kind, const char *api_versi
 struct berth_shape_problem {
     const char *path; /* "spec.template.spec.containers[0].image": for berth_yaml_places_near() */
     bool is_error;    /* else a warning */
+    bool is_refused; /* with how.is_typed: as it is meant it is right, as it is written it is not */
     const char *text; /* "no such field: do you mean imagePullPolicy?" */
 };
 struct berth_shape_problems {
@@ -40,6 +41,8 @@ struct berth_shape_how {
     bool prunes;        /* unknown fields are left out, as an API server does */
     bool is_whole;      /* of the document itself unknown members are left out, as an apply refuses
                          * them; without a word if they begin with "x-" and so hold anchors */
+    bool is_typed;      /* told, too, is what is of another type than is meant: an API server does
+                         * not guess, "should be string, this is 8000" */
     const char *prefix; /* put before each path, NULL: "" */
 };
 

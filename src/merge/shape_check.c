@@ -18,7 +18,7 @@ struct check {
     struct berth_buf path;
     struct berth_shape_problem *found;
     struct berth_shape_problems count;
-    bool strict, prunes, is_whole, no_memory;
+    bool strict, prunes, is_whole, is_typed, no_memory;
 };
 
 /* ---- places and problems ---- */
@@ -84,6 +84,7 @@ problem(struct check *c, bool is_error, const char *fmt, ...)
     p->path = berth_arena_strndup(c->arena, c->path.len > 0 ? c->path.at : "", c->path.len);
     p->text = berth_arena_strdup(c->arena, text);
     p->is_error = is_error;
+    p->is_refused = false;
     if (p->path == NULL || p->text == NULL)
         c->no_memory = true;
     else
@@ -101,6 +102,22 @@ wrong(struct check *c, const char *want, const struct berth_json *v)
 {
     problem(c, true, "%s is wanted, this is %s", want, type_name(v));
     berth_jw_value(&c->out, v);
+}
+
+/* What is of another type is taken as it is meant: by whom, and by whom not. */
+static void
+not_typed(struct check *c, const struct berth_json *v, const char *meant)
+{
+    const size_t before = c->count.count;
+
+    if (!c->is_typed)
+        return;
+    problem(c, false,
+            "%s is read as \"%.64s\", a string: write it in quotes, for an API server "
+            "refuses it",
+            type_name(v), meant);
+    if (c->count.count > before)
+        c->found[before].is_refused = true;
 }
 
 /* ---- scalars ---- */
@@ -134,6 +151,7 @@ number_text(struct check *c, const struct berth_json *v, struct berth_buf *b)
 static void
 put_string(struct check *c, const struct berth_json *v)
 {
+    const char *meant = NULL;
     struct berth_buf b;
     bool yes;
 
@@ -142,21 +160,23 @@ put_string(struct check *c, const struct berth_json *v)
         berth_jw_value(&c->out, v);
         return;
     case BERTH_JSON_NULL:
-        berth_jw_string(&c->out, "");
-        return;
+        meant = "";
+        break;
     case BERTH_JSON_BOOL:
-        berth_jw_string(&c->out, berth_json_bool(v, &yes) && yes ? "true" : "false");
-        return;
+        meant = berth_json_bool(v, &yes) && yes ? "true" : "false";
+        break;
     case BERTH_JSON_INT:
     case BERTH_JSON_REAL:
         number_text(c, v, &b);
-        berth_jw_string(&c->out, berth_buf_text(&b));
-        return;
+        meant = berth_buf_text(&b);
+        break;
     case BERTH_JSON_ARRAY:
     case BERTH_JSON_OBJECT:
-        break;
+        wrong(c, "a string", v);
+        return;
     }
-    wrong(c, "a string", v);
+    not_typed(c, v, meant != NULL ? meant : "");
+    berth_jw_string(&c->out, meant);
 }
 
 static bool
@@ -208,6 +228,8 @@ put_quantity(struct check *c, const struct berth_json *v)
     if (berth_json_type(v) == BERTH_JSON_INT || berth_json_type(v) == BERTH_JSON_REAL) {
         number_text(c, v, &b);
         s = (struct berth_slice){b.at, b.len};
+        if (berth_json_type(v) == BERTH_JSON_REAL && strpbrk(berth_buf_text(&b), ".e") != NULL)
+            not_typed(c, v, b.at);
     } else if (!berth_json_string(v, &s)) {
         wrong(c, "a quantity such as 500m or 16Gi", v);
         return;
@@ -419,6 +441,7 @@ berth_shape_check(const struct berth_shape *shape, const struct berth_json *v,
         .strict = how != NULL && how->strict,
         .prunes = how != NULL && how->prunes,
         .is_whole = how != NULL && how->is_whole,
+        .is_typed = how != NULL && how->is_typed,
     };
     const struct berth_json *meant = NULL;
 

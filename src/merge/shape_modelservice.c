@@ -1,6 +1,7 @@
 #include "merge/shape_priv.h"
 
-/* ModelService (llm-d.ai/v1alpha1), and what this program's operator takes beside. */
+/* ModelService (llm-d.ai/v1alpha1), and what this program's operator takes beside: as
+ * deploy/modelservice/crd.yaml has it, which a test compares. */
 
 static const struct shape_field port_fields[] = {STRING("name"), INT32("port")};
 static const struct berth_shape shape_port = SHAPE(port_fields);
@@ -12,6 +13,17 @@ static const struct berth_shape shape_routing = SHAPE(routing_fields);
 static const struct shape_field artifacts_fields[] = {STRING("authSecretName"), BOOL("readOnly"),
                                                       QUANTITY("size"), STRING("uri")};
 static const struct berth_shape shape_artifacts = SHAPE(artifacts_fields);
+
+/* As a pod's, without what newer Kubernetes has: its definition has not got that. */
+static const struct shape_field env_source_fields[] = {
+    OBJECT("configMapKeyRef", config_map_key_selector), OBJECT("fieldRef", object_field_selector),
+    OBJECT("resourceFieldRef", resource_field_selector),
+    OBJECT("secretKeyRef", config_map_key_selector)};
+static const struct berth_shape shape_env_source = SHAPE(env_source_fields);
+
+static const struct shape_field env_var_fields[] = {STRING("name"), STRING("value"),
+                                                    OBJECT("valueFrom", env_source)};
+static const struct berth_shape shape_env_var = SHAPE(env_var_fields);
 
 static const struct shape_field container_fields[] = {
     STRINGS("args"),         STRINGS("command"),

@@ -52,12 +52,11 @@ static const struct berth_shape shape_affinity = SHAPE(affinity_fields);
 
 static const struct shape_field config_map_key_selector_fields[] = {STRING("key"), STRING("name"),
                                                                     BOOL("optional")};
-static const struct berth_shape shape_config_map_key_selector =
-    SHAPE(config_map_key_selector_fields);
+const struct berth_shape shape_config_map_key_selector = SHAPE(config_map_key_selector_fields);
 
 static const struct shape_field object_field_selector_fields[] = {STRING("apiVersion"),
                                                                   STRING("fieldPath")};
-static const struct berth_shape shape_object_field_selector = SHAPE(object_field_selector_fields);
+const struct berth_shape shape_object_field_selector = SHAPE(object_field_selector_fields);
 
 static const struct shape_field file_key_selector_fields[] = {STRING("key"), BOOL("optional"),
                                                               STRING("path"), STRING("volumeName")};
@@ -65,8 +64,7 @@ static const struct berth_shape shape_file_key_selector = SHAPE(file_key_selecto
 
 static const struct shape_field resource_field_selector_fields[] = {
     STRING("containerName"), QUANTITY("divisor"), STRING("resource")};
-static const struct berth_shape shape_resource_field_selector =
-    SHAPE(resource_field_selector_fields);
+const struct berth_shape shape_resource_field_selector = SHAPE(resource_field_selector_fields);
 
 static const struct shape_field env_var_source_fields[] = {
     OBJECT("configMapKeyRef", config_map_key_selector), OBJECT("fieldRef", object_field_selector),
@@ -76,7 +74,7 @@ static const struct berth_shape shape_env_var_source = SHAPE(env_var_source_fiel
 
 static const struct shape_field env_var_fields[] = {STRING("name"), STRING("value"),
                                                     OBJECT("valueFrom", env_var_source)};
-const struct berth_shape shape_env_var = SHAPE(env_var_fields);
+static const struct berth_shape shape_env_var = SHAPE(env_var_fields);
 
 static const struct shape_field config_map_env_source_fields[] = {STRING("name"), BOOL("optional")};
 static const struct berth_shape shape_config_map_env_source = SHAPE(config_map_env_source_fields);

@@ -59,7 +59,8 @@ const char *shape_nearest(const struct berth_shape *shape, struct berth_slice na
     }
 
 extern const struct berth_shape shape_object_meta, shape_label_selector, shape_pod_template_spec,
-    shape_volume, shape_env_var, shape_env_from_source, shape_resource_requirements,
+    shape_volume, shape_config_map_key_selector, shape_object_field_selector,
+    shape_resource_field_selector, shape_env_from_source, shape_resource_requirements,
     shape_object_reference, shape_route_parent_refs;
 extern const struct berth_shape shape_deployment, shape_leader_worker_set, shape_autoscaler,
     shape_service, shape_config_map, shape_service_account;

@@ -49,15 +49,6 @@ static const struct shape_field csi_volume_source_fields[] = {
     BOOL("readOnly"), STRING_MAP("volumeAttributes")};
 static const struct berth_shape shape_csi_volume_source = SHAPE(csi_volume_source_fields);
 
-static const struct shape_field object_field_selector_fields[] = {STRING("apiVersion"),
-                                                                  STRING("fieldPath")};
-static const struct berth_shape shape_object_field_selector = SHAPE(object_field_selector_fields);
-
-static const struct shape_field resource_field_selector_fields[] = {
-    STRING("containerName"), QUANTITY("divisor"), STRING("resource")};
-static const struct berth_shape shape_resource_field_selector =
-    SHAPE(resource_field_selector_fields);
-
 static const struct shape_field downward_api_volume_file_fields[] = {
     OBJECT("fieldRef", object_field_selector), INT32("mode"), STRING("path"),
     OBJECT("resourceFieldRef", resource_field_selector)};

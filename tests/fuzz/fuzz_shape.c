@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/buf.h"
+#include "merge/limits.h"
 #include "merge/shape.h"
 #include "wire/json.h"
 #include "wire/quantity.h"
@@ -55,6 +56,22 @@ document(struct berth_arena *a, const struct berth_shape *shape, const struct be
         berth_assert(b[0].len == b[1].len && memcmp(b[0].at, b[1].at, b[0].len) == 0);
 }
 
+/* A document of any kind: what is of another type is not looked at. */
+static void
+limited(struct berth_arena *a, const struct berth_json *v)
+{
+    struct berth_shape_problems found;
+    struct berth_err e;
+    size_t count;
+    const struct berth_limit *limits = berth_limits_of_model_service(&count);
+
+    if (berth_limits_check(limits, count, v, a, &found, &e) == 0)
+        berth_assert(found.count <= BERTH_SHAPE_PROBLEMS_MAX &&
+                     found.errors <= found.count + found.beyond);
+    limits = berth_limits_of_head(&count);
+    (void)berth_limits_check(limits, count, v, a, &found, &e);
+}
+
 static void
 quantity(const char *text, size_t len)
 {
@@ -85,8 +102,10 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         berth_shape_of(kinds[(uint8_t)(bytes[0] - '0') % BERTH_COUNT(kinds)], api);
     const char *text = (const char *)bytes + 1;
     berth_arena_init(&a, 32 << 20);
-    if (berth_yaml_parse_told(&a, text, len - 1, &v, &notes, &e) == 0)
+    if (berth_yaml_parse_told(&a, text, len - 1, &v, &notes, &e) == 0) {
         document(&a, shape, v);
+        limited(&a, v);
+    }
     quantity(text, len - 1);
     berth_arena_fini(&a);
     return 0;

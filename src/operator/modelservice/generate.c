@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "merge/limits.h"
 #include "merge/shape.h"
 #include "operator/modelservice/base.h"
 #include "operator/modelservice/kinds.h"
@@ -100,25 +101,60 @@ print_set(const struct berth_msvc_set *set, enum berth_msvc_format format, struc
     return berth_yaml_put(out, map, a);
 }
 
-/* A file as a tree.  What kind it is of is said where it is another's. */
+/* A file as a tree.  What it should be of is said where it is another's. */
 static int
 read_file(struct berth_slice text, const char *in, const char *kind, struct berth_msvc_problems *p,
           const struct berth_json **ret)
 {
+    const struct berth_json *v = NULL;
+
     (void)berth_msvc_text_of(p, in, text);
-    if (!berth_msvc_parse(p, in, text, ret))
+    if (!berth_msvc_parse(p, in, text, &v))
         return -BERTH_EINVAL;
-    if (berth_json_type(*ret) != BERTH_JSON_OBJECT) {
-        berth_msvc_problem(p, false, in, "", "it is %s, should be a %s", berth_json_type_name(*ret),
+    if (berth_json_type(v) != BERTH_JSON_OBJECT) {
+        berth_msvc_problem(p, false, in, "", "it is %s, should be a %s", berth_json_type_name(v),
                            kind);
         return -BERTH_EINVAL;
     }
-    const char *is = berth_json_member_text(*ret, "kind", kind);
-    if (strcmp(is, kind) != 0)
-        berth_msvc_problem(p, true, in, "kind", "%.64s: it should be a %s%s", is, kind,
-                           strcmp(is, "ModelService") == 0 || strcmp(is, "ConfigMap") == 0
-                               ? ": are -m and -b mixed up?"
-                               : "");
+    *ret = v;
+    return 0;
+}
+
+/* "kind" or "apiVersion" of a file: nobody takes an object of which it is not known. */
+static void
+check_type(const struct berth_json *v, const char *in, const char *member, const char *want,
+           struct berth_msvc_problems *p)
+{
+    const char *is = berth_json_member_text(v, member, "");
+    const bool mixed = strcmp(is, "ModelService") == 0 || strcmp(is, "ConfigMap") == 0;
+
+    if (is[0] == '\0')
+        berth_msvc_invalid(p, in, member, "it is missing: %s", want);
+    else if (strcmp(is, want) != 0)
+        berth_msvc_invalid(p, in, member, "%.64s: it should be %s%s", is, want,
+                           mixed ? ": are -m and -b mixed up?" : "");
+}
+
+/* What the API server would say of it: a cluster's operator is shown none that it has refused. */
+static int
+check_service(const struct berth_json *doc, struct berth_arena *a, struct berth_msvc_problems *p,
+              struct berth_err *e)
+{
+    struct berth_err why = {""};
+    size_t count;
+    const struct berth_limit *limits = berth_limits_of_head(&count);
+    int r = berth_msvc_limited(p, BERTH_MSVC_IN_SERVICE, limits, count, doc, &why);
+
+    check_type(doc, BERTH_MSVC_IN_SERVICE, "apiVersion", berth_msvc_services.group_version, p);
+    check_type(doc, BERTH_MSVC_IN_SERVICE, "kind", berth_msvc_services.kind, p);
+    if (r == 0) {
+        limits = berth_limits_of_model_service(&count);
+        r = berth_msvc_limited(p, BERTH_MSVC_IN_SERVICE, limits, count, doc, &why);
+    }
+    if (r == -BERTH_ENOMEM)
+        return berth_msvc_no_memory(a, "the ModelService", e);
+    if (r < 0)
+        berth_msvc_problem(p, false, BERTH_MSVC_IN_SERVICE, "", "%s", why.msg);
     return 0;
 }
 
@@ -127,7 +163,8 @@ static int
 read_service(const struct berth_msvc_files *files, struct berth_arena *a,
              struct berth_msvc_problems *p, const struct berth_json **ret, struct berth_err *e)
 {
-    int r = read_file(files->service, BERTH_MSVC_IN_SERVICE, "ModelService", p, ret);
+    const struct berth_json *doc = NULL;
+    const int r = read_file(files->service, BERTH_MSVC_IN_SERVICE, "ModelService", p, &doc);
     struct berth_buf b;
     struct berth_jw w;
 
@@ -136,32 +173,33 @@ read_service(const struct berth_msvc_files *files, struct berth_arena *a,
     if (files->more != NULL) {
         berth_buf_init(&b, a);
         berth_jw_init(&w, &b);
-        berth_jw_merged(&w, *ret, files->more);
-        if (b.failed || berth_json_parse(a, b.at, b.len, NULL, ret, NULL) < 0)
+        berth_jw_merged(&w, doc, files->more);
+        if (b.failed || berth_json_parse(a, b.at, b.len, NULL, &doc, NULL) < 0)
             return berth_msvc_no_memory(a, "the ModelService", e);
     }
     *ret =
-        berth_msvc_shaped(p, BERTH_MSVC_IN_SERVICE, berth_shape_of("ModelService", NULL), "", *ret);
+        berth_msvc_shaped(p, BERTH_MSVC_IN_SERVICE, berth_shape_of("ModelService", NULL), "", doc);
     return *ret != NULL ? 0 : berth_msvc_no_memory(a, "the ModelService", e);
 }
 
+/* doc NULL: it could not be read, which is told. */
 static int
-draw_up(const struct berth_msvc_files *files, const struct berth_msvc_conf *conf,
-        struct berth_arena *a, struct berth_msvc_problems *p, struct berth_msvc *ret_service,
-        struct berth_msvc_set *ret, struct berth_err *e)
+draw_up(const struct berth_json *doc, const struct berth_msvc_files *files,
+        const struct berth_msvc_conf *conf, struct berth_arena *a, struct berth_msvc_problems *p,
+        struct berth_msvc *ret_service, struct berth_msvc_set *ret, struct berth_err *e)
 {
-    const struct berth_json *doc = NULL, *config = NULL;
+    const struct berth_json *config = NULL;
     struct berth_msvc_base base;
     struct berth_err why = {""};
-    int r = read_service(files, a, p, &doc, e);
+    int r;
 
-    if (r == -BERTH_ENOMEM)
-        return r;
     if (files->base.len > 0 &&
         read_file(files->base, BERTH_MSVC_IN_BASE, "ConfigMap", p, &config) < 0)
-        r = -BERTH_EINVAL;
-    if (r < 0)
-        return r;
+        return -BERTH_EINVAL;
+    if (config != NULL && berth_json_get(config, "kind") != NULL)
+        check_type(config, BERTH_MSVC_IN_BASE, "kind", "ConfigMap", p);
+    if (doc == NULL)
+        return -BERTH_EINVAL;
     if ((r = berth_msvc_read(doc, a, p, ret_service, &why)) < 0) {
         if (p->errors == 0 || r != -BERTH_EINVAL) /* else what its spec is has been told */
             berth_msvc_problem(p, false, BERTH_MSVC_IN_SERVICE, "spec", "%s", why.msg);
@@ -184,9 +222,7 @@ draw_up(const struct berth_msvc_files *files, const struct berth_msvc_conf *conf
         berth_msvc_problem(p, false, BERTH_MSVC_IN_BASE, "data", "%s", why.msg);
         return -BERTH_EINVAL;
     }
-    if ((r = berth_msvc_build(ret_service, &base, conf, a, p, ret, e)) < 0)
-        return r;
-    return p->errors > 0 || (conf->strict && p->warnings > 0) ? -BERTH_EINVAL : 0;
+    return berth_msvc_build(ret_service, &base, conf, a, p, ret, e);
 }
 
 int
@@ -194,8 +230,18 @@ berth_msvc_draw_up(const struct berth_msvc_files *files, const struct berth_msvc
                    struct berth_arena *a, struct berth_msvc_problems *p,
                    struct berth_msvc *ret_service, struct berth_msvc_set *ret, struct berth_err *e)
 {
+    const struct berth_json *doc = NULL;
+
     berth_err_set(e, BERTH_EINVAL, "%s", "");
-    const int r = draw_up(files, conf, a, p, ret_service, ret, e);
+    int r = read_service(files, a, p, &doc, e);
+    if (r != -BERTH_ENOMEM)
+        r = draw_up(doc, files, conf, a, p, ret_service, ret, e);
+    if (r != -BERTH_ENOMEM && doc != NULL) {
+        const int checked = check_service(doc, a, p, e);
+        r = checked < 0 ? checked : r;
+    }
+    if (r == 0 && (p->errors > 0 || (conf->strict && p->warnings > 0)))
+        r = -BERTH_EINVAL;
     berth_msvc_locate(p);
     berth_msvc_in_files(p);
     return r;

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/assert.h"
+#include "merge/limits.h"
 #include "merge/shape.h"
 #include "wire/yaml.h"
 
@@ -63,7 +64,8 @@ add(struct berth_msvc_problems *p, bool warning, const char *in, const char *pat
     *ret = (struct berth_msvc_problem){.in = in,
                                        .path = where != NULL ? where : "",
                                        .text = kept != NULL ? kept : "out of memory",
-                                       .warning = warning};
+                                       .warning = warning,
+                                       .is_wrong = !warning};
     return ret;
 }
 
@@ -86,8 +88,10 @@ berth_msvc_invalid(struct berth_msvc_problems *p, const char *in, const char *pa
     va_list ap;
 
     va_start(ap, fmt);
-    (void)add(p, p->is_preview, in, path, fmt, ap);
+    struct berth_msvc_problem *one = add(p, p->is_preview, in, path, fmt, ap);
     va_end(ap);
+    if (one != NULL)
+        one->is_wrong = true;
 }
 
 /* ---- the end of memory ---- */
@@ -223,7 +227,7 @@ berth_msvc_shaped(struct berth_msvc_problems *p, const char *in, const struct be
 {
     const bool of_service = strcmp(in, BERTH_MSVC_IN_SERVICE) == 0;
     const struct berth_shape_how how = {
-        .prefix = at, .prunes = of_service, .is_whole = !of_service};
+        .prefix = at, .prunes = of_service, .is_whole = !of_service, .is_typed = of_service};
     struct berth_shape_problems found;
     const struct berth_json *ret = NULL;
     struct berth_err e;
@@ -233,11 +237,55 @@ berth_msvc_shaped(struct berth_msvc_problems *p, const char *in, const struct be
         return NULL;
     for (size_t i = 0; i < found.count; i++) {
         told += found.at[i].is_error;
-        berth_msvc_problem(p, !found.at[i].is_error, in, found.at[i].path, "%s", found.at[i].text);
+        if (found.at[i].is_refused)
+            berth_msvc_invalid(p, in, found.at[i].path, "%s", found.at[i].text);
+        else
+            berth_msvc_problem(p, !found.at[i].is_error, in, found.at[i].path, "%s",
+                               found.at[i].text);
     }
     p->errors += found.errors - told;
     p->warnings += found.beyond - (found.errors - told);
     return ret;
+}
+
+/* What is wrong there, or with what it is in. */
+static bool
+is_told(const struct berth_msvc_problems *p, const char *in, const char *path)
+{
+    size_t within = strlen(path);
+
+    while (within > 0 && path[within] != '.' && path[within] != '[')
+        within--;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct berth_msvc_problem *one = &p->at[i];
+        if (one->is_wrong && strcmp(one->in, in) == 0 &&
+            (strcmp(one->path, path) == 0 ||
+             (strlen(one->path) == within && strncmp(one->path, path, within) == 0)))
+            return true;
+    }
+    return false;
+}
+
+int
+berth_msvc_limited(struct berth_msvc_problems *p, const char *in, const struct berth_limit *limits,
+                   size_t count, const struct berth_json *v, struct berth_err *e)
+{
+    struct berth_shape_problems found;
+    const int r = berth_limits_check(limits, count, v, p->arena, &found, e);
+
+    if (r < 0)
+        return r;
+    p->errors += found.beyond;
+    for (size_t i = 0; i < found.count; i++) {
+        const struct berth_shape_problem *one = &found.at[i];
+        if (is_told(p, in, one->path))
+            continue;
+        if (one->is_error)
+            berth_msvc_problem(p, false, in, one->path, "%s", one->text);
+        else
+            berth_msvc_invalid(p, in, one->path, "%s", one->text);
+    }
+    return 0;
 }
 
 /* ---- lines ---- */

@@ -12,6 +12,7 @@
 struct berth_arena;
 struct berth_err;
 struct berth_json;
+struct berth_limit;
 struct berth_shape;
 
 #define BERTH_MSVC_IN_SERVICE "modelservice"
@@ -28,6 +29,7 @@ struct berth_msvc_problem {
     struct berth_slice value; /* at NULL: it is the member itself */
     struct berth_msvc_spot within;
     bool warning;
+    bool is_wrong;   /* an error, or a warning for the sake of a preview alone */
     bool in_service; /* after berth_msvc_in_files(): the line is of the service's file */
 };
 enum { BERTH_MSVC_PROBLEMS_MAX = 100, BERTH_MSVC_WORK_MAX = 16 << 20 };
@@ -92,6 +94,15 @@ bool berth_msvc_parse(struct berth_msvc_problems *p, const char *in, struct bert
 const struct berth_json *berth_msvc_shaped(struct berth_msvc_problems *p, const char *in,
                                            const struct berth_shape *shape, const char *at,
                                            const struct berth_json *v);
+
+/*
+ * What breaks a limit of the document's definition goes to p, but where that place, or what it is
+ * in, is told to be wrong already: as an error, or, of limits that llm-d does not have, as by
+ * berth_msvc_invalid(). -BERTH_ENOMEM, -BERTH_ETOOBIG
+ */
+int berth_msvc_limited(struct berth_msvc_problems *p, const char *in,
+                       const struct berth_limit *limits, size_t count, const struct berth_json *v,
+                       struct berth_err *e);
 
 /* Find the lines of those problems that have none, by their paths: each text is read once. */
 void berth_msvc_locate(struct berth_msvc_problems *p);

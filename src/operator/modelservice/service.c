@@ -281,12 +281,14 @@ static void
 check_required(const struct berth_msvc *m, struct berth_msvc_problems *p)
 {
     static const char in[] = "modelservice";
+    const struct berth_json *routing = berth_json_get(m->spec, "routing");
 
     if (m->name[0] == '\0')
         berth_msvc_invalid(p, in, "metadata.name", "it is missing: the service's name");
-    if (berth_json_type(berth_json_get(m->spec, "routing")) != BERTH_JSON_OBJECT)
+    if (berth_json_type(routing) != BERTH_JSON_OBJECT)
         berth_msvc_invalid(p, in, "spec.routing", "it is missing: {modelName: NAME}");
-    else if (m->model[0] == '\0')
+    else if (m->model[0] == '\0' &&
+             berth_json_type(berth_json_get(routing, "modelName")) == BERTH_JSON_STRING)
         berth_msvc_problem(p, true, in, "spec.routing.modelName",
                            "it is empty: no request can name the model");
 }
@@ -325,7 +327,11 @@ berth_msvc_read(const struct berth_json *doc, struct berth_arena *a, struct bert
     if (r == -BERTH_ENOMEM)
         return berth_msvc_no_memory(a, "", e);
     if (r < 0)
-        berth_msvc_problem(p, false, "modelservice", "spec.modelArtifacts.uri", "%s", why.msg);
+        berth_msvc_problem(p, false, "modelservice",
+                           berth_json_type(artifacts) == BERTH_JSON_OBJECT
+                               ? "spec.modelArtifacts.uri"
+                               : "spec.modelArtifacts",
+                           "%s", why.msg);
     else if (ret->artifact.flaw[0] != '\0')
         berth_msvc_invalid(p, "modelservice", "spec.modelArtifacts.uri", "%s", ret->artifact.flaw);
     berth_msvc_names_of(ret->name, ret->model, &ret->names);

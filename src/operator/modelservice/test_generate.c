@@ -440,7 +440,8 @@ replicas_beside_an_autoscaler_depend_on_who_applies_them(void **unused)
 static void
 what_is_to_be_applied_has_no_owner_without_a_uid(void **unused)
 {
-    static const char service[] = "metadata: {name: svc}\nspec:\n  routing: {modelName: m, "
+    static const char service[] = "apiVersion: llm-d.ai/v1alpha1\nkind: ModelService\n"
+                                  "metadata: {name: svc}\nspec:\n  routing: {modelName: m, "
                                   "gatewayRefs: [{name: gw}]}\n"
                                   "  modelArtifacts: {uri: 'hf://o/m'}\n  decode: {}\n";
     static const enum berth_msvc_format formats[] = {BERTH_MSVC_MAP, BERTH_MSVC_YAML,

@@ -18,10 +18,26 @@
 static struct berth_arena arena;
 static struct berth_msvc_problems problems;
 
+/* Of what kind it is, at its end, so that all the lines before it stay. */
+static struct berth_slice
+with_kind(const char *service)
+{
+    const size_t len = strlen(service);
+
+    if (strstr(service, "spec:") == NULL || strstr(service, "---") != NULL ||
+        strstr(service, "apiVersion") != NULL)
+        return berth_slice_of(service);
+    const char *ret =
+        berth_arena_printf(&arena, "%.*sapiVersion: llm-d.ai/v1alpha1\n%s", (int)len, service,
+                           strstr(service, "kind: ") == NULL ? "kind: ModelService\n" : "");
+    assert_non_null(ret);
+    return berth_slice_of(ret);
+}
+
 static int
 generate(const char *service, const char *base)
 {
-    const struct berth_msvc_files files = {.service = berth_slice_of(service),
+    const struct berth_msvc_files files = {.service = with_kind(service),
                                            .base = berth_slice_of(base != NULL ? base : "")};
     const struct berth_msvc_conf conf = {.epp_cluster_role = "picker"};
     struct berth_err e = {""};
@@ -70,7 +86,8 @@ static const struct {
     {"broken YAML: an indent too deep", "metadata:\n  name: a\n   uid: b\n", NULL, "service:3:7",
      "mapping values"},
     {"nothing at all", "", MAP ROUTED, "service:1:0", "should be a ModelService"},
-    {"no spec", "kind: ModelService\nmetadata: {name: a}\n", MAP ROUTED, "service:1:0", "no spec"},
+    {"no spec", "kind: ModelService\nmetadata: {name: a}\napiVersion: llm-d.ai/v1alpha1\n",
+     MAP ROUTED, "service:1:0", "no spec"},
     {"a spec that is a list", "kind: ModelService\nmetadata: {name: a}\nspec: [1]\n", MAP ROUTED,
      "service:3:1", "an object is wanted"},
     {"another kind: the files are mixed up", "kind: ConfigMap\nspec: {}\nmetadata: {name: a}\n",
@@ -145,7 +162,8 @@ static const struct {
      MAP ROUTED, "service:4:37?", "no name that a Secret may have"},
     {"a picker that is nowhere", GOOD "  endpointPicker: {replicas: 1}\n", MAP ROUTED,
      "service:7:3?", "does nothing"},
-    {"a second document", GOOD "---\n" GOOD, MAP ROUTED, "service:7:1?", "documents"},
+    {"a second document", GOOD "apiVersion: llm-d.ai/v1alpha1\n---\n" GOOD, MAP ROUTED,
+     "service:8:1?", "documents"},
     {"no containers, and no base to say any", GOOD_HEAD "  prefill: {}\n", NULL,
      "service:4:3? service:6:3?", "it has none"},
     /* The base's file: the ConfigMap itself. */
@@ -283,6 +301,7 @@ the_end_of_memory_is_told(void **unused)
         berth_buf_printf(&service, "    - {name: c%d, args: ['{{ .ModelName }}']}\n", i);
         berth_buf_printf(&base, "          - {name: c%d, image: i}\n", i);
     }
+    berth_buf_puts(&service, "apiVersion: llm-d.ai/v1alpha1\n");
     const struct berth_msvc_files files = {.service = {service.at, service.len},
                                            .base = {base.at, base.len}};
     const struct berth_msvc_conf conf = {.epp_cluster_role = "picker"};

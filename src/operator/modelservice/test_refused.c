@@ -43,7 +43,7 @@ static const struct {
           "      {containers: [{name: a, image: i}, {name: a}]}}}}\n",
      "base:5:42 spec.leaderWorkerTemplate.workerTemplate.spec.containers[1]", "a: "},
     /* What is in a container, and cannot be kept. */
-    {HF DECODE C(", env: [{name: A, value: x}, {name: B}, {name: A, value: y}]"), NULL,
+    {HF DECODE C(", env: [{name: A, value: x}, {name: B}, {name: A, value: v}]"), NULL,
      "service:9:65 spec.decode.containers[0].env[2]", "A: the container has two variables"},
     {HF DECODE C(""),
      IN_POD("containers: [{name: c, volumeMounts: [{name: a, mountPath: /x}, {name: b, mountPath: "
@@ -59,7 +59,7 @@ static const struct {
             "UDP}]}, {name: d, image: i, ports: [{containerPort: 1}]}]"),
      "", NULL},
     {HF DECODE C(", env: [{name: A, value: x}]"),
-     IN_POD("containers: [{name: c, env: [{name: A, value: y}]}]"), "", NULL},
+     IN_POD("containers: [{name: c, env: [{name: A, value: v}]}]"), "", NULL},
     /* Counts. */
     {HF "  decode: {replicas: -1}\n", NULL, "service:7:12 spec.decode.replicas", "-1: it is 0"},
     {HF "  decode: {}\n", BASE "  decodeDeployment: 'spec: {replicas: -2}'\n",

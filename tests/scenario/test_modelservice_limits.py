@@ -1,0 +1,47 @@
+"""`berth modelservice generate` refuses what the API server refuses of a ModelService: the same lists as those that
+test_modelservice_crd.py gives to a real one."""
+import json
+import subprocess
+
+import pytest
+
+import harness
+import test_modelservice_crd as crd
+
+
+def rows(test):
+    return test.pytestmark[0].args[1]
+
+
+def generate(folder, body, *args):
+    (folder / "msvc.yaml").write_text(json.dumps(body, indent=1))
+    (folder / "base.yaml").write_text(json.dumps({"data": {"decodeHPA": "spec: {maxReplicas: 9}"}}))
+    return subprocess.run([harness.BERTH, "modelservice", "generate", "-m", "msvc.yaml", "-b", "base.yaml", *args],
+                          cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("more", rows(crd.test_it_takes), ids=str)
+def test_what_it_takes_is_printed(tmp_path, more):
+    done = generate(tmp_path, crd.service(**more))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("more, field, why", rows(crd.test_it_refuses), ids=str)
+def test_what_it_refuses_is_told_with_its_place(tmp_path, more, field, why):
+    done = generate(tmp_path, crd.service(**more), "-o", "yaml")
+    assert done.returncode == 1 and done.stdout == "", done
+    told = [line for line in done.stderr.splitlines() if line.startswith("msvc.yaml:") and "warning" not in line]
+    # Of a member it may be told of the object, and of an object what of it is the cause.
+    of, _, member = field.rpartition(".")
+    assert any(f": {field}: " in line or f": {field}." in line or f": {of}: {member} is " in line
+               for line in told), done.stderr
+    # It is told, too, where nothing is to be applied.
+    assert of in generate(tmp_path, crd.service(**more)).stderr
+
+
+@pytest.mark.parametrize("drop", ["apiVersion", "kind", "metadata", "routing", "modelArtifacts"])
+def test_what_must_be_there(tmp_path, drop):
+    body = crd.service()
+    del (body if drop in body else body["spec"])[drop]
+    done = generate(tmp_path, body, "-o", "yaml")
+    assert done.returncode == 1 and f"{drop}" in done.stderr, done
