@@ -19,6 +19,18 @@
 #define META_PATH  "decodeDeployment.metadata."
 #define TOLD       "base:6:7 decodeDeployment: metadata."
 
+#define PODS(what) \
+    DEPLOYMENT "    spec:\n      template: {metadata: {annotations: {a: b}, " what "}}\n"
+#define PODS_PATH "decodeDeployment.spec.template.metadata."
+#define PODS_TOLD "base:5:50 decodeDeployment: spec.template.metadata."
+#define GROUP(who, other)                                                            \
+    BASE "  decodeLeaderWorkerSet: |\n    spec: {leaderWorkerTemplate: {" who        \
+         "Template: {metadata: {labels: {a: b}, uid: u2}, spec: " ENGINE "}, " other \
+         "Template: {spec: " ENGINE "}, size: 2}}\n"
+#define ENGINE "{containers: [{name: c, image: i}]}"
+#define GROUP_PATH(who) \
+    "decodeLeaderWorkerSet.spec.leaderWorkerTemplate." who "Template.metadata.uid"
+
 static const struct {
     const char *base, *path, *map, *applied; /* what is at the path, in either; "-": nothing */
     const char *told;                        /* the place of the warning; "": there is none */
@@ -49,11 +61,25 @@ static const struct {
      META_PATH "ownerReferences[1].name", "\"svc\"", "-", TOLD "ownerReferences"},
     {META "      ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u9}]\n",
      META_PATH "ownerReferences[0].name", "\"p\"", "\"svc\"", TOLD "ownerReferences"},
-    /* The rest of it stays, and so does what is within other objects. */
+    /* The rest of it stays. */
     {META "      uid: u2\n", META_PATH "labels.a", "\"b\"", "\"b\"", TOLD "uid"},
-    {DEPLOYMENT "    status: {a: b}\n    spec: {template: {metadata: {finalizers: [x/y]}}}\n",
-     "decodeDeployment.spec.template.metadata.finalizers", "[\"x/y\"]", "[\"x/y\"]",
-     "base:4:5 decodeDeployment: status"},
+    /* Of pods, the same. */
+    {PODS("finalizers: [x/y]"), PODS_PATH "finalizers", "[\"x/y\"]", "-", PODS_TOLD "finalizers"},
+    {PODS("finalizers: [x/y]"), PODS_PATH "annotations.a", "\"b\"", "\"b\"",
+     PODS_TOLD "finalizers"},
+    {PODS("ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u9}]"),
+     PODS_PATH "ownerReferences[0].name", "\"p\"", "-", PODS_TOLD "ownerReferences"},
+    {PODS("uid: u2"), PODS_PATH "uid", "\"u2\"", "-", PODS_TOLD "uid"},
+    {PODS("resourceVersion: '7'"), PODS_PATH "resourceVersion", "\"7\"", "-",
+     PODS_TOLD "resourceVersion"},
+    {PODS("selfLink: /a"), PODS_PATH "selfLink", "\"/a\"", "-", PODS_TOLD "selfLink"},
+    {PODS("managedFields: [{manager: m}]"), PODS_PATH "managedFields", "[{\"manager\":\"m\"}]", "-",
+     PODS_TOLD "managedFields"},
+    {PODS("creationTimestamp: null"), PODS_PATH "annotations.a", "\"b\"", "\"b\"", ""},
+    {GROUP("leader", "worker"), GROUP_PATH("leader"), "\"u2\"", "-",
+     "base:4:79 decodeLeaderWorkerSet: spec.leaderWorkerTemplate.leaderTemplate.metadata.uid"},
+    {GROUP("worker", "leader"), GROUP_PATH("worker"), "\"u2\"", "-",
+     "base:4:79 decodeLeaderWorkerSet: spec.leaderWorkerTemplate.workerTemplate.metadata.uid"},
     {META "      annotations: {a.io/revision: '4'}\n", META_PATH "annotations",
      "{\"a.io/revision\":\"4\"}", "{\"a.io/revision\":\"4\"}", ""},
     /* What tools write where there is nothing. */
@@ -123,11 +149,12 @@ applied(const char *base)
     const struct berth_msvc_files files = {.service = berth_slice_of(SERVICE),
                                            .base = berth_slice_of(base)};
     const struct berth_msvc_conf conf = {.epp_cluster_role = "picker", .applied = true};
-    static const char *const keys[BERTH_MSVC_CHILDREN] = {[BERTH_MSVC_CONFIG_MAPS] = "configMaps",
-                                                          [BERTH_MSVC_DECODE_DEPLOYMENT] =
-                                                              "decodeDeployment",
-                                                          [BERTH_MSVC_POOL] = "inferencePool",
-                                                          [BERTH_MSVC_POOL_V1] = "inferencePool"};
+    static const char *const keys[BERTH_MSVC_CHILDREN] = {
+        [BERTH_MSVC_CONFIG_MAPS] = "configMaps",
+        [BERTH_MSVC_DECODE_DEPLOYMENT] = "decodeDeployment",
+        [BERTH_MSVC_DECODE_LWS] = "decodeLeaderWorkerSet",
+        [BERTH_MSVC_POOL] = "inferencePool",
+        [BERTH_MSVC_POOL_V1] = "inferencePool"};
     struct berth_msvc m = {0};
     struct berth_msvc_set set;
     struct berth_err e = {""};
