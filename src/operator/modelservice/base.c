@@ -131,6 +131,7 @@ berth_msvc_base_read(const struct berth_json *data, const struct berth_msvc *m,
             continue;
         }
         const char *key = berth_msvc_kind_of(child)->key;
+        const size_t errors = p->errors;
         if (berth_json_type(it.value) == BERTH_JSON_NULL)
             continue; /* as blank as "" */
         if (!berth_json_string(it.value, &text))
@@ -140,6 +141,9 @@ berth_msvc_base_read(const struct berth_json *data, const struct berth_msvc *m,
             berth_msvc_problem(p, false, key, "", "it has more than %d bytes", VALUE_MAX);
         else
             read_value(m, child, text, a, p, ret);
+        if (p->errors > errors && ret->of[child] == NULL &&
+            (child != BERTH_MSVC_POOL || ret->of[BERTH_MSVC_POOL_V1] == NULL))
+            ret->is_broken[child] = true;
     }
     return 0;
 }

@@ -1,6 +1,8 @@
 #ifndef BERTH_MSVC_BASE_H
 #define BERTH_MSVC_BASE_H
 
+#include <stdbool.h>
+
 #include "operator/modelservice/names.h"
 
 struct berth_arena;
@@ -16,6 +18,8 @@ struct berth_msvc_problems;
  */
 struct berth_msvc_base {
     const struct berth_json *of[BERTH_MSVC_CHILDREN]; /* NULL: none; configMaps: a list */
+    bool is_broken[BERTH_MSVC_CHILDREN]; /* it is there and none that can be read, which is told: of
+                                          * what is missing without it nothing is certain */
 };
 
 /* data: the ConfigMap's, NULL for none.  Problems go to p, all keys' in one run. */

@@ -32,6 +32,13 @@ has_gateways(const struct build *b)
     return berth_json_len(berth_json_get(berth_json_get(b->m->spec, "routing"), "gatewayRefs")) > 0;
 }
 
+bool
+build_is_broken(const struct build *b, enum berth_msvc_child child)
+{
+    return child < BERTH_MSVC_CHILDREN &&
+           (b->base->is_broken[child] || b->base->is_broken[build_deployment_of(child)]);
+}
+
 /* The Deployment that a child is of no use without, or what stands in its place;
  * BERTH_MSVC_CHILDREN: it stands alone. */
 static enum berth_msvc_child
@@ -209,7 +216,7 @@ make_picker(struct build *b)
     int r;
 
     if (!is_there(b, BERTH_MSVC_EPP_DEPLOYMENT)) {
-        if (says(b, "endpointPicker"))
+        if (says(b, "endpointPicker") && !build_is_broken(b, BERTH_MSVC_EPP_DEPLOYMENT))
             berth_msvc_problem(b->problems, true, "modelservice", "spec.endpointPicker",
                                "it does nothing: the base configuration has no eppDeployment");
         return 0;
@@ -231,7 +238,7 @@ make_if_there(struct build *b, enum berth_msvc_child child, build_put_fn *put)
 {
     if (is_there(b, child))
         return make(b, child, put);
-    if (b->base->of[child] != NULL)
+    if (b->base->of[child] != NULL && !build_is_broken(b, needs(child)))
         berth_msvc_problem(b->problems, true, berth_msvc_kind_of(child)->key, "",
                            "it is left out: there is no %s that it could be for",
                            berth_msvc_kind_of(needs(child))->key);
@@ -247,7 +254,7 @@ make_autoscaler(struct build *b, enum berth_msvc_child child)
     const struct berth_json *spec = berth_json_get(b->set->of[child], "spec");
     int64_t least = 1, most = 0;
 
-    if (r < 0 || b->set->of[child] == NULL)
+    if (r < 0 || b->set->of[child] == NULL || build_is_broken(b, child))
         return r;
     (void)berth_json_int(berth_json_get(spec, "minReplicas"), &least);
     if (!berth_json_int(berth_json_get(spec, "maxReplicas"), &most))
@@ -311,6 +318,8 @@ make_route(struct build *b)
         return has_pool ? reroute(b) : 0;
     if (has_pool)
         return add(b, BERTH_MSVC_HTTP_ROUTE, berth_msvc_put_route_rules);
+    if (build_is_broken(b, BERTH_MSVC_POOL) || build_is_broken(b, BERTH_MSVC_HTTP_ROUTE))
+        return 0;
     berth_msvc_problem(b->problems, true, "httpRoute", "spec.rules",
                        "it has none, and there is no inferencePool that it could lead to");
     return 0;

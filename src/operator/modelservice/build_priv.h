@@ -25,6 +25,8 @@ struct build {
 typedef void build_put_fn(const struct berth_msvc_overlay *o, struct berth_jw *w);
 
 /* ---- build.c ---- */
+/* Could what the base has of the child, or of what may stand in its place, not be read? */
+bool build_is_broken(const struct build *b, enum berth_msvc_child child);
 /* What was written, read; -BERTH_ENOMEM, which is put in words at the end of all. */
 int build_parsed(struct build *b, struct berth_buf *text, const struct berth_json **ret);
 /* The overlay over base is the child.  What cannot be merged is a problem, and no failure. */

@@ -117,8 +117,8 @@ build_check_images(struct build *b, enum berth_msvc_child child, const char *par
          berth_kube_at(made, "spec.leaderWorkerTemplate.leaderTemplate.spec"),
          berth_kube_at(made, "spec.leaderWorkerTemplate.workerTemplate.spec")}};
 
-    if (made == NULL)
-        return 0; /* it could not be merged, which is told */
+    if (made == NULL || build_is_broken(b, child))
+        return 0; /* it could not be merged or read, which is told */
     return check_list(b, part, "initContainers", &pods) && check_list(b, part, "containers", &pods)
                ? 0
                : -BERTH_ENOMEM;

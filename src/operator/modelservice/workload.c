@@ -200,7 +200,7 @@ look_at_pods(struct build *b, const struct build_role *role, enum berth_msvc_chi
     if (b->set->of[child] == NULL)
         return 0;
     (void)snprintf(at, sizeof at, "%s.spec.containers", path);
-    if (berth_json_len(berth_json_get(pod, "containers")) == 0)
+    if (berth_json_len(berth_json_get(pod, "containers")) == 0 && !build_is_broken(b, child))
         berth_msvc_problem(b->problems, true, berth_msvc_kind_of(child)->key, at,
                            "it has none: neither spec.%s nor the base configuration says one",
                            role->name);
