@@ -211,6 +211,12 @@ draw_up(const struct berth_json *doc, const struct berth_msvc_files *files,
     }
     const char *named =
         berth_json_member_text(berth_json_get(ret_service->spec, "baseConfigMapRef"), "name", "");
+    const char *given = berth_json_member_text(berth_json_get(config, "metadata"), "name", "");
+    if (named[0] != '\0' && given[0] != '\0' && strcmp(named, given) != 0)
+        berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, "metadata.name",
+                           "this is %.253s, and the ModelService refers to %.253s "
+                           "(spec.baseConfigMapRef.name): is it the right file?",
+                           given, named);
     if (config == NULL && named[0] != '\0')
         berth_msvc_problem(p, true, BERTH_MSVC_IN_SERVICE, "spec.baseConfigMapRef",
                            "it names %.253s: give its ConfigMap with -b", named);

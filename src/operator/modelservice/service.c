@@ -1,5 +1,6 @@
 #include "operator/modelservice/service.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -81,11 +82,14 @@ tell_of(const struct berth_msvc_templates *t, bool warning, size_t at, const cha
     }
 }
 
+/* Of the one that is called so, found; else NULL. */
 static void
 warn_of_port(const struct berth_msvc_templates *t, const struct berth_json *ports,
-             struct berth_slice name)
+             const struct berth_json *found, struct berth_slice name)
 {
-    char known[512] = "", msg[768];
+    const int shown = (int)(name.len < 64 ? name.len : 64);
+    char known[512] = "", msg[1024];
+    int64_t port;
     size_t n = 0;
 
     for (struct berth_json_iter it = berth_json_iter(ports); berth_json_next(&it);) {
@@ -93,9 +97,21 @@ warn_of_port(const struct berth_msvc_templates *t, const struct berth_json *port
         if (n + strlen(text) + 3 < sizeof known)
             n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n > 0 ? ", " : "", text);
     }
-    (void)snprintf(msg, sizeof msg,
-                   "getPort: spec.routing.ports has no port \"%.*s\" (it has %s); -1 stands for it",
-                   (int)(name.len < 64 ? name.len : 64), name.at, n > 0 ? known : "none at all");
+    if (found == NULL)
+        (void)snprintf(msg, sizeof msg,
+                       "getPort: spec.routing.ports has no port \"%.*s\": add {name: %.*s, port: "
+                       "NUMBER} there, or name one that it has (%s); -1 stands for it",
+                       shown, name.at, shown, name.at, n > 0 ? known : "none at all");
+    else if (berth_json_int(berth_json_get(found, "port"), &port))
+        (void)snprintf(msg, sizeof msg,
+                       "getPort: port \"%.*s\" of spec.routing.ports is %" PRId64
+                       ": give it a number from 1 to 65535; -1 stands for it",
+                       shown, name.at, port);
+    else
+        (void)snprintf(msg, sizeof msg,
+                       "getPort: port \"%.*s\" of spec.routing.ports has no number: give it a "
+                       "port from 1 to 65535; -1 stands for it",
+                       shown, name.at);
     tell_of(t, true, t->trace.at, msg);
 }
 
@@ -106,24 +122,24 @@ get_port(void *arg, struct berth_arena *a, const struct berth_tvalue *argv, size
 {
     const struct berth_msvc_templates *t = arg;
     const struct berth_json *ports = berth_json_get(berth_json_get(t->m->spec, "routing"), "ports");
+    const struct berth_json *found = NULL;
     struct berth_slice name;
-    uint64_t port;
+    int64_t port = -1;
 
     (void)a;
     (void)argc;
     if (argv[0].kind != BERTH_T_STRING)
-        return berth_err_set(e, BERTH_EINVAL, "getPort takes a port's name, a string");
-    for (struct berth_json_iter it = berth_json_iter(ports); berth_json_next(&it);) {
-        if (!berth_json_string(berth_json_get(it.value, "name"), &name) ||
-            name.len != argv[0].s.len || memcmp(name.at, argv[0].s.at, name.len) != 0 ||
-            !berth_json_uint(berth_json_get(it.value, "port"), &port))
-            continue;
-        *ret = berth_tv_int((int64_t)port);
-        ret->type = BERTH_TT_INT32;
-        return 0;
+        return berth_err_set(e, BERTH_EINVAL,
+                             "getPort takes a port's name in quotes: getPort \"app\"");
+    for (struct berth_json_iter it = berth_json_iter(ports); found == NULL && berth_json_next(&it);)
+        if (berth_json_string(berth_json_get(it.value, "name"), &name) &&
+            name.len == argv[0].s.len && memcmp(name.at, argv[0].s.at, name.len) == 0)
+            found = it.value;
+    if (!berth_json_int(berth_json_get(found, "port"), &port) || port < 0) {
+        warn_of_port(t, ports, found, argv[0].s);
+        port = -1;
     }
-    warn_of_port(t, ports, argv[0].s);
-    *ret = berth_tv_int(-1);
+    *ret = berth_tv_int(port);
     ret->type = BERTH_TT_INT32;
     return 0;
 }

@@ -132,7 +132,23 @@ static const struct {
     {"a port that is not there",
      GOOD_HEAD "  decode:\n    containers:\n    - name: c\n      image: i\n"
                "      args: ['{{ getPort \"b\" }}']\n",
-     MAP ROUTED, "service:10:18?", "no port"},
+     MAP ROUTED, "service:10:18?",
+     "has no port \"b\": add {name: b, port: NUMBER} there, or name one that it has (app); -1"},
+    {"a port below 0",
+     "metadata: {name: svc}\nspec:\n  routing: {modelName: m, gatewayRefs: [{name: g}], ports: "
+     "[{name: b, port: -5}]}\n  modelArtifacts: {uri: 'hf://o/m'}\n  decode:\n    containers:\n"
+     "    - {name: c, image: i, args: ['{{ getPort \"b\" }}']}\n",
+     MAP ROUTED, "service:3:71 service:7:38?",
+     "port \"b\" of spec.routing.ports is -5: give it a number from 1 to 65535; -1 stands"},
+    {"a port without a number",
+     "metadata: {name: svc}\nspec:\n  routing: {modelName: m, gatewayRefs: [{name: g}], ports: "
+     "[{name: b}]}\n  modelArtifacts: {uri: 'hf://o/m'}\n  decode:\n    containers:\n"
+     "    - {name: c, image: i, args: ['{{ getPort \"b\" }}']}\n",
+     MAP ROUTED, "service:3:61 service:7:38?", "has no number"},
+    {"a port without its quotes",
+     GOOD_HEAD "  decode:\n    containers:\n    - name: c\n      image: i\n"
+               "      args: ['{{ getPort 8000 }}']\n",
+     MAP ROUTED, "service:10:18", "takes a port's name in quotes"},
     {"labels of nodes without a value",
      GOOD_HEAD
      "  decode:\n    containers: [{name: c, image: i}]\n    acceleratorTypes: {labelKey: gpu}\n",
@@ -156,6 +172,10 @@ static const struct {
      "service:7:33?", "e has no image; the base configuration has epp"},
     {"a base configuration that is not given", GOOD "  baseConfigMapRef: {name: base}\n", NULL,
      "service:4:3? service:7:3?", "it names base: give its ConfigMap with -b"},
+    {"another base configuration than is referred to", GOOD "  baseConfigMapRef: {name: other}\n",
+     MAP ROUTED, "base:2:12?", "this is base, and the ModelService refers to other"},
+    {"the one that is referred to", GOOD "  baseConfigMapRef: {name: base}\n", MAP ROUTED, "",
+     NULL},
     {"a name that no Secret has",
      "metadata: {name: svc}\nspec:\n  routing: {modelName: m, gatewayRefs: [{name: g}]}\n"
      "  modelArtifacts: {uri: 'hf://o/m', authSecretName: A_b}\n",
