@@ -322,9 +322,27 @@ counts(const struct berth_json_iter *it)
     return true;
 }
 
+/* "replicas:2", which YAML takes for a word. */
+static bool
+lacks_space(const struct berth_json *v)
+{
+    struct berth_slice s;
+    const char *colon = berth_json_string(v, &s) && s.len > 0 ? memchr(s.at, ':', s.len) : NULL;
+
+    return colon != NULL && colon > s.at && strchr(" /", colon[1]) == NULL &&
+           memchr(s.at, ' ', (size_t)(colon - s.at)) == NULL;
+}
+
 static bool
 is_object(struct check *c, const struct berth_json *v)
 {
+    if (lacks_space(v)) {
+        problem(c, true,
+                "an object is wanted, this is a string: a space is missing behind its "
+                "colon");
+        berth_jw_value(&c->out, v);
+        return false;
+    }
     if (berth_json_type(v) != BERTH_JSON_OBJECT) {
         wrong(c, "an object", v);
         return false;

@@ -198,6 +198,8 @@ problems_are_told(void **unused)
          "spec.template.spec.containers[0].Image: warning: no such field: do you mean image?"},
         {"nothing near", "ConfigMap", "{somethingElse: 1}",
          "somethingElse: warning: no such field"},
+        {"no space behind a colon", "Deployment", "spec:\n  replicas:2\n",
+         "spec: error: an object is wanted, this is a string: a space is missing behind its colon"},
         {"no document", "ConfigMap", "[1]", ": error: an object is wanted, this is a list"},
         {"what a service cannot say of a container", "ModelService",
          "{spec: {prefill: {containers: [{name: a, ports: [], volumeMount: x}]}}}",

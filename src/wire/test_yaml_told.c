@@ -27,79 +27,79 @@ notes_text(const struct berth_yaml_notes *notes)
     return berth_buf_text(&b);
 }
 
+static const struct {
+    const char *why, *text, *want, *notes;
+} readings[] = {
+    {"nothing", "", "null", ""},
+    {"comments alone", "# nothing\n", "null", ""},
+    {"an object", "{}", "{}", ""},
+    {"words for true and false", "[yes, off]", "[true,false]",
+     "1:2 yes is read as true: write true, or 'yes' for the word\n"
+     "1:7 off is read as false: write false, or 'off' for the word"},
+    {"words in quotes", "['yes', \"n\", !!str on]", "[\"yes\",\"n\",\"on\"]", ""},
+    {"keys stay as they are", "{n: 1, yes: 2, 0777: 3}", "{\"n\":1,\"yes\":2,\"0777\":3}", ""},
+    {"octal by a nought", "[0777, -010, 07, 0]", "[511,-8,7,0]",
+     "1:2 0777 is read as 511: a nought in front makes it octal\n"
+     "1:8 -010 is read as -8: a nought in front makes it octal"},
+    {"bases that are said", "[0x1F, 0o17, 0b101, -0x10]", "[31,15,5,-16]", ""},
+    {"underscores", "[1_000, 0x_ff]", "[1000,255]",
+     "1:2 1_000 is read as 1000\n1:9 0x_ff is read as 255"},
+    {"numbers", "[+1, .5, 1., 1.50, 1e3, 089, 18446744073709551615, 18446744073709551616]",
+     "[1,0.5,1.0,1.5,1000.0,89.0,18446744073709551615,\"18446744073709551616\"]", ""},
+    {"no numbers", "[1.2.3, -, +, ., e3, 0x, 0b2, 1e, 1e+, _1, 12:30, 2001-01-01, 1e999, .inf]",
+     "[\"1.2.3\",\"-\",\"+\",\".\",\"e3\",\"0x\",\"0b2\",\"1e\",\"1e+\",\"_1\",\"12:30\","
+     "\"2001-01-01\",\"1e999\",\".inf\"]",
+     ""},
+    {"the last of two keys", "a: 1\nb: 2\na: 3\n", "{\"b\":2,\"a\":3}",
+     "3:1 a is on line 1 already: the last one counts"},
+    {"of three, too", "{a: {x: 1}, a: 2, a: [3]}", "{\"a\":[3]}",
+     "1:13 a is on line 1 already: the last one counts\n"
+     "1:19 a is on line 1 already: the last one counts"},
+    {"in a mapping further in", "a:\n- b: {c: 1, d: 2, c: 3}\n",
+     "{\"a\":[{\"b\":{\"d\":2,\"c\":3}}]}", "2:19 c is on line 2 already: the last one counts"},
+    {"an anchor in what does not count", "a: {x: &x [1, 2]}\na: 1\nb: *x\n",
+     "{\"a\":1,\"b\":[1,2]}", "2:1 a is on line 1 already: the last one counts"},
+    {"merged", "x: &a {app: z, b: d}\ny:\n  <<: *a\n  b: c\n",
+     "{\"x\":{\"app\":\"z\",\"b\":\"d\"},\"y\":{\"b\":\"c\",\"app\":\"z\"}}", ""},
+    {"merged at the end", "x: &a {b: 1}\ny:\n  b: 2\n  <<: *a\n",
+     "{\"x\":{\"b\":1},\"y\":{\"b\":2}}", ""},
+    {"merged alone", "x: &a {b: 1}\ny: {<<: *a}\nz: {<<: {}}\n",
+     "{\"x\":{\"b\":1},\"y\":{\"b\":1},\"z\":{}}", ""},
+    {"of a list the first counts", "[&a {b: 1, c: 1}, &b {b: 2, d: 2}, {<<: [*a, *b], e: 3}]",
+     "[{\"b\":1,\"c\":1},{\"b\":2,\"d\":2},{\"e\":3,\"b\":1,\"c\":1,\"d\":2}]", ""},
+    {"twice merged", "[&a {b: 1}, &b {c: 2}, {<<: *a, <<: *b}]",
+     "[{\"b\":1},{\"c\":2},{\"b\":1,\"c\":2}]", ""},
+    {"merged from what was merged", "[&a {b: 1}, &b {<<: *a, c: 2}, {<<: *b, c: 3}]",
+     "[{\"b\":1},{\"c\":2,\"b\":1},{\"c\":3,\"b\":1}]", ""},
+    {"merged and twice", "[&a {b: 1}, {b: 2, <<: *a, b: 3}]", "[{\"b\":1},{\"b\":3}]",
+     "1:28 b is on line 1 already: the last one counts"},
+    {"a quoted << is a key", "{'<<': 1}", "{\"<<\":1}", ""},
+    {"the first document", "a: 1\n---\nb: 2\n---\n*c: d\n", "{\"a\":1}",
+     "2:1 of 3 documents the first is read: write one, or each in its own file"},
+    {"no YAML behind it", "a: 1\n---\n[\n", "{\"a\":1}",
+     "2:1 of 2 documents the first is read: write one, or each in its own file"},
+    {"nothing in the first", "---\n---\nb: 2\n", "null",
+     "2:1 of 2 documents the first is read: write one, or each in its own file"},
+};
+
 static void
 it_reads_as_kubectl_does(void **unused)
 {
-    static const struct {
-        const char *why, *text, *want, *notes;
-    } cases[] = {
-        {"nothing", "", "null", ""},
-        {"comments alone", "# nothing\n", "null", ""},
-        {"an object", "{}", "{}", ""},
-        {"words for true and false", "[yes, off]", "[true,false]",
-         "1:2 yes is read as true: write true, or 'yes' for the word\n"
-         "1:7 off is read as false: write false, or 'off' for the word"},
-        {"words in quotes", "['yes', \"n\", !!str on]", "[\"yes\",\"n\",\"on\"]", ""},
-        {"keys stay as they are", "{n: 1, yes: 2, 0777: 3}", "{\"n\":1,\"yes\":2,\"0777\":3}", ""},
-        {"octal by a nought", "[0777, -010, 07, 0]", "[511,-8,7,0]",
-         "1:2 0777 is read as 511: a nought in front makes it octal\n"
-         "1:8 -010 is read as -8: a nought in front makes it octal"},
-        {"bases that are said", "[0x1F, 0o17, 0b101, -0x10]", "[31,15,5,-16]", ""},
-        {"underscores", "[1_000, 0x_ff]", "[1000,255]",
-         "1:2 1_000 is read as 1000\n1:9 0x_ff is read as 255"},
-        {"numbers", "[+1, .5, 1., 1.50, 1e3, 089, 18446744073709551615, 18446744073709551616]",
-         "[1,0.5,1.0,1.5,1000.0,89.0,18446744073709551615,\"18446744073709551616\"]", ""},
-        {"no numbers", "[1.2.3, -, +, ., e3, 0x, 0b2, 1e, 1e+, _1, 12:30, 2001-01-01, 1e999, .inf]",
-         "[\"1.2.3\",\"-\",\"+\",\".\",\"e3\",\"0x\",\"0b2\",\"1e\",\"1e+\",\"_1\",\"12:30\","
-         "\"2001-01-01\",\"1e999\",\".inf\"]",
-         ""},
-        {"the last of two keys", "a: 1\nb: 2\na: 3\n", "{\"b\":2,\"a\":3}",
-         "3:1 a is on line 1 already: the last one counts"},
-        {"of three, too", "{a: {x: 1}, a: 2, a: [3]}", "{\"a\":[3]}",
-         "1:13 a is on line 1 already: the last one counts\n"
-         "1:19 a is on line 1 already: the last one counts"},
-        {"in a mapping further in", "a:\n- b: {c: 1, d: 2, c: 3}\n",
-         "{\"a\":[{\"b\":{\"d\":2,\"c\":3}}]}", "2:19 c is on line 2 already: the last one counts"},
-        {"an anchor in what does not count", "a: {x: &x [1, 2]}\na: 1\nb: *x\n",
-         "{\"a\":1,\"b\":[1,2]}", "2:1 a is on line 1 already: the last one counts"},
-        {"merged", "x: &a {app: z, b: d}\ny:\n  <<: *a\n  b: c\n",
-         "{\"x\":{\"app\":\"z\",\"b\":\"d\"},\"y\":{\"b\":\"c\",\"app\":\"z\"}}", ""},
-        {"merged at the end", "x: &a {b: 1}\ny:\n  b: 2\n  <<: *a\n",
-         "{\"x\":{\"b\":1},\"y\":{\"b\":2}}", ""},
-        {"merged alone", "x: &a {b: 1}\ny: {<<: *a}\nz: {<<: {}}\n",
-         "{\"x\":{\"b\":1},\"y\":{\"b\":1},\"z\":{}}", ""},
-        {"of a list the first counts", "[&a {b: 1, c: 1}, &b {b: 2, d: 2}, {<<: [*a, *b], e: 3}]",
-         "[{\"b\":1,\"c\":1},{\"b\":2,\"d\":2},{\"e\":3,\"b\":1,\"c\":1,\"d\":2}]", ""},
-        {"twice merged", "[&a {b: 1}, &b {c: 2}, {<<: *a, <<: *b}]",
-         "[{\"b\":1},{\"c\":2},{\"b\":1,\"c\":2}]", ""},
-        {"merged from what was merged", "[&a {b: 1}, &b {<<: *a, c: 2}, {<<: *b, c: 3}]",
-         "[{\"b\":1},{\"c\":2,\"b\":1},{\"c\":3,\"b\":1}]", ""},
-        {"merged and twice", "[&a {b: 1}, {b: 2, <<: *a, b: 3}]", "[{\"b\":1},{\"b\":3}]",
-         "1:28 b is on line 1 already: the last one counts"},
-        {"a quoted << is a key", "{'<<': 1}", "{\"<<\":1}", ""},
-        {"the first document", "a: 1\n---\nb: 2\n---\n*c: d\n", "{\"a\":1}",
-         "2:1 of 3 documents the first is read: write one, or each in its own file"},
-        {"no YAML behind it", "a: 1\n---\n[\n", "{\"a\":1}",
-         "2:1 of 2 documents the first is read: write one, or each in its own file"},
-        {"nothing in the first", "---\n---\nb: 2\n", "null",
-         "2:1 of 2 documents the first is read: write one, or each in its own file"},
-    };
-
     (void)unused;
-    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+    for (size_t i = 0; i < BERTH_COUNT(readings); i++) {
         const struct berth_json *v = NULL;
         struct berth_yaml_notes notes = {0};
         struct berth_err e = {""};
         struct berth_buf b;
 
-        print_message("  %s\n", cases[i].why);
-        if (berth_yaml_parse_told(&arena, cases[i].text, strlen(cases[i].text), &v, &notes, &e) !=
-            0)
+        print_message("  %s\n", readings[i].why);
+        if (berth_yaml_parse_told(&arena, readings[i].text, strlen(readings[i].text), &v, &notes,
+                                  &e) != 0)
             fail_msg("%s", e.msg);
         berth_buf_init(&b, &arena);
         berth_json_put(&b, v);
-        assert_string_equal(berth_buf_text(&b), cases[i].want);
-        assert_string_equal(notes_text(&notes), cases[i].notes);
+        assert_string_equal(berth_buf_text(&b), readings[i].want);
+        assert_string_equal(notes_text(&notes), readings[i].notes);
         berth_arena_reset(&arena);
     }
 }
@@ -114,7 +114,10 @@ what_it_refuses(void **unused)
          "line 3, column 3: << takes a mapping or a list of mappings"},
         {"not all of them mappings", "[&a {}, {<<: [*a, 1]}]",
          "line 1, column 10: << takes a mapping or a list of mappings"},
-        {"a tab", "a:\n\tb: 1\n", "line 2, column 1: found character that cannot start any token"},
+        {"an escape that is none", "a: \"\\d\"\n",
+         "line 1, column 5: found unknown escape character"},
+        {"what ends too soon", "a: [1\n",
+         "line 1, column 4: did not find expected ',' or ']', while parsing a flow sequence"},
         {"an alias to itself", "a: &x {<<: *x}\n",
          "line 1, column 12: an alias to the value that it is part of"},
     };
@@ -130,6 +133,74 @@ what_it_refuses(void **unused)
             berth_yaml_parse_told(&arena, cases[i].text, strlen(cases[i].text), &v, &notes, &e),
             -BERTH_EINVAL);
         assert_string_equal(e.msg, cases[i].want);
+        berth_arena_reset(&arena);
+    }
+}
+
+/* The place, what was expected there, in a person's words. */
+static void
+usual_mistakes_are_said(void **unused)
+{
+    static const struct {
+        const char *why, *text, *want;
+    } cases[] = {
+        {"a tab", "a:\n\tb: 1\n", "line 2, column 1: a tab indents this line: indent it by spaces"},
+        {"a tab behind spaces", "a:\n  b: 1\n \tc: 2\n", "line 3, column 2: a tab indents"},
+        {"a tab before an item", "a:\n\t- b\n", "line 2, column 1: a tab indents"},
+        {"a key less indented", "a:\n    b: 1\n  c: 2\n",
+         "line 3, column 3: this line is indented by 2 spaces, and what is above (line 2) by 4: "
+         "keys "
+         "of one mapping begin in one column"},
+        {"a key less indented than an item's", "a:\n- b: 1\n c: 2\n",
+         "line 3, column 2: this line is indented by 1 spaces, and what is above (line 2) by 2"},
+        {"comments between them", "a:\n    b: 1\n\n# no\n  c: 2\n",
+         "line 5, column 3: this line is indented by 2 spaces, and what is above (line 2) by 4"},
+        {"a key more indented", "a: 1\n  b: 2\n",
+         "line 2, column 3: this key is indented by 2 spaces, and the one above (line 1) by 0"},
+        {"an item less indented", "a:\n    - b: 1\n   - c: 2\n",
+         "line 3, column 4: this item is indented by 3 spaces, and the one of line 2 by 4: items "
+         "of "
+         "one list begin in one column"},
+        {"an item more indented", "a:\n- b: 1\n  - c: 2\n",
+         "line 3, column 3: this item is indented by 2 spaces, and the one of line 2 by 0"},
+        {"an item among keys", "a:\n  b: 1\n  - c\n",
+         "line 3, column 3: an item of a list (\"- \") among keys: indent it below the key"},
+        {"a key among items", "a:\n  - b\n  c: 1\n",
+         "line 3, column 3: an item of the list that begins in line 2 is wanted here"},
+        {"no space behind a colon", "a:1\nb: 2\n",
+         "line 1, column 3: a space is missing behind the colon: write a: VALUE"},
+        {"nor further down", "x: 1\na:1\nb: 2\n", "line 2, column 3: a space is missing behind"},
+        {"nor at the end", "x: 1\na/b.c:1\n",
+         "line 2, column 7: a space is missing behind the colon: write a/b.c: VALUE"},
+        {"no colon at all", "x: 1\na\nb: 2\n", "line 2, column 1: this is neither \"key: value\""},
+        {"a colon too many", "x: y: z\n", "line 1, column 5: a second \": \" on one line: put the"},
+        {"a quote that is not closed", "a: \"x\nb: 1\n",
+         "line 1, column 4: the quote that begins here is not closed: put another where"},
+        {"one that closes at the next", "a: 'x\nb: 'y'\n",
+         "line 1, column 4: the quote that begins here is not closed on its line: it ends at the "
+         "next one, in line 2"},
+        {"in a list", "a: [\"\xc3\xa4\", \"b]\nc: \"d\"\n",
+         "line 1, column 10: the quote that begins here is not closed on its line"},
+        {"no quote but an apostrophe", "a: don't\nb: \"x\" y\n",
+         "line 2, column 8: text behind a closing quote: put all of the value in one pair"},
+        {"what no value begins with", "a: \xc3\xa4\nb: @x\n",
+         "line 2, column 4: a value cannot begin with @: put it in quotes"},
+        {"without a last line's end", "a:\n    b: 1\n  c: 2",
+         "line 3, column 3: this line is indented by 2 spaces"},
+        {"as Windows ends lines", "a:\r\n    b: 1\r\n  c: 2\r\n",
+         "line 3, column 3: this line is indented by 2 spaces"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        const struct berth_json *v = NULL;
+        struct berth_err e = {""};
+
+        print_message("  %s\n", cases[i].why);
+        assert_int_equal(berth_yaml_parse(&arena, cases[i].text, strlen(cases[i].text), &v, &e),
+                         -BERTH_EINVAL);
+        if (strncmp(e.msg, cases[i].want, strlen(cases[i].want)) != 0)
+            fail_msg("%s, should be %s", e.msg, cases[i].want);
         berth_arena_reset(&arena);
     }
 }
@@ -270,9 +341,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_reads_as_kubectl_does),  cmocka_unit_test(what_it_refuses),
-        cmocka_unit_test(merging_is_bounded),        cmocka_unit_test(notes_are_bounded),
-        cmocka_unit_test(the_nearest_line_is_found), cmocka_unit_test(the_deepest_places_are_found),
+        cmocka_unit_test(it_reads_as_kubectl_does),
+        cmocka_unit_test(what_it_refuses),
+        cmocka_unit_test(usual_mistakes_are_said),
+        cmocka_unit_test(merging_is_bounded),
+        cmocka_unit_test(notes_are_bounded),
+        cmocka_unit_test(the_nearest_line_is_found),
+        cmocka_unit_test(the_deepest_places_are_found),
     };
 
     berth_arena_init(&arena, 64 << 20);

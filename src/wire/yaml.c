@@ -228,7 +228,7 @@ event(struct reader *r, const yaml_event_t *ev, struct berth_err *e)
 }
 
 static int
-parse_failed(const yaml_parser_t *p, size_t len, struct berth_err *e)
+parse_failed(const yaml_parser_t *p, const char *text, size_t len, struct berth_err *e)
 {
     const char *why = p->problem != NULL ? p->problem : "not YAML";
 
@@ -237,6 +237,8 @@ parse_failed(const yaml_parser_t *p, size_t len, struct berth_err *e)
     if (p->error == YAML_READER_ERROR)
         return berth_err_set(e, BERTH_EINVAL, "line %zu, column %zu: %s", p->mark.line + 1,
                              p->mark.column + 1, why);
+    if (yaml_said(p, text, len, e) < 0)
+        return -BERTH_EINVAL;
     /* What ends with the text is found where it began: the end says nothing. */
     if (p->context != NULL && p->problem_mark.index >= len && p->context_mark.index < len)
         return berth_err_set(e, BERTH_EINVAL, "line %zu, column %zu: %s, %s",
@@ -246,14 +248,14 @@ parse_failed(const yaml_parser_t *p, size_t len, struct berth_err *e)
 }
 
 static int
-read_events(struct reader *r, size_t len, struct berth_err *e)
+read_events(struct reader *r, const char *text, size_t len, struct berth_err *e)
 {
     yaml_event_type_t type = YAML_NO_EVENT;
 
     while (type != YAML_STREAM_END_EVENT) {
         yaml_event_t ev;
         if (yaml_parser_parse(&r->parser, &ev) == 0)
-            return r->documents > 1 ? 0 : parse_failed(&r->parser, len, e);
+            return r->documents > 1 ? 0 : parse_failed(&r->parser, text, len, e);
         type = ev.type;
         const int rc = event(r, &ev, e);
         yaml_event_delete(&ev);
@@ -285,7 +287,7 @@ parse(struct reader *r, const char *text, size_t len, const char *empty,
     r->text.max = TEXT_BYTES_MAX;
     berth_jw_init(&r->out, &r->text);
     yaml_set_input(&r->parser, text, len);
-    const int rc = read_events(r, len, e);
+    const int rc = read_events(r, text, len, e);
     yaml_parser_delete(&r->parser);
     if (rc != 0)
         return rc;

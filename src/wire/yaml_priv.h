@@ -62,6 +62,10 @@ int yaml_no_memory(struct berth_err *e);
 __attribute__((format(printf, 4, 5))) int yaml_note(struct reader *r, size_t line, size_t column,
                                                     const char *fmt, ...);
 
+/* yaml_said.c: why the parser failed, where a person's usual mistake is the cause: the place and
+ * what is to be written instead, -BERTH_EINVAL.  0: it is another, and e is untouched. */
+int yaml_said(const yaml_parser_t *p, const char *text, size_t len, struct berth_err *e);
+
 /* yaml_scalar.c: write a scalar as the value that it means. */
 int yaml_scalar(struct reader *r, const yaml_event_t *ev, struct berth_err *e);
 

@@ -1,0 +1,333 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "wire/yaml_priv.h"
+
+/*
+ * Why a text is no YAML, for the mistakes that people make most: a tab, lines that are not in one
+ * column, a colon without its space, a quote that is not closed.  What the parser says of these is
+ * about its own state; here the lines around the place are looked at as a person looks at them.
+ */
+enum { LINES_MAX = 1000 /* looked at above the place */ };
+
+struct line {
+    struct berth_slice s;
+    size_t number; /* from 1 */
+};
+
+struct failure {
+    struct berth_slice text;
+    const char *problem, *context; /* the parser's words; "" for none */
+    struct line at;
+    size_t column; /* from 0, in bytes of the line */
+    size_t context_line, context_column;
+    struct berth_err *e;
+};
+
+/* ---- lines ---- */
+
+static struct line
+line_from(struct berth_slice text, size_t from, size_t number)
+{
+    const char *end = from < text.len ? memchr(text.at + from, '\n', text.len - from) : NULL;
+    struct line ret = {{text.at + from, (end != NULL ? (size_t)(end - text.at) : text.len) - from},
+                       number};
+
+    if (ret.s.len > 0 && ret.s.at[ret.s.len - 1] == '\r')
+        ret.s.len--;
+    return ret;
+}
+
+static struct line
+line_of(struct berth_slice text, size_t number)
+{
+    size_t from = 0, n = 1;
+
+    for (; n < number && from < text.len; n++) {
+        const char *end = memchr(text.at + from, '\n', text.len - from);
+        from = end != NULL ? (size_t)(end - text.at) + 1 : text.len;
+    }
+    return line_from(text, from, number);
+}
+
+static size_t
+indent_of(struct berth_slice s)
+{
+    size_t n = 0;
+
+    while (n < s.len && s.at[n] == ' ')
+        n++;
+    return n;
+}
+
+/* Not empty, and no comment. */
+static bool
+is_content(struct berth_slice s)
+{
+    const size_t n = indent_of(s);
+
+    return n < s.len && s.at[n] != '#';
+}
+
+/* The next line above that says something. */
+static bool
+go_up(struct berth_slice text, struct line *l)
+{
+    for (int i = 0; i < LINES_MAX && l->s.at > text.at; i++) {
+        const size_t end = (size_t)(l->s.at - text.at) - 1;
+        const char *before = end > 0 ? memrchr(text.at, '\n', end) : NULL;
+        *l = line_from(text, before != NULL ? (size_t)(before - text.at) + 1 : 0, l->number - 1);
+        if (is_content(l->s))
+            return true;
+    }
+    return false;
+}
+
+static bool
+is_item(struct berth_slice s, size_t at)
+{
+    return at < s.len && s.at[at] == '-' && (at + 1 == s.len || s.at[at + 1] == ' ');
+}
+
+/* Where the key begins: behind what begins items of lists. */
+static size_t
+key_column(struct berth_slice s)
+{
+    size_t n = indent_of(s);
+
+    while (is_item(s, n))
+        for (n++; n < s.len && s.at[n] == ' ';)
+            n++;
+    return n;
+}
+
+static size_t
+bytes_of(struct berth_slice s, size_t characters)
+{
+    size_t n = 0;
+
+    for (; n < s.len && (characters > 0 || ((unsigned char)s.at[n] & 0xc0) == 0x80); n++)
+        characters -= ((unsigned char)s.at[n] & 0xc0) != 0x80;
+    return n;
+}
+
+static size_t
+characters_of(struct berth_slice s, size_t bytes)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < bytes && i < s.len; i++)
+        n += ((unsigned char)s.at[i] & 0xc0) != 0x80;
+    return n;
+}
+
+/* "line 3, column 5: " and what is said: -BERTH_EINVAL. */
+__attribute__((format(printf, 4, 5))) static int
+say(const struct failure *f, struct line l, size_t bytes, const char *fmt, ...)
+{
+    char text[224];
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return berth_err_set(f->e, BERTH_EINVAL, "line %zu, column %zu: %s", l.number,
+                         characters_of(l.s, bytes) + 1, text);
+}
+
+/* ---- one mistake each: 0, it is not this one ---- */
+
+static int
+tab(struct failure *f)
+{
+    const size_t n = indent_of(f->at.s);
+
+    if (n == f->at.s.len || f->at.s.at[n] != '\t')
+        return 0;
+    return say(f, f->at, n, "a tab indents this line: indent it by spaces");
+}
+
+/* The quote in the line that is not closed there; SIZE_MAX: each is. */
+static size_t
+open_quote(struct berth_slice s)
+{
+    size_t open = SIZE_MAX;
+
+    for (size_t i = 0; i < s.len; i++) {
+        const char c = s.at[i], before = i > 0 ? s.at[i - 1] : ' ';
+        if (open == SIZE_MAX && c == '#' && before == ' ')
+            return SIZE_MAX;
+        if (open == SIZE_MAX && (c == '"' || c == '\'') && strchr(" [{,", before) != NULL)
+            open = i;
+        else if (open != SIZE_MAX && c == '\\' && s.at[open] == '"')
+            i++;
+        else if (open != SIZE_MAX && c == s.at[open])
+            open = SIZE_MAX;
+    }
+    return open;
+}
+
+static int
+quote(struct failure *f)
+{
+    struct line l = f->at;
+    size_t n = f->column < l.s.len ? f->column : l.s.len;
+
+    if (strstr(f->context, "quoted scalar") != NULL) {
+        if (strstr(f->problem, "escape") != NULL)
+            return 0;
+        l = line_of(f->text, f->context_line);
+        return say(f, l, bytes_of(l.s, f->context_column),
+                   "the quote that begins here is not closed: put another where the text ends");
+    }
+    while (n > 0 && l.s.at[n - 1] == ' ')
+        n--;
+    if (n == 0 || strchr("\"'", l.s.at[n - 1]) == NULL)
+        return 0;
+    const char mark = l.s.at[n - 1];
+    /* It closed one of a line above. */
+    while (go_up(f->text, &l)) {
+        const size_t open = open_quote(l.s);
+        if (open != SIZE_MAX && l.s.at[open] == mark)
+            return say(f, l, open,
+                       "the quote that begins here is not closed on its line: it ends at the next "
+                       "one, in line %zu",
+                       f->at.number);
+    }
+    return say(f, f->at, f->column,
+               "text behind a closing quote: put all of the value in one pair of quotes");
+}
+
+/* "key:value" */
+static size_t
+bare_colon(struct berth_slice s)
+{
+    static const char word[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
+    size_t n = key_column(s);
+    const size_t from = n;
+
+    while (n < s.len && strchr(word, s.at[n]) != NULL)
+        n++;
+    if (n == from || n + 1 >= s.len || s.at[n] != ':' || strchr(" \t", s.at[n + 1]) != NULL)
+        return SIZE_MAX;
+    return n;
+}
+
+static int
+colon(struct failure *f)
+{
+    const bool is_key = strstr(f->problem, "expected ':'") != NULL;
+    struct line l = is_key ? line_of(f->text, f->context_line) : f->at;
+
+    if (!is_key && (strstr(f->problem, "mapping values") == NULL || !go_up(f->text, &l)))
+        return 0;
+    const size_t n = bare_colon(l.s);
+    if (n != SIZE_MAX)
+        return say(f, l, n + 1, "a space is missing behind the colon: write %.*s: VALUE",
+                   (int)(n - key_column(l.s) < 64 ? n - key_column(l.s) : 64),
+                   l.s.at + key_column(l.s));
+    return is_key ? say(f, l, key_column(l.s),
+                        "this is neither \"key: value\" nor an item of a list (\"- value\")")
+                  : 0;
+}
+
+/* "a: b: c", or a line that is indented more than the one that it should be beside. */
+static int
+too_deep(struct failure *f)
+{
+    const size_t indent = indent_of(f->at.s), own = key_column(f->at.s);
+    struct line l = f->at;
+
+    if (strstr(f->problem, "mapping values") == NULL)
+        return 0;
+    for (size_t i = own; i + 1 < f->column && i + 1 < f->at.s.len; i++)
+        if (f->at.s.at[i] == ':' && f->at.s.at[i + 1] == ' ')
+            return say(f, f->at, f->column, "a second \": \" on one line: put the value in quotes");
+    if (!go_up(f->text, &l) || key_column(l.s) >= indent)
+        return 0;
+    return say(
+        f, f->at, indent,
+        "this key is indented by %zu spaces, and the one above (line %zu) by %zu: keys of one "
+        "mapping begin in one column",
+        indent, l.number, key_column(l.s));
+}
+
+static int
+item(struct failure *f)
+{
+    const size_t indent = indent_of(f->at.s);
+    struct line l = f->at;
+
+    while (go_up(f->text, &l)) {
+        const size_t n = indent_of(l.s);
+        if (is_item(l.s, n))
+            return say(
+                f, f->at, indent,
+                "this item is indented by %zu spaces, and the one of line %zu by %zu: items of one "
+                "list begin in one column",
+                indent, l.number, n);
+        if (n == 0)
+            break;
+    }
+    return say(f, f->at, indent,
+               "an item of a list (\"- \") among keys: indent it below the key that has the list");
+}
+
+/* A line that goes on with nothing that is above it. */
+static int
+beside(struct failure *f)
+{
+    const size_t indent = indent_of(f->at.s);
+    struct line l = f->at;
+
+    if (f->column != indent || strstr(f->problem, "did not find expected") == NULL ||
+        strstr(f->context, "block") == NULL)
+        return 0;
+    if (strstr(f->problem, "'-'") != NULL)
+        return say(f, f->at, indent,
+                   "an item of the list that begins in line %zu is wanted here, \"- value\": what "
+                   "belongs to the item above is indented more",
+                   f->context_line);
+    if (is_item(f->at.s, indent))
+        return item(f);
+    if (!go_up(f->text, &l))
+        return 0;
+    return say(
+        f, f->at, indent,
+        "this line is indented by %zu spaces, and what is above (line %zu) by %zu: keys of one "
+        "mapping begin in one column",
+        indent, l.number, key_column(l.s));
+}
+
+static int
+reserved(struct failure *f)
+{
+    if (strstr(f->problem, "cannot start any token") == NULL || f->column >= f->at.s.len ||
+        strchr("@`%", f->at.s.at[f->column]) == NULL)
+        return 0;
+    return say(f, f->at, f->column, "a value cannot begin with %c: put it in quotes",
+               f->at.s.at[f->column]);
+}
+
+int
+yaml_said(const yaml_parser_t *p, const char *text, size_t len, struct berth_err *e)
+{
+    static int (*const mistakes[])(struct failure *) = {tab,      quote,  colon,
+                                                        too_deep, beside, reserved};
+    struct failure f = {.text = {text, len},
+                        .problem = p->problem != NULL ? p->problem : "",
+                        .context = p->context != NULL ? p->context : "",
+                        .at = line_of((struct berth_slice){text, len}, p->problem_mark.line + 1),
+                        .context_line = p->context_mark.line + 1,
+                        .context_column = p->context_mark.column,
+                        .e = e};
+
+    f.column = bytes_of(f.at.s, p->problem_mark.column);
+    for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
+        const int r = mistakes[i](&f);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
