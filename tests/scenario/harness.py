@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pathlib
+import random
 import re
 import select
 import shutil
@@ -57,14 +58,27 @@ def wait_until(condition, seconds, what):
         time.sleep(0.01)
 
 
+def is_free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def free_ports(n):
-    """n ports of 127.0.0.1 that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for s in socks:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in socks]
+    """n ports of 127.0.0.1 that were free a moment ago.
+
+    They are below those that the system gives to connections and to whoever asks for any port: none
+    of them is taken in that way before the server that is to have it listens."""
+    ports = []
+    while len(ports) < n:
+        port = random.randrange(16384, 30000)
+        if port not in ports and is_free(port):
+            ports.append(port)
+    return ports
 
 
 def free_port():
@@ -119,7 +133,7 @@ class Server:
         self.process = None
 
     # ---- life ----
-    def start(self, ready=True, seconds=30):
+    def start(self, ready=True, seconds=60):
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log,
                                         stderr=log, env=self.env, cwd=self.own_dir)
@@ -227,10 +241,10 @@ class Server:
     def url(self):
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
-    def connection(self, timeout=60, port=None):
+    def connection(self, timeout=120, port=None):
         return http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout * SLOW)
 
-    def request(self, method, path, body=None, headers=None, timeout=60, port=None):
+    def request(self, method, path, body=None, headers=None, timeout=120, port=None):
         headers = dict(headers or {})
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)
@@ -257,8 +271,21 @@ class Server:
         return self.request("DELETE", path, **kw)
 
     # ---- raw bytes ----
-    def socket(self, timeout=20):
+    def socket(self, timeout=60):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout * SLOW)
+
+    @contextlib.contextmanager
+    def holding(self, model):
+        """An instance of an echo model is at work until this ends, if its `delay_ms` is long enough:
+        then the client of its request leaves."""
+        body = json.dumps({"inputs": [v2_input("x", "INT32", [1], [1])]}).encode()
+        with self.socket() as s:
+            before = self.status(model)["running"]
+            s.sendall(b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+                      % (model.encode(), len(body)) + body)
+            wait_until(lambda: self.status(model)["running"] > before, 60, f"a run of {model}")
+            yield
+        wait_until(lambda: self.status(model)["running"] <= before, 60, f"the end of a run of {model}")
 
     # ---- models ----
     def register(self, name, backend="echo", path=None, config=None, wait=True, **more):
@@ -278,7 +305,7 @@ class Server:
     def status(self, name):
         return self.get(f"/v1/models/{name}/status").json
 
-    def wait_model(self, name, state="Ready", seconds=30):
+    def wait_model(self, name, state="Ready", seconds=60):
         def there():
             a = self.get(f"/v1/models/{name}/status")
             if a.status != 200:
