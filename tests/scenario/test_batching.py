@@ -28,7 +28,7 @@ def at_once(n, ask):
     gate = threading.Barrier(n)
 
     def one(i):
-        gate.wait(30)
+        gate.wait(60)
         return ask(i)
 
     with concurrent.futures.ThreadPoolExecutor(n) as pool:
@@ -55,7 +55,7 @@ def largest_bucket(server, model):
 
 def test_a_hundred_at_once_run_in_batches(make_server):
     server = make_server(*batching(32, 50))
-    server.register("echo", config={"delay_ms": 10})
+    server.register("echo", config={"delay_ms": 300})  # a slow client's come together meanwhile
     answers = at_once(100, lambda i: infer(server, "echo", [i]))
     assert [a.json["outputs"][0]["data"] for a in answers] == [[i] for i in range(100)]
     count, total = batches(server, "echo")
@@ -90,29 +90,29 @@ def test_more_rows_than_the_model_takes_is_400(make_server):
 
 
 def test_a_lonely_request_waits_its_wait_and_no_longer(make_server):
-    server = make_server(*batching(8, 80))
-    server.register("echo")
-    infer(server, "echo", [0])
-    took = []
-    for i in range(5):
+    server = make_server(*batching(8, 1000))
+    server.register("echo", config={"batching": {"mode": "dynamic"}})
+
+    def took(i):
         begin = time.monotonic()
-        a = infer(server, "echo", [i])
-        took.append(time.monotonic() - begin)
-        assert a.status == 200
-    # Dispatched by age, not expired and not at once only when full; or at once, because the
-    # model is idle and would gain nothing from waiting: both are within the wait.
-    assert min(took) < 0.08 + 0.05
+        assert infer(server, "echo", [i]).status == 200
+        return time.monotonic() - begin
+
+    # Dispatched by age, not expired and not only when full.
+    assert any(1 <= took(i) < 1.9 for i in range(5))
 
 
-def test_no_wait_means_none(make_server):
-    server = make_server(*batching(8, 0))
-    server.register("echo")
+def test_no_wait_means_none(make_server, tmp_path):
+    config = tmp_path / "berth.yaml"
+    config.write_text("engine: {max_batch_wait_ms: 1000, batch_config: {max_wait_time_ms: 1000}}\n")
+    server = make_server("--config", config, "--batch-size", 8, "--batch-wait", 0)
+    server.register("echo", config={"batching": {"mode": "dynamic"}})
     took = []
     for i in range(20):
         begin = time.monotonic()
         assert infer(server, "echo", [i]).status == 200
         took.append(time.monotonic() - begin)
-    assert min(took) < 0.02
+    assert min(took) < 0.5
 
 
 def test_a_default_beyond_what_a_run_can_carry_is_no_harm(make_server):
@@ -160,7 +160,7 @@ def test_batched_equals_unbatched_on_digits(make_server):
     server = make_server()
     server.register("alone", "onnx", harness.DIGITS, {"batching": {"max_batch_size": 1}})
     server.register("together", "onnx", harness.DIGITS,
-                    {"batching": {"max_batch_size": 32, "max_wait_ms": 20}})
+                    {"batching": {"mode": "dynamic", "max_batch_size": 32, "max_wait_ms": 200}})
     samples = harness.heldout()["samples"][:96]
 
     def ask(model, i):
@@ -202,4 +202,4 @@ def test_new_defaults_reach_models_by_sighup(make_server, tmp_path):
         after = batches(server, "echo")
         return after[0] - before[0] < 8
 
-    harness.wait_until(together, 10, "requests running together after SIGHUP")
+    harness.wait_until(together, 60, "requests running together after SIGHUP")

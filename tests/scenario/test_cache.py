@@ -28,7 +28,7 @@ def runs(server, model):
 
 def test_second_request_is_a_hit_and_quick(make_server):
     server = make_server()
-    server.register("slow", config={"delay_ms": 100, "batching": "off", **ON})
+    server.register("slow", config={"delay_ms": 1000, "batching": "off", **ON})
     server.register("plain", config={"delay_ms": 1})
     first = infer(server, "slow", [1, 2])
     assert first.headers["x-cache"] == "miss"
@@ -44,7 +44,7 @@ def test_second_request_is_a_hit_and_quick(make_server):
         assert a.headers["x-cache"] == "hit" and text == first.body
     conn.close()
     # Not how fast, but that no run was waited for; the server's own view of it is below.
-    assert best < 0.1 and runs(server, "slow") == 1
+    assert best < 1 and runs(server, "slow") == 1
     told = server.get("/v1/requests?model=slow&limit=1").json["requests"][0]
     account = server.get(f"/v1/requests/{told['id']}/explain").json
     assert account["cached"] and "cache" in {s["stage"] for s in account["stages"]}
@@ -132,7 +132,7 @@ def test_a_reload_forgets(make_server):
     assert infer(server, "echo", [1]).headers["x-cache"] == "miss"
     assert infer(server, "echo", [1]).headers["x-cache"] == "hit"
     assert server.post("/v2/repository/models/echo/unload").status == 200
-    harness.wait_until(lambda: server.metric("berth_cache_entries") == 0, 30, "an empty cache")
+    harness.wait_until(lambda: server.metric("berth_cache_entries") == 0, 60, "an empty cache")
     assert server.post("/v2/repository/models/echo/load").status == 200
     server.wait_model("echo")
     assert infer(server, "echo", [1]).headers["x-cache"] == "miss"
@@ -151,7 +151,7 @@ def test_memory_is_bounded_and_the_bound_can_be_changed(make_server, tmp_path):
     assert infer(server, "echo", [0] * 8000).headers["x-cache"] == "miss"
     conf.write_text("engine: {memory: {cache_size_mb: 0}}\n")
     server.process.send_signal(signal.SIGHUP)
-    harness.wait_until(lambda: server.metric("berth_cache_bytes") == 0, 30, "a cache of nothing")
+    harness.wait_until(lambda: server.metric("berth_cache_bytes") == 0, 60, "a cache of nothing")
     assert infer(server, "echo", [59] * 8000).headers["x-cache"] == "miss"
     assert infer(server, "echo", [59] * 8000).headers["x-cache"] == "miss"
 

@@ -30,7 +30,7 @@ def explain(server, rid, key=None):
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     a = harness.wait_until(
         lambda: (lambda x: x if x.status == 200 else None)(
-            server.get(f"/v1/requests/{rid}/explain", headers=headers)), 10, f"account of {rid}")
+            server.get(f"/v1/requests/{rid}/explain", headers=headers)), 60, f"account of {rid}")
     return a.json
 
 
@@ -69,30 +69,30 @@ def test_what_would_have_been_faster_is_said(make_server):
     """A wait for company, a wait for a busy engine, and a client that sends slowly."""
     server = make_server("--set", "engine.batch_config.max_wait_time_ms=300")
     server.register("alone", config={"batching": {"max_batch_size": 8, "max_wait_ms": 200}})
-    server.register("busy", config={"delay_ms": 200, "batching": "off"})
+    server.register("busy", config={"delay_ms": 2000, "batching": "off"})
     infer(server, "alone", [1], rid="company")
     told = explain(server, "company")
     assert stages(told)["company"] >= 190
-    assert "for company in a batch of 1 of 8" in told["faster"][0], told
-    gate = threading.Barrier(3)
-
-    def ask(i):
-        gate.wait(30)
-        return infer(server, "busy", [i], rid=f"busy-{i}")
-
-    with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        assert {a.status for a in pool.map(ask, range(3))} == {200}
-    last = max((explain(server, f"busy-{i}") for i in range(3)), key=lambda t: t["total_ms"])
-    assert stages(last)["queue"] >= 200 and "company" not in stages(last)
-    assert "for a free engine" in last["faster"][0]
+    assert any("for company in a batch of 1 of 8" in x for x in told["faster"]), told
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with server.holding("busy"):
+            waits = pool.submit(infer, server, "busy", [1], rid="busy")
+            harness.wait_until(lambda: server.status("busy")["queue_length"] == 1, 60, "it waits")
+            # Not a wait for something: how long it waits is what is looked at.
+            threading.Event().wait(0.5)
+        assert waits.result().status == 200
+    told = explain(server, "busy")
+    assert stages(told)["queue"] >= 500 and "company" not in stages(told)
+    assert any("for a free engine" in x for x in told["faster"]), told
 
     body = json.dumps({"inputs": [harness.v2_input("x", "INT32", [1], [1])]}).encode()
     with server.socket() as s:
         s.sendall(b"POST /v2/models/alone/infer HTTP/1.1\r\nHost: x\r\nX-Request-Id: slow-body\r\n"
-                  b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:10])
+                  b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        assert s.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         # Not a wait for something: the time between two packets is what is looked at.
         threading.Event().wait(0.3)
-        s.sendall(body[10:])
+        s.sendall(body)
         while s.recv(65536):
             pass
     told = explain(server, "slow-body")
@@ -164,7 +164,7 @@ def test_failed_ones_say_why_and_outlive_many_others(make_server):
 
 def test_the_command_tells_the_same(make_server):
     server = make_server()
-    server.register("echo", config={"batching": {"max_batch_size": 4, "max_wait_ms": 30}})
+    server.register("echo", config={"batching": {"max_batch_size": 4, "max_wait_ms": 2000}})
     infer(server, "echo", [1], rid="cmd")
     told = explain(server, "cmd")
     text = berth(server, "explain", "cmd")
@@ -238,7 +238,7 @@ def check_timings(told):
     assert set(told) == {f"berth_{t}_us" for t in TIMES} | {f"berth_{c}" for c in COUNTS}
     assert told["berth_engine_us"] >= 5000 and told["berth_batch_requests"] == 1
     parts = sum(told[f"berth_{t}_us"] for t in TIMES - {"total"})
-    assert parts <= told["berth_total_us"] <= parts + 1_000_000
+    assert parts <= told["berth_total_us"] <= parts + 20_000_000
 
 
 @pytest.mark.parametrize("name", [b"nope", b"caf\xc3\xa9", "\u20ac".encode() * 30, b"no\xffpe", b"no\0pe"])
@@ -252,7 +252,7 @@ def test_an_unknown_model_of_a_grpc_call_is_told_as_it_was_sent(make_server, nam
             call(b"\x0a" + bytes([len(name)]) + name + rest, timeout=30)
     known = b"\xff" not in name and b"\0" not in name
     assert e.value.code() == (grpc.StatusCode.NOT_FOUND if known else grpc.StatusCode.INVALID_ARGUMENT)
-    told = harness.wait_until(lambda: server.get("/v1/requests?failed=true").json["requests"], 10, "its account")
+    told = harness.wait_until(lambda: server.get("/v1/requests?failed=true").json["requests"], 60, "its account")
     assert [x["model"] for x in told] == [name[:63].decode() if known else None]
 
 
@@ -298,7 +298,7 @@ def test_requests_of_a_stream_are_told_one_by_one(make_server):
     client.close()
     listed = harness.wait_until(
         lambda: (lambda x: x if len(x) == 3 else None)(
-            server.get("/v1/requests?model=echo").json["requests"]), 10, "three accounts")
+            server.get("/v1/requests?model=echo").json["requests"]), 60, "three accounts")
     assert {x["id"] for x in listed} == {"of-stream"}
     assert sorted(x["status"] >= 400 for x in listed) == [False, False, True]
     assert {x["path"] for x in listed} == {"/inference.GRPCInferenceService/ModelStreamInfer"}
@@ -313,12 +313,12 @@ def test_where_a_tiny_model_ran_is_said(make_server):
             infer(server, "echo", [i], rid="tiny")
         return explain(server, "tiny")["run"]["placement"] == "inline"
 
-    harness.wait_until(ran_inline, 60, "a run on the loop")
+    harness.wait_until(ran_inline, 90, "a run on the loop")
 
 
 def test_a_wait_for_the_load_is_said(make_server):
     server = make_server()
-    server.register("late", config={"load_ms": 300}, wait=False)
+    server.register("late", config={"load_ms": 3000}, wait=False)
     a = infer(server, "late", [1], rid="first", parameters={"berth_timing": True})
     assert a.status == 200, a
     assert a.json["parameters"]["berth_load_us"] >= 200_000

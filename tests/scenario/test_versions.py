@@ -63,14 +63,14 @@ def loaded(server):
 def test_the_policy_says_what_is_loaded(make_server, versions, policy, want):
     server = make_server()
     server.register("m", "onnx", versions, {"versions": policy})
-    harness.wait_until(lambda: loaded(server) == want, 10, f"{want} loaded")
+    harness.wait_until(lambda: loaded(server) == want, 60, f"{want} loaded")
 
 
 def test_a_label_is_a_version_wherever_one_is_named(make_server, versions):
     server = make_server()
     server.register("m", "onnx", versions, {"versions": {
         "all": True, "labels": {"stable": 1, "canary": 2}}})
-    harness.wait_until(lambda: loaded(server) == {"1", "2", "3"}, 10, "all")
+    harness.wait_until(lambda: loaded(server) == {"1", "2", "3"}, 60, "all")
     data = {}
     for name, number in (("stable", "1"), ("canary", "2"), ("3", "3")):
         a = infer(server, name)
@@ -110,7 +110,7 @@ def test_openai_takes_labels_behind_the_name(make_server, tmp_path):
     server = make_server()
     server.register("m", "echo", tmp_path / "m", {"versions": {
         "all": True, "labels": {"stable": 1, "canary": 2}}})
-    harness.wait_until(lambda: loaded(server) == {"1", "2"}, 10, "both")
+    harness.wait_until(lambda: loaded(server) == {"1", "2"}, 60, "both")
     for label in ("stable", "canary", "2"):
         a = server.post("/v1/completions", {"model": f"m:{label}", "prompt": "x"})
         assert a.status == 200, a
@@ -123,7 +123,7 @@ def test_openai_takes_labels_behind_the_name(make_server, tmp_path):
 def test_requests_are_shared_out_by_weight(make_server, versions):
     server = make_server()
     server.register("m", "onnx", versions, {"versions": {"split": {"1": 90, "2": 10}}})
-    harness.wait_until(lambda: {"1", "2"} <= loaded(server), 10, "both")
+    harness.wait_until(lambda: {"1", "2"} <= loaded(server), 60, "both")
     got = served(server, 300)
     assert set(got) == {"1", "2"} and 20 <= got["2"] <= 40, got
     shares = {v: s["share"] for v, s in states(server).items()}
@@ -137,7 +137,7 @@ def test_a_gray_release_step_by_step(make_server, versions, tmp_path):
     server = make_server(state_dir=state)
     server.register("m", "onnx", versions, {"versions": {
         "specific": [1, 2], "labels": {"stable": 1, "canary": 2}, "split": {"stable": 1}}})
-    harness.wait_until(lambda: loaded(server) == {"1", "2"}, 10, "both")
+    harness.wait_until(lambda: loaded(server) == {"1", "2"}, 60, "both")
     loads = states(server)["1"]["loaded_at"]
     assert set(served(server, 50)) == {"1"}
     assert configure(server, {"versions": {"split": {"stable": 50, "canary": 50}}}).status == 200
@@ -150,7 +150,7 @@ def test_a_gray_release_step_by_step(make_server, versions, tmp_path):
     server.stop()
     server.start()
     server.wait_model("m")
-    harness.wait_until(lambda: loaded(server) == {"1", "2"}, 10, "both")
+    harness.wait_until(lambda: loaded(server) == {"1", "2"}, 60, "both")
     assert set(served(server, 20)) == {"2"}
 
 
@@ -163,7 +163,7 @@ def test_changes_of_a_config_take_effect(make_server, versions):
     assert d["max_batch_size"] == 4 and d["dynamic_batching"]["priority_levels"] == 2
     a = configure(server, {"versions": "all", "intra_op_threads": 1})
     assert a.status == 200 and "loads again" in a.json["message"]
-    harness.wait_until(lambda: loaded(server) == {"1", "2", "3"}, 10, "all loaded")
+    harness.wait_until(lambda: loaded(server) == {"1", "2", "3"}, 60, "all loaded")
     assert infer(server, "1").status == 200
 
 
@@ -173,7 +173,7 @@ def test_a_model_that_serves_on_demand_goes_on_serving(make_server, versions):
     assert infer(server).json["model_version"] == "3"
     a = configure(server, {"versions": {"specific": [2]}})
     assert "loads again" in a.json["message"]
-    harness.wait_until(lambda: loaded(server) == {"2"}, 10, "the other version serves")
+    harness.wait_until(lambda: loaded(server) == {"2"}, 60, "the other version serves")
     assert infer(server).json["model_version"] == "2"
 
 
@@ -186,7 +186,7 @@ def test_a_change_that_does_not_load_is_told_and_the_old_one_serves(make_server,
 
     def last():
         return server.get("/v1/models/m/status").json["life"][-1]
-    harness.wait_until(lambda: last()["state"] == "FAILED", 10, "the load to fail")
+    harness.wait_until(lambda: last()["state"] == "FAILED", 60, "the load to fail")
     assert "as it was told" in last()["reason"]
     assert server.get("/v2/models/m/ready").status == 200
     a = configure(server, {"queue_len": 7})
