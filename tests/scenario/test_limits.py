@@ -54,16 +54,18 @@ def stream(server, n=100000, model="words"):
 def test_a_full_queue_is_429_with_retry_after(make_server):
     server = make_server("--set", "engine.queue_len=4", "--set", "engine.default_batch_size=1",
                          "--set", "engine.max_batch_wait_ms=0")
-    server.register("slow", config={"delay_ms": 500, "batch": 1})
+    server.register("slow", config={"delay_ms": 1000, "batch": 1})
     socks = [server.socket() for _ in range(20)]
     try:
-        for s in socks:
-            s.sendall(infer_bytes("slow"))
-        answers = [harness.read_answer(s)[0] for s in socks]
+        with server.holding("slow"):
+            for s in socks:
+                s.sendall(infer_bytes("slow"))
+            answers = [harness.read_answer(s)[0] for s in socks]
     finally:
         for s in socks:
             s.close()
     statuses = [harness.Raw(a, False).statuses[0] for a in answers]
+    # Four are in the queue behind the one that runs, and one more for each that ends meanwhile.
     assert set(statuses) == {200, 429} and 4 <= statuses.count(200) <= 8, statuses
     for a, status in zip(answers, statuses):
         if status == 429:
@@ -76,7 +78,8 @@ def test_a_full_queue_is_429_with_retry_after(make_server):
 
 @pytest.mark.parametrize("path,body", [
     ("/v1/models/slow:predict", {"input": [1]}),
-    ("/v1/chat/completions", {"model": "slow", "messages": [{"role": "user", "content": "a b"}]})])
+    # All the sequences that there are at once last for three seconds: one more waits.
+    ("/v1/chat/completions", {"model": "slow", "messages": [{"role": "user", "content": "a " * 30}]})])
 def test_a_full_queue_in_the_other_dialects(make_server, path, body):
     server = make_server("--set", "engine.queue_len=1", "--set", "engine.default_batch_size=1",
                          "--set", "engine.max_batch_wait_ms=0")
@@ -105,9 +108,9 @@ def test_a_deadline_is_504_and_the_work_stops(make_server, headers, parameters):
     server.register("slow", config={"delay_ms": 60000})
     begin = time.monotonic()
     a = infer(server, "slow", headers=headers, parameters=parameters)
-    assert a.status == 504 and 0.2 < time.monotonic() - begin < 5 * harness.SLOW, a
+    assert a.status == 504 and 0.2 < time.monotonic() - begin < 25 * harness.SLOW, a
     # The instance is free again although its run would have gone on for a minute.
-    harness.wait_until(lambda: server.metric("berth_requests_canceled_total", model="slow") == 1, 10,
+    harness.wait_until(lambda: server.metric("berth_requests_canceled_total", model="slow") == 1, 60,
                        "the request counted as cancelled")
     server.stop()
 
@@ -119,7 +122,7 @@ def test_the_server_s_own_deadline(make_server):
     assert a.status == 504 and a.json["message"], a
     begin = time.monotonic()
     assert infer(server, "slow").status == 504
-    assert time.monotonic() - begin < 10 * harness.SLOW, "the second waited for the first's run"
+    assert time.monotonic() - begin < 40 * harness.SLOW, "the second waited for the first's run"
 
 
 def test_a_generation_past_its_deadline_stops(make_server):
@@ -127,7 +130,7 @@ def test_a_generation_past_its_deadline_stops(make_server):
     server.register("words", config={"token_ms": 20})
     a = server.post("/v1/chat/completions", {**word_stream(100000), "stream": False})
     assert a.status == 504, a
-    harness.wait_until(lambda: running(server) == 0, 5, "no sequence running")
+    harness.wait_until(lambda: running(server) == 0, 60, "no sequence running")
 
 
 # ---- bodies ----
@@ -140,7 +143,7 @@ def test_a_body_too_large_is_refused_before_it_is_sent(echo):
             data, _ = harness.read_answer(s)  # we have sent none of the body
             got = harness.Raw(data, False)
             assert got.statuses == [413] and b"error" in data, got
-            assert harness.closes(s, 20), "the connection stays, with a body in the way"
+            assert harness.closes(s, 30), "the connection stays, with a body in the way"
 
 
 def test_a_chunked_body_too_large_is_cut(make_server):
@@ -206,13 +209,13 @@ def test_a_slow_head_is_cut_off(hasty):
         ended.set()
         t.join()
         assert harness.Raw(data, closed).statuses in ([408], [])
-        assert closed or harness.closes(s, 10)
-        assert time.monotonic() - begin < 10 * harness.SLOW
+        assert closed or harness.closes(s, 30)
+        assert time.monotonic() - begin < 40 * harness.SLOW
 
 
 def test_a_connection_that_says_nothing_is_closed(hasty):
     with hasty.socket() as s:
-        assert harness.closes(s, 10)
+        assert harness.closes(s, 30)
 
 
 def test_an_idle_connection_is_closed(hasty):
@@ -220,7 +223,7 @@ def test_an_idle_connection_is_closed(hasty):
         s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         data, closed = harness.read_answer(s)
         assert harness.Raw(data, closed).statuses == [200] and not closed
-        assert harness.closes(s, 10)
+        assert harness.closes(s, 30)
 
 
 def test_a_body_that_stops_is_cut_off(hasty):
@@ -228,13 +231,13 @@ def test_a_body_that_stops_is_cut_off(hasty):
         s.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         data, closed = harness.read_answer(s)
         assert harness.Raw(data, closed).statuses in ([408], [])
-        assert closed or harness.closes(s, 10)
+        assert closed or harness.closes(s, 30)
 
 
 def test_a_half_open_h2_connection_is_closed(hasty):
     with hasty.socket() as s:
         s.sendall(b"PRI * HTTP/2.0\r\n\r\n")
-        assert harness.closes(s, 10)
+        assert harness.closes(s, 30)
 
 
 def test_a_slow_reader_is_dropped_and_its_work_stops(hasty):
@@ -247,9 +250,9 @@ def test_a_slow_reader_is_dropped_and_its_work_stops(hasty):
                   % len(body) + body)
         # Never read: the server's buffer fills up, then its patience ends.
         harness.wait_until(lambda: hasty.metric("berth_requests_canceled_total", model="words") == 1,
-                           30, "the sequence cut")
-        assert running(hasty) == 0
-        harness.wait_until(lambda: hasty.metric("berth_connections") == 1, 10, "connection dropped")
+                           60, "the sequence cut")
+        harness.wait_until(lambda: running(hasty) == 0, 60, "no sequence running")
+        harness.wait_until(lambda: hasty.metric("berth_connections") == 1, 60, "connection dropped")
     assert hasty.grew_less_than(before, 64)
     assert hasty.metric("berth_tokens_generated_total", model="words") < 200000
 
@@ -261,14 +264,16 @@ def test_a_slow_reader_of_a_large_answer_is_dropped(hasty):
         s.connect(("127.0.0.1", hasty.port))
         s.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
                   % len(body) + body)
-        harness.wait_until(lambda: hasty.metric("berth_inferences_total", model="echo"), 20, "run")
-        harness.wait_until(lambda: hasty.metric("berth_connections") == 1, 20, "connection dropped")
+        harness.wait_until(lambda: hasty.metric("berth_inferences_total", model="echo"), 60, "run")
+        harness.wait_until(lambda: hasty.metric("berth_connections") == 1, 60, "connection dropped")
 
 
-def test_a_reader_that_is_slow_but_reads_is_kept(hasty):
+def test_a_reader_that_is_slow_but_reads_is_kept(make_server):
     """Slower than the timeout in all, but never silent for as long as it."""
-    with stream(hasty, 3000) as s:
-        data, end = b"", time.monotonic() + 2.5
+    server = make_server("--set", "server.write_timeout_secs=4")
+    server.register("words")
+    with stream(server, 3000) as s:
+        data, end = b"", time.monotonic() + 5
         while b"[DONE]" not in data:
             more = s.recv(2048 if time.monotonic() < end else 65536)
             assert more, "dropped"
@@ -287,8 +292,9 @@ def test_a_client_that_goes_stops_its_stream(make_server, how):
         assert running(server) == 1
         if how == "reset":
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    harness.wait_until(lambda: running(server) == 0, 5, "the sequence stopped")
-    assert server.metric("berth_requests_canceled_total", model="words") == 1
+    harness.wait_until(lambda: running(server) == 0, 60, "the sequence stopped")
+    harness.wait_until(lambda: server.metric("berth_requests_canceled_total", model="words") == 1, 60,
+                       "it counted as cancelled")
 
 
 def test_a_client_that_goes_stops_its_run(make_server):
@@ -296,23 +302,23 @@ def test_a_client_that_goes_stops_its_run(make_server):
     server.register("slow", config={"delay_ms": 60000})
     with server.socket() as s:
         s.sendall(infer_bytes("slow"))
-        harness.wait_until(lambda: server.status("slow")["status"] == "Running"
-                           or server.metric("berth_queue_length", model="slow") == 0, 10, "it runs")
-    harness.wait_until(lambda: server.metric("berth_requests_canceled_total", model="slow") == 1, 10,
+        harness.wait_until(lambda: server.status("slow")["running"] == 1, 60, "it runs")
+    harness.wait_until(lambda: server.metric("berth_requests_canceled_total", model="slow") == 1, 60,
                        "the run stopped")
 
 
 def test_a_waiting_request_whose_client_goes_is_never_run(make_server):
     server = make_server("--set", "engine.max_batch_wait_ms=0")
-    server.register("slow", config={"delay_ms": 700, "batch": 1})
-    with server.socket() as first:
-        first.sendall(infer_bytes("slow"))
-        for _ in range(10):
-            with server.socket() as s:
-                s.sendall(infer_bytes("slow"))
-        assert harness.Raw(*harness.read_answer(first)).statuses == [200]
-    harness.wait_until(lambda: server.metric("berth_queue_length", model="slow") == 0, 3,
-                       "the queue empty without having run ten requests of 0.7 s")
+    server.register("slow", config={"delay_ms": 60000, "batch": 1})
+    with server.holding("slow"):
+        with contextlib.ExitStack() as stack:
+            for _ in range(10):
+                stack.enter_context(server.socket()).sendall(infer_bytes("slow"))
+            harness.wait_until(lambda: server.metric("berth_queue_length", model="slow") == 10, 60, "ten in the queue")
+    harness.wait_until(lambda: server.metric("berth_queue_length", model="slow") == 0, 60,
+                       "the queue empty without having run ten requests of a minute")
+    harness.wait_until(lambda: server.metric("berth_requests_canceled_total", model="slow") == 11, 60, "all cancelled")
+    assert server.metric("berth_batch_size_count", model="slow") <= 1
 
 
 # ---- connections ----
@@ -328,47 +334,53 @@ def test_connections_beyond_the_limit_are_refused_in_words(make_server):
         more.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         data, _ = harness.read_answer(more)
         assert harness.Raw(data, True).statuses == [503] and b"max_connections" in data
-        assert harness.closes(more, 10)
+        assert harness.closes(more, 30)
         for s in socks:  # those that were there are served on
             s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             assert harness.Raw(*harness.read_answer(s)).statuses == [200]
-    harness.wait_until(lambda: server.get("/health").status == 200, 10, "room again")
+    harness.wait_until(server.answers, 60, "room again")
 
 
 # ---- the end ----
 
+def taken(server, model="slow"):
+    """How many requests the model has, waiting or at work."""
+    told = server.status(model)
+    return told["queue_length"] + told["running"]
+
+
 def test_sigterm_while_idle(make_server):
     server = make_server()
     begin = time.monotonic()
-    assert server.stop() == 0 and time.monotonic() - begin < 5 * harness.SLOW
+    assert server.stop() == 0 and time.monotonic() - begin < 25 * harness.SLOW
 
 
 def test_sigterm_lets_running_work_end(make_server):
     server = make_server()
-    server.register("slow", config={"delay_ms": 800})
+    server.register("slow", config={"delay_ms": 2000, "max_batch_size": 32})
     socks = [server.socket() for _ in range(20)]
     for s in socks:
         s.sendall(infer_bytes("slow"))
-    harness.wait_until(lambda: server.metric("berth_queue_length", model="slow") == 0, 10, "all run")
+    harness.wait_until(lambda: taken(server) == 20, 60, "all taken")
     server.process.terminate()
     for s in socks:
         data, closed = harness.read_answer(s)
         assert harness.Raw(data, closed).statuses == [200]
-        assert closed or harness.closes(s, 10)
+        assert closed or harness.closes(s, 30)
         s.close()
-    assert server.process.wait(20 * harness.SLOW) == 0
+    assert server.process.wait(60 * harness.SLOW) == 0
 
 
 def test_sigterm_takes_no_new_work(make_server):
     server = make_server()
-    server.register("slow", config={"delay_ms": 1500})
+    server.register("slow", config={"delay_ms": 3000})
     with server.socket() as busy, server.socket() as idle:
         idle.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         harness.read_answer(idle)
         busy.sendall(infer_bytes("slow"))
-        harness.wait_until(lambda: server.metric("berth_queue_length", model="slow") == 0, 10, "runs")
+        harness.wait_until(lambda: server.status("slow")["running"] == 1, 60, "it runs")
         server.process.terminate()
-        assert harness.closes(idle, 5), "an idle connection is closed at once"
+        assert harness.closes(idle, 30), "an idle connection is closed at once"
 
         def refused():
             try:
@@ -377,24 +389,22 @@ def test_sigterm_takes_no_new_work(make_server):
             except OSError:
                 return True
 
-        harness.wait_until(refused, 5, "new connections refused")
+        harness.wait_until(refused, 60, "new connections refused")
         assert harness.Raw(*harness.read_answer(busy)).statuses == [200]
-    assert server.process.wait(20 * harness.SLOW) == 0
+    assert server.process.wait(60 * harness.SLOW) == 0
 
 
 def test_sigterm_answers_fifty_requests_under_way(make_server):
     server = make_server()
-    server.register("slow", config={"delay_ms": 1500, "max_batch_size": 64})
+    server.register("slow", config={"delay_ms": 3000, "max_batch_size": 64})
     with contextlib.ExitStack() as stack:
         busy = [stack.enter_context(server.socket(60)) for _ in range(50)]
         for s in busy:
             s.sendall(infer_bytes("slow"))
-        harness.wait_until(lambda: server.metric("berth_connections") > 50, 10, "fifty connections")
-        for _ in range(3):  # what lay in their sockets by then has been read when others are answered
-            assert server.get("/health").status == 200
+        harness.wait_until(lambda: taken(server) == 50, 60, "all taken")
         server.process.terminate()
         assert [harness.Raw(*harness.read_answer(s)).statuses for s in busy] == [[200]] * 50
-    assert server.process.wait(20 * harness.SLOW) == 0
+    assert server.process.wait(60 * harness.SLOW) == 0
 
 
 def test_sigterm_cuts_streams_at_the_limit(make_server):
@@ -403,20 +413,19 @@ def test_sigterm_cuts_streams_at_the_limit(make_server):
     with stream(server):
         begin = time.monotonic()
         server.process.terminate()
-        assert server.process.wait(20 * harness.SLOW) == 0
+        assert server.process.wait(60 * harness.SLOW) == 0
         took = time.monotonic() - begin
-    assert 0.5 < took < 10 * harness.SLOW
+    assert 0.5 < took < 40 * harness.SLOW
 
 
 def test_a_second_sigterm_ends_it_now(make_server):
-    server = make_server()
+    server = make_server("--drain-timeout", "300")
     server.register("words", config={"token_ms": 20})
     with stream(server):
         server.process.terminate()
-        harness.wait_until(lambda: "SIGTERM" in server.log(), 10,
-                           "the drain begun")
+        harness.wait_until(lambda: "SIGTERM" in server.log(), 60, "the drain begun")
         server.process.terminate()
-        assert server.process.wait(10 * harness.SLOW) is not None
+        assert server.process.wait(60 * harness.SLOW) is not None
 
 
 def test_sigint_is_a_stop_too(make_server):
@@ -424,4 +433,4 @@ def test_sigint_is_a_stop_too(make_server):
     server = make_server()
     server.register("echo")
     server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(20 * harness.SLOW) == 0
+    assert server.process.wait(60 * harness.SLOW) == 0

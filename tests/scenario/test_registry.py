@@ -43,7 +43,7 @@ class Traffic(threading.Thread):
 
     def __enter__(self):
         self.start()
-        harness.wait_until(lambda: self.count > 5, 20, "traffic")
+        harness.wait_until(lambda: self.count > 5, 60, "traffic")
         return self
 
     def run(self):
@@ -61,7 +61,7 @@ class Traffic(threading.Thread):
 
     def __exit__(self, *exc):
         self.ended.set()
-        self.join(20)
+        self.join(60)
 
 
 # ---- kill -9 ----
@@ -90,10 +90,10 @@ def test_kill_while_registering(make_server, state, tmp_path, after):
     threads = [threading.Thread(target=register, args=(w,), daemon=True) for w in range(4)]
     for t in threads:
         t.start()
-    assert enough.wait(30 * harness.SLOW)
+    assert enough.wait(60 * harness.SLOW)
     server.kill()
     for t in threads:
-        t.join(20)
+        t.join(60)
     again = make_server("--set", "engine.max_models=10000", state_dir=state)
     there = names(again)
     assert acknowledged <= there, acknowledged - there
@@ -123,9 +123,9 @@ def test_kill_while_deleting(make_server, state, tmp_path):
 
     t = threading.Thread(target=delete, daemon=True)
     t.start()
-    assert enough.wait(30 * harness.SLOW)
+    assert enough.wait(60 * harness.SLOW)
     server.kill()
-    t.join(20)
+    t.join(60)
     there = names(make_server("--set", "engine.max_models=200", state_dir=state))
     assert not gone & there
     assert len({f"m{i}" for i in range(60)} - there) - len(gone) <= 1
@@ -156,7 +156,7 @@ def test_kill_while_serving(make_server, state):
     server.register("digits", "onnx", harness.DIGITS)
     before = {m["name"]: m["id"] for m in server.get("/v1/models").json["models"]}
     with Traffic(server, "echo") as traffic:
-        harness.wait_until(lambda: traffic.count > 50, 20, "50 requests")
+        harness.wait_until(lambda: traffic.count > 50, 60, "50 requests")
         server.kill()
     again = make_server(state_dir=state)
     for name in before:
@@ -198,7 +198,7 @@ def test_a_model_whose_file_went_away_harms_nothing(make_server, state, tmp_path
 def test_two_servers_do_not_share_a_state_folder(make_server, state):
     make_server(state_dir=state)
     second = make_server(state_dir=state, start=False).start(ready=False)
-    assert second.process.wait(20 * harness.SLOW) != 0
+    assert second.process.wait(60 * harness.SLOW) != 0
     assert str(state) in second.log(), second.log()
 
 
@@ -211,7 +211,7 @@ def test_a_damaged_state_is_said_and_not_overwritten(make_server, state, tmp_pat
     for p in files:
         p.write_bytes(b"\xa5" * p.stat().st_size)
     second = make_server(state_dir=state, start=False).start(ready=False)
-    assert second.process.wait(20 * harness.SLOW) != 0
+    assert second.process.wait(60 * harness.SLOW) != 0
     assert str(state) in second.log()
     assert all(p.read_bytes().startswith(b"\xa5" * 64) for p in files)
 
@@ -235,9 +235,9 @@ def test_model_dir_takes_what_is_dropped(make_server, tmp_path):
         (folder / "second.echo").write_text("echo\n")
         server.wait_model("second")
         os.unlink(folder / "second.echo")
-        harness.wait_until(lambda: server.get("/v1/models/second").status == 404, 20, "second gone")
+        harness.wait_until(lambda: server.get("/v1/models/second").status == 404, 60, "second gone")
         shutil.rmtree(folder / "digits")
-        harness.wait_until(lambda: server.get("/v1/models/digits").status == 404, 20, "digits gone")
+        harness.wait_until(lambda: server.get("/v1/models/digits").status == 404, 60, "digits gone")
     assert traffic.bad == []
     assert "bad.onnx" in str(server.status("bad")) and "bad" in server.log()
     assert "readme" not in names(server)
@@ -245,7 +245,7 @@ def test_model_dir_takes_what_is_dropped(make_server, tmp_path):
 
 def test_model_dir_that_is_none_is_said(make_server, tmp_path):
     server = make_server("--model-dir", tmp_path / "nope", start=False).start(ready=False)
-    assert server.process.wait(20 * harness.SLOW) != 0
+    assert server.process.wait(60 * harness.SLOW) != 0
     assert str(tmp_path / "nope") in server.log()
 
 
@@ -260,7 +260,7 @@ def test_models_of_the_command_line(make_server, state, tmp_path):
 
 def test_a_model_of_the_command_line_that_is_not_there(make_server):
     server = make_server("--model", "x=/does/not/exist.gguf", start=False).start(ready=False)
-    assert server.process.wait(20 * harness.SLOW) != 0
+    assert server.process.wait(60 * harness.SLOW) != 0
     assert "/does/not/exist.gguf" in server.log()
 
 
@@ -282,14 +282,14 @@ def test_versions_in_a_folder(make_server, tmp_path):
         a = server.post(path + "/infer", body)
         return a.json.get("model_version") if a.status == 200 else a.status
 
-    harness.wait_until(lambda: served("every", "1") == "1", 30, "both versions served")
+    harness.wait_until(lambda: served("every", "1") == "1", 60, "both versions served")
     assert server.get("/v2/models/every").json["versions"] == ["1", "3"]
     assert served("latest") == "3" == served("every") == served("every", "3")
     assert served("latest", "1") == 503
     assert served("every", "2") == 404
     shutil.copytree(harness.DIGITS, root / "10")
     assert server.post("/v2/repository/models/latest/load", {}).status == 200
-    harness.wait_until(lambda: served("latest") == "10", 30, "version 10 served: not before 3")
+    harness.wait_until(lambda: served("latest") == "10", 60, "version 10 served: not before 3")
 
 
 # ---- load and unload while others work ----
@@ -301,13 +301,13 @@ def test_loads_and_unloads_under_traffic(make_server):
     with Traffic(server, "steady") as steady, Traffic(server, "moves", (200, 503)) as moves:
         for _ in range(15):
             assert server.post("/v2/repository/models/moves/unload", {}).status == 200
-            harness.wait_until(lambda: server.get("/v2/models/moves/ready").status != 200, 20, "out")
+            harness.wait_until(lambda: server.get("/v2/models/moves/ready").status != 200, 60, "out")
             assert server.post("/v2/repository/models/moves/load", {}).status == 200
-            harness.wait_until(lambda: server.get("/v2/models/moves/ready").status == 200, 20, "in")
+            harness.wait_until(lambda: server.get("/v2/models/moves/ready").status == 200, 60, "in")
         count = moves.count
-        harness.wait_until(lambda: moves.count > count + 5, 10, "moves serving again")
+        harness.wait_until(lambda: moves.count > count + 5, 60, "moves serving again")
     assert steady.bad == [] and moves.bad == []
-    assert steady.slowest < 3 * harness.SLOW
+    assert steady.slowest < 30 * harness.SLOW, "a request was stuck"
 
 
 def test_reloading_drops_no_request(make_server):
@@ -317,7 +317,7 @@ def test_reloading_drops_no_request(make_server):
         for _ in range(15):
             assert server.post("/v2/repository/models/m/load", {}).status == 200
             count = traffic.count
-            harness.wait_until(lambda: traffic.count > count + 3, 10, "going on")
+            harness.wait_until(lambda: traffic.count > count + 3, 60, "going on")
     assert traffic.bad == []
 
 
@@ -326,8 +326,11 @@ def test_a_big_load_does_not_hold_up_others(make_server):
     server.register("small")
     with Traffic(server, "small") as traffic:
         server.register("big", "llama", harness.SMOLLM, {"threads": 1})
+        server.register("slow", config={"load_ms": 5000}, wait=False)
+        count = traffic.count
+        harness.wait_until(lambda: traffic.count > count + 20, 60, "going on")
+        assert server.status("slow")["loaded_at"] is None, "requests waited for another model's load"
     assert traffic.bad == []
-    assert traffic.slowest < 2 * harness.SLOW, "a request waited for another model's load"
 
 
 def test_registering_and_deleting_leaves_nothing(make_server, tmp_path):
@@ -339,15 +342,15 @@ def test_registering_and_deleting_leaves_nothing(make_server, tmp_path):
             server.register(f"m{i}", path=path)
             assert infer(server, f"m{i}").status == 200
             assert server.delete(f"/v1/models/m{i}").status == 200
-        harness.wait_until(lambda: server.get("/v1/models").json["total"] == 0, 10, "all gone")
+        harness.wait_until(lambda: server.get("/v1/models").json["total"] == 0, 60, "all gone")
 
     round_trip(10)
     fds, rss = server.fd_count(), server.rss()
     threads = len(os.listdir(f"/proc/{server.pid}/task"))
     round_trip(60)
-    harness.wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/task")) <= threads + 2, 10,
+    harness.wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/task")) <= threads + 2, 60,
                        "instance threads ended")
-    assert server.fd_count() <= fds + 5
+    harness.wait_until(lambda: server.fd_count() <= fds + 5, 60, "descriptors closed")
     assert server.grew_less_than(rss, 16)
     left = [k for k in server.metrics() if any(v.startswith("m5") for _, v in k[1])]
     assert len(left) < 200
@@ -355,16 +358,16 @@ def test_registering_and_deleting_leaves_nothing(make_server, tmp_path):
 
 def test_deleting_a_busy_model_answers_its_requests(make_server):
     server = make_server("--set", "engine.max_batch_wait_ms=0")
-    server.register("busy", config={"delay_ms": 500})
+    server.register("busy", config={"delay_ms": 2000})
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(infer(server, "busy")))
                for _ in range(5)]
     for t in threads:
         t.start()
-    harness.wait_until(lambda: server.status("busy").get("status") == "Running", 10, "at work")
+    harness.wait_until(lambda: server.status("busy").get("status") == "Running", 60, "at work")
     assert server.delete("/v1/models/busy").status == 200
     for t in threads:
-        t.join(30)
+        t.join(60)
     assert len(answers) == 5 and {a.status for a in answers} <= {200, 404, 503}
     assert any(a.status == 200 for a in answers), "running work was cut"
     assert infer(server, "busy").status == 404
@@ -388,5 +391,5 @@ def test_ready_is_not_said_before_what_is_to_be_served_is_registered(make_server
             return server.get("/v2/health/ready").status == 200
         except OSError:
             return False
-    harness.wait_until(is_ready, 30, "ready")
+    harness.wait_until(is_ready, 60, "ready")
     assert names(server) == set(wanted)
