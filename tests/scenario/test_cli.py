@@ -123,7 +123,7 @@ def test_predict_a_picture_and_a_text(server):
 def test_stop_unloads_and_rm_forgets(server):
     server.register("brief")
     ok("stop", "brief", server=server)
-    harness.wait_until(lambda: server.get("/v2/models/brief/ready").status != 200, 10, "unloaded")
+    harness.wait_until(lambda: server.get("/v2/models/brief/ready").status != 200, 60, "unloaded")
     assert "brief" in ok("list", server=server)
     ok("rm", "brief", server=server)
     assert "brief" not in ok("list", server=server)
@@ -132,7 +132,7 @@ def test_stop_unloads_and_rm_forgets(server):
 def test_an_unloaded_model_says_how_to_load_it(server):
     server.register("brief")
     ok("stop", "brief", server=server)
-    harness.wait_until(lambda: server.get("/v2/models/brief/ready").status != 200, 10, "unloaded")
+    harness.wait_until(lambda: server.get("/v2/models/brief/ready").status != 200, 60, "unloaded")
     r = berth("predict", "brief", "x", server=server)
     assert r.returncode == 1 and "berth load" in r.stderr, r.stderr
     ok("load", "brief", server=server)
@@ -160,7 +160,7 @@ def test_a_taken_port_is_named(server):
 def test_serve_says_what_is_missing(tmp_path):
     (tmp_path / "folder").mkdir()
     with harness.Server("--plugin-dir", "/nowhere", env={}) as s:
-        harness.wait_until(lambda: "no models yet" in s.log(), 10, s.log)
+        harness.wait_until(lambda: "no models yet" in s.log(), 60, s.log)
         assert "/nowhere" in s.log() and "berth pull" in s.log()
         assert "whoever reaches" not in s.log()
     r = berth("serve", "--port", "0", "--state-dir", "none", "--model", f"x={tmp_path / 'folder'}")
@@ -180,9 +180,7 @@ def test_run_starts_a_server_when_none_runs(tmp_path):
     out = ok("run", harness.SMOLLM, "What is the capital of France? Answer in one word.", env=env,
              timeout=90)
     assert "Paris" in out
-    r = berth("list", env=env)
-    if r.returncode == 0:  # it was left running: then it must be stoppable by its own command
-        pytest.fail(f"run left a server behind: {r.stdout}")
+    harness.wait_until(lambda: berth("list", env=env).returncode != 0, 60, "run to leave no server behind")
 
 
 def test_run_with_a_prompt_uses_the_running_server(models_server):
@@ -199,7 +197,7 @@ def test_run_that_is_interrupted_is_no_success(server):
     try:
         assert p.stdout.read(4) == b"word"
         p.send_signal(signal.SIGINT)
-        assert p.wait(20 * harness.SLOW) == 130
+        assert p.wait(60 * harness.SLOW) == 130
     finally:
         p.kill()
         p.communicate()
@@ -238,7 +236,7 @@ def test_run_on_a_terminal_is_a_conversation(models_server):
         # The second question carries the first one and its answer along.
         assert counts[2] - counts[1] > counts[1] - counts[0] + 10, counts
         os.write(parent, b"/bye\n")
-        assert p.wait(20 * harness.SLOW) == 0
+        assert p.wait(60 * harness.SLOW) == 0
     finally:
         if p.poll() is None:
             p.kill()

@@ -27,14 +27,14 @@ def unary(ch, method, request, response=pb.ModelInferResponse, **kw):
     call = ch.unary_unary(method if "/" in method else SERVICE + method,
                           request_serializer=lambda m: m if isinstance(m, bytes) else m.SerializeToString(),
                           response_deserializer=response.FromString)
-    return call.with_call(request, timeout=kw.pop("timeout", 30), **kw)
+    return call.with_call(request, timeout=kw.pop("timeout", 60 * harness.SLOW), **kw)
 
 
 @pytest.fixture(scope="module")
 def server():
     with harness.Server() as s:
         s.register("echo")
-        s.register("slow", config={"delay_ms": 400})
+        s.register("slow", config={"delay_ms": 4000})
         yield s
 
 
@@ -128,11 +128,11 @@ def test_the_repository_loads_and_unloads(make_server):
         index = client.get_model_repository_index().models
         assert [(m.name, m.version, m.state) for m in index] == [("echo", "1", "READY")]
         client.unload_model("echo")
-        harness.wait_until(lambda: not client.is_model_ready("echo"), 10, "the model is unloaded")
-        harness.wait_until(lambda: client.get_model_repository_index().models[0].state == "UNAVAILABLE", 10,
+        harness.wait_until(lambda: not client.is_model_ready("echo"), 60, "the model is unloaded")
+        harness.wait_until(lambda: client.get_model_repository_index().models[0].state == "UNAVAILABLE", 60,
                            "the index says so")
         client.load_model("echo")
-        harness.wait_until(lambda: client.is_model_ready("echo"), 10, "the model is loaded")
+        harness.wait_until(lambda: client.is_model_ready("echo"), 60, "the model is loaded")
         for change in [client.load_model, client.unload_model]:
             with pytest.raises(InferenceServerException) as e:
                 change("nope")
@@ -219,7 +219,7 @@ class Collected:
     def __call__(self, result, error):
         self.all.append((result, error))
 
-    def wait(self, n, seconds=60):
+    def wait(self, n, seconds=120):
         harness.wait_until(lambda: len(self.all) >= n, seconds, f"{n} responses, not {len(self.all)}")
         return self.all
 
@@ -273,7 +273,7 @@ def test_a_client_faster_than_the_model_is_held_back(server, ch):
     r.raw_input_contents.append(b"\7" * size)
     call = ch.stream_stream(SERVICE + "ModelStreamInfer", request_serializer=lambda m: m,
                             response_deserializer=pb.ModelStreamInferResponse.FromString)
-    responses = call(iter([r.SerializeToString()] * n), timeout=120)
+    responses = call(iter([r.SerializeToString()] * n), timeout=170)
     assert sum(not x.error_message for x in responses) == n
     assert responses.code() == grpc.StatusCode.OK
 
@@ -285,7 +285,7 @@ def test_large_answers_wait_for_a_slow_reader(ch):
     big.raw_input_contents.append(b"\7" * (3 << 20))
     call = ch.stream_stream(SERVICE + "ModelStreamInfer", request_serializer=pb.ModelInferRequest.SerializeToString,
                             response_deserializer=pb.ModelStreamInferResponse.FromString)
-    responses = call(iter([big] * 20), timeout=60)
+    responses = call(iter([big] * 20), timeout=120)
     time.sleep(1)
     n = 0
     for r in responses:
@@ -346,6 +346,10 @@ def test_text_streams_in_pieces(models_server, empty_final):
 
 
 def test_a_client_that_leaves_ends_the_work(models_server):
+    def canceled():
+        return models_server.metric("berth_requests_canceled_total", model="smollm2") or 0
+
+    before = canceled()
     ch = channel(models_server)
     r = pb.ModelInferRequest(model_name="smollm2")
     r.inputs.add(name="text_input", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"Once")
@@ -357,8 +361,9 @@ def test_a_client_that_leaves_ends_the_work(models_server):
     next(responses)
     assert models_server.get("/v1/models/smollm2/status").json["running"] >= 1
     responses.cancel()
-    harness.wait_until(lambda: models_server.get("/v1/models/smollm2/status").json["running"] == 0, 10,
+    harness.wait_until(lambda: models_server.get("/v1/models/smollm2/status").json["running"] == 0, 60,
                        "nothing runs any more")
+    harness.wait_until(lambda: canceled() == before + 1, 60, "it was cut")
     ch.close()
 
 
@@ -493,4 +498,4 @@ def test_a_deadline_ends_a_call(ch):
     with pytest.raises(grpc.RpcError) as e:
         unary(ch, "ModelInfer", raw_request("slow"), timeout=0.1)
     assert e.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60

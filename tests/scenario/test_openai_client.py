@@ -322,7 +322,7 @@ def test_a_client_timeout_stops_the_work(make_server):
             c.chat.completions.create(model="slow", messages=[
                 {"role": "user", "content": "word " * 5000}])
     harness.wait_until(lambda: (server.metric("berth_requests_canceled_total", model="slow") or 0)
-                       >= 1, 20, "the request counted as cancelled")
+                       >= 1, 60, "the request counted as cancelled")
 
 
 def test_a_dropped_stream_frees_its_sequence(slow_words):
@@ -338,12 +338,16 @@ def test_a_dropped_stream_frees_its_sequence(slow_words):
                 break
         assert server.metric("berth_sequences_running", model="words") == 1
         stream.close()
-    harness.wait_until(lambda: server.metric("berth_sequences_running", model="words") == 0, 5,
+    harness.wait_until(lambda: server.metric("berth_sequences_running", model="words") == 0, 60,
                        "no sequence running")
-    assert server.metric("berth_tokens_generated_total", model="words") < 1000
+    assert server.metric("berth_tokens_generated_total", model="words") < 4000
 
 
 def test_a_dropped_stream_of_the_real_model_frees_its_sequence(models_server, client):
+    def canceled():
+        return models_server.metric("berth_requests_canceled_total", model="smollm2") or 0
+
+    before = canceled()
     stream = client.chat.completions.create(
         model="smollm2", stream=True, max_tokens=2000,
         messages=[{"role": "user", "content": "Write a very long story about the sea."}])
@@ -352,4 +356,5 @@ def test_a_dropped_stream_of_the_real_model_frees_its_sequence(models_server, cl
             break
     stream.close()
     harness.wait_until(lambda: models_server.metric("berth_sequences_running", model="smollm2")
-                       == 0, 10, "no sequence running")
+                       == 0, 60, "no sequence running")
+    harness.wait_until(lambda: canceled() == before + 1, 60, "it was cut")

@@ -286,7 +286,7 @@ def test_repository_index_load_and_unload(echo_client, echo_server):
 
     assert state()["moves"] == "READY"
     echo_client.unload_model("moves")
-    harness.wait_until(lambda: state()["moves"] == "UNAVAILABLE", 20, "moves unloaded")
+    harness.wait_until(lambda: state()["moves"] == "UNAVAILABLE", 60, "moves unloaded")
     assert not echo_client.is_model_ready("moves")
     t = triton.InferInput("x", [1], "INT32")
     t.set_data_from_numpy(np.array([1], np.int32))
@@ -294,7 +294,7 @@ def test_repository_index_load_and_unload(echo_client, echo_server):
         echo_client.infer("moves", [t])
     assert e.value.status() == "503"
     echo_client.load_model("moves")
-    harness.wait_until(lambda: state()["moves"] == "READY", 20, "moves loaded")
+    harness.wait_until(lambda: state()["moves"] == "READY", 60, "moves loaded")
     assert echo_client.infer("moves", [t]).as_numpy("x").tolist() == [1]
     with pytest.raises(InferenceServerException):
         echo_client.load_model("nope")
@@ -305,7 +305,7 @@ def test_repository_index_load_and_unload(echo_client, echo_server):
 def test_index_of_ready_models_only(echo_server):
     echo_server.register("sleeper")
     echo_server.post("/v2/repository/models/sleeper/unload", {})
-    harness.wait_until(lambda: echo_server.get("/v2/models/sleeper/ready").status != 200, 20,
+    harness.wait_until(lambda: echo_server.get("/v2/models/sleeper/ready").status != 200, 60,
                        "sleeper unloaded")
     names = {m["name"] for m in
              echo_server.post("/v2/repository/index", {"ready": True}).json}

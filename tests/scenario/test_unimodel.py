@@ -102,7 +102,7 @@ def unimodel(tmp_path):
 # ---- the README, by bash and curl ----
 
 def shell(script, curl_home):
-    r = subprocess.run(["bash", "-c", script.replace("curl ", "curl -sS ", 1)], timeout=100,
+    r = subprocess.run(["bash", "-c", script.replace("curl ", "curl -sS ", 1)], timeout=300,
                        capture_output=True, text=True, env={**os.environ, "CURL_HOME": curl_home})
     assert r.returncode == 0, r.stderr
     return r.stdout
@@ -471,7 +471,7 @@ def test_ready_follows_the_models(make_server):
     server.register("echo")
     assert server.get("/ready").status == 200
     assert server.delete("/v1/models/echo").status == 200
-    harness.wait_until(lambda: server.get("/ready").status == 503, 10, "not ready any more")
+    harness.wait_until(lambda: server.get("/ready").status == 503, 60, "not ready any more")
     assert server.get("/health").status == 200
 
 

@@ -44,7 +44,7 @@ def test_a_bad_config_ends_the_start_with_words(unimodel, why, change, words):
     assert change[0] in CONFIG
     text = CONFIG.replace(*change, 1).format(port=port, grpc_port=grpc, prometheus_port=prom)
     server = unimodel(text, port=port).start(ready=False)
-    assert server.process.wait(20 * harness.SLOW) not in (0, None), why
+    assert server.process.wait(60 * harness.SLOW) not in (0, None), why
     for w in words:
         assert w in server.log(), (why, server.log())
 
@@ -54,7 +54,7 @@ def test_a_bad_config_ends_the_start_with_words(unimodel, why, change, words):
                                         ("UNIMODEL_GPU_DEVICES", "a,b")])
 def test_a_bad_variable_is_named(unimodel, name, value):
     server = unimodel(None, {name: value}).start(ready=False)
-    assert server.process.wait(20 * harness.SLOW) != 0
+    assert server.process.wait(60 * harness.SLOW) != 0
     assert name in server.log(), server.log()
 
 
@@ -81,7 +81,7 @@ def test_every_documented_key_is_known_with_its_default():
                     "rotation_size_mb": 100, "retention_count": 10},
     }
     env = {k: v for k, v in os.environ.items() if not k.startswith(("UNIMODEL_", "BERTH_"))}
-    r = subprocess.run([harness.BERTH, "config"], capture_output=True, text=True, timeout=30, env=env)
+    r = subprocess.run([harness.BERTH, "config"], capture_output=True, text=True, timeout=60, env=env)
     assert r.returncode == 0, r.stderr
     shown = yaml.safe_load(r.stdout)
 
