@@ -237,13 +237,18 @@ troubled(void *arg, int r, const char *why)
 static void
 watch_troubled(void *arg, int r, const char *why)
 {
-    const struct msvc_watch *w = arg;
+    struct msvc_watch *w = arg;
+    const bool was_gone = w->gone;
 
     if (w->space != NULL && w->space != w->c->conf.space)
         return; /* those who need it are told in their status */
     if (r == -BERTH_EPERM || r == -BERTH_EAUTH || r == -BERTH_ENOENT)
         berth_warn("operator: %ss are not seen, and %s until they are: %s", w->kind->kind,
                    w->is_everywhere ? "nothing is looked after" : "those that need one wait", why);
+    /* A kind that is not served any more, or again, changes how all that need one stand. */
+    w->gone = r == -BERTH_ENOENT;
+    if (w->gone != was_gone)
+        msvc_look_at_all(w->c, gather_ns);
 }
 
 /* ---- watches ---- */
@@ -399,6 +404,12 @@ msvc_is_unserved(struct berth_msvc_controller *c, const struct berth_kube_kind *
     struct msvc_watch *w = watch_of(c, kind);
 
     return atomic_load(&w->unserved) || is_gone(atomic_load(&w->informer));
+}
+
+bool
+msvc_was_served(struct berth_msvc_controller *c, const struct berth_kube_kind *kind)
+{
+    return atomic_load(&watch_of(c, kind)->informer) != NULL;
 }
 
 void

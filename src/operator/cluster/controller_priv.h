@@ -44,6 +44,7 @@ struct msvc_watch {
     uint64_t asked_ns;                            /* when that was asked for last; under mu */
     bool asking;                                  /* some thread is about it; under mu */
     atomic_bool unserved;                         /* the answer was no */
+    bool gone; /* as the informer told last: it was served, and is not; on its thread */
 };
 
 /* One definition, watched from when its kind was wanted and not served.  c and kind: under mu until
@@ -136,6 +137,8 @@ struct berth_slice msvc_index_model(char text[MSVC_INDEX_MAX], const struct bert
 struct berth_kube_until msvc_until(struct berth_msvc_controller *c);
 /* Has the cluster said that it does not serve that kind?  False while nothing is known. */
 bool msvc_is_unserved(struct berth_msvc_controller *c, const struct berth_kube_kind *kind);
+/* Was it served, be it now or not?  Then its watch tells when it is again. */
+bool msvc_was_served(struct berth_msvc_controller *c, const struct berth_kube_kind *kind);
 /* It is asked at the next msvc_informer(), unless that was done within this second. */
 void msvc_ask_again(struct berth_msvc_controller *c, const struct berth_kube_kind *kind);
 /* Is the first list of everything that is watched in?  Before, nothing is certain. */

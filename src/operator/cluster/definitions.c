@@ -22,6 +22,20 @@ static const struct berth_kube_kind definitions = {
 static const uint64_t served_ns = 2 * BERTH_S, served_ns_max = 30 * BERTH_S,
                       unseen_ns = 5 * BERTH_S;
 
+/* Is the version that is made use of one of those that are served? */
+static bool
+has_version(const struct berth_json *definition, const struct berth_kube_kind *kind)
+{
+    const struct berth_json *all = berth_kube_at(definition, "spec.versions");
+    const char *version = strchr(kind->group_version, '/') + 1;
+
+    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        if (strcmp(berth_json_member_text(it.value, "name", ""), version) == 0)
+            return berth_kube_flag(it.value, "served");
+    }
+    return false;
+}
+
 static bool
 is_established(const struct berth_json *definition)
 {
@@ -38,7 +52,7 @@ static void
 definition_changed(void *arg, const struct berth_json *object, bool gone)
 {
     struct msvc_definition *d = arg;
-    const bool is = !gone && is_established(object);
+    const bool is = !gone && has_version(object, d->kind) && is_established(object);
 
     if (is && atomic_load(&d->since_ns) == 0) {
         berth_info("operator: the cluster has a definition of %s of %s now", d->kind->plural,
@@ -132,7 +146,7 @@ find_out(void *arg, enum berth_msvc_child child, struct berth_err *e)
                              kind->group_version);
     if (d == NULL)
         return 1;
-    if (!atomic_exchange(&d->wanted, true))
+    if (!msvc_was_served(c, kind) && !atomic_exchange(&d->wanted, true))
         watch(x, d);
     x->going_on = x->going_on || is_coming(d);
     return 1;
@@ -151,7 +165,8 @@ msvc_informer_awaited(struct msvc_look *x, const struct berth_kube_kind *kind)
         msvc_ask_again(c, kind);
         i = msvc_informer(c, kind);
         x->coming = x->coming || i == NULL;
-    } else if (msvc_is_unserved(c, kind) && !atomic_exchange(&d->wanted, true)) {
+    } else if (msvc_is_unserved(c, kind) && !msvc_was_served(c, kind) &&
+               !atomic_exchange(&d->wanted, true)) {
         watch(x, d);
     }
     return i;
@@ -171,6 +186,11 @@ msvc_unserved(struct msvc_look *x, const struct berth_kube_kind *kind, struct be
                              "either generation",
                              kind->plural, kind->group_version, other->plural, other->group_version,
                              from);
+    if (msvc_was_served(x->c, kind))
+        return berth_err_set(e, BERTH_ENOTREADY,
+                             "the cluster does not serve %s of %s any more: have that version "
+                             "served again (spec.versions of its definition), or install %s",
+                             kind->plural, kind->group_version, from);
     return berth_err_set(e, BERTH_ENOTREADY, "the cluster does not serve %s of %s: install %s",
                          kind->plural, kind->group_version, from);
 }

@@ -1,0 +1,36 @@
+"""`berth operator`: what goes wrong behind its back, told in the status of those whom it concerns, and mended."""
+import harness
+from modelservices import DEPLOYMENTS, SERVICES, condition, service, wait_ready
+from test_operator_groups import CRD, DECODE, groups, play, removed_in_the_end, wait_gone, wait_group  # noqa: F401
+
+DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
+LLM = {"replicas": 1, "containers": [{"name": "llm", "image": "a"}]}
+
+
+def serve(cluster, served):
+    version = {**CRD["spec"]["versions"][0], "served": served}
+    cluster.merge(DEFINITION, {"spec": {"versions": [version]}})
+
+
+def test_a_kind_that_is_not_served_any_more(prepared, operator, groups):  # noqa: F811
+    prepared.create(SERVICES, service("svc", decode={**DECODE, **LLM, "replicas": 2}))
+    prepared.create(SERVICES, service("other", "org/other", decode=LLM))
+    wait_group(prepared)
+    play(prepared, "svc-decode", ready=2)
+    wait_ready(prepared, "svc")
+    wait_ready(prepared, "other")
+    serve(prepared, False)
+    try:
+        # Its watch lasts as long as the API server lets it.
+        harness.wait_until(lambda: condition(prepared, "svc")["status"] == "False", 180, "it is told")
+        told = condition(prepared, "svc")
+        assert told["reason"] == "ApplyFailed" and "leaderworkerset.x-k8s.io/v1 any more" in told["message"], told
+        assert "served again" in told["message"], told
+        # Whoever has none is as it was, and can be changed.
+        prepared.merge(f"{SERVICES}/other", {"spec": {"decode": {"replicas": 2}}})
+        harness.wait_until(lambda: prepared.get(f"{DEPLOYMENTS}/other-decode")["spec"]["replicas"] == 2, 90, "it goes on")
+        wait_ready(prepared, "other")
+    finally:
+        serve(prepared, True)
+    wait_ready(prepared, "svc")
+    wait_gone(prepared)
