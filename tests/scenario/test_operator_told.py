@@ -1,6 +1,6 @@
 """`berth operator`: what goes wrong behind its back, told in the status of those whom it concerns, and mended."""
 import harness
-from modelservices import DEPLOYMENTS, SERVICES, condition, service, wait_ready
+from modelservices import DEPLOYMENTS, SERVICES, condition, names, service, wait_ready
 from test_operator_groups import CRD, DECODE, groups, play, removed_in_the_end, wait_gone, wait_group  # noqa: F401
 
 DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
@@ -34,3 +34,19 @@ def test_a_kind_that_is_not_served_any_more(prepared, operator, groups):  # noqa
         serve(prepared, True)
     wait_ready(prepared, "svc")
     wait_gone(prepared)
+
+
+def test_what_is_not_wished_for_and_is_kept_from_going(prepared, operator):
+    prepared.create(SERVICES, service("svc", decode=LLM, prefill=LLM))
+    wait_ready(prepared, "svc")
+    path = f"{DEPLOYMENTS}/svc-prefill"
+    prepared.merge(path, {"metadata": {"finalizers": ["example.com/kept"]}})
+    prepared.merge(f"{SERVICES}/svc", {"spec": {"prefill": None}})
+    harness.wait_until(lambda: condition(prepared, "svc")["reason"] == "Terminating", 90, "it is told")
+    told = condition(prepared, "svc")
+    for part in ("Deployment svc-prefill", "example.com/kept", "is not wished for any more", "kubectl edit"):
+        assert part in told["message"], told
+    assert "anew" not in told["message"] and condition(prepared, "svc", "Progressing")["reason"] == "Blocked", told
+    prepared.merge(path, {"metadata": {"finalizers": None}})
+    wait_ready(prepared, "svc")
+    assert "svc-prefill" not in names(prepared, "deployments", "apis/apps/v1")

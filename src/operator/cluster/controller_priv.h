@@ -179,10 +179,18 @@ void msvc_fail(struct msvc_look *x, const struct berth_kube_ref *ref, int code, 
 /* Look again no later than that. */
 void msvc_again(struct msvc_look *x, uint64_t after_ns);
 __attribute__((format(printf, 2, 3))) void msvc_conflict(struct msvc_look *x, const char *fmt, ...);
+/* To one of the look's texts, as far as there is room; text NULL: there was no memory for it. */
+void msvc_add_text(struct msvc_look *x, const char **to, const char *text);
 /* By what plans for it are made: plan.h. */
 struct msvc_view msvc_view_of(struct msvc_look *x);
 /* The live object of a child, or NULL. */
 const struct berth_json *msvc_live(struct msvc_look *x, enum berth_msvc_child child);
+
+/* ---- going.c: what is being deleted ---- */
+/* Look at it again until it is gone.  True: somebody keeps it from going, which is told unless it
+ * has been.  wished: it is made anew when it is gone. */
+bool msvc_see_it_go(struct msvc_look *x, const struct berth_kube_ref *ref,
+                    const struct berth_json *live, bool wished, bool told);
 
 /* ---- prune.c: what is not wished for any more ---- */
 void msvc_prune(struct msvc_look *x);

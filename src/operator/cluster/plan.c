@@ -329,14 +329,19 @@ msvc_plan_unwished(const struct msvc_view *v, const struct berth_json *live, boo
 {
     struct msvc_others others;
 
-    *ret = (struct msvc_plan){.step = MSVC_STEP_NONE, .going = is_going(live)};
+    const bool noted = berth_kube_annotation(live, BERTH_MSVC_APPLIED_NOTE).len > 0;
+
+    *ret = (struct msvc_plan){.step = MSVC_STEP_NONE};
     /* A copy that somebody made of such an object has no owner. */
-    if (!msvc_names_owner(live, v->m->uid) || ret->going)
+    if (!msvc_names_owner(live, v->m->uid))
         return 0;
+    if (is_going(live)) {
+        ret->going = noted;
+        return 0;
+    }
     /* Did llm-d's operator, or this one, make it?  An owner may be named by anybody: what a person
      * made and gave the service goes with the service, and not before. */
-    if (berth_kube_annotation(live, BERTH_MSVC_APPLIED_NOTE).len == 0 &&
-        (!full || !msvc_is_llmds(live))) {
+    if (!noted && (!full || !msvc_is_llmds(live))) {
         ret->step = full ? MSVC_STEP_NONE : MSVC_STEP_ASK;
         return 0;
     }

@@ -57,8 +57,8 @@ struct msvc_plan {
 
 /* 0; -BERTH_ENOMEM. */
 int msvc_plan(const struct msvc_view *v, const struct msvc_child *c, struct msvc_plan *ret);
-/* One that is not wished for: NONE, ASK (then again with full, as live is then), LET_GO (text:
- * a merge patch), DELETE. */
+/* One that is not wished for: NONE (going: it was made here), ASK (then again with full, as live is
+ * then), LET_GO (text: a merge patch), DELETE. */
 int msvc_plan_unwished(const struct msvc_view *v, const struct berth_json *live, bool full,
                        struct msvc_plan *ret);
 /* Does the service wish for that object? */

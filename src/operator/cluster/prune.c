@@ -59,6 +59,8 @@ take_away(struct msvc_look *x, const struct berth_kube_ref *ref, const struct be
     struct msvc_plan plan;
     int r = plan_for(x, ref, &live, &plan, &e);
 
+    if (r == 0 && plan.going)
+        (void)msvc_see_it_go(x, ref, live, false, false);
     /* Whose it is besides may not have been told. */
     if ((r == 0 && plan.step == MSVC_STEP_NONE) || x->failure != NULL)
         return;

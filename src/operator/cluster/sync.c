@@ -12,11 +12,7 @@
 
 /* Children: each as it is wished for, and none that is not. */
 
-static const uint64_t soon_ns = 200 * BERTH_MS, busy_ns = 5 * BERTH_S;
-/* A deletion that takes longer waits for somebody. */
-/* Kubernetes' own finalizers go by themselves, when the pods have ended. */
-static const uint64_t going_ns = 10 * BERTH_S, cascade_ns = 120 * BERTH_S,
-                      held_up_ns = 30 * BERTH_S;
+static const uint64_t soon_ns = 200 * BERTH_MS, busy_ns = 5 * BERTH_S, held_up_ns = 30 * BERTH_S;
 /* What was one before us with our name goes with that one. */
 static const uint64_t passing_ns = 2 * BERTH_S;
 
@@ -34,8 +30,8 @@ struct child {
 
 /* ---- what is told of it ---- */
 
-static void
-add_text(struct msvc_look *x, const char **to, const char *text)
+void
+msvc_add_text(struct msvc_look *x, const char **to, const char *text)
 {
     enum { TEXT_MAX = 1000 };
 
@@ -54,8 +50,8 @@ msvc_fail(struct msvc_look *x, const struct berth_kube_ref *ref, int code, const
 {
     x->may_pass = x->may_pass || (code != -BERTH_EINVAL && code != -BERTH_EPERM &&
                                   code != -BERTH_ENOENT && code != -BERTH_ENOTREADY);
-    add_text(x, &x->failure,
-             berth_arena_printf(x->a, "%s %s: %s", ref->kind->kind, ref->name, why));
+    msvc_add_text(x, &x->failure,
+                  berth_arena_printf(x->a, "%s %s: %s", ref->kind->kind, ref->name, why));
 }
 
 void
@@ -67,7 +63,7 @@ msvc_conflict(struct msvc_look *x, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    add_text(x, &x->conflict, berth_arena_strdup(x->a, text));
+    msvc_add_text(x, &x->conflict, berth_arena_strdup(x->a, text));
 }
 
 void
@@ -149,75 +145,15 @@ find_live(struct msvc_look *x, struct child *c, struct berth_err *e)
     return 0;
 }
 
-/* ---- one that is being deleted ---- */
+/* ---- the steps ---- */
 
-/* "x/y, z/y", as far as there is room.  NULL: none. */
-static const char *
-finalizers_of(struct msvc_look *x, const struct berth_json *live)
-{
-    enum { TEXT_MAX = 300 };
-    struct berth_buf b;
-
-    berth_buf_init(&b, x->a);
-    for (struct berth_json_iter it = berth_json_iter(berth_kube_at(live, "metadata.finalizers"));
-         b.len < TEXT_MAX && berth_json_next(&it);) {
-        struct berth_slice name;
-        if (berth_json_string(it.value, &name))
-            berth_buf_printf(&b, "%s%.*s", b.len > 0 ? ", " : "", (int)name.len, name.at);
-    }
-    return b.len > 0 ? berth_buf_text(&b) : NULL;
-}
-
-static void
-tell_held_up(struct msvc_look *x, const struct child *c)
-{
-    const char *finalizers = finalizers_of(x, c->is.live), *name = c->ref.name;
-
-    add_text(x, &x->held_up,
-             berth_arena_printf(x->a,
-                                "%s %s is being deleted, since %s, and waits for %s%s: it is made "
-                                "anew when it is gone; let it go (kubectl edit -n %s %s %s) if "
-                                "nobody is left to do so",
-                                c->ref.kind->kind, name,
-                                berth_kube_text(c->is.live, "metadata.deletionTimestamp").at,
-                                finalizers != NULL ? "the finalizer " : "the API server",
-                                finalizers != NULL ? finalizers : "", c->ref.space,
-                                c->ref.kind->plural, name));
-}
-
-static bool
-only_cascades(const struct berth_json *live)
-{
-    const struct berth_json *all = berth_kube_at(live, "metadata.finalizers");
-    struct berth_slice one;
-
-    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
-        if (!berth_json_string(it.value, &one) ||
-            (!berth_slice_is(one, "foregroundDeletion") && !berth_slice_is(one, "orphan")))
-            return false;
-    }
-    return true;
-}
-
-/* For a moment every deletion goes on; one that a finalizer holds up may do so for ever.  By the
- * server's clock and ours: where these are far apart it is told too early rather than never. */
 static void
 see_it_go(struct msvc_look *x, struct child *c)
 {
-    const uint64_t asked_ns =
-        berth_kube_time(berth_kube_text(c->is.live, "metadata.deletionTimestamp"));
-    const uint64_t now_ns = berth_wall_ns();
-    const uint64_t apart_ns = asked_ns < now_ns ? now_ns - asked_ns : asked_ns - now_ns;
-    const uint64_t limit_ns = only_cascades(c->is.live) ? cascade_ns : going_ns;
-
-    c->held_up = apart_ns >= limit_ns;
-    if (c->held_up && !c->told)
-        tell_held_up(x, c);
+    c->held_up = msvc_see_it_go(x, &c->ref, c->is.live, true, c->told);
     c->told = c->told || c->held_up;
-    put_off(x, c->held_up ? held_up_ns : asked_ns + limit_ns - now_ns);
+    x->unapplied = true;
 }
-
-/* ---- the steps ---- */
 
 static void
 refuse(struct msvc_look *x, const struct child *c)
@@ -246,8 +182,8 @@ may_act(struct msvc_look *x, struct child *c)
     if (c->is.known == NULL || c->acts)
         return true;
     if (c->known.undone >= MSVC_CONTESTED && !c->told) {
-        add_text(x, &x->contested,
-                 berth_arena_printf(x->a, "%s %s", c->ref.kind->kind, c->ref.name));
+        msvc_add_text(x, &x->contested,
+                      berth_arena_printf(x->a, "%s %s", c->ref.kind->kind, c->ref.name));
         c->told = true;
     }
     const uint64_t undone_ns = msvc_hold_ns(&c->known), pace_ns = msvc_pace_ns(&c->known);

@@ -116,6 +116,7 @@ wish_of(int child)
     "\"managedFields\":[{\"manager\":\"" BERTH_MSVC_MANAGER "\",\"operation\":\"Apply\"," \
     "\"apiVersion\":\"apps/v1\",\"fieldsV1\":{\"f:spec\":{\"f:replicas\":{}}}}]"
 #define NOTE(value) "\"annotations\":{\"llm-d.ai/applied\":" value "}"
+#define DELETED     "\"deletionTimestamp\":\"2026-01-02T00:00:00Z\""
 #define VERSION(v)  "\"resourceVersion\":\"" v "\""
 
 enum { FULL = 1, UNSEEN = 2, TAKEN = 4, HANDED = 8, NEW = 16, KNOWN = 32, SCALED = 64, HPA = 128 };
@@ -324,9 +325,7 @@ static const struct {
 } unwished[] = {
     {"not ours", NOTE("\"x\""), false, MSVC_STEP_NONE, ""},
     {"ours", NOTE("\"x\"") "," OWNERS(MINE), false, MSVC_STEP_DELETE, ""},
-    {"going already",
-     NOTE("\"x\"") "," OWNERS(MINE) ",\"deletionTimestamp\":\"2026-01-02T00:00:00Z\"", false,
-     MSVC_STEP_NONE, ""},
+    {"going already", NOTE("\"x\"") "," OWNERS(MINE) "," DELETED, false, MSVC_STEP_NONE, ""},
     {"another has it, too", NOTE("\"x\"") "," VERSION("7") "," OWNERS(MINE "," OWNER("old", "uo")),
      false, MSVC_STEP_LET_GO, "{" VERSION("7") "," OWNERS(OWNER("old", "uo")) "}"},
     {"one that is gone had it, too", NOTE("\"x\"") "," OWNERS(MINE "," OWNER("gone", "ug")), false,
@@ -355,13 +354,40 @@ what_is_not_wished_for_goes_when_it_was_made_here(void **unused)
     }
 }
 
+/* Who keeps it from going is to be told, but of what was made here alone. */
+static void
+what_was_made_here_is_seen_to_go(void **unused)
+{
+    static const struct {
+        const char *why, *metadata;
+        bool going;
+    } rows[] = {{"made here", NOTE("\"x\"") "," OWNERS(MINE) "," DELETED, true},
+                {"and it stays", NOTE("\"x\"") "," OWNERS(MINE), false},
+                {"a person's, who takes it away", OWNERS(MINE) "," DELETED, false},
+                {"somebody's copy", NOTE("\"x\"") "," DELETED, false}};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct msvc_plan p;
+        struct world w;
+        begin(&w, false, "{}");
+        const struct berth_json *live =
+            parsed(&w.a, berth_arena_printf(&w.a, "{\"metadata\":{%s}}", rows[i].metadata));
+        assert_int_equal(msvc_plan_unwished(&w.view, live, false, &p), 0);
+        print_message("  %s\n", rows[i].why);
+        assert_int_equal(p.going, rows[i].going);
+        berth_arena_fini(&w.a);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_there_is_decides_what_is_done),
         cmocka_unit_test(replicas_of_others_are_no_part_of_what_is_alike),
-        cmocka_unit_test(what_is_not_wished_for_goes_when_it_was_made_here)};
+        cmocka_unit_test(what_is_not_wished_for_goes_when_it_was_made_here),
+        cmocka_unit_test(what_was_made_here_is_seen_to_go)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
