@@ -62,3 +62,23 @@ def test_more_config_maps_than_are_kept(prepared, full, make_operator):
     assert condition(prepared, "svc", "ConfigValid")["status"] == "True"
     # Twice as much as is kept would be no bound.
     assert resident_mib(o) < 128 * harness.ROOM, resident_mib(o)
+
+
+def test_names_of_what_could_not_be_taken_away_are_kept(prepared, full, operator):
+    """The cache does not have it: its name in the status is all by which it is found."""
+    prepared.create(SERVICES, service("svc", decode=LLM, **with_base(prepared, **base("a", 8000))))
+    wait_ready(prepared, "svc")
+
+    def maps():
+        return prepared.get(f"{SERVICES}/svc")["status"].get("configMapNames")
+
+    assert maps() == ["shared"]
+    # Nothing goes while something is refused.
+    prepared.merge(f"{MAPS}/base", {"data": {"configMaps": None, "decodeService": "spec: {ports: [{port: 70000}]}\n"}})
+    harness.wait_until(lambda: condition(prepared, "svc")["reason"] == "ApplyFailed", 90, "it is refused")
+    wait_still(prepared)
+    assert maps() == ["shared"] and "shared" in names(prepared, "configmaps")
+    prepared.merge(f"{MAPS}/base", {"data": {"decodeService": BASE["decodeService"]}})
+    harness.wait_until(lambda: "shared" not in names(prepared, "configmaps"), 90, "then it goes")
+    harness.wait_until(lambda: not maps(), 90, "and is not named any more")
+    wait_ready(prepared, "svc")

@@ -117,6 +117,8 @@ struct msvc_look {
         const char *text; /* "Deployment svc-decode, Service svc-decode"; NULL: nothing */
         unsigned more;    /* that it has no room for */
     } applied, taken_away;
+    const char **left; /* ConfigMaps that are not wished for, and may be there; see msvc_left() */
+    size_t left_count;
 };
 
 /* ---- controller.c ---- */
@@ -194,6 +196,9 @@ bool msvc_see_it_go(struct msvc_look *x, const struct berth_kube_ref *ref,
 
 /* ---- prune.c: what is not wished for any more ---- */
 void msvc_prune(struct msvc_look *x);
+/* Before a report: ConfigMaps that the status names and nobody wishes for are left where they may
+ * be there and the cache, which cannot have all of them, does not say.  False: out of memory. */
+bool msvc_left(struct msvc_look *x);
 
 /* ---- applied.c: what was applied ---- */
 enum { MSVC_CONTESTED = 3 /* undone so often in a row: it is told */ };

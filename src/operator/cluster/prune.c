@@ -89,31 +89,58 @@ is_pool(const struct berth_kube_kind *kind)
            kind == berth_msvc_kind_of(BERTH_MSVC_POOL_V1)->kube;
 }
 
-/* The cache cannot have all ConfigMaps, and so does not know all that were made for the service:
- * the status of before has their names. */
-static void
-prune_maps_unseen(struct msvc_look *x)
+/* ---- ConfigMaps beyond those that the cache can have ---- */
+
+/* The status of before has the names of those that were made.  Is that one, which is not wished
+ * for, left?  One that is known is found by its owner; of the others the server is asked, if
+ * somebody is to act on it. */
+static bool
+is_left(struct msvc_look *x, struct berth_kube_informer *cache, const struct berth_kube_ref *ref,
+        bool act)
+{
+    const struct berth_kube_until until = msvc_until(x->c);
+    const struct berth_json *live = NULL;
+    struct berth_err e = {""};
+    int r = berth_kube_informer_get(cache, x->a, ref->space, ref->name, &live, &e);
+
+    if (r == 0)
+        return msvc_names_owner(live, x->m.uid);
+    if (r != -BERTH_ELIMIT || !act)
+        return r != -BERTH_ENOENT;
+    r = berth_kube_get(x->c->conf.kube, &until, x->a, ref, &live, &e);
+    if (r == 0)
+        take_away(x, ref, live);
+    else if (r != -BERTH_ENOENT)
+        msvc_fail(x, ref, r, e.msg);
+    return r == 0 ? msvc_names_owner(live, x->m.uid) : r != -BERTH_ENOENT;
+}
+
+static bool
+find_left(struct msvc_look *x, bool act)
 {
     const struct berth_json *names = berth_kube_at(x->object, "status.configMapNames");
     struct berth_kube_informer *cache = msvc_informer_known(x->c, &berth_kube_config_maps);
 
-    for (struct berth_json_iter it = berth_json_iter(names);
-         cache != NULL && berth_json_next(&it);) {
-        const struct berth_kube_until until = msvc_until(x->c);
+    x->left = BERTH_NEW_N(x->a, const char *, berth_json_len(names) + 1);
+    x->left_count = 0;
+    if (x->left == NULL || cache == NULL)
+        return x->left != NULL;
+    for (struct berth_json_iter it = berth_json_iter(names); berth_json_next(&it);) {
         struct berth_kube_ref ref = {.kind = &berth_kube_config_maps, .space = x->m.ns};
-        const struct berth_json *live = NULL;
         struct berth_slice name;
-        struct berth_err e = {""};
-        if (!berth_json_string(it.value, &name) || msvc_is_wished(&x->wish, ref.kind, name.at) ||
-            berth_kube_informer_get(cache, x->a, ref.space, name.at, &live, &e) != -BERTH_ELIMIT)
+        if (!berth_json_string(it.value, &name) || msvc_is_wished(&x->wish, ref.kind, name.at))
             continue;
         ref.name = name.at;
-        const int r = berth_kube_get(x->c->conf.kube, &until, x->a, &ref, &live, &e);
-        if (r == 0)
-            take_away(x, &ref, live);
-        else if (r != -BERTH_ENOENT)
-            msvc_fail(x, &ref, r, e.msg);
+        if (is_left(x, cache, &ref, act))
+            x->left[x->left_count++] = name.at;
     }
+    return true;
+}
+
+bool
+msvc_left(struct msvc_look *x)
+{
+    return x->left != NULL || find_left(x, false);
 }
 
 void
@@ -139,5 +166,5 @@ msvc_prune(struct msvc_look *x)
                 take_away(x, &ref, live);
         }
     }
-    prune_maps_unseen(x);
+    (void)find_left(x, true);
 }

@@ -240,6 +240,24 @@ put_role(struct report *r, const struct role *role, const struct berth_json *liv
     }
 }
 
+/* Those that were not taken away yet are named, too: where there are more than the cache has, they
+ * are found by that alone. */
+static void
+put_maps(struct report *r)
+{
+    const struct berth_json *wished = r->x->wish.of[BERTH_MSVC_CONFIG_MAPS];
+
+    if (wished == NULL && r->x->left_count == 0)
+        return;
+    berth_jw_key(&r->w, "configMapNames");
+    berth_jw_array(&r->w);
+    for (struct berth_json_iter it = berth_json_iter(wished); berth_json_next(&it);)
+        berth_jw_string(&r->w, berth_kube_text(it.value, "metadata.name").at);
+    for (size_t i = 0; i < r->x->left_count; i++)
+        berth_jw_string(&r->w, r->x->left[i]);
+    berth_jw_array_end(&r->w);
+}
+
 /* Names of objects, where there is one. */
 static void
 put_refs(struct report *r)
@@ -264,14 +282,7 @@ put_refs(struct report *r)
         berth_jw_pair(&r->w, "prefillServiceAccountRef", names->of[BERTH_MSVC_PD_ACCOUNT]);
     if (wish->of[workload_of(r, &roles[1])] != NULL)
         berth_jw_pair(&r->w, "decodeServiceAccountRef", names->of[BERTH_MSVC_PD_ACCOUNT]);
-    if (wish->of[BERTH_MSVC_CONFIG_MAPS] == NULL)
-        return;
-    berth_jw_key(&r->w, "configMapNames");
-    berth_jw_array(&r->w);
-    for (struct berth_json_iter it = berth_json_iter(wish->of[BERTH_MSVC_CONFIG_MAPS]);
-         berth_json_next(&it);)
-        berth_jw_string(&r->w, berth_kube_text(it.value, "metadata.name").at);
-    berth_jw_array_end(&r->w);
+    put_maps(r);
 }
 
 /* What was made stays while the configuration is wrong. */
@@ -410,6 +421,8 @@ msvc_report(struct msvc_look *x, struct berth_err *e)
     (void)strftime(r.now, sizeof r.now, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     berth_buf_init(&text, x->a);
     berth_jw_init(&r.w, &text);
+    if (x->problems.errors == 0 && !msvc_left(x))
+        return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     put_status(&r);
     if (text.failed || berth_json_parse(x->a, text.at, text.len, NULL, &new, NULL) < 0)
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
