@@ -1,6 +1,6 @@
 """`berth operator`: what goes wrong behind its back, told in the status of those whom it concerns, and mended."""
 import harness
-from modelservices import DEPLOYMENTS, SERVICES, condition, names, service, wait_ready
+from modelservices import BASE, DEPLOYMENTS, MAPS, SERVICES, condition, names, service, wait_ready, with_base
 from test_operator_groups import CRD, DECODE, groups, play, removed_in_the_end, wait_gone, wait_group  # noqa: F401
 
 DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
@@ -50,3 +50,22 @@ def test_what_is_not_wished_for_and_is_kept_from_going(prepared, operator):
     prepared.merge(path, {"metadata": {"finalizers": None}})
     wait_ready(prepared, "svc")
     assert "svc-prefill" not in names(prepared, "deployments", "apis/apps/v1")
+
+
+def test_what_selects_pods_that_there_are_not(prepared, operator):
+    """A Service's is told and taken; a Deployment's, which no API server takes, is told before one is asked."""
+    refs = with_base(prepared, decodeService="spec:\n  ports: [{port: 80}]\n  selector: {tier: gold}\n")
+    prepared.create(SERVICES, service("svc", decode=LLM, **refs))
+    wait_ready(prepared, "svc")
+    told = condition(prepared, "svc", "ConfigValid")
+    assert told["reason"] == "Warnings" and "decodeService line 3: spec.selector: " in told["message"], told
+    assert "none of the pods bears tier: gold" in told["message"], told
+    prepared.merge(f"{MAPS}/base", {"data": {
+        "decodeService": BASE["decodeService"],
+        "eppDeployment": "spec:\n  selector: {matchLabels: {tier: gold}}\n  template: {spec: {containers: [{name: epp, image: i}]}}\n"}})
+    harness.wait_until(lambda: condition(prepared, "svc")["reason"] == "ConfigInvalid", 90, "it is told")
+    told = condition(prepared, "svc")["message"]
+    assert "eppDeployment line 2: spec.selector.matchLabels: its own pods do not bear tier: gold" in told, told
+    prepared.merge(f"{MAPS}/base", {"data": {"eppDeployment": BASE["eppDeployment"]}})
+    wait_ready(prepared, "svc")
+    assert condition(prepared, "svc", "ConfigValid")["reason"] == "Valid"
