@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import harness
-from modelservices import (BASE, DEPLOYMENTS, MAPS, SERVICES, SPACE, make_operator, names, operator,  # noqa: F401
+from modelservices import (BASE, DEPLOYMENTS, MAPS, SERVICES, SPACE, condition, make_operator, names, operator,  # noqa: F401
                            prepared, service, wait_ready, wait_replicas, wait_still, with_base)
 
 SAME, DIFFERS, TROUBLE = 0, 1, 2
@@ -216,3 +216,50 @@ def test_kubectl_applies_what_is_printed(prepared, tmp_path, form, how):  # noqa
         assert "unchanged" in prepared.kubectl("apply", *how, "-f", stream) or "--server-side" in how or dry
     finally:
         prepared.kubectl("delete", "--ignore-not-found", "-f", stream)
+
+
+def test_what_two_have_is_let_go_and_not_taken_away(prepared, make_operator, diff):  # noqa: F811
+    running = make_operator()
+    base = with_base(prepared, configMaps="- metadata: {name: shared}\n  data: {k: v}\n")
+    mine = service("svc", decode={}, **base)
+    for one in (mine, service("other", "org/other", decode={}, **base)):
+        prepared.create(SERVICES, one)
+        wait_ready(prepared, one["metadata"]["name"])
+    wait_still(prepared)
+    status, out, said = diff(mine, config_map(configMaps=None))
+    assert (status, said) == (DIFFERS, ""), said
+    # YAML puts quotes around what looks like a number, as 83e99804 does.
+    assert [line.replace('"', "") for line in out.splitlines() if line[0] in "+-"] == [
+        "--- ConfigMap/msvc/shared (live)", "+++ ConfigMap/msvc/shared (then)", "-  - apiVersion: llm-d.ai/v1alpha1",
+        "-    kind: ModelService", "-    name: svc",
+        f"-    uid: {prepared.get(f'{SERVICES}/svc')['metadata']['uid']}"], out
+    # And so it is done.
+    prepared.merge(f"{MAPS}/base", {"data": {"configMaps": None}})
+    harness.wait_until(lambda: "shared" not in names(prepared, "configmaps"), 90, "when nobody wishes for it, it goes")
+    assert running.stop() == 0
+
+
+def test_what_a_conflict_keeps_is_not_shown_as_going(prepared, make_operator, diff):  # noqa: F811
+    running = make_operator()
+    mine = service("svc", decode={}, prefill={"replicas": 1, "containers": [{"name": "llm", "image": "engine"}]},
+                   **with_base(prepared))
+    prepared.create(SERVICES, mine)
+    wait_ready(prepared, "svc")
+    wait_still(prepared)
+    assert running.stop() == 0
+    # The picker's account is somebody else's by now, and a role is left out.
+    account = f"/api/v1/namespaces/{SPACE}/serviceaccounts/svc-epp-sa"
+    prepared.merge(account, {"metadata": {"ownerReferences": None, "labels": {"llm-d.ai/modelservice-uid": None}}})
+    del mine["spec"]["prefill"]
+    status, out, said = diff(mine)
+    assert status == TROUBLE and "ServiceAccount svc-epp-sa: it is there and was not made for this" in said, said
+    assert "+++ /dev/null" not in out, out
+    assert "Deployment svc-prefill: it is not wished for any more, and stays until" in said, said
+    prepared.merge(f"{SERVICES}/svc", {"spec": {"prefill": None}})
+    make_operator()
+    harness.wait_until(lambda: condition(prepared, "svc")["reason"] == "Conflict", 90, "it is a conflict")
+    wait_still(prepared)
+    assert replicas_of(prepared, "svc-prefill") == 1  # as was said
+    prepared.kubectl("delete", "serviceaccount", "svc-epp-sa", "-n", SPACE)
+    wait_ready(prepared, "svc")
+    harness.wait_until(lambda: "svc-prefill" not in names(prepared, "deployments", "apis/apps/v1"), 90, "then it goes")

@@ -31,6 +31,7 @@ struct against {
     struct berth_arena *a;
     int unasked; /* what a question about its owners ended with, and why */
     struct berth_err unasked_why;
+    bool stays; /* what is not wished for, as not all that is can be had */
     int broken; /* what ended it: there is no cluster to ask */
     struct berth_err *e;
 };
@@ -324,24 +325,42 @@ each_wish(struct against *x, const struct berth_kube_kind *kind, const struct be
 
 /* ---- what is not wished for any more ---- */
 
+/* What is let go stays as another's, without our reference. */
+static int
+show_going(struct against *x, struct berth_arena *a, const char *name,
+           const struct berth_json *live)
+{
+    const struct msvc_view view = view_of(x, a);
+    const struct berth_json *then = NULL;
+    struct msvc_plan p;
+    bool memory = msvc_plan_unwished(&view, live, true, &p) == 0;
+
+    if (x->unasked < 0)
+        return berth_err_set(x->e, (enum berth_code) - x->unasked, "%s", x->unasked_why.msg);
+    if (memory && p.step == MSVC_STEP_LET_GO)
+        memory = (then = berth_kube_patched(a, live, p.text)) != NULL;
+    if (!memory)
+        return berth_err_set(x->e, BERTH_ENOMEM, "%s: it takes more memory than it may", name);
+    if (p.step != MSVC_STEP_DELETE && p.step != MSVC_STEP_LET_GO)
+        return 0;
+    if (!x->stays)
+        return put_diff(x, a, x->m.ns, name, live, then);
+    tell_trouble(x, name,
+                 "it is not wished for any more, and stays until the others are as wished");
+    return 0;
+}
+
 static bool
 each_live(void *arg, const struct berth_json *live)
 {
     struct against *x = arg;
     const char *name = berth_kube_text(live, "metadata.name").at;
-    struct msvc_plan p;
     struct berth_arena a;
 
     if (msvc_is_wished(&x->wish, x->kind, name))
         return true;
     berth_arena_init(&a, object_memory_max);
-    const struct msvc_view view = view_of(x, &a);
-    if (msvc_plan_unwished(&view, live, true, &p) < 0)
-        x->broken = berth_err_set(x->e, BERTH_ENOMEM, "%s: it takes more memory than it may", name);
-    else if (x->unasked < 0)
-        x->broken = berth_err_set(x->e, (enum berth_code) - x->unasked, "%s", x->unasked_why.msg);
-    else if (p.step == MSVC_STEP_DELETE)
-        x->broken = put_diff(x, &a, x->m.ns, name, live, NULL);
+    x->broken = show_going(x, &a, name, live);
     berth_arena_fini(&a);
     return x->broken == 0;
 }
@@ -353,6 +372,7 @@ prune(struct against *x, struct berth_arena *a)
 
     if (labels == NULL)
         return berth_err_set(x->e, BERTH_ENOMEM, "out of memory");
+    x->stays = x->ret->troubles > 0;
     for (int i = 0; i < BERTH_MSVC_CHILDREN; i++) {
         const struct berth_kube_until until = until_now();
         struct berth_err e = {""};

@@ -25,8 +25,9 @@ struct berth_msvc_diff {
  * What the operator would do to a cluster for the two files, as unified diffs of each object, live
  * against what the server says that it would be: applied by server-side apply as the operator does,
  * but for a try (dryRun=All).  Nothing is written.  Objects that are not wished for any more are
- * there as ones that go.  What the server alone sets (status, managedFields, versions) is left out,
- * and so is the operator's own note of what it applied.
+ * there as ones that go, or lose an owner; with troubles before, as troubles that they stay.  What
+ * the server alone sets (status, managedFields, versions) is left out, and so is the operator's own
+ * note of what it applied.
  *
  * Without a base file the ConfigMap that the service refers to is read from the cluster.
  *
