@@ -225,24 +225,26 @@ berth_arg_real(const struct berth_args *args, const char *name, double min, doub
     return true;
 }
 
+/* One dash or two: programs in Go take both for a whole word. */
 static int
 option_unknown(const struct berth_args *args, const char *arg)
 {
     const char *names[BERTH_CMD_OPTIONS_MAX + 3];
+    const int dashes = arg[1] == '-' ? 2 : 1;
     const struct berth_option *o;
     char word[64];
     size_t count = 0;
 
     while ((o = berth_option_at(args->cmd, count)) != NULL)
         names[count++] = o->name;
-    (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(arg + 2, "="), arg + 2);
+    (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(arg + dashes, "="), arg + dashes);
     const char *instead = berth_option_instead(args->cmd, word);
     if (instead != NULL)
-        return berth_usage(args, "no option --%s: %s", word, instead);
-    const char *near = berth_near_miss(word, names, count);
+        return berth_usage(args, "no option %.*s%s: %s", dashes, arg, word, instead);
+    const char *near = strlen(word) > 1 ? berth_near_miss(word, names, count) : NULL;
     if (near != NULL)
-        return berth_usage(args, "no option --%s; did you mean --%s?", word, near);
-    return berth_usage(args, "no option --%s", word);
+        return berth_usage(args, "no option %.*s%s; did you mean --%s?", dashes, arg, word, near);
+    return berth_usage(args, "no option %.*s%s", dashes, arg, word);
 }
 
 /* The option that arg ("--name", "--name=value", "-n", "-nvalue" or "-n=value") names, or NULL;
@@ -329,10 +331,8 @@ args_parse(struct berth_args *args, int argc, char **argv)
         } else if (!only_words && strcmp(argv[i], "-h") == 0) {
             o = option_of(args, "--help", &place);
             return option_take(args, o, place, argv, argc, &i);
-        } else if (dashed) {
-            return option_unknown(args, argv[i]);
         } else if (!only_words && argv[i][0] == '-' && argv[i][1] != '\0') {
-            return berth_usage(args, "no option %s", argv[i]);
+            return option_unknown(args, argv[i]);
         } else if (args->word_count == args->cmd->words_max) {
             return berth_usage(args, "one argument too many: %s", argv[i]);
         } else {

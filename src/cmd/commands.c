@@ -280,8 +280,10 @@ static const struct berth_cmd commands[] = {
      "It asks the API server as the operator would (server-side apply, dry run).\n",
      modelservice_options, 0, BERTH_CMD_WORDS_MAX, false, false, berth_run_modelservice},
     {"operator", "[options]", "looks after the ModelServices of a cluster",
-     "  berth operator --epp-cluster-role pod-read\n", operator_options, 0, 0, false, false,
-     berth_run_operator},
+     "  berth operator --epp-cluster-role pod-read\n"
+     "For --watch-namespace say --namespace, for -v=4 or --zap-log-level --log-level;\n"
+     "--sync-period is not needed, as all that changes is seen.\n",
+     operator_options, 0, 0, false, false, berth_run_operator},
     {"version", "", "what program this is", NULL, NULL, 0, 0, false, false, berth_run_version},
     {"completion", "bash|zsh|fish", "completion for a shell",
      "  bash:  . <(berth completion bash)\n"
@@ -316,6 +318,23 @@ static const struct {
     {"operator", "zap-encoder", "leave it out; lines are text on standard error"},
     {"operator", "zap-time-encoding", "leave it out; times are as RFC 3339 has them"},
     {"operator", "zap-stacktrace-level", "leave it out; there are no stack traces"},
+    {"operator", "zap-*", "say --log-level debug, info, warn or error"},
+    {"operator", "v", "say --log-level debug; of less, info, warn or error"},
+    {"operator", "watch-namespace", "say --namespace NAME; without it, all are looked after"},
+    {"operator", "watch-namespaces",
+     "say --namespace NAME, of one; without it, all are looked after"},
+    {"operator", "sync-period", "leave it out; what changes is watched, and mended at once"},
+    {"operator", "resync-period", "leave it out; what changes is watched, and mended at once"},
+    {"operator", "max-concurrent-reconciles", "leave it out; four are looked at at once"},
+    {"operator", "kube-api-qps", "leave it out; the API server says when it is too much"},
+    {"operator", "kube-api-burst", "leave it out; the API server says when it is too much"},
+    {"operator", "leader-election", "say --leader-elect"},
+    {"operator", "enable-leader-election", "say --leader-elect"},
+    {"operator", "leader-election-id",
+     "leave it out; the Lease is berth-modelservice, with --namespace NAME that and -NAME"},
+    {"operator", "leader-election-namespace",
+     "leave it out; the Lease is in the pod's namespace, or the kubeconfig's"},
+    {"operator", "metrics-addr", "say --metrics-bind-address HOST:PORT"},
 };
 
 static const struct berth_option client_options[] = {
@@ -358,9 +377,13 @@ berth_cmd_find(const char *name)
 const char *
 berth_option_instead(const struct berth_cmd *cmd, const char *name)
 {
-    for (size_t i = 0; i < BERTH_COUNT(elsewhere); i++)
-        if (strcmp(elsewhere[i].cmd, cmd->name) == 0 && strcmp(elsewhere[i].option, name) == 0)
+    for (size_t i = 0; i < BERTH_COUNT(elsewhere); i++) {
+        const char *option = elsewhere[i].option;
+        const size_t begin = strcspn(option, "*"); /* what comes behind it does not matter */
+        if (strcmp(elsewhere[i].cmd, cmd->name) == 0 && strncmp(option, name, begin) == 0 &&
+            (option[begin] == '*' || name[begin] == '\0'))
             return elsewhere[i].instead;
+    }
     return NULL;
 }
 

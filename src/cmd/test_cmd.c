@@ -103,6 +103,37 @@ wrong_calls_are_usage_errors(void **unused)
     }
 }
 
+static void
+options_of_others_have_something_in_their_place(void **unused)
+{
+    static const struct {
+        const char *option, *says; /* NULL: nothing is known of it */
+    } cases[] = {
+        {"watch-namespace", "--namespace"},
+        {"v", "--log-level"},
+        {"sync-period", "leave it out"},
+        {"zap-log-level", "--log-level"},
+        {"zap-encoder", "leave it out"},
+        {"zap-sampling", "--log-level"},
+        {"zap-", "--log-level"},
+        {"zap", NULL},
+        {"vv", NULL},
+        {"sync-period-s", NULL},
+    };
+    const struct berth_cmd *cmd = berth_cmd_find("operator");
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        const char *got = berth_option_instead(cmd, cases[i].option);
+        print_message("  --%s: %s\n", cases[i].option, got != NULL ? got : "-");
+        if (cases[i].says == NULL)
+            assert_null(got);
+        else
+            assert_non_null(strstr(got != NULL ? got : "", cases[i].says));
+    }
+    assert_null(berth_option_instead(berth_cmd_find("list"), "v"));
+}
+
 /* ---- server-sent events ---- */
 
 struct heard {
@@ -232,6 +263,7 @@ main(void)
         cmocka_unit_test(help_fits_a_screen),
         cmocka_unit_test(options_have_room),
         cmocka_unit_test(wrong_calls_are_usage_errors),
+        cmocka_unit_test(options_of_others_have_something_in_their_place),
         cmocka_unit_test(events_come_out_of_pieces),
         cmocka_unit_test(a_listener_can_stop),
         cmocka_unit_test(percentiles_are_near),
