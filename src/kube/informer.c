@@ -373,6 +373,8 @@ berth_kube_informer_start(struct berth_kube *k, const struct berth_kube_informer
                 copy_text(s->fields, &i->fields)
             ? berth_client_new(&i->http, e)
             : berth_err_set(e, BERTH_ENOMEM, "out of memory");
+    if (r == 0 && conf->names_only)
+        berth_kube_store_keep_names(i->store);
     i->conf.selection = (struct berth_kube_selection){.kind = s->kind,
                                                       .space = i->space,
                                                       .labels = i->labels,

@@ -25,6 +25,7 @@ struct berth_kube_informer_conf {
     const char *index_label;               /* find objects by this label's value; NULL: none */
     berth_kube_index_fn *index;            /* and by these values; NULL: none */
     uint64_t bytes_max;                    /* of all objects; 0: 256 MiB */
+    bool names_only;    /* of each, its name and version are kept: changed() has read the rest */
     uint64_t resync_ns; /* tell every object anew so often (a watch's end later); 0: never */
     /* An object is new, another, or gone (then object is what it was last).  On the informer's
      * thread, no lock held; must not wait long.  May be NULL. */

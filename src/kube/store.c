@@ -42,6 +42,7 @@ struct entry {
 struct berth_kube_store {
     char *index_label; /* NULL: none */
     berth_kube_index_fn *index;
+    bool names_only;
     uint64_t bytes, bytes_max;
     uint32_t generation;
     struct entry *entries;
@@ -65,6 +66,12 @@ berth_kube_store_new(const char *index_label, berth_kube_index_fn *index, uint64
         }
     }
     return s;
+}
+
+void
+berth_kube_store_keep_names(struct berth_kube_store *s)
+{
+    s->names_only = true;
 }
 
 static uint64_t
@@ -205,9 +212,20 @@ find(const struct berth_kube_store *s, struct berth_slice space, struct berth_sl
     return x;
 }
 
+static bool
+is_kept(const struct berth_kube_store *s, struct berth_slice key, bool in_metadata)
+{
+    if (!in_metadata)
+        return !s->names_only || berth_slice_is(key, "metadata");
+    return s->names_only ? berth_slice_is(key, "namespace") || berth_slice_is(key, "name") ||
+                               berth_slice_is(key, "resourceVersion")
+                         : !berth_slice_is(key, "managedFields");
+}
+
 /* The object without what nobody reads.  False: out of memory. */
 static bool
-write_text(const struct berth_json *object, char **ret, size_t *ret_len)
+write_text(const struct berth_kube_store *s, const struct berth_json *object, char **ret,
+           size_t *ret_len)
 {
     struct berth_json_iter it = berth_json_iter(object);
     struct berth_buf b;
@@ -217,6 +235,8 @@ write_text(const struct berth_json *object, char **ret, size_t *ret_len)
     berth_jw_init(&w, &b);
     berth_jw_object(&w);
     while (berth_json_next(&it)) {
+        if (!is_kept(s, it.key, false))
+            continue;
         berth_jw_key_n(&w, it.key.at, it.key.len);
         if (!berth_slice_is(it.key, "metadata")) {
             berth_jw_value(&w, it.value);
@@ -225,7 +245,7 @@ write_text(const struct berth_json *object, char **ret, size_t *ret_len)
         struct berth_json_iter meta = berth_json_iter(it.value);
         berth_jw_object(&w);
         while (berth_json_next(&meta)) {
-            if (berth_slice_is(meta.key, "managedFields"))
+            if (!is_kept(s, meta.key, true))
                 continue;
             berth_jw_key_n(&w, meta.key.at, meta.key.len);
             berth_jw_value(&w, meta.value);
@@ -282,7 +302,7 @@ berth_kube_store_put(struct berth_kube_store *s, const struct berth_json *object
         x->generation = s->generation;
         return 0;
     }
-    if (!write_text(object, &text, &len))
+    if (!write_text(s, object, &text, &len))
         return -BERTH_ENOMEM;
     if (x == NULL)
         x = new_entry(s, space, name);

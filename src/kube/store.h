@@ -29,6 +29,8 @@ enum { BERTH_KUBE_VALUES_MAX = 256 };
  * NULL: out of memory. */
 struct berth_kube_store *berth_kube_store_new(const char *index_label, berth_kube_index_fn *index,
                                               uint64_t bytes_max);
+/* From now on objects are kept as a name and a version, for whoever is told of each has read it. */
+void berth_kube_store_keep_names(struct berth_kube_store *s);
 void berth_kube_store_free(struct berth_kube_store *s);
 
 /* One object's text, and its place.  Borrowed until the store is changed. */

@@ -12,6 +12,7 @@ enum {
     EVENT_ARENA_MAX = 64 << 20, /* a line's tree */
     SILENT_S = 30,              /* beyond the watch's own end */
     RECEIVE_BYTES = 4096,       /* at once, kept as long as the watch: it has little to say */
+    LINE_KEPT_BYTES = 64 << 10, /* of a line's room, for the next one */
 };
 
 /* ---- lines ---- */
@@ -108,6 +109,10 @@ berth_kube_lines_feed(struct berth_kube_lines *l, const char *bytes, size_t len,
         else if (n > 0)
             r = one_line(l->w, bytes, n, e);
         l->line.len = 0;
+        if (l->line.cap > LINE_KEPT_BYTES) {
+            berth_buf_fini(&l->line);
+            l->line.max = BERTH_KUBE_EVENT_MAX;
+        }
         if (r != 0)
             return r;
         bytes += n + 1;

@@ -109,6 +109,7 @@ watch(struct msvc_look *x, struct msvc_definition *d)
     const struct berth_kube_ref ref = {.kind = &definitions, .name = name};
     const struct berth_kube_informer_conf conf = {
         .selection = {.kind = &definitions, .fields = fields},
+        .names_only = true, /* one may have a MiB */
         .changed = definition_changed,
         .arg = d};
     berth_arena_init(&a, 16u << 20);
