@@ -91,7 +91,8 @@ stop(struct operating *x)
     if (c != NULL) {
         berth_msvc_controller_stats(c, &stats);
         x->past = sum_of(&x->past, &stats);
-        x->past.services = x->past.waiting = x->past.synced = 0; /* of what works alone */
+        /* Of what works alone. */
+        x->past.services = x->past.ready = x->past.unready = x->past.waiting = x->past.synced = 0;
     }
     (void)pthread_mutex_unlock(&x->mu);
     berth_msvc_controller_stop(c);

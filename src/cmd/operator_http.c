@@ -23,6 +23,9 @@ enum shown {
     LEADS,
     SYNCED,
     SERVICES,
+    READY,
+    UNREADY,
+    UNKNOWN,
     WAITING,
     LOOKS_DONE,
     LOOKS_FAILED,
@@ -43,6 +46,9 @@ static const struct {
     [LEADS] = {BERTH_METRIC_MSVC_LEADER, NULL},
     [SYNCED] = {BERTH_METRIC_MSVC_SYNCED, NULL},
     [SERVICES] = {BERTH_METRIC_MSVC_SERVICES, NULL},
+    [READY] = {BERTH_METRIC_MSVC_READY, "true"},
+    [UNREADY] = {BERTH_METRIC_MSVC_READY, "false"},
+    [UNKNOWN] = {BERTH_METRIC_MSVC_READY, "unknown"},
     [WAITING] = {BERTH_METRIC_MSVC_WAITING, NULL},
     [LOOKS_DONE] = {BERTH_METRIC_MSVC_RECONCILES, "done"},
     [LOOKS_FAILED] = {BERTH_METRIC_MSVC_RECONCILES, "failed"},
@@ -80,6 +86,11 @@ read_state(void *arg)
     berth_series_set(h->series[LEADS], s.leads);
     berth_series_set(h->series[SYNCED], m->synced);
     berth_series_set(h->series[SERVICES], (double)m->services);
+    berth_series_set(h->series[READY], (double)m->ready);
+    berth_series_set(h->series[UNREADY], (double)m->unready);
+    /* What came or went while it was counted is in one of the numbers alone. */
+    const uint64_t say = m->ready + m->unready;
+    berth_series_set(h->series[UNKNOWN], m->services > say ? (double)(m->services - say) : 0);
     berth_series_set(h->series[WAITING], m->waiting);
     berth_series_set_count(h->series[LOOKS_DONE], m->done);
     berth_series_set_count(h->series[LOOKS_FAILED], m->failed);

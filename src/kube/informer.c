@@ -512,6 +512,25 @@ berth_kube_informer_find(struct berth_kube_informer *i, struct berth_arena *a, c
     return r;
 }
 
+static bool
+count_one(void *arg, const struct berth_kube_stored *one)
+{
+    (void)one;
+    ++*(size_t *)arg;
+    return true;
+}
+
+size_t
+berth_kube_informer_count(struct berth_kube_informer *i, const char *index)
+{
+    size_t count = 0;
+
+    (void)pthread_mutex_lock(&i->mu);
+    berth_kube_store_each(i->store, index, count_one, &count);
+    (void)pthread_mutex_unlock(&i->mu);
+    return count;
+}
+
 struct namer {
     struct berth_arena *a;
     struct berth_kube_place *places; /* NULL: they are counted */

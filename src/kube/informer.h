@@ -58,6 +58,8 @@ int berth_kube_informer_find(struct berth_kube_informer *i, struct berth_arena *
                              const char *index, const struct berth_json **ret, size_t cap,
                              size_t *ret_count, struct berth_err *e);
 
+/* How many of those that are kept have that index value. */
+size_t berth_kube_informer_count(struct berth_kube_informer *i, const char *index);
 /* Where those are that have that index value (NULL: all), however many; in the arena.  Where not
  * all objects fit, those that are kept. */
 struct berth_kube_place {

@@ -123,6 +123,8 @@
       "1 when all that the operator watches is known.", "")                                       \
     X(MSVC_SERVICES, BERTH_GAUGE, "berth_modelservice_services",                                  \
       "ModelServices that the operator looks after.", "")                                         \
+    X(MSVC_READY, BERTH_GAUGE, "berth_modelservice_services_by_ready",                            \
+      "Of these, such as are ready: true, false, unknown while they do not say.", "ready")        \
     X(MSVC_WAITING, BERTH_GAUGE, "berth_modelservice_waiting",                                    \
       "Of these, such as are to be looked at, now or later.", "")                                 \
     X(MSVC_RECONCILES, BERTH_COUNTER, "berth_modelservice_reconciles_total",                      \

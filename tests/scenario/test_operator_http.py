@@ -11,7 +11,7 @@ import ssl
 import subprocess
 
 import harness
-from modelservices import SERVICES, service, wait_ready, wait_replicas
+from modelservices import SERVICES, SPACE, service, wait_ready, wait_replicas
 
 DECODE = {"replicas": 1, "containers": [{"name": "llm", "image": "engine"}]}
 BOTH = {"--health-probe-bind-address": "127.0.0.1:0", "--metrics-bind-address": "127.0.0.1:0"}
@@ -247,3 +247,18 @@ def test_certificates_that_cannot_be_used(prepared, tmp_path):
             (["--metrics-cert-path", tmp_path, "--metrics-token-file", tmp_path / "token"], 1, "--metrics-token-file")]:
         got, text = refused(*to, *flags)
         assert got == code and says in text, text
+
+
+def test_services_are_counted_by_whether_they_are_ready(prepared, make_operator):
+    numbers = port_of(make_operator(BOTH), "/metrics")
+
+    def counts():
+        return tuple(metrics(numbers)[f'berth_modelservice_services_by_ready{{ready="{word}"}}']
+                     for word in ("true", "false", "unknown"))
+
+    assert counts() == (0, 0, 0)
+    prepared.create(SERVICES, service("svc", decode=DECODE))
+    prepared.create(SERVICES, service("bad", "org/bad", baseConfigMapRef={"name": "none"}))
+    harness.wait_until(lambda: counts() == (1, 1, 0), 150, "one is ready, one is not")
+    prepared.kubectl("delete", "modelservice", "bad", "-n", SPACE)
+    harness.wait_until(lambda: counts() == (1, 0, 0), 90, "and goes")

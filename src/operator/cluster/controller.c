@@ -76,7 +76,8 @@ msvc_index_model(char text[MSVC_INDEX_MAX], const struct berth_json *service)
                       berth_slice_of(label));
 }
 
-/* Their model, their base configuration, what their status says they share, and themselves. */
+/* Their model, their base configuration, what their status says they share, whether they are ready,
+ * and themselves. */
 static void
 index_service(const struct berth_json *service, void (*put)(void *arg, struct berth_slice value),
               void *arg)
@@ -87,8 +88,12 @@ index_service(const struct berth_json *service, void (*put)(void *arg, struct be
     const struct berth_slice none = {"", 0};
     char text[MSVC_INDEX_MAX];
 
+    const struct berth_json *ready = msvc_condition_of(berth_json_get(service, "status"), "Ready");
+
     if (strspn(in.at, " ") == in.len)
         in = space;
+    put(arg, msvc_index(text, "ready", none,
+                        berth_slice_of(berth_json_member_text(ready, "status", ""))));
     put(arg, msvc_index(text, "uid", none, berth_kube_text(service, "metadata.uid")));
     put(arg, msvc_index_model(text, service));
     put(arg, msvc_index(text, "map", in, berth_kube_text(service, "spec.baseConfigMapRef.name")));
@@ -557,29 +562,4 @@ berth_msvc_controller_stop(struct berth_msvc_controller *c)
     (void)pthread_cond_destroy(&c->asked);
     (void)pthread_mutex_destroy(&c->mu);
     free(c);
-}
-
-void
-berth_msvc_controller_stats(struct berth_msvc_controller *c,
-                            struct berth_msvc_controller_stats *ret)
-{
-    const struct berth_kube_events_stats events = berth_kube_events_stats(c->events);
-    struct berth_kube_informer *services = atomic_load(&c->services);
-    struct berth_kube_informer_state known = {.objects = 0};
-    struct berth_reconciler_stats work;
-
-    berth_reconciler_stats(c->work, &work);
-    if (services != NULL)
-        berth_kube_informer_state(services, &known);
-    *ret = (struct berth_msvc_controller_stats){.done = atomic_load(&c->done),
-                                                .failed = atomic_load(&c->failed),
-                                                .applies = atomic_load(&c->applies),
-                                                .deletes = atomic_load(&c->deletes),
-                                                .status_writes = atomic_load(&c->status_writes),
-                                                .events_sent = events.sent,
-                                                .events_failed = events.failed,
-                                                .events_dropped = events.dropped,
-                                                .services = known.objects,
-                                                .waiting = work.queue.waiting,
-                                                .synced = msvc_is_synced(c)};
 }

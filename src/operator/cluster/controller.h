@@ -44,9 +44,10 @@ struct berth_msvc_controller_stats {
     uint64_t done, failed; /* looks at ModelServices that are over */
     uint64_t applies, deletes, status_writes;
     uint64_t events_sent, events_failed, events_dropped;
-    uint64_t services; /* that are known */
-    uint32_t waiting;  /* keys due or to come */
-    bool synced;       /* everything that is watched is known */
+    uint64_t services;       /* that are known */
+    uint64_t ready, unready; /* of these, such as say so; the others do not yet */
+    uint32_t waiting;        /* keys due or to come */
+    bool synced;             /* everything that is watched is known */
 };
 void berth_msvc_controller_stats(struct berth_msvc_controller *c,
                                  struct berth_msvc_controller_stats *ret);

@@ -131,7 +131,7 @@ struct berth_kube_informer *msvc_informer_known(struct berth_msvc_controller *c,
 /* Every service that is known, after a while. */
 void msvc_look_at_all(struct berth_msvc_controller *c, uint64_t after_ns);
 /* By what services are found: "uid" (no space), "model", "map" (base configurations, and what is
- * made of them).  Length 0: too long to be found. */
+ * made of them), "ready" (no space).  Length 0: too long to be found. */
 struct berth_slice msvc_index(char text[MSVC_INDEX_MAX], const char *what, struct berth_slice space,
                               struct berth_slice name);
 /* By the label that pods of its model bear: of two names that come to one label as of one name. */
@@ -229,6 +229,9 @@ bool msvc_is_as_applied(const struct msvc_applied *known, const char *digest,
 /* ---- report.c: status ---- */
 /* Write the status when it says something else than the one that is there. */
 int msvc_report(struct msvc_look *x, struct berth_err *e);
+
+/* A condition of a status; NULL: it has none of that type. */
+const struct berth_json *msvc_condition_of(const struct berth_json *status, const char *type);
 
 /* ---- tell.c: events, for people ---- */
 /* What was done to a child, to be told with the report. */

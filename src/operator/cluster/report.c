@@ -22,6 +22,18 @@ struct report {
 
 /* ---- conditions ---- */
 
+const struct berth_json *
+msvc_condition_of(const struct berth_json *status, const char *type)
+{
+    const struct berth_json *all = berth_json_get(status, "conditions");
+
+    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
+        if (strcmp(berth_json_member_text(it.value, "type", ""), type) == 0)
+            return it.value;
+    }
+    return NULL;
+}
+
 /* Since when: a condition that says the same as before says so since then. */
 static const char *
 since(const struct report *r, const char *type, const char *status)

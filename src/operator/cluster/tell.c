@@ -101,18 +101,6 @@ tell_done(struct msvc_look *x, const struct msvc_said *said, const char *reason,
         tell(x, false, false, reason, action, note);
 }
 
-static const struct berth_json *
-condition_of(const struct berth_json *status, const char *type)
-{
-    const struct berth_json *all = berth_json_get(status, "conditions");
-
-    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
-        if (strcmp(berth_json_member_text(it.value, "type", ""), type) == 0)
-            return it.value;
-    }
-    return NULL;
-}
-
 static bool
 differs(const struct berth_json *before, const struct berth_json *now, const char *member)
 {
@@ -154,6 +142,7 @@ msvc_tell(struct msvc_look *x, const struct berth_json *before, const struct ber
     tell_done(x, &x->taken_away, "Deleted", "Delete", "took away");
     if (until.cancelled(until.arg))
         return; /* what failed did so because this operator ends */
-    tell_warnings(x, condition_of(before, "ConfigValid"), condition_of(now, "ConfigValid"));
-    tell_ready(x, condition_of(before, "Ready"), condition_of(now, "Ready"));
+    tell_warnings(x, msvc_condition_of(before, "ConfigValid"),
+                  msvc_condition_of(now, "ConfigValid"));
+    tell_ready(x, msvc_condition_of(before, "Ready"), msvc_condition_of(now, "Ready"));
 }
