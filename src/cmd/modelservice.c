@@ -141,6 +141,8 @@ enum { EXIT_SAME, EXIT_DIFFERS, EXIT_TROUBLE };
 static int
 tell_outcome(const struct berth_msvc_diff *d, struct berth_buf *troubles)
 {
+    if (d->is_undefined)
+        (void)fprintf(stderr, "%s\n", BERTH_MSVC_UNDEFINED);
     if (d->is_new)
         (void)fprintf(stderr, "ModelService %s/%s is not in the cluster: all of it is new\n",
                       d->space, d->name);

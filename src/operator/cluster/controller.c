@@ -233,6 +233,8 @@ troubled(void *arg, int r, const char *why)
 
     if (r == 0)
         berth_info("operator: the API server answers again");
+    else if (r == -BERTH_ENOENT)
+        berth_warn("operator: " BERTH_MSVC_UNDEFINED " (%s)", why);
     else if (!c->troubled)
         berth_warn("operator: %s", why);
     c->troubled = r < 0;

@@ -14,6 +14,10 @@ struct berth_msvc_controller;
 
 /* Who owns the fields that are applied: what the client is to be made with. */
 #define BERTH_MSVC_MANAGER "berth-modelservice"
+/* To whoever finds that a cluster has no such kind. */
+#define BERTH_MSVC_UNDEFINED                                                               \
+    "ModelServices are not defined in this cluster: make -C deploy/modelservice install, " \
+    "or helm install berth-modelservice deploy/helm/berth-modelservice, defines them"
 
 /*
  * Keeps what ModelServices come to as they wish it: applied by server-side apply with a field

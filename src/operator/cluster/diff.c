@@ -443,6 +443,12 @@ find_live(struct berth_kube *kube, struct berth_msvc_files *files, const char *s
     if (r < 0 && r != -BERTH_ENOENT)
         return r;
     ret->is_new = *ret_live == NULL;
+    if (ret->is_new) {
+        bool served = true;
+        struct berth_err unasked;
+        (void)berth_kube_serves(kube, &until, &berth_msvc_services, &served, &unasked);
+        ret->is_undefined = !served;
+    }
     return find_base(kube, files, doc, a, ret, e);
 }
 

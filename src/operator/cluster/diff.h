@@ -15,6 +15,7 @@ struct berth_msvc_problems;
 
 struct berth_msvc_diff {
     bool is_new;                     /* there is no such ModelService in the cluster */
+    bool is_undefined;               /* nor any, as it has no such kind */
     size_t created, changed, pruned; /* objects */
     size_t troubles;                 /* objects of which nothing could be said */
     const char *base;                /* the ConfigMap that was read from the cluster; NULL: none */
