@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/assert.h"
 #include "base/clock.h"
 #include "operator/cluster/controller_priv.h"
 #include "wire/json.h"
@@ -8,8 +9,8 @@
 /* Children that are being deleted: somebody may keep one from going for ever. */
 
 /* A deletion that takes longer waits for somebody.  Kubernetes' own finalizers go by themselves,
- * when the pods have ended. */
-static const uint64_t going_ns = 10 * BERTH_S, cascade_ns = 120 * BERTH_S,
+ * when the pods have ended and the balancer of a cloud is gone. */
+static const uint64_t going_ns = 10 * BERTH_S, by_itself_ns = 120 * BERTH_S,
                       held_up_ns = 30 * BERTH_S;
 
 /* "x/y, z/y", as far as there is room.  NULL: none. */
@@ -49,14 +50,18 @@ tell_held_up(struct msvc_look *x, const struct berth_kube_ref *ref, const struct
 }
 
 static bool
-only_cascades(const struct berth_json *live)
+goes_by_itself(const struct berth_json *live)
 {
+    static const char *const known[] = {"foregroundDeletion", "orphan",
+                                        "service.kubernetes.io/load-balancer-cleanup"};
     const struct berth_json *all = berth_kube_at(live, "metadata.finalizers");
-    struct berth_slice one;
 
     for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
-        if (!berth_json_string(it.value, &one) ||
-            (!berth_slice_is(one, "foregroundDeletion") && !berth_slice_is(one, "orphan")))
+        struct berth_slice one;
+        bool is_known = false;
+        for (size_t i = 0; berth_json_string(it.value, &one) && i < BERTH_COUNT(known); i++)
+            is_known = is_known || berth_slice_is(one, known[i]);
+        if (!is_known)
             return false;
     }
     return true;
@@ -71,7 +76,7 @@ msvc_see_it_go(struct msvc_look *x, const struct berth_kube_ref *ref, const stru
     const uint64_t asked_ns = berth_kube_time(berth_kube_text(live, "metadata.deletionTimestamp"));
     const uint64_t now_ns = berth_wall_ns();
     const uint64_t apart_ns = asked_ns < now_ns ? now_ns - asked_ns : asked_ns - now_ns;
-    const uint64_t limit_ns = only_cascades(live) ? cascade_ns : going_ns;
+    const uint64_t limit_ns = goes_by_itself(live) ? by_itself_ns : going_ns;
     const bool held_up = apart_ns >= limit_ns;
 
     if (held_up && !told)
