@@ -194,9 +194,7 @@ stand_of(const struct berth_json *service, uint64_t revision)
         strcmp(state, "promoting") != 0 && strcmp(state, "leaving") != 0)
         return (struct stand){.is_canary = true,
                               .runs = strcmp(state, "running") == 0,
-                              /* Its steps say so a moment before the service says why. */
-                              .failed = strcmp(state, "failed") == 0 &&
-                                        berth_remote_text(service, "message", "")[0] != '\0',
+                              .failed = strcmp(state, "failed") == 0,
                               .began = true};
     (void)berth_json_bool(berth_json_get(service, "retrying"), &retrying);
     const bool running = strcmp(phase, "running") == 0, failed = strcmp(phase, "failed") == 0;

@@ -335,15 +335,31 @@ tell_step(struct berth_deployment *x, uint32_t step, enum berth_step_state was)
     berth_pending_end(&x->pending, &b, &w);
 }
 
+/* A canary that does not come about stays as it is, and the service with it, which says why. */
+static void
+tell_failed_canary(struct berth_deployment *x, char reason[REASON_MAX])
+{
+    (void)snprintf(reason, REASON_MAX, "the canary failed: %s: %s", x->steps[x->run.failed].name,
+                   x->run.steps[x->run.failed].error);
+    berth_pending_note(&x->pending, x->s, "error", reason);
+}
+
 static int
 flush(struct berth_deployment *x, struct berth_err *e)
 {
     struct progress *p = *progress_of(x);
+    /* Nobody replaces the progress but the one reconcile of this service. */
+    const bool fails =
+        x->which == CANARY && x->run.state == BERTH_RUN_FAILED && p->run->state != BERTH_RUN_FAILED;
+    char reason[REASON_MAX];
     int r = 0;
 
+    if (fails)
+        tell_failed_canary(x, reason);
     (void)pthread_mutex_lock(&x->s->mu);
-    /* Nobody replaces the progress but the one reconcile of this service. */
     memcpy(p->run, &x->run, berth_run_bytes(x->run.step_count));
+    if (fails) /* with the run, so that nobody sees a canary that failed and no reason */
+        (void)snprintf(x->s->reason, sizeof x->s->reason, "%s", reason);
     if (x->pending.count > 0 || x->unsaved)
         r = berth_deploy_save(x->d, x->s, &x->pending, e);
     (void)pthread_mutex_unlock(&x->s->mu);

@@ -280,26 +280,6 @@ stable_failed(struct berth_deploy *d, struct service *s, uint64_t generation, in
     return ret;
 }
 
-/* A canary that did not come about: it stays as it is, and the service with it. */
-static void
-canary_failed(struct berth_deploy *d, struct service *s, const struct berth_err *why)
-{
-    struct berth_err e = {""};
-    struct berth_arena a;
-    struct pending p;
-    char text[REASON_MAX];
-
-    pending_init(&p, &a);
-    (void)snprintf(text, sizeof text, "the canary failed: %s", why->msg);
-    berth_pending_note(&p, s, "error", text);
-    (void)pthread_mutex_lock(&s->mu);
-    (void)snprintf(s->reason, sizeof s->reason, "%s", text);
-    if (berth_deploy_save(d, s, &p, &e) < 0)
-        berth_error("service %s: %s", s->id, e.msg);
-    (void)pthread_mutex_unlock(&s->mu);
-    berth_arena_fini(&a);
-}
-
 static void
 end_promotion(struct berth_deploy *d, struct service *s, uint64_t generation)
 {
@@ -336,10 +316,8 @@ reconcile_canary(struct berth_deploy *d, struct service *s, uint64_t *ret_wait_n
     if (g.canary_good == g.canary_wish)
         return berth_track_keep(d, s, CANARY, ret_wait_ns, e);
     r = berth_track_bring(d, s, CANARY, ret_wait_ns, e);
-    if (r < 0 && glance_at(s).canary_given_up) {
-        canary_failed(d, s, e);
-        return 1;
-    }
+    if (r < 0 && glance_at(s).canary_given_up)
+        return 1;          /* which was told */
     return r == 1 ? 0 : r; /* there now: it is looked at from the next time on */
 }
 

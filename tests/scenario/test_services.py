@@ -193,6 +193,22 @@ def test_what_was_done_is_taken_back(server):
     assert get(server, sid)["replicas"] == []
 
 
+def test_a_canary_that_failed_says_why_from_then_on(server):
+    sid = deploy(server, shimmy())["serviceId"]
+    wait_phase(server, sid)
+    for i in range(3):
+        answer = server.request("PATCH", f"{API}/{sid}", {
+            "strategy": {"type": "canary"}, "shimletConfig": {"never_ready": True}, "startTimeoutMs": 100,
+            "env": [{"key": "A", "value": str(i)}], "steps": {
+                "resource-deployment": {"timeoutMs": 200, "maxRetries": 0},
+                "health-check": {"timeoutMs": 200, "maxRetries": 0}}})
+        assert answer.status == 200, answer
+        end = time.monotonic() + 60 * harness.SLOW
+        while (seen := get(server, sid))["canary"]["state"] != "failed" or seen["canary"]["revision"] != i + 2:
+            assert time.monotonic() < end, seen
+        assert seen["message"].startswith("the canary failed: "), seen
+
+
 def test_hooks_run_before_and_after_a_step(server, tmp_path):
     sid = deploy(server, shimmy(), steps={"config-rendering": {
         "preHook": f"echo before $BERTH_STEP >> {tmp_path}/said",
