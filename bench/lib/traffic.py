@@ -252,7 +252,7 @@ class Boxed(Kind):
     key = "child"
     name = "a model in a child"
     kill_s = 16  # oftener it would be taken for a crash loop, and given up
-    down_s = 3
+    down_s = 10
 
     def __init__(self, server):
         super().__init__(server)
