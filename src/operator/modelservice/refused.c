@@ -72,6 +72,7 @@ struct look {
     size_t room;
     const struct berth_json **out; /* elements that are to go */
     size_t out_count, out_room;
+    size_t out_from; /* those of the lists that are looked at begin there, and are in order */
 };
 
 /* ---- who is told apart ---- */
@@ -246,6 +247,23 @@ put_without(const struct look *l, const struct berth_json *v, struct berth_jw *w
     object ? berth_jw_object_end(w) : berth_jw_array_end(w);
 }
 
+static void
+sort_out(struct look *l, size_t from)
+{
+    if (l->out_count > from)
+        qsort(&l->out[from], l->out_count - from, sizeof *l->out, by_place);
+}
+
+/* Has a rule before left it out? */
+static bool
+is_out(const struct look *l, const struct berth_json *element)
+{
+    const size_t count = l->out_count - l->out_from;
+
+    return count > 0 &&
+           bsearch(&element, &l->out[l->out_from], count, sizeof *l->out, by_place) != NULL;
+}
+
 /* What is made, without those elements. */
 static int
 make_without(struct look *l, const struct berth_json **made)
@@ -255,7 +273,7 @@ make_without(struct look *l, const struct berth_json **made)
 
     if (l->out_count == 0)
         return 0;
-    qsort(l->out, l->out_count, sizeof *l->out, by_place);
+    sort_out(l, 0);
     berth_buf_init(&text, l->b->a);
     berth_jw_init(&w, &text);
     put_without(l, *made, &w);
@@ -320,8 +338,12 @@ check(struct look *l, const struct rule *rule, const struct berth_json *from,
         return false;
     for (size_t i = 0; i < LISTS && rule->lists[i] != NULL; i++) {
         for (struct berth_json_iter it = berth_json_iter(berth_json_get(from, rule->lists[i]));
-             berth_json_next(&it); n++)
+             berth_json_next(&it);) {
+            if (is_out(l, it.value))
+                continue;
             l->all[n] = (struct element){it.value, key_of(l, rule, it.value), n};
+            n++;
+        }
     }
     qsort(l->all, n, sizeof *l->all, by_key);
     for (size_t i = 0, end = 0; i < n; i = end) {
@@ -331,6 +353,7 @@ check(struct look *l, const struct rule *rule, const struct berth_json *from,
             !take_doubles(l, rule, whose, &l->all[i], end - i))
             return false;
     }
+    sort_out(l, l->out_from);
     return true;
 }
 
@@ -342,6 +365,7 @@ check_containers(struct look *l, const struct berth_json *pod, const char *list)
     for (struct berth_json_iter it = berth_json_iter(berth_json_get(pod, list));
          berth_json_next(&it);) {
         const struct whose whose = {&named, key_of(l, &named, it.value)};
+        l->out_from = l->out_count;
         for (size_t i = 0; i < BERTH_COUNT(of_container); i++) {
             if (!check(l, &of_container[i], it.value, &whose))
                 return false;

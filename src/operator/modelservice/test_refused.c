@@ -103,6 +103,11 @@ static const struct {
             "TCP}]}]"),
      "base:4:81 spec.template.spec.containers[0].ports[1]", "1/TCP: the container has that port",
      C0 "ports", "[{\"containerPort\":1,\"protocol\":\"TCP\"}]"},
+    {HF DECODE C(""), /* of those that the names have left each has a number of its own */
+     IN_POD("containers: [{name: c, ports: [{name: h, containerPort: 1}, {name: p, containerPort: "
+            "1}, {name: p, containerPort: 2}]}]"),
+     "base:4:119 spec.template.spec.containers[0].ports[2]", "p: the container has two ports",
+     C0 "ports", "[{\"containerPort\":1,\"name\":\"h\"},{\"containerPort\":2,\"name\":\"p\"}]"},
     {HF DECODE C(""),
      IN_POD("initContainers: [{name: i, image: i, env: [{name: A}, {name: A, value: ''}]}]"),
      "base:4:84 spec.template.spec.initContainers[0].env[1]",
