@@ -135,24 +135,28 @@ whole(const struct berth_json *v, int64_t *ret)
     return true;
 }
 
-/* The text of a number: what is whole has no point. */
-static void
-number_text(struct check *c, const struct berth_json *v, struct berth_buf *b)
+/* The text of a number, in the arena: what is whole has no point.  "": no memory. */
+static const char *
+number_text(struct check *c, const struct berth_json *v)
 {
+    struct berth_buf b;
     int64_t n;
 
-    berth_buf_init(b, c->arena);
+    berth_buf_init(&b, c->arena);
     if (whole(v, &n))
-        berth_buf_printf(b, "%lld", (long long)n);
+        berth_buf_printf(&b, "%lld", (long long)n);
     else
-        berth_json_put(b, v);
+        berth_json_put(&b, v);
+    const char *text = berth_buf_text(&b);
+    if (text == NULL)
+        c->no_memory = true;
+    return text != NULL ? text : "";
 }
 
 static void
 put_string(struct check *c, const struct berth_json *v)
 {
-    const char *meant = NULL;
-    struct berth_buf b;
+    const char *meant = "";
     bool yes;
 
     switch (berth_json_type(v)) {
@@ -160,22 +164,20 @@ put_string(struct check *c, const struct berth_json *v)
         berth_jw_value(&c->out, v);
         return;
     case BERTH_JSON_NULL:
-        meant = "";
         break;
     case BERTH_JSON_BOOL:
         meant = berth_json_bool(v, &yes) && yes ? "true" : "false";
         break;
     case BERTH_JSON_INT:
     case BERTH_JSON_REAL:
-        number_text(c, v, &b);
-        meant = berth_buf_text(&b);
+        meant = number_text(c, v);
         break;
     case BERTH_JSON_ARRAY:
     case BERTH_JSON_OBJECT:
         wrong(c, "a string", v);
         return;
     }
-    not_typed(c, v, meant != NULL ? meant : "");
+    not_typed(c, v, meant);
     berth_jw_string(&c->out, meant);
 }
 
@@ -221,15 +223,13 @@ static void
 put_quantity(struct check *c, const struct berth_json *v)
 {
     char text[BERTH_QUANTITY_TEXT_MAX];
-    struct berth_buf b;
     struct berth_slice s;
     struct berth_quantity q;
 
     if (berth_json_type(v) == BERTH_JSON_INT || berth_json_type(v) == BERTH_JSON_REAL) {
-        number_text(c, v, &b);
-        s = (struct berth_slice){b.at, b.len};
-        if (berth_json_type(v) == BERTH_JSON_REAL && strpbrk(berth_buf_text(&b), ".e") != NULL)
-            not_typed(c, v, b.at);
+        s = berth_slice_of(number_text(c, v));
+        if (berth_json_type(v) == BERTH_JSON_REAL && strpbrk(s.at, ".e") != NULL)
+            not_typed(c, v, s.at);
     } else if (!berth_json_string(v, &s)) {
         wrong(c, "a quantity such as 500m or 16Gi", v);
         return;

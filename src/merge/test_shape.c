@@ -330,6 +330,36 @@ the_last_of_one_name_is_kept(void **unused)
     berth_arena_reset(&arena);
 }
 
+/* Wherever it ends. */
+static void
+the_end_of_memory_is_told(void **unused)
+{
+    static const char text[] =
+        "{metadata: {labels: {a: 1.5, b: true, c: ~}}, spec: {replicas: 3.0, template: {spec: "
+        "{containers: [{name: c, resources: {limits: {cpu: 1.5, memory: 2}}, env: [{name: A, "
+        "value: "
+        "1.25}]}]}}}}";
+    const struct berth_shape *shape = berth_shape_of("Deployment", NULL);
+    const struct berth_shape_how how = {.is_typed = true};
+    const struct berth_json *v, *ret;
+    struct berth_shape_problems found;
+    struct berth_err e;
+    size_t enough = 0;
+
+    (void)unused;
+    assert_int_equal(berth_yaml_parse(&arena, text, sizeof text - 1, &v, &e), 0);
+    for (size_t bytes = 0; enough < 8; bytes += 16) {
+        struct berth_arena small;
+        berth_arena_init(&small, bytes);
+        const int r = berth_shape_check(shape, v, &how, &small, &ret, &found, &e);
+        enough += r == 0;
+        if (r != 0)
+            assert_int_equal(r, -BERTH_ENOMEM);
+        berth_arena_fini(&small);
+        assert_in_range(bytes, 0, 1 << 20);
+    }
+}
+
 int
 main(void)
 {
@@ -342,6 +372,7 @@ main(void)
         cmocka_unit_test(kinds_are_found),
         cmocka_unit_test(the_last_of_one_name_is_kept),
         cmocka_unit_test(tables_are_well_formed),
+        cmocka_unit_test(the_end_of_memory_is_told),
     };
 
     berth_arena_init(&arena, 64 << 20);

@@ -25,12 +25,13 @@ static const char *const kinds[] = {
 };
 
 static int
-check(struct berth_arena *a, const struct berth_shape *shape, const struct berth_json *v,
-      const struct berth_json **ret, struct berth_shape_problems *problems)
+check(struct berth_arena *a, const struct berth_shape *shape, const struct berth_shape_how *how,
+      const struct berth_json *v, const struct berth_json **ret,
+      struct berth_shape_problems *problems)
 {
     struct berth_err e;
 
-    const int rc = berth_shape_check(shape, v, NULL, a, ret, problems, &e);
+    const int rc = berth_shape_check(shape, v, how, a, ret, problems, &e);
     if (rc == 0)
         berth_assert(problems->count <= BERTH_SHAPE_PROBLEMS_MAX &&
                      problems->errors <= problems->count + problems->beyond);
@@ -41,11 +42,14 @@ check(struct berth_arena *a, const struct berth_shape *shape, const struct berth
 static void
 document(struct berth_arena *a, const struct berth_shape *shape, const struct berth_json *v)
 {
+    static const struct berth_shape_how typed = {.is_typed = true};
     const struct berth_json *once, *twice;
     struct berth_shape_problems first, second;
     struct berth_buf b[2];
 
-    if (check(a, shape, v, &once, &first) != 0 || check(a, shape, once, &twice, &second) != 0)
+    if (check(a, shape, &typed, v, &once, &first) != 0 ||
+        check(a, shape, NULL, v, &once, &first) != 0 ||
+        check(a, shape, NULL, once, &twice, &second) != 0)
         return;
     berth_assert(first.errors == second.errors && first.count == second.count);
     berth_buf_init(&b[0], a);
