@@ -9,7 +9,7 @@
  * column, a colon without its space, a quote that is not closed.  What the parser says of these is
  * about its own state; here the lines around the place are looked at as a person looks at them.
  */
-enum { LINES_MAX = 1000 /* looked at above the place */ };
+enum { LINES_MAX = 1000 /* empty ones and comments, in a row */ };
 
 struct line {
     struct berth_slice s;
@@ -186,8 +186,9 @@ quote(struct failure *f)
     if (n == 0 || strchr("\"'", l.s.at[n - 1]) == NULL)
         return 0;
     const char mark = l.s.at[n - 1];
-    /* It closed one of a line above. */
-    while (go_up(f->text, &l)) {
+    const size_t begin = open_quote((struct berth_slice){l.s.at, n - 1});
+    /* If none begins before it in its line, it closed one of a line above. */
+    while ((begin == SIZE_MAX || l.s.at[begin] != mark) && go_up(f->text, &l)) {
         const size_t open = open_quote(l.s);
         if (open != SIZE_MAX && l.s.at[open] == mark)
             return say(f, l, open,
@@ -195,11 +196,13 @@ quote(struct failure *f)
                        "one, in line %zu",
                        f->at.number);
     }
+    if (strstr(f->context, "flow") != NULL)
+        return 0; /* within brackets it may be a comma that is missing */
     return say(f, f->at, f->column,
                "text behind a closing quote: put all of the value in one pair of quotes");
 }
 
-/* "key:value" */
+/* "key:value", and no address ("hf://o/m") or image ("- docker.io/x:1"). */
 static size_t
 bare_colon(struct berth_slice s)
 {
@@ -209,9 +212,9 @@ bare_colon(struct berth_slice s)
 
     while (n < s.len && strchr(word, s.at[n]) != NULL)
         n++;
-    if (n == from || n + 1 >= s.len || s.at[n] != ':' || strchr(" \t", s.at[n + 1]) != NULL)
+    if (n == from || n + 1 >= s.len || s.at[n] != ':' || strchr(" \t/", s.at[n + 1]) != NULL)
         return SIZE_MAX;
-    return n;
+    return is_item(s, indent_of(s)) && memchr(s.at + from, '/', n - from) != NULL ? SIZE_MAX : n;
 }
 
 static int
@@ -274,6 +277,23 @@ item(struct failure *f)
                "an item of a list (\"- \") among keys: indent it below the key that has the list");
 }
 
+/* Does what is above, "key: |", have a text whose lines are indented more than this one? */
+static bool
+is_of_text(const struct failure *f, struct line *ret)
+{
+    const size_t indent = indent_of(f->at.s);
+    struct line l = f->at;
+
+    while (go_up(f->text, &l) && indent_of(l.s) > indent)
+        continue;
+    size_t n = l.s.len;
+    while (n > 0 && strchr(" +-123456789", l.s.at[n - 1]) != NULL)
+        n--;
+    *ret = l;
+    return l.number < f->at.number && n > 1 && strchr("|>", l.s.at[n - 1]) != NULL &&
+           l.s.at[n - 2] == ' ';
+}
+
 /* A line that goes on with nothing that is above it. */
 static int
 beside(struct failure *f)
@@ -289,6 +309,12 @@ beside(struct failure *f)
                    "an item of the list that begins in line %zu is wanted here, \"- value\": what "
                    "belongs to the item above is indented more",
                    f->context_line);
+    if (is_of_text(f, &l))
+        return say(f, f->at, indent,
+                   "this line is indented less than the first of the text that line %zu begins: "
+                   "indent all of its lines alike",
+                   l.number);
+    l = f->at;
     if (is_item(f->at.s, indent))
         return item(f);
     if (!go_up(f->text, &l))
