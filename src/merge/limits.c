@@ -18,6 +18,10 @@ struct check {
     struct berth_arena *arena;
     struct place at;
     char indexes[BERTH_JSON_DEPTH_MAX][INDEX_BYTES]; /* of the elements that we are in */
+    struct pattern {
+        regex_t compiled;
+        bool is_there;
+    } * patterns; /* of each limit, once it is asked for */
     struct berth_shape_problem *found;
     struct berth_shape_problems count;
     struct berth_err *e;
@@ -112,15 +116,15 @@ characters(struct berth_slice s)
 static int
 fits(struct check *c, const struct berth_limit *l, struct berth_slice s, bool *ret)
 {
-    regex_t r;
+    struct pattern *p = &c->patterns[l - c->limits];
 
     *ret = false;
     if (s.len > PATTERN_BYTES_MAX || strlen(s.at) != s.len)
         return 0;
-    if (regcomp(&r, l->text, REG_EXTENDED | REG_NOSUB) != 0)
+    if (!p->is_there && regcomp(&p->compiled, l->text, REG_EXTENDED | REG_NOSUB) != 0)
         return no_memory(c); /* each of them is tried by a test */
-    *ret = regexec(&r, s.at, 0, NULL, 0) == 0;
-    regfree(&r);
+    p->is_there = true;
+    *ret = regexec(&p->compiled, s.at, 0, NULL, 0) == 0;
     return 0;
 }
 
@@ -293,7 +297,12 @@ berth_limits_check(const struct berth_limit *limits, size_t count, const struct 
         return berth_err_set(e, BERTH_ENOMEM, "a document needs more memory than allowed");
     *c = (struct check){.limits = limits, .limit_count = count, .arena = a, .e = e};
     c->found = BERTH_NEW_N(a, struct berth_shape_problem, BERTH_SHAPE_PROBLEMS_MAX);
-    const int rc = c->found != NULL ? look(c, v) : no_memory(c);
+    c->patterns = calloc(count, sizeof *c->patterns);
+    const int rc = c->found != NULL && c->patterns != NULL ? look(c, v) : no_memory(c);
+    for (size_t i = 0; c->patterns != NULL && i < count; i++)
+        if (c->patterns[i].is_there)
+            regfree(&c->patterns[i].compiled);
+    free(c->patterns);
     if (rc != 0)
         return rc;
     c->count.at = c->found;

@@ -272,12 +272,13 @@ berth_msvc_limited(struct berth_msvc_problems *p, const char *in, const struct b
 {
     struct berth_shape_problems found;
     const int r = berth_limits_check(limits, count, v, p->arena, &found, e);
+    size_t told = 0;
 
     if (r < 0)
         return r;
-    p->errors += found.beyond;
     for (size_t i = 0; i < found.count; i++) {
         const struct berth_shape_problem *one = &found.at[i];
+        told += one->is_error;
         if (is_told(p, in, one->path))
             continue;
         if (one->is_error)
@@ -285,6 +286,9 @@ berth_msvc_limited(struct berth_msvc_problems *p, const char *in, const struct b
         else
             berth_msvc_invalid(p, in, one->path, "%s", one->text);
     }
+    /* Of those beyond the stricter ones are as berth_msvc_invalid() has them. */
+    p->errors += found.errors - told;
+    *(p->is_preview ? &p->warnings : &p->errors) += found.beyond - (found.errors - told);
     return 0;
 }
 
