@@ -123,15 +123,15 @@ find_left(struct msvc_look *x, bool act)
 
     x->left = BERTH_NEW_N(x->a, const char *, berth_json_len(names) + 1);
     x->left_count = 0;
-    if (x->left == NULL || cache == NULL)
-        return x->left != NULL;
+    if (x->left == NULL)
+        return false;
     for (struct berth_json_iter it = berth_json_iter(names); berth_json_next(&it);) {
         struct berth_kube_ref ref = {.kind = &berth_kube_config_maps, .space = x->m.ns};
         struct berth_slice name;
         if (!berth_json_string(it.value, &name) || msvc_is_wished(&x->wish, ref.kind, name.at))
             continue;
         ref.name = name.at;
-        if (is_left(x, cache, &ref, act))
+        if (cache == NULL || is_left(x, cache, &ref, act)) /* NULL: nothing is known of any yet */
             x->left[x->left_count++] = name.at;
     }
     return true;
