@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "merge/shape.h"
 #include "operator/cluster/controller_priv.h"
-#include "operator/cluster/selectors.h"
 #include "operator/modelservice/base.h"
 #include "os/memory.h"
 #include "recon/reconciler.h"
@@ -156,8 +155,6 @@ draw_up_in(struct msvc_look *x, struct berth_arena *a, struct berth_err *e)
     if ((r = msvc_choose_inference(x, &base, &how, e)) < 0)
         return r;
     r = berth_msvc_build(&x->m, &base, &how, a, &x->problems, &x->wish, e);
-    if (r == 0)
-        msvc_check_selectors(&x->wish, &x->problems);
     berth_msvc_locate(&x->problems);
     return r;
 }

@@ -503,5 +503,7 @@ berth_msvc_build(const struct berth_msvc *m, const struct berth_msvc_base *base,
     int r = berth_msvc_pool_convert(&converted, conf->inference, conf->no_objectives, a, p, e);
     if (r == 0)
         r = build_all(&b);
+    if (r == 0)
+        build_check_selectors(ret, p);
     return r == -BERTH_ENOMEM ? berth_msvc_no_memory(a, b.making, e) : r;
 }

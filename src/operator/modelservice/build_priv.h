@@ -61,6 +61,12 @@ int build_check_images(struct build *b, enum berth_msvc_child child, const char 
 /* Tell of what an API server would refuse of the workload that is made. */
 int build_check_refused(struct build *b, enum berth_msvc_child child, const char *part);
 
+/* ---- selectors.c ---- */
+/* Do the pods that are made bear what is selected by?  A Deployment whose own pods do not is
+ * refused by an API server.  A Service or a pool that leads to none of the pods is a warning: it is
+ * taken, and nobody answers behind it. */
+void build_check_selectors(const struct berth_msvc_set *set, struct berth_msvc_problems *p);
+
 /* ---- spread.c ---- */
 bool build_mounts_model(const struct berth_json *container);
 /* What the role's parallelism means for the pods at a path. */

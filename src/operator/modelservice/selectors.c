@@ -1,10 +1,9 @@
-#include "operator/cluster/selectors.h"
-
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "kube/object.h"
-#include "operator/modelservice/build.h"
+#include "operator/modelservice/build_priv.h"
 #include "operator/modelservice/kinds.h"
 #include "operator/modelservice/problems.h"
 #include "wire/json.h"
@@ -39,6 +38,19 @@ static const enum berth_msvc_child workloads[] = {
     BERTH_MSVC_PREFILL_DEPLOYMENT, BERTH_MSVC_PREFILL_LWS, BERTH_MSVC_DECODE_DEPLOYMENT,
     BERTH_MSVC_DECODE_LWS, BERTH_MSVC_EPP_DEPLOYMENT};
 
+/* Pods get it from the controllers that make them. */
+static bool
+is_controllers(struct berth_slice key)
+{
+    static const char *const keys[] = {"leaderworkerset.sigs.k8s.io/", "pod-template-hash",
+                                       "apps.kubernetes.io/", "statefulset.kubernetes.io/"};
+
+    for (size_t i = 0; i < BERTH_COUNT(keys); i++)
+        if (strncmp(key.at, keys[i], strlen(keys[i])) == 0)
+            return true;
+    return false;
+}
+
 /* The first label of the selector that is not among those; false: all are. */
 static bool
 find_lacking(const struct berth_json *selector, const struct berth_json *labels,
@@ -46,7 +58,7 @@ find_lacking(const struct berth_json *selector, const struct berth_json *labels,
 {
     for (struct berth_json_iter it = berth_json_iter(selector); berth_json_next(&it);) {
         struct berth_slice value, has;
-        if (!berth_json_string(it.value, &value) ||
+        if (!berth_json_string(it.value, &value) || is_controllers(it.key) ||
             (berth_json_string(berth_json_get(labels, it.key.at), &has) && has.len == value.len &&
              memcmp(has.at, value.at, has.len) == 0))
             continue;
@@ -65,7 +77,7 @@ are_selected(const struct berth_json *workload, const struct berth_json *selecto
     static const char *const templates[] = {"spec.template." LABELS, GROUP "leaderTemplate." LABELS,
                                             GROUP "workerTemplate." LABELS};
 
-    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) {
+    for (size_t i = 0; i < BERTH_COUNT(templates); i++) {
         const struct berth_json *labels = berth_kube_at(workload, templates[i]);
         if ((i == 0 || labels != NULL) && !find_lacking(selector, labels, ret_key, ret_value))
             return true;
@@ -80,11 +92,11 @@ check(const struct berth_msvc_set *wish, const struct selecting *s, struct berth
     const struct berth_json *own = NULL;
     struct berth_slice key = {"", 0}, value = {"", 0};
 
-    for (size_t i = 0; i < sizeof s->pods / sizeof *s->pods && s->pods[i] != NONE && !own; i++)
+    for (size_t i = 0; i < BERTH_COUNT(s->pods) && s->pods[i] != NONE && !own; i++)
         own = wish->of[s->pods[i]];
     if (own == NULL || berth_json_len(selector) == 0)
         return; /* the pods are somebody else's, or its endpoints are */
-    for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++) {
+    for (size_t i = 0; i < BERTH_COUNT(workloads); i++) {
         if (wish->of[workloads[i]] != NULL &&
             are_selected(wish->of[workloads[i]], selector, &key, &value))
             return;
@@ -106,18 +118,18 @@ check_own(const struct berth_json *workload, enum berth_msvc_child child,
 
     if (find_lacking(berth_kube_at(workload, path),
                      berth_kube_at(workload, "spec.template." LABELS), &key, &value))
-        (void)berth_msvc_problem(p, false, berth_msvc_kind_of(child)->key, path,
-                                 "its own pods do not bear %.*s: %.*s, and no API server takes it "
-                                 "so: leave that label out, or give it to the pods "
-                                 "(spec.template.metadata.labels)",
-                                 (int)key.len, key.at, (int)value.len, value.at);
+        berth_msvc_invalid(p, berth_msvc_kind_of(child)->key, path,
+                           "its own pods do not bear %.*s: %.*s, and no API server takes it "
+                           "so: leave that label out, or give it to the pods "
+                           "(spec.template.metadata.labels)",
+                           (int)key.len, key.at, (int)value.len, value.at);
 }
 
 void
-msvc_check_selectors(const struct berth_msvc_set *wish, struct berth_msvc_problems *p)
+build_check_selectors(const struct berth_msvc_set *wish, struct berth_msvc_problems *p)
 {
-    for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++)
+    for (size_t i = 0; i < BERTH_COUNT(workloads); i++)
         check_own(wish->of[workloads[i]], workloads[i], p);
-    for (size_t i = 0; i < sizeof selecting / sizeof *selecting; i++)
+    for (size_t i = 0; i < BERTH_COUNT(selecting); i++)
         check(wish, &selecting[i], p);
 }

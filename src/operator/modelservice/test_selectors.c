@@ -7,8 +7,7 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
-#include "operator/cluster/selectors.h"
-#include "operator/modelservice/build.h"
+#include "operator/modelservice/build_priv.h"
 #include "operator/modelservice/problems.h"
 #include "wire/json.h"
 
@@ -45,6 +44,13 @@ static const struct {
     const char *in, *says;
 } cases[] = {
     {"as it is made", {{D, DEPLOYMENT(A, A "," B)}, {S, SERVICE(A)}}, 0, 0, "", ""},
+    {"what a controller gives them",
+     {{L, GROUPS("", LABELLED(A))},
+      {S, SERVICE(A ",\"leaderworkerset.sigs.k8s.io/worker-index\":\"0\"")}},
+     0,
+     0,
+     "",
+     ""},
     {"a Deployment's own pods lack one",
      {{D, DEPLOYMENT(A "," B, A)}},
      1,
@@ -111,7 +117,7 @@ pods_bear_what_is_selected_by(void **unused)
                                               &wish.of[cases[i].wish[j].child], NULL),
                              0);
         }
-        msvc_check_selectors(&wish, &p);
+        build_check_selectors(&wish, &p);
         print_message("  %s: %s\n", cases[i].why, p.count > 0 ? p.at[0].text : "");
         assert_int_equal(p.errors, cases[i].errors);
         assert_int_equal(p.warnings, cases[i].warnings);
