@@ -72,6 +72,7 @@ struct look {
     size_t room;
     const struct berth_json **out; /* elements that are to go */
     size_t out_count, out_room;
+    size_t walks;    /* through all of that, for the places of what is told */
     size_t out_from; /* those of the lists that are looked at begin there, and are in order */
 };
 
@@ -177,13 +178,15 @@ tell(const struct look *l, bool keeps, const char *in, const char *path, const c
 
 /* Who says it twice is told; where the service says it and the base does, the service. */
 static void
-tell_of_key(const struct look *l, const struct rule *rule, const struct whose *whose,
+tell_of_key(struct look *l, const struct rule *rule, const struct whose *whose,
             struct berth_slice key, bool keeps)
 {
     const struct berth_json *part = berth_json_get(l->b->m->spec, l->part);
     char before[64], path[PATH_BYTES] = "", base_path[PATH_BYTES] = "", text[192];
 
-    if (!berth_msvc_has_room(l->b->problems, keeps || l->b->problems->is_preview)) {
+    /* Many may have one place, as containers of one name have, and so need little room. */
+    if (++l->walks > BERTH_MSVC_PROBLEMS_MAX ||
+        !berth_msvc_has_room(l->b->problems, keeps || l->b->problems->is_preview)) {
         tell(l, keeps, l->in, "", rule->why);
         return;
     }
