@@ -238,3 +238,20 @@ def test_a_failure_is_logged_once_and_not_at_each_look(prepared, make_operator):
     wait_ready(prepared, "svc")
     prepared.merge(f"{MAPS}/base", {"data": bad(70001)})
     harness.wait_until(lambda: len(lines()) == 3, 90, "it is told again")
+
+
+def test_two_operators_that_want_different_things_write_ever_more_seldom(prepared, make_operator):
+    """Neither was told to elect a leader.  What one says of the service the other one contradicts."""
+    both = [make_operator({"--epp-cluster-role": role}) for role in ("view", "edit")]
+    prepared.create(SERVICES, service("svc", decode=LLM, **with_base(prepared)))
+    harness.wait_until(lambda: any("is another operator at work" in o.said() for o in both), 120, "that is told")
+    before, begin = prepared.audit_lines(), time.monotonic()
+    time.sleep(20)
+    took, asked = time.monotonic() - begin, prepared.calls(before)
+    print(f"{took:.1f} s: {dict(asked)}")
+    # Each waits for 4 s and longer by now; what they write of children is as seldom.
+    assert asked["patch", "modelservices/status"] <= 2 * took, asked  # forty a second, if nobody held back
+    assert sum(n for (verb, _), n in asked.items() if verb in ("create", "patch", "delete")) <= 6 * took, asked
+    # Left alone, one has it as it wishes.
+    both[1].stop()
+    wait_ready(prepared, "svc")

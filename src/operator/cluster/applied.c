@@ -101,22 +101,41 @@ add_locked(struct berth_msvc_controller *c, const char *key)
     return NULL;
 }
 
-void
-msvc_note_applied(struct berth_msvc_controller *c, const char *key, const char *digest,
-                  const char *like, const struct berth_json *wish, const struct berth_json *live)
+/* What is known of it, or nothing yet.  NULL: out of memory. */
+static struct msvc_applied *
+known_locked(struct berth_msvc_controller *c, const char *key, uint64_t now)
 {
-    const uint64_t now = berth_now_ns();
     struct msvc_kept *kept = NULL;
-    char made[MSVC_SUM];
 
-    sum_up(live, wish, made);
-    (void)pthread_mutex_lock(&c->mu);
     HASH_FIND_STR(c->applied, key, kept);
     if (kept == NULL) {
         sweep_locked(c, now);
         kept = add_locked(c, key);
     }
-    struct msvc_applied *found = kept != NULL ? &kept->it : NULL;
+    return kept != NULL ? &kept->it : NULL;
+}
+
+static void
+note(struct msvc_applied *known, uint64_t now, const char *made, const struct berth_json *live)
+{
+    (void)snprintf(known->made, sizeof known->made, "%s", made);
+    (void)snprintf(known->version, sizeof known->version, "%s",
+                   berth_kube_text(live, "metadata.resourceVersion").at);
+    known->at_ns = now;
+    known->paced_ns = (known->paced_ns > now ? known->paced_ns : now) + pace_ns;
+    known->gone = false;
+}
+
+void
+msvc_note_applied(struct berth_msvc_controller *c, const char *key, const char *digest,
+                  const char *like, const struct berth_json *wish, const struct berth_json *live)
+{
+    const uint64_t now = berth_now_ns();
+    char made[MSVC_SUM];
+
+    sum_up(live, wish, made);
+    (void)pthread_mutex_lock(&c->mu);
+    struct msvc_applied *found = known_locked(c, key, now);
     const bool lately =
         found != NULL && strcmp(found->like, like) == 0 && now - found->at_ns < at_peace_ns;
     /* Replicas that are handed over are another wish, and nobody undid the one before. */
@@ -124,15 +143,57 @@ msvc_note_applied(struct berth_msvc_controller *c, const char *key, const char *
     if (found != NULL) {
         (void)snprintf(found->digest, sizeof found->digest, "%s", digest);
         (void)snprintf(found->like, sizeof found->like, "%s", like);
-        (void)snprintf(found->made, sizeof found->made, "%s", made);
-        (void)snprintf(found->version, sizeof found->version, "%s",
-                       berth_kube_text(live, "metadata.resourceVersion").at);
-        found->at_ns = now;
-        found->paced_ns = (found->paced_ns > now ? found->paced_ns : now) + pace_ns;
-        found->gone = false;
+        note(found, now, made, live);
         found->undone = again ? found->undone + 1 : lately ? found->undone : 0;
     }
     (void)pthread_mutex_unlock(&c->mu);
+}
+
+/* ---- a status ---- */
+
+static void
+sum_status(const struct berth_json *object, char ret[MSVC_SUM])
+{
+    struct berth_buf b;
+
+    ret[0] = '\0';
+    berth_buf_init(&b, NULL);
+    berth_json_put(&b, berth_json_get(object, "status"));
+    if (!b.failed)
+        msvc_sum(b.at, b.len, ret);
+    berth_buf_fini(&b);
+}
+
+bool
+msvc_is_overwritten(const struct msvc_applied *known, const struct berth_json *object)
+{
+    const struct berth_slice version = berth_kube_text(object, "metadata.resourceVersion");
+    char is[MSVC_SUM];
+
+    if (strtoull(version.at, NULL, 10) <= strtoull(known->version, NULL, 10))
+        return false; /* as far as the cache knows */
+    sum_status(object, is);
+    return strcmp(is, known->made) != 0;
+}
+
+unsigned
+msvc_note_status(struct berth_msvc_controller *c, const char *key, bool overwritten,
+                 const struct berth_json *after)
+{
+    const uint64_t now = berth_now_ns();
+    char made[MSVC_SUM];
+    unsigned undone = 0;
+
+    sum_status(after, made);
+    (void)pthread_mutex_lock(&c->mu);
+    struct msvc_applied *known = known_locked(c, key, now);
+    if (known != NULL) {
+        const bool lately = now - known->at_ns < at_peace_ns;
+        note(known, now, made, after);
+        undone = known->undone = overwritten && lately ? known->undone + 1 : 0;
+    }
+    (void)pthread_mutex_unlock(&c->mu);
+    return undone;
 }
 
 void

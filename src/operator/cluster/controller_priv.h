@@ -226,6 +226,13 @@ bool msvc_is_as_applied(const struct msvc_applied *known, const char *digest,
                         const struct berth_json *live, const struct berth_json *wish,
                         bool *ret_behind);
 
+/* A status under its own key: did somebody else write it since ours? */
+bool msvc_is_overwritten(const struct msvc_applied *known, const struct berth_json *object);
+/* It was written, and after is what the server answered.  How often in a row that was since
+ * somebody else had. */
+unsigned msvc_note_status(struct berth_msvc_controller *c, const char *key, bool overwritten,
+                          const struct berth_json *after);
+
 /* ---- report.c: status ---- */
 /* Write the status when it says something else than the one that is there. */
 int msvc_report(struct msvc_look *x, struct berth_err *e);
@@ -237,7 +244,9 @@ const struct berth_json *msvc_condition_of(const struct berth_json *status, cons
 /* What was done to a child, to be told with the report. */
 void msvc_said_add(struct msvc_look *x, struct msvc_said *said, const struct berth_kube_kind *kind,
                    const char *name);
-/* Tell what was done, and what the status says now and did not say before; never waits. */
+/* Tell what was done; never waits. */
+void msvc_tell_done(struct msvc_look *x);
+/* Tell what the status says now and did not say before; never waits. */
 void msvc_tell(struct msvc_look *x, const struct berth_json *before, const struct berth_json *now);
 /* The recorder of a controller. */
 int msvc_tell_start(struct berth_msvc_controller *c, struct berth_err *e);

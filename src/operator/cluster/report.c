@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/arena.h"
+#include "base/log.h"
 #include "kube/covers.h"
 #include "operator/cluster/controller_priv.h"
 #include "operator/modelservice/kinds.h"
@@ -392,9 +393,30 @@ is_anothers(struct msvc_look *x)
            (r == 0 && !berth_slice_is(berth_kube_text(found, "metadata.uid"), x->m.uid));
 }
 
-static int
-write_status(struct msvc_look *x, const struct berth_json *status, struct berth_err *e)
+/* Not as often as somebody else may write it: five at once, then one a second, and ever more slowly
+ * while another one, such as a second operator, says something else each time. */
+static bool
+may_write(struct msvc_look *x, const char *key, bool *ret_overwritten)
 {
+    struct msvc_applied known;
+
+    *ret_overwritten = false;
+    if (!msvc_recall(x->c, key, &known))
+        return true;
+    *ret_overwritten = msvc_is_overwritten(&known, x->object);
+    const uint64_t undone_ns = *ret_overwritten ? msvc_hold_ns(&known) : 0,
+                   pace_ns = msvc_pace_ns(&known);
+    const uint64_t hold_ns = undone_ns > pace_ns ? undone_ns : pace_ns;
+    if (hold_ns > 0)
+        msvc_again(x, hold_ns);
+    return hold_ns == 0;
+}
+
+static int
+write_status(struct msvc_look *x, const struct berth_json *status, const char *key,
+             bool overwritten, struct berth_err *e)
+{
+    const struct berth_json *after = NULL;
     const struct berth_kube_until until = msvc_until(x->c);
     const struct berth_kube_ref ref = {
         .kind = &berth_msvc_services, .space = x->m.ns, .name = x->m.name, .sub = "status"};
@@ -405,9 +427,15 @@ write_status(struct msvc_look *x, const struct berth_json *status, struct berth_
     if (patch.failed)
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     const int r = berth_kube_json_patch(x->c->conf.kube, &until, x->a, &ref,
-                                        (struct berth_slice){patch.at, patch.len}, NULL, e);
-    if (r == 0)
+                                        (struct berth_slice){patch.at, patch.len}, &after, e);
+    if (r == 0) {
         atomic_fetch_add(&x->c->status_writes, 1);
+        if (msvc_note_status(x->c, key, overwritten, after) == MSVC_CONTESTED)
+            berth_warn(
+                "ModelService %s/%s: somebody else writes its status, too, and it is written "
+                "ever more seldom: is another operator at work?  Two need --leader-elect",
+                x->m.ns, x->m.name);
+    }
     /* It went meanwhile. */
     return r == -BERTH_ENOENT || (r == -BERTH_EINVAL && is_anothers(x)) ? 0 : r;
 }
@@ -427,6 +455,8 @@ msvc_report(struct msvc_look *x, struct berth_err *e)
     const struct berth_json *old = berth_json_get(x->object, "status"), *new = NULL;
     struct report r = {.x = x, .before = berth_json_get(old, "conditions")};
     const time_t now = time(NULL);
+    char key[MSVC_KEY_MAX];
+    bool overwritten = false;
     struct berth_buf text;
     struct tm utc;
 
@@ -438,10 +468,11 @@ msvc_report(struct msvc_look *x, struct berth_err *e)
     put_status(&r);
     if (text.failed || berth_json_parse(x->a, text.at, text.len, NULL, &new, NULL) < 0)
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
+    const bool same = old != NULL && berth_kube_covers(old, new) && berth_kube_covers(new, old);
+    (void)snprintf(key, sizeof key, "%s status", x->m.uid);
+    msvc_tell_done(x);
+    if (!same && !may_write(x, key, &overwritten))
+        return 0; /* it is told with the report that says so */
     msvc_tell(x, old, new);
-    if (waits_for_watch(x, old))
-        return 0;
-    if (old != NULL && berth_kube_covers(old, new) && berth_kube_covers(new, old))
-        return 0;
-    return write_status(x, new, e);
+    return same || waits_for_watch(x, old) ? 0 : write_status(x, new, key, overwritten, e);
 }

@@ -134,12 +134,17 @@ tell_warnings(struct msvc_look *x, const struct berth_json *before, const struct
 }
 
 void
+msvc_tell_done(struct msvc_look *x)
+{
+    tell_done(x, &x->applied, "Applied", "Apply", "applied");
+    tell_done(x, &x->taken_away, "Deleted", "Delete", "took away");
+}
+
+void
 msvc_tell(struct msvc_look *x, const struct berth_json *before, const struct berth_json *now)
 {
     const struct berth_kube_until until = msvc_until(x->c);
 
-    tell_done(x, &x->applied, "Applied", "Apply", "applied");
-    tell_done(x, &x->taken_away, "Deleted", "Delete", "took away");
     if (until.cancelled(until.arg))
         return; /* what failed did so because this operator ends */
     tell_warnings(x, msvc_condition_of(before, "ConfigValid"),
