@@ -301,6 +301,21 @@ try_steps(struct against *x, struct berth_arena *a, const struct berth_kube_ref 
     return 0;
 }
 
+/* A "not found" of a kind that the cluster does not serve, in the operator's words. */
+static void
+tell_unserved(struct against *x, struct berth_err *e)
+{
+    const struct berth_kube_until until = until_now();
+    const char *from = berth_msvc_provider_of(x->kind);
+    bool served = true;
+    struct berth_err unasked;
+
+    if (from != NULL && berth_kube_serves(x->kube, &until, x->kind, &served, &unasked) == 0 &&
+        !served)
+        (void)berth_err_set(e, BERTH_ENOENT, "the cluster does not serve %s of %s: install %s",
+                            x->kind->plural, x->kind->group_version, from);
+}
+
 static int
 each_wish(struct against *x, const struct berth_kube_kind *kind, const struct berth_json *wish)
 {
@@ -314,6 +329,8 @@ each_wish(struct against *x, const struct berth_kube_kind *kind, const struct be
     berth_arena_init(&a, object_memory_max);
     const int r = try_steps(x, &a, &ref, wish, &e);
     berth_arena_fini(&a);
+    if (r == -BERTH_ENOENT)
+        tell_unserved(x, &e);
     if (is_fatal(r)) {
         berth_err_set(x->e, BERTH_EINVAL, "%s", e.msg);
         return r;
