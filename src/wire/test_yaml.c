@@ -20,6 +20,8 @@ yaml_becomes_json(void **unused)
     } cases[] = {
         {"an empty document", "", "{}"},
         {"comments alone", "# nothing\n", "{}"},
+        {"a document with nothing in it", "---\n", "{}"},
+        {"some of them around one", "---\n---\na: 1\n---\n# end\n", "{\"a\":1}"},
         {"a mapping", "a: 1\nb:\n  c: [x, 2.5, true]\n",
          "{\"a\":1,\"b\":{\"c\":[\"x\",2.5,true]}}"},
         {"spellings of nothing", "[~, null, Null, ]", "[null,null,null]"},
@@ -123,6 +125,7 @@ lines_are_found(void **unused)
     (void)unused;
     for (size_t i = 0; i < BERTH_COUNT(cases); i++)
         assert_int_equal(berth_yaml_line(text, sizeof text - 1, cases[i].path), cases[i].want);
+    assert_int_equal(berth_yaml_line("---\n---\na: 1\n", 13, "a"), 3);
 }
 
 static void

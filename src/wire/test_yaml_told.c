@@ -78,8 +78,17 @@ static const struct {
      "2:1 of 3 documents the first is read: write one, or each in its own file"},
     {"no YAML behind it", "a: 1\n---\n[\n", "{\"a\":1}",
      "2:1 of 2 documents the first is read: write one, or each in its own file"},
-    {"nothing in the first", "---\n---\nb: 2\n", "null",
+    {"no YAML at all behind it", "a: 1\n---\n@\n", "{\"a\":1}",
      "2:1 of 2 documents the first is read: write one, or each in its own file"},
+    {"nothing in the first", "---\n---\nb: 2\n", "{\"b\":2}", ""},
+    {"nothing but a comment in the first", "# one\n---\n# two\n---\nb: 2\n...\n", "{\"b\":2}", ""},
+    {"nothing behind the last", "a: 1\n---\n", "{\"a\":1}", ""},
+    {"nothing but comments behind it", "a: 1\n---\n# end\n---\n", "{\"a\":1}", ""},
+    {"nothing between two", "---\n---\na: 1\n---\n---\nb: 2\n", "{\"a\":1}",
+     "5:1 of 2 documents the first is read: write one, or each in its own file"},
+    {"nothing in any", "---\n---\n", "null", ""},
+    {"a text of no letters", "---\n''\n---\na: 1\n", "\"\"",
+     "3:1 of 2 documents the first is read: write one, or each in its own file"},
 };
 
 static void

@@ -183,14 +183,26 @@ end(struct reader *r, struct berth_err *e)
     return 0;
 }
 
+/* One with something in it begins where its beginning was seen. */
 static int
-document(struct reader *r, const yaml_event_t *ev, struct berth_err *e)
+document(struct reader *r, struct berth_err *e)
 {
+    r->begins = false;
     if (++r->documents > 1 && r->notes == NULL)
-        return yaml_refuse(ev, e, "a second document: only one is expected");
+        return berth_err_set(e, BERTH_EINVAL,
+                             "line %zu, column 1: a second document: only one is expected",
+                             r->begin_line);
     if (r->documents == 2)
-        r->second_line = ev->start_mark.line + 1;
+        r->second_line = r->begin_line;
     return 0;
+}
+
+bool
+yaml_is_nothing(const yaml_event_t *ev)
+{
+    return ev->type == YAML_SCALAR_EVENT && ev->data.scalar.length == 0 &&
+           ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && ev->data.scalar.anchor == NULL &&
+           ev->data.scalar.tag == NULL;
 }
 
 static int
@@ -198,6 +210,14 @@ event(struct reader *r, const yaml_event_t *ev, struct berth_err *e)
 {
     int rc = 0;
 
+    if (r->begins) {
+        if (yaml_is_nothing(ev)) {
+            r->begins = false;
+            return 0;
+        }
+        if ((rc = document(r, e)) != 0)
+            return rc;
+    }
     if (r->documents > 1 && ev->type != YAML_DOCUMENT_START_EVENT)
         return 0; /* counted, not read */
     switch (ev->type) {
@@ -217,7 +237,9 @@ event(struct reader *r, const yaml_event_t *ev, struct berth_err *e)
     case YAML_MAPPING_END_EVENT:
         return end(r, e);
     case YAML_DOCUMENT_START_EVENT:
-        return document(r, ev, e);
+        r->begins = true;
+        r->begin_line = ev->start_mark.line + 1;
+        return 0;
     case YAML_NO_EVENT:
     case YAML_STREAM_START_EVENT:
     case YAML_STREAM_END_EVENT:
@@ -254,8 +276,11 @@ read_events(struct reader *r, const char *text, size_t len, struct berth_err *e)
 
     while (type != YAML_STREAM_END_EVENT) {
         yaml_event_t ev;
-        if (yaml_parser_parse(&r->parser, &ev) == 0)
+        if (yaml_parser_parse(&r->parser, &ev) == 0) {
+            if (r->documents > 0 && r->begins && document(r, e) != 0)
+                return -BERTH_EINVAL;
             return r->documents > 1 ? 0 : parse_failed(&r->parser, text, len, e);
+        }
         type = ev.type;
         const int rc = event(r, &ev, e);
         yaml_event_delete(&ev);

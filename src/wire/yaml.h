@@ -12,7 +12,8 @@ struct berth_json;
 
 /*
  * One YAML 1.1 document into the tree of wire/json.h, scalars typed by the JSON schema plus the
- * usual spellings of true, false and null.  An empty document is an empty object.  Anchors and
+ * usual spellings of true, false and null.  Documents with nothing in them, such as what is behind
+ * a last "---", do not count; where there is no other it is an empty object.  Anchors and
  * aliases are refused beyond a bound on values (no billion laughs), depth as for JSON.
  *   -BERTH_EINVAL  with the place: "line 3, column 14: ..."      -BERTH_ENOMEM
  */
@@ -23,7 +24,7 @@ int berth_yaml_parse(struct berth_arena *a, const char *text, size_t len,
  * The same as kubectl and its kin read YAML, and what a person should be told of it.  Merge keys
  * ("<<") work.  Of keys that are there twice the last counts, and no other is in the tree.  Of many
  * documents the first is read.  Plain scalars are typed as YAML 1.1 has it: yes, no, on, off, y and
- * n, 0777, 0x1f, 0o17, 0b101 and 1_000; keys stay as they are written.  An empty document is null.
+ * n, 0777, 0x1f, 0o17, 0b101 and 1_000; keys stay as they are written.  No document is null.
  */
 struct berth_yaml_note {
     size_t line, column;
@@ -44,7 +45,7 @@ size_t berth_yaml_line(const char *text, size_t len, const char *path);
 /*
  * Where what is at a path such as "spec.containers[2].args[0]" stands, or the last step of it that
  * is written there (what comes by an alias is not); of the last where a key is there twice.  Of the
- * first document.  Lines and columns are from 1.
+ * first document that has something in it.  Lines and columns are from 1.
  */
 struct berth_yaml_place {
     size_t line, column; /* of the key or the element; 0: no step of the path is there */

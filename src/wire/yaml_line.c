@@ -81,7 +81,7 @@ yaml_each_event(const char *text, size_t len, bool (*see)(void *arg, const yaml_
                 void *arg)
 {
     yaml_parser_t p;
-    bool done = false;
+    bool done = false, begins = false, empty = false;
 
     if (yaml_parser_initialize(&p) == 0)
         return;
@@ -90,7 +90,9 @@ yaml_each_event(const char *text, size_t len, bool (*see)(void *arg, const yaml_
         yaml_event_t ev;
         if (yaml_parser_parse(&p, &ev) == 0)
             break;
-        done = see(arg, &ev);
+        empty = (begins && yaml_is_nothing(&ev)) || (empty && ev.type == YAML_DOCUMENT_END_EVENT);
+        begins = ev.type == YAML_DOCUMENT_START_EVENT;
+        done = !empty && see(arg, &ev);
         yaml_event_delete(&ev);
     }
     yaml_parser_delete(&p);

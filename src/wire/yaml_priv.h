@@ -45,7 +45,9 @@ struct reader {
     size_t depth;
     struct anchor anchors[ANCHORS_MAX];
     size_t anchor_count, expanded_bytes, compared;
-    unsigned documents;
+    unsigned documents;            /* with something in them */
+    bool begins;                   /* one does, and nothing of it has come yet */
+    size_t begin_line;             /* of that one */
     size_t second_line;            /* where the second document begins */
     struct berth_yaml_note *notes; /* NULL: told of nothing, berth_yaml_parse() */
     size_t note_count;
@@ -54,7 +56,10 @@ struct reader {
 /* Tell a parser of the text: UTF-8, without the mark of its byte order that editors put before it.
  */
 void yaml_set_input(yaml_parser_t *parser, const char *text, size_t len);
-/* Hand events to see() until it says that it is done, or the text is no YAML. */
+/* Is this, where a document's value is to come, a document with nothing in it? */
+bool yaml_is_nothing(const yaml_event_t *ev);
+/* Hand events to see() until it says that it is done, or the text is no YAML: none of documents
+ * with nothing in them. */
 void yaml_each_event(const char *text, size_t len, bool (*see)(void *arg, const yaml_event_t *ev),
                      void *arg);
 int yaml_refuse(const yaml_event_t *at, struct berth_err *e, const char *why);

@@ -184,6 +184,9 @@ static const struct {
      "service:7:3?", "does nothing"},
     {"a second document", GOOD "apiVersion: llm-d.ai/v1alpha1\n---\n" GOOD, MAP ROUTED,
      "service:8:1?", "documents"},
+    {"documents with nothing in them around it",
+     "---\n---\napiVersion: llm-d.ai/v1alpha1\n" GOOD "---\n# end\n",
+     "---\n" MAP ROUTED "  x: ''\n---\n", "base:6:3?", "no such key"},
     {"no containers, and no base to say any", GOOD_HEAD "  prefill: {}\n", NULL,
      "service:4:3? service:6:3?", "it has none"},
     /* The base's file: the ConfigMap itself. */
