@@ -146,6 +146,44 @@ what_it_refuses(void **unused)
     }
 }
 
+/* Far behind where the parser is when it is told. */
+static void
+what_no_text_has_in_it_is_found(void **unused)
+{
+    static const struct {
+        const char *why, *bytes, *want;
+        size_t len;
+    } cases[] = {
+        {"no UTF-8", "\xff", "line 302, column 6: invalid leading UTF-8 octet", 1},
+        {"a letter of Latin-1", "\xe9x", "line 302, column 6: invalid trailing UTF-8 octet", 2},
+        {"one of three bytes, cut", "\xe2\x82z", "line 302, column 6: invalid trailing UTF-8 octet",
+         3},
+        {"a NUL", "\0", "line 302, column 6: control characters are not allowed", 1},
+        {"a bell", "\a", "line 302, column 6: control characters are not allowed", 1},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        const struct berth_json *v = NULL;
+        struct berth_yaml_notes notes = {0};
+        struct berth_err e = {""};
+        struct berth_buf b;
+
+        print_message("  %s\n", cases[i].why);
+        berth_buf_init(&b, &arena);
+        berth_buf_puts(&b, "\xef\xbb\xbf"
+                           "a:\n");
+        for (int line = 0; line < 300; line++)
+            berth_buf_puts(&b, "- \xc3\xa4\n");
+        berth_buf_puts(&b, "- \xc3\xa4 b");
+        berth_buf_put(&b, cases[i].bytes, cases[i].len);
+        berth_buf_puts(&b, "\nc: 1\n");
+        assert_int_equal(berth_yaml_parse_told(&arena, b.at, b.len, &v, &notes, &e), -BERTH_EINVAL);
+        assert_string_equal(e.msg, cases[i].want);
+        berth_arena_reset(&arena);
+    }
+}
+
 /* The place, what was expected there, in a person's words. */
 static void
 usual_mistakes_are_said(void **unused)
@@ -361,6 +399,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_reads_as_kubectl_does),
         cmocka_unit_test(what_it_refuses),
+        cmocka_unit_test(what_no_text_has_in_it_is_found),
         cmocka_unit_test(usual_mistakes_are_said),
         cmocka_unit_test(merging_is_bounded),
         cmocka_unit_test(notes_are_bounded),

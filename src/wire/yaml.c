@@ -249,6 +249,36 @@ event(struct reader *r, const yaml_event_t *ev, struct berth_err *e)
     return 0;
 }
 
+static bool
+begins_character(char c)
+{
+    return ((unsigned char)c & 0xc0) != 0x80;
+}
+
+static size_t
+mark_bytes(const char *text, size_t len)
+{
+    return len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
+/* A character that is none, or may not be there.  The reader is far ahead of the parser, and counts
+ * bytes alone. */
+static int
+unreadable(const yaml_parser_t *p, const char *text, size_t len, struct berth_err *e)
+{
+    const size_t from = mark_bytes(text, len), off = from + p->problem_offset;
+    size_t at = off < len ? off : len, line = 1, column = 1;
+
+    if (strcmp(p->problem, "invalid trailing UTF-8 octet") == 0)
+        while (at > from && !begins_character(text[--at]))
+            ; /* to the character that this byte does not belong to */
+    for (size_t i = from; i < at; i++) {
+        column = text[i] == '\n' ? 1 : column + begins_character(text[i]);
+        line += text[i] == '\n';
+    }
+    return berth_err_set(e, BERTH_EINVAL, "line %zu, column %zu: %s", line, column, p->problem);
+}
+
 static int
 parse_failed(const yaml_parser_t *p, const char *text, size_t len, struct berth_err *e)
 {
@@ -257,8 +287,7 @@ parse_failed(const yaml_parser_t *p, const char *text, size_t len, struct berth_
     if (p->error == YAML_MEMORY_ERROR)
         return berth_err_set(e, BERTH_ENOMEM, "YAML: out of memory");
     if (p->error == YAML_READER_ERROR)
-        return berth_err_set(e, BERTH_EINVAL, "line %zu, column %zu: %s", p->mark.line + 1,
-                             p->mark.column + 1, why);
+        return unreadable(p, text, len, e);
     if (yaml_said(p, text, len, e) < 0)
         return -BERTH_EINVAL;
     /* What ends with the text is found where it began: the end says nothing. */
@@ -295,8 +324,7 @@ read_events(struct reader *r, const char *text, size_t len, struct berth_err *e)
 void
 yaml_set_input(yaml_parser_t *parser, const char *text, size_t len)
 {
-    static const char mark[] = "\xef\xbb\xbf";
-    const size_t skip = len >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
+    const size_t skip = mark_bytes(text, len);
 
     yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(parser, (const unsigned char *)text + skip, len - skip);
