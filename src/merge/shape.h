@@ -25,7 +25,9 @@ const struct berth_shape *berth_shape_of(const char *kind, const char *api_versi
 struct berth_shape_problem {
     const char *path; /* "spec.template.spec.containers[0].image": for berth_yaml_places_near() */
     bool is_error;    /* else a warning */
-    bool is_refused; /* with how.is_typed: as it is meant it is right, as it is written it is not */
+    bool is_refused;  /* a program such as llm-d's takes it, and an API server does not: nothing as
+                       * an element of a list of objects or, with how.is_typed, what is right as it
+                       * is meant and not as it is written */
     const char *text; /* "no such field: do you mean imagePullPolicy?" */
 };
 struct berth_shape_problems {
@@ -50,8 +52,9 @@ struct berth_shape_how {
  * The document as it is meant: where a string is wanted, 8000 is "8000", true is "true", 1.50 is
  * "1.5", and nothing in a list or map of strings is ""; 80.0 is a whole number; quantities are as
  * Kubernetes prints them (1.5Gi is 1536Mi).  Unknown fields, unless `how` says otherwise, and
- * values of a wrong type stay as they are.  null is never wrong.  Of members of one name the last
- * is kept. 0 whatever the problems are: look at problems.errors.  how may be NULL. -BERTH_ENOMEM
+ * values of a wrong type stay as they are.  null is no wrong value of a member.  Of members of one
+ * name the last is kept.  0 whatever the problems are: look at problems.errors.  how may be NULL.
+ * -BERTH_ENOMEM
  */
 int berth_shape_check(const struct berth_shape *shape, const struct berth_json *v,
                       const struct berth_shape_how *how, struct berth_arena *a,

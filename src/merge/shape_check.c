@@ -372,6 +372,18 @@ put_map(struct check *c, const struct shape_field *f, const struct berth_json *v
     berth_jw_object_end(&c->out);
 }
 
+/* An element that is not there: a dangling "-".  Who takes it makes an object with no members of
+ * it. */
+static void
+no_element(struct check *c)
+{
+    const size_t before = c->count.count;
+
+    problem(c, false, "an object is wanted, there is nothing: leave the element out");
+    if (c->count.count > before)
+        c->found[before].is_refused = true;
+}
+
 static void
 put_list(struct check *c, const struct shape_field *f, const struct berth_json *v)
 {
@@ -382,6 +394,8 @@ put_list(struct check *c, const struct shape_field *f, const struct berth_json *
     berth_jw_array(&c->out);
     for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);) {
         const size_t before = enter_element(c, it.index);
+        if (f->type == SHAPE_OBJECT && berth_json_type(it.value) == BERTH_JSON_NULL)
+            no_element(c);
         put_one(c, f, it.value);
         leave(c, before);
     }

@@ -200,6 +200,12 @@ problems_are_told(void **unused)
          "somethingElse: warning: no such field"},
         {"no space behind a colon", "Deployment", "spec:\n  replicas:2\n",
          "spec: error: an object is wanted, this is a string: a space is missing behind its colon"},
+        {"nothing for an object of a list", "Deployment",
+         POD("~, {env: [{name: a}], ports: [~], args: [x]}"),
+         "spec.template.spec.containers[0]: warning: an object is wanted, there is nothing: leave "
+         "the element out\n"
+         "spec.template.spec.containers[1].ports[0]: warning: an object is wanted, there is "
+         "nothing: leave the element out"},
         {"no document", "ConfigMap", "[1]", ": error: an object is wanted, this is a list"},
         {"what a service cannot say of a container", "ModelService",
          "{spec: {prefill: {containers: [{name: a, ports: [], volumeMount: x}]}}}",
