@@ -54,7 +54,8 @@ int build_add_to_pods(struct build *b, enum berth_msvc_child child, const char *
                       void (*put)(void *arg, struct berth_jw *w), void *arg);
 
 /* ---- images.c ---- */
-/* Tell of containers that spec.PART names and that have no image in what is made. */
+/* Tell of containers that spec.PART or the base names and that have no image in what is made, and
+ * of those of the base that have no name. */
 int build_check_images(struct build *b, enum berth_msvc_child child, const char *part);
 
 /* ---- refused.c ---- */

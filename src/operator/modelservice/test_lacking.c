@@ -15,6 +15,9 @@
 
 #define DECODE     "  decode:\n    containers: [{name: c, image: i}]\n"
 #define IN_POD(s)  BASE "  decodeDeployment: |\n    spec: {template: {spec: {" s "}}}\n"
+#define CONTAINERS "spec.template.spec."
+#define IMAGE_OF(name, key) \
+    ": " name " has no image, here or in spec.decode." key " of the ModelService"
 #define NOTHING(s) s ": an object is wanted, there is nothing: leave the element out"
 
 static const struct {
@@ -32,6 +35,38 @@ static const struct {
      NOTHING("base:8:12 spec.template.spec.volumes[0]")},
     {"a port", HF DECODE, BASE "  decodeService: |\n    spec:\n      ports:\n      - \n",
      NOTHING("base:6:8 spec.ports[0]")},
+    /* Containers. */
+    {"no image", HF DECODE, IN_POD("containers: [{name: d}]"),
+     "base:4:43 " CONTAINERS "containers[0]" IMAGE_OF("d", "containers")},
+    {"an image that is null", HF DECODE, IN_POD("containers: [{name: d, image: ~}]"),
+     "base:4:43 " CONTAINERS "containers[0]" IMAGE_OF("d", "containers")},
+    {"an image of no letters", HF DECODE,
+     IN_POD("initContainers: [{name: a, image: x}, {name: d, image: ''}]"),
+     "base:4:68 " CONTAINERS "initContainers[1]" IMAGE_OF("d", "initContainers")},
+    {"no name", HF DECODE, IN_POD("containers: [{image: d}]"),
+     "base:4:43 " CONTAINERS "containers[0]: this container has no name"},
+    {"an image of the service's", HF DECODE, IN_POD("containers: [{name: c}]"), ""},
+    {"nowhere an image, and the service names it", HF "  decode: {containers: [{name: c}]}\n",
+     IN_POD("containers: [{name: c}]"), "service:7:25 spec.decode.containers[0]: c has no image"},
+    {"of a group's workers, once", HF "  decode: {multinode: true}\n",
+     BASE "  decodeLeaderWorkerSet: |\n    spec: {leaderWorkerTemplate: {workerTemplate: {spec:\n"
+          "      {containers: [{name: d}]}}}}\n",
+     "base:5:21 spec.leaderWorkerTemplate.workerTemplate.spec.containers[0]" IMAGE_OF(
+         "d", "containers")},
+    {"of a Deployment that a group is made of", HF "  decode: {multinode: true}\n",
+     IN_POD("containers: [{name: d}]"),
+     "base:4:43 " CONTAINERS "containers[0]" IMAGE_OF("d", "containers")},
+    {"of a group's leaders", HF "  decode: {multinode: true, containers: [{name: d}]}\n",
+     BASE "  decodeLeaderWorkerSet: |\n    spec: {leaderWorkerTemplate: {workerTemplate: {spec:\n"
+          "      {containers: [{name: d, image: i}]}}, leaderTemplate: {spec:\n"
+          "      {containers: [{name: d}]}}}}\n",
+     "base:6:21 spec.leaderWorkerTemplate.leaderTemplate.spec.containers[0]" IMAGE_OF(
+         "d", "containers")},
+    {"of a picker's", HF DECODE,
+     BASE "  eppDeployment: |\n    spec: {template: {spec: {containers: [{name: e}]}}}\n",
+     "base:4:43 " CONTAINERS
+     "containers[0]: e has no image, here or in spec.endpointPicker.containers of the "
+     "ModelService"},
 };
 
 /* Some warnings are always there: no rules, no containers, ... */
@@ -42,7 +77,8 @@ told(bool as_warning)
 
     for (size_t i = 0; i < problems.count; i++) {
         const struct berth_msvc_problem *p = &problems.at[i];
-        if (strstr(p->text, "there is nothing") == NULL && strstr(p->text, "has no ") == NULL)
+        if (strstr(p->text, "there is nothing") == NULL &&
+            strstr(p->text, "has no image") == NULL && strstr(p->text, "has no name") == NULL)
             continue;
         assert_int_equal(p->warning, as_warning);
         ret = berth_arena_printf(&arena, "%s%s%s:%zu:%zu %s: %s", ret, ret[0] != '\0' ? ", " : "",
@@ -70,7 +106,7 @@ what_the_base_lacks_is_told(void **unused)
         assert_int_equal(generate(cases[i].service, cases[i].base, false, &out), 0);
         assert_string_equal(told(true), cases[i].told);
         assert_int_equal(berth_yaml_parse(&arena, out.at, out.len, &map, NULL), 0);
-        assert_string_equal(at(map, "decodeDeployment.kind"), "\"Deployment\"");
+        assert_string_equal(at(map, "pdServiceAccount.kind"), "\"ServiceAccount\"");
         problems = (struct berth_msvc_problems){.arena = &arena};
         berth_buf_init(&out, &arena);
         const int r =
