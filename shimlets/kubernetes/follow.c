@@ -241,7 +241,8 @@ attend_pod(struct follow *f, const struct berth_json *pod)
         x->again_ns = 0;
     if (x->going || now.waits || berth_kube_text(pod, "spec.nodeName").len == 0)
         return;
-    if (is_new || now.life != x->life || (due && (now.runs || x->r < 0)))
+    const bool anew = now.life != 0 && now.life != x->life;
+    if (is_new || anew || (due && (now.runs || x->r < 0)))
         begin(f, x, pod, now.life);
 }
 
