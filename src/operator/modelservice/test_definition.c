@@ -10,32 +10,16 @@
 
 #include <regex.h>
 
-#include "base/arena.h"
 #include "base/assert.h"
 #include "merge/limits.h"
 #include "merge/shape_priv.h"
 #include "operator/modelservice/kinds.h"
+#include "operator/modelservice/test_arena.h"
 #include "wire/json.h"
 #include "wire/yaml.h"
 
 /* What is known here of a ModelService is what its definition says (deploy/modelservice/crd.yaml),
  * all of it and nothing else. */
-
-static struct berth_arena arena;
-
-static int
-begin(void **unused)
-{
-    berth_arena_init(&arena, 64u << 20);
-    return 0;
-}
-
-static int
-end(void **unused)
-{
-    berth_arena_fini(&arena);
-    return 0;
-}
 
 /* Facts, a line each: "spec.routing.ports[].port range 1 *". */
 enum { FACTS_MAX = 1024 };

@@ -4,15 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "operator/modelservice/generate.h"
 #include "operator/modelservice/service.h"
+#include "operator/modelservice/test_arena.h"
 #include "wire/json.h"
 #include "wire/yaml.h"
 
 /* For tests of what two files come to; after cmocka.h. */
 
-static struct berth_arena arena;
 static struct berth_msvc_problems problems;
 
 static int
@@ -73,18 +72,4 @@ at(const struct berth_json *v, const char *path)
 #define PVC  HEAD "  modelArtifacts: {uri: 'pvc://claim/a/m'}\n"
 #define BASE "kind: ConfigMap\ndata:\n"
 #define POD  "decodeDeployment.spec.template.spec"
-static int
-begin(void **unused)
-{
-    berth_arena_init(&arena, 64u << 20);
-    return 0;
-}
-
-static int
-end(void **unused)
-{
-    berth_arena_fini(&arena);
-    return 0;
-}
-
 #endif

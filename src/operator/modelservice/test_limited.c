@@ -7,30 +7,15 @@
 
 #include <cmocka.h>
 
-#include "base/arena.h"
 #include "base/assert.h"
 #include "operator/modelservice/generate.h"
 #include "operator/modelservice/problems.h"
 #include "operator/modelservice/service.h"
+#include "operator/modelservice/test_arena.h"
 
 /* What an API server refuses of a ModelService by its definition, told without one. */
 
-static struct berth_arena arena;
 static struct berth_msvc_problems problems;
-
-static int
-begin(void **unused)
-{
-    berth_arena_init(&arena, 64u << 20);
-    return 0;
-}
-
-static int
-end(void **unused)
-{
-    berth_arena_fini(&arena);
-    return 0;
-}
 
 static int
 generate(const char *service, enum berth_msvc_format format)

@@ -7,13 +7,12 @@
 
 #include <cmocka.h>
 
-#include "base/arena.h"
 #include "operator/modelservice/base.h"
 #include "operator/modelservice/pool.h"
 #include "operator/modelservice/service.h"
+#include "operator/modelservice/test_arena.h"
 #include "wire/json.h"
 
-static struct berth_arena arena;
 static struct berth_msvc_problems problems;
 
 static const struct berth_json *
@@ -244,20 +243,6 @@ only_references_to_the_pool_are_changed(void **unused)
             0);
         assert_string_equal(text_of(got), want);
     }
-}
-
-static int
-begin(void **unused)
-{
-    berth_arena_init(&arena, 64u << 20);
-    return 0;
-}
-
-static int
-end(void **unused)
-{
-    berth_arena_fini(&arena);
-    return 0;
 }
 
 int

@@ -7,13 +7,11 @@
 
 #include <cmocka.h>
 
-#include "base/arena.h"
 #include "base/buf.h"
 #include "kube/object.h"
 #include "operator/modelservice/pull_secrets.h"
+#include "operator/modelservice/test_arena.h"
 #include "wire/json.h"
-
-static struct berth_arena arena;
 
 static const struct berth_json *
 json(const char *text)
@@ -88,20 +86,6 @@ ours_are_noted(void **unused)
         berth_json_len(berth_json_get(berth_msvc_keep_pull_secrets(noted, json(none), &arena),
                                       "imagePullSecrets")),
         0);
-}
-
-static int
-begin(void **unused)
-{
-    berth_arena_init(&arena, 1u << 20);
-    return 0;
-}
-
-static int
-end(void **unused)
-{
-    berth_arena_fini(&arena);
-    return 0;
 }
 
 int
