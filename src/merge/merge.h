@@ -70,19 +70,4 @@ int berth_merge(const struct berth_merge_rule *rules, size_t rule_count,
                 const struct berth_json *base, const struct berth_json *overlay,
                 struct berth_arena *a, const struct berth_json **ret, struct berth_err *e);
 
-/* Elements of one key in the keyed lists of one document: the API server refuses some, of others
- * the last one counts.  Told once for each key, at the second element. */
-struct berth_merge_double {
-    const char *path; /* "spec.template.spec.containers[1]"; in the arena, as key */
-    const char *key;  /* "name=vllm" */
-};
-struct berth_merge_doubles {
-    const struct berth_merge_double *at; /* in the order of the document */
-    size_t count; /* BERTH_MERGE_DOUBLES_MAX at most; what is beyond is not told */
-};
-enum { BERTH_MERGE_DOUBLES_MAX = 64 };
-int berth_merge_find_doubles(const struct berth_merge_rule *rules, size_t rule_count,
-                             const struct berth_json *v, struct berth_arena *a,
-                             struct berth_merge_doubles *ret, struct berth_err *e);
-
 #endif

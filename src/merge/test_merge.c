@@ -387,26 +387,6 @@ work_is_bounded(void **unused)
     berth_arena_reset(&arena);
 }
 
-static void
-doubles_are_found(void **unused)
-{
-    struct berth_merge_doubles d;
-    struct berth_err e;
-
-    (void)unused;
-    const struct berth_json *v =
-        read_yaml("{keyed: [{name: a, units: [{name: X}, {name: Y}, {name: X}, {name: X}]},"
-                  " {name: b}, {name: a}], ports: [{port: 1}, {port: 1, protocol: UDP}],"
-                  " args: [a, a]}");
-    assert_int_equal(berth_merge_find_doubles(rules, BERTH_COUNT(rules), v, &arena, &d, &e), 0);
-    assert_int_equal(d.count, 2);
-    assert_string_equal(d.at[0].path, "keyed[2]");
-    assert_string_equal(d.at[0].key, "name=a");
-    assert_string_equal(d.at[1].path, "keyed[0].units[2]");
-    assert_string_equal(d.at[1].key, "name=X");
-    berth_arena_reset(&arena);
-}
-
 int
 main(void)
 {
@@ -421,7 +401,6 @@ main(void)
         cmocka_unit_test(the_last_of_one_name_counts),
         cmocka_unit_test(what_does_not_fit_is_named),
         cmocka_unit_test(work_is_bounded),
-        cmocka_unit_test(doubles_are_found),
     };
 
     berth_arena_init(&arena, 64 << 20);

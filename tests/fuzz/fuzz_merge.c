@@ -26,10 +26,6 @@ stays(struct berth_arena *a, const struct berth_json *v)
 {
     const struct berth_json *again = NULL;
     struct berth_buf was, is;
-    struct berth_merge_doubles doubles;
-    struct berth_err e;
-    size_t count;
-    const struct berth_merge_rule *rules = berth_merge_rules(&count);
 
     if (merge(a, v, NULL, &again) != 0)
         return; /* the arena's limit */
@@ -39,7 +35,6 @@ stays(struct berth_arena *a, const struct berth_json *v)
     berth_json_put(&is, again);
     if (!was.failed && !is.failed)
         berth_assert(was.len == is.len && memcmp(was.at, is.at, was.len) == 0);
-    (void)berth_merge_find_doubles(rules, count, again, a, &doubles, &e);
 }
 
 /* Two documents with a line of "---" between: the base and the overlay. */
