@@ -455,6 +455,7 @@ one_that_starts_says_what_it_waits_for(void **unused)
     (void)unused;
     begin(&b, quick);
     assert_int_equal(apply(&b, &u), 0);
+    assert_true(test_who_wait(&b.who, 0)); /* its start is told, maybe after it is seen */
     await(&b, BERTH_REPLICA_STARTING, " s of at most 20 s: http://127.0.0.1:", 0);
     await(&b, BERTH_REPLICA_STARTING, "/health: HTTP/1.1 503", 0);
     const uint64_t changes = test_who_changes(&b.who);

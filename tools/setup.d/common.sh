@@ -22,6 +22,8 @@ cache_open() {
     trap 'rm -rf "$TMP"' EXIT
 }
 
+there=0 # steps that were done before
+
 # step NAME PINS PRODUCT...: runs NAME's function (step_NAME) unless it was done with these pins
 # and its products are still there.  The stamp is written last: an interrupted step runs again.
 step() {
@@ -29,7 +31,7 @@ step() {
     shift 2
     for p in "$@"; do [ -e "$CACHE/$p" ] || missing=1; done
     if [ -z "$missing" ] && [ "$(cat "$CACHE/stamps/$name" 2>/dev/null)" = "$pins" ]; then
-        say "$name: already there"
+        there=$((there + 1))
         return
     fi
     rm -f "$CACHE/stamps/$name"
@@ -73,7 +75,7 @@ need_apt() {
     local missing=() sudo=()
     command -v dpkg-query >/dev/null || die "this machine has no dpkg: Debian 12 is what is supported"
     mapfile -t missing < <(apt_missing "$@" | sort -u)
-    [ ${#missing[@]} -gt 0 ] || { say "apt: all ${#} packages are installed"; return; }
+    [ ${#missing[@]} -gt 0 ] || return 0
     say "needs root for these apt packages: ${missing[*]}"
     if [ "$(id -u)" != 0 ]; then
         sudo -n true 2>/dev/null ||
