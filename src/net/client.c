@@ -374,6 +374,7 @@ set_up(struct berth_client *c, struct exchange *x, const struct berth_client_hop
     (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
     (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE,
                            (long)(call->receive_bytes > 0 ? call->receive_bytes : RECEIVE_BYTES));
+    (void)curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 16384L); /* the least that it takes */
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                            (long)(connect_ns / BERTH_MS > 0 ? connect_ns / BERTH_MS : 1));
     (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);

@@ -532,6 +532,7 @@ berth_msvc_controller_start(const struct berth_msvc_controller_conf *conf,
         return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     c->conf = *conf;
     c->conf.build.managed = true;
+    (void)pthread_mutex_init(&c->drawing, NULL);
     (void)pthread_mutex_init(&c->mu, NULL);
     (void)pthread_cond_init(&c->asked, NULL);
     const int r = start(c, e);
@@ -563,5 +564,6 @@ berth_msvc_controller_stop(struct berth_msvc_controller *c)
     msvc_forget(c, NULL, NULL, NULL);
     (void)pthread_cond_destroy(&c->asked);
     (void)pthread_mutex_destroy(&c->mu);
+    (void)pthread_mutex_destroy(&c->drawing);
     free(c);
 }

@@ -81,6 +81,7 @@ struct berth_msvc_controller {
     bool sees_all_maps;   /* all of them are to be read, by one watch */
     pthread_cond_t asked; /* somebody has asked whether a kind is served */
     struct msvc_definition definitions[MSVC_DEFINITIONS_MAX]; /* in the order of need */
+    pthread_mutex_t drawing; /* one is drawn up at a time: that takes memory, the calls take time */
     pthread_mutex_t mu; /* of applied, and of who asks; never held over a call */
     struct msvc_kept *applied;
     uint64_t swept_ns; /* when those of what is gone were dropped last; under mu */

@@ -194,12 +194,14 @@ draw_up(struct msvc_look *x, struct berth_err *e)
 {
     struct berth_arena a;
 
+    (void)pthread_mutex_lock(&x->c->drawing);
     berth_arena_init(&a, drawing_memory_max);
     x->problems.arena = &a;
     int r = draw_up_in(x, &a, e);
     if (!keep_drawn(x) && r == 0)
         r = berth_msvc_no_memory(x->a, "the ModelService's objects", e);
     berth_arena_fini(&a);
+    (void)pthread_mutex_unlock(&x->c->drawing);
     if (r != -BERTH_ENOMEM)
         return r;
     /* Most likely it is the service's own doing, which is to be told of; else it passes. */
