@@ -386,7 +386,7 @@ programs_that_fail_are_named(void **unused)
         exec.command = exec.args[0] = put_file("fail", cases[i].script, 0700);
         const struct berth_kube_until until = {
             .deadline_ns = berth_now_ns() +
-                           (cases[i].want == -BERTH_EDEADLINE ? 300 * BERTH_MS : 20 * BERTH_S)};
+                           (cases[i].want == -BERTH_EDEADLINE ? 300 * BERTH_MS : 60 * BERTH_S)};
         const int r = berth_kube_exec_run(&c, &a, &until, &x, &e);
         print_message("  %s\n", e.msg);
         assert_int_equal(r, cases[i].want);
@@ -402,9 +402,9 @@ programs_that_fail_are_named(void **unused)
     struct pollfd p = {.fd = alive};
     char newline;
     assert_int_equal(read(alive, &newline, 1), 1);
-    assert_int_equal(poll(&p, 1, 20 * 1000), 1); /* nobody has it open any more */
+    assert_int_equal(poll(&p, 1, 60 * 1000), 1); /* nobody has it open any more */
     (void)close(alive);
-    const struct berth_kube_until until = {.deadline_ns = berth_now_ns() + 20 * BERTH_S,
+    const struct berth_kube_until until = {.deadline_ns = berth_now_ns() + 60 * BERTH_S,
                                            .cancelled = says_yes};
     exec.command = exec.args[0] = "berth-no-such-program";
     assert_int_equal(berth_kube_exec_run(&c, &a, &until, &x, &e), -BERTH_ECONFIG);

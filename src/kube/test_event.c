@@ -1,4 +1,5 @@
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -106,7 +107,7 @@ wait_calls(struct stage *s, unsigned many)
     struct timespec until;
 
     (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20;
+    until.tv_sec += 60;
     (void)pthread_mutex_lock(&s->mu);
     while (s->calls < many)
         if (pthread_cond_timedwait(&s->cond, &s->mu, &until) != 0)
@@ -114,6 +115,17 @@ wait_calls(struct stage *s, unsigned many)
     const bool came = s->calls >= many;
     (void)pthread_mutex_unlock(&s->mu);
     assert_true(came);
+}
+
+/* Until that many were told, on the recorder's thread: after the call's answer. */
+static void
+wait_told(const atomic_uint *count, unsigned many)
+{
+    const uint64_t until = berth_now_ns() + 60 * BERTH_S;
+
+    while (atomic_load(count) < many && berth_now_ns() < until)
+        (void)sched_yield();
+    assert_int_equal(atomic_load(count), many);
 }
 
 static struct berth_kube_event
@@ -217,6 +229,7 @@ a_server_that_refuses_is_told_of_once(void **unused)
     (void)pthread_mutex_unlock(&s.mu);
     tell(&s, "note 0", NULL); /* it was never made */
     wait_calls(&s, 4);
+    wait_told(&s.recoveries, 1);
     tear_down(&s);
     assert_int_equal(atomic_load(&s.troubles), 1);
     assert_int_equal(atomic_load(&s.recoveries), 1);
