@@ -166,7 +166,7 @@ test_client_step(struct test_client *c)
 
     test_client_send(c);
     if (c->ssl == NULL || SSL_pending(c->ssl) == 0)
-        if (poll(&p, 1, 10000) != 1)
+        if (poll(&p, 1, 60000) != 1)
             fail_msg("the server sends nothing");
     ssize_t n =
         c->ssl != NULL ? SSL_read(c->ssl, buf, sizeof buf) : recv(c->fd, buf, sizeof buf, 0);

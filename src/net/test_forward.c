@@ -47,6 +47,7 @@ answers_come_through(void **unused)
             fail_msg("%s: %s", cases[i].why, got);
         free(got);
     }
+    front_wait(&f, &f.end_count, BERTH_COUNT(cases));
     for (size_t i = 0; i < BERTH_COUNT(cases); i++)
         assert_int_equal(f.ends[i], BERTH_FORWARD_OK);
     /* All of them over one connection, as none was broken. */

@@ -90,10 +90,12 @@ whatever_it_says(void **unused)
         struct test_peer p = {.answer = say, .arg = &s};
         const bool waits =
             s.keeps_open && (s.result == BERTH_FORWARD_LATE || s.result == BERTH_FORWARD_BROKEN);
-        const uint64_t patience_ns = waits ? 300 * BERTH_MS : 60 * BERTH_S;
-        struct front f = {.to = {.once = true, .silent_ns_max = patience_ns}, /* one try each */
-                          .first_ns = patience_ns,
-                          .total_ns = s.result == BERTH_FORWARD_LATE ? 600 * BERTH_MS : 0};
+        const bool late = waits && s.result == BERTH_FORWARD_LATE;
+        /* What came before the silence has to be there by then. */
+        const uint64_t silent_ns = !waits ? 60 * BERTH_S : late ? 300 * BERTH_MS : 2 * BERTH_S;
+        struct front f = {.to = {.once = true, .silent_ns_max = silent_ns}, /* one try each */
+                          .first_ns = late ? 300 * BERTH_MS : 60 * BERTH_S,
+                          .total_ns = late ? 600 * BERTH_MS : 0};
 
         test_peer_start(&p);
         front_start(&f, "http://127.0.0.1", p.port, NULL);

@@ -193,7 +193,7 @@ front_stop(struct front *f)
 void
 front_wait(struct front *f, const unsigned *counter, unsigned n)
 {
-    const uint64_t until_ns = berth_now_ns() + 20 * BERTH_S;
+    const uint64_t until_ns = berth_now_ns() + 60 * BERTH_S;
     const struct timespec until = {.tv_sec = (time_t)(until_ns / BERTH_S),
                                    .tv_nsec = (long)(until_ns % BERTH_S)};
     int r = 0;

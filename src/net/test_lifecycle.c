@@ -132,12 +132,17 @@ slow_clients_are_dropped(void **unused)
 {
     struct berth_server_conf conf = test_conf();
     struct test_server t;
+    int fds[BERTH_COUNT(slow_rows)];
 
-    conf.head_timeout_ns = conf.body_timeout_ns = conf.idle_timeout_ns = 50 * BERTH_MS;
+    /* What each says has to come by then: all of them at once, so that they wait at once. */
+    conf.head_timeout_ns = conf.body_timeout_ns = conf.idle_timeout_ns = 2 * BERTH_S;
     test_start(&t, conf, 1, NULL, false);
+    for (size_t i = 0; i < BERTH_COUNT(slow_rows); i++) {
+        fds[i] = test_connect(t.port);
+        test_send_text(fds[i], slow_rows[i].bytes);
+    }
     for (size_t i = 0; i < BERTH_COUNT(slow_rows); i++)
-        test_bytes(&t, slow_rows[i].why, slow_rows[i].bytes, strlen(slow_rows[i].bytes),
-                   slow_rows[i].statuses);
+        test_answers(fds[i], slow_rows[i].why, slow_rows[i].statuses);
     test_stop(&t);
 }
 
@@ -156,7 +161,7 @@ a_steady_but_slow_body_is_cut_off(void **unused)
     conf.receive_timeout_ns = 50 * BERTH_MS;
     test_start(&t, conf, 1, NULL, false);
     for (size_t i = 0; i < BERTH_COUNT(heads); i++) {
-        const uint64_t until = berth_now_ns() + 20 * BERTH_S;
+        const uint64_t until = berth_now_ns() + 60 * BERTH_S;
         struct pollfd p = {.fd = test_connect(t.port), .events = POLLIN};
         char got[64] = "";
 
@@ -242,7 +247,7 @@ drain(void *arg)
 {
     struct test_server *t = arg;
 
-    berth_server_drain(t->server, 10 * BERTH_S);
+    berth_server_drain(t->server, 60 * BERTH_S);
     return NULL;
 }
 
@@ -290,9 +295,9 @@ drain_cuts_off_the_rest(void **unused)
     test_stop(&t);
 }
 
-/* Clients of streams that only a stop ends: they have been told all, and may never look. */
-static void
-drain_does_not_wait_for_readers_of_streams(void **unused)
+/* How long the drain took. */
+static uint64_t
+drain_a_stream(void)
 {
     struct test_server t;
 
@@ -301,13 +306,25 @@ drain_does_not_wait_for_readers_of_streams(void **unused)
     test_send_text(fd, "GET /without-end HTTP/1.1\r\n" H "\r\n");
     free(test_expect(fd, "begun"));
     const uint64_t from_ns = berth_now_ns();
-    berth_server_drain(t.server, 10 * BERTH_S);
-    assert_true(berth_now_ns() - from_ns < BERTH_LINGER_NS);
+    berth_server_drain(t.server, 60 * BERTH_S);
+    const uint64_t took_ns = berth_now_ns() - from_ns;
     char *rest = test_read(fd, NULL, NULL); /* and who looks later finds all of it */
     assert_non_null(strstr(rest, "0\r\n\r\n"));
     free(rest);
     (void)close(fd);
     test_stop(&t);
+    return took_ns;
+}
+
+/* Clients of streams that only a stop ends: they have been told all, and may never look.  A drain
+ * that waits for them takes so long each time; one that does not, only where the machine pauses. */
+static void
+drain_does_not_wait_for_readers_of_streams(void **unused)
+{
+    unsigned slow = 0;
+
+    while (drain_a_stream() >= BERTH_LINGER_NS)
+        assert_true(++slow < 10);
 }
 
 static void
@@ -343,7 +360,7 @@ without_descriptors_a_port_rests_and_comes_back(void **unused)
     none.rlim_cur = 3; /* those that are open stay, the server's spare one until it is used */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     int r = connect(fd, (const struct sockaddr *)&sa, sizeof sa);
-    uint64_t until_ns = berth_now_ns() + 10 * BERTH_S;
+    uint64_t until_ns = berth_now_ns() + 60 * BERTH_S;
     while (berth_server_stats(t.server).rests_total == 0 && berth_now_ns() < until_ns)
         (void)sched_yield();
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0); /* before anything can fail */

@@ -74,8 +74,10 @@ void test_statuses(const char *answers, char out[64]);
 void test_send_text(int fd, const char *text);
 /* Read until `until`; fails unless it came.  The caller's to free. */
 char *test_expect(int fd, const char *until);
-/* Send the bytes on a new connection; fails unless the statuses of the answers until it is closed
- * are these. */
+/* Read until the connection is closed, and close it; fails unless the statuses of the answers are
+ * these. */
+void test_answers(int fd, const char *why, const char *statuses);
+/* Send the bytes on a new connection, and that. */
 void test_bytes(struct test_server *t, const char *why, const char *bytes, size_t len,
                 const char *statuses);
 
