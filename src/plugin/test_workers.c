@@ -108,7 +108,7 @@ fake_worker(const char *how)
     int fds[BERTH_CONTROL_FDS];
     uint32_t last = 0;
 
-    (void)alarm(60); /* a test that fails leaves nobody behind */
+    (void)alarm(300); /* a test that fails leaves nobody behind */
     if (strcmp(how, "hangup") == 0) {
         (void)close(BERTH_CHILD_CONTROL_FD);
         (void)pause();
@@ -291,13 +291,11 @@ bench_down(struct bench *b)
 }
 
 static int
-load(struct bench *b, const char *how, struct berth_instance **ret, struct berth_err *e)
+load(struct bench *b, const char *how, uint64_t run_ns, struct berth_instance **ret,
+     struct berth_err *e)
 {
-    const struct berth_isolation isolation = {.workers = b->workers,
-                                              .real = b->real,
-                                              .name = how,
-                                              .version = "1",
-                                              .run_ns_max = 300 * BERTH_MS};
+    const struct berth_isolation isolation = {
+        .workers = b->workers, .real = b->real, .name = how, .version = "1", .run_ns_max = run_ns};
     const struct berth_load l = {.struct_size = sizeof l,
                                  .path = "/",
                                  .settings_json = "{}",
@@ -312,25 +310,29 @@ a_load_of_nonsense_fails(void **unused)
 {
     static const struct {
         const char *how, *says;
+        uint64_t load_ns;
     } cases[] = {
-        {"quiet", "did not load within"}, {"hangup", "closed its connection"},
-        {"control", "status 0"},          {"describe", "malformed"},
-        {"load-length", "malformed"},     {"load-code", ""},
+        {"quiet", "did not load within", BERTH_S},
+        {"hangup", "closed its connection", 60 * BERTH_S},
+        {"control", "status 0", 60 * BERTH_S},
+        {"describe", "malformed", 60 * BERTH_S},
+        {"load-length", "malformed", 60 * BERTH_S},
+        {"load-code", "", 60 * BERTH_S},
     };
-    struct bench b;
 
     (void)unused;
-    bench_up(&b, BERTH_S);
     for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
         struct berth_instance *m = NULL;
         struct berth_err e = {""};
+        struct bench b;
 
         print_message("  %s\n", cases[i].how);
-        assert_true(load(&b, cases[i].how, &m, &e) < 0);
+        bench_up(&b, cases[i].load_ns);
+        assert_true(load(&b, cases[i].how, 60 * BERTH_S, &m, &e) < 0);
         if (strstr(e.msg, cases[i].says) == NULL)
             fail_msg("%s", e.msg);
+        bench_down(&b);
     }
-    bench_down(&b);
 }
 
 static struct berth_request
@@ -369,14 +371,15 @@ an_answer_of_nonsense_ends_the_worker(void **unused)
     struct bench b;
 
     (void)unused;
-    bench_up(&b, 10 * BERTH_S);
+    bench_up(&b, 60 * BERTH_S);
     for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
         struct berth_request r = request(), *reqs[] = {&r};
         struct berth_instance *m = NULL;
         struct berth_err e = {""};
 
         print_message("  %s: %s\n", cases[i].how, cases[i].why);
-        if (load(&b, cases[i].how, &m, &e) < 0)
+        const bool answers = strcmp(cases[i].says, "did not end its work") != 0;
+        if (load(&b, cases[i].how, answers ? 60 * BERTH_S : 300 * BERTH_MS, &m, &e) < 0)
             fail_msg("%s", e.msg);
         int64_t pid = berth_isolated_state(m).pid;
         int result = cases[i].step ? b.ops->step(m, (struct berth_queue *)(void *)&r, &e)
@@ -386,7 +389,7 @@ an_answer_of_nonsense_ends_the_worker(void **unused)
             fail_msg("%s", e.msg);
         /* It was ended, and the next one is there. */
         berth_isolated_wait(m, true);
-        for (uint64_t end = berth_now_ns() + 10 * BERTH_S;
+        for (uint64_t end = berth_now_ns() + 60 * BERTH_S;
              berth_isolated_state(m).restarts == 0 && berth_now_ns() < end;)
             berth_isolated_wait(m, false);
         assert_int_equal(berth_isolated_state(m).restarts, 1);
@@ -405,9 +408,9 @@ a_proper_answer_arrives(void **unused)
     struct bench b;
 
     (void)unused;
-    bench_up(&b, 10 * BERTH_S);
+    bench_up(&b, 60 * BERTH_S);
     for (int i = 0; i < 2; i++) { /* and one that would shrink the memory cannot */
-        if (load(&b, i == 0 ? "ok" : "shrink", &m, &e) < 0)
+        if (load(&b, i == 0 ? "ok" : "shrink", 60 * BERTH_S, &m, &e) < 0)
             fail_msg("%s", e.msg);
         const struct berth_describe *d = b.ops->describe(m);
         assert_int_equal(d->tasks, fake_describe.tasks);
@@ -439,7 +442,7 @@ a_crash_loop_is_given_up(void **unused)
     struct bench b;
 
     (void)unused;
-    bench_up(&b, 10 * BERTH_S);
+    bench_up(&b, 60 * BERTH_S);
     const struct berth_isolation isolation = {.workers = b.workers,
                                               .real = b.real,
                                               .name = "ok",
@@ -458,7 +461,7 @@ a_crash_loop_is_given_up(void **unused)
         struct berth_isolated_state s = berth_isolated_state(m);
         assert_int_equal(s.restarts, i);
         assert_int_equal(kill((pid_t)s.pid, SIGKILL), 0);
-        for (uint64_t end = berth_now_ns() + 10 * BERTH_S;
+        for (uint64_t end = berth_now_ns() + 60 * BERTH_S;
              berth_isolated_state(m).pid == s.pid && berth_now_ns() < end;)
             (void)poll(NULL, 0, 1);
     }
