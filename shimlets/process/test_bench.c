@@ -142,6 +142,41 @@ pid_of(const struct bench *b, const char *id)
     return process_find_leader(b->dir, id);
 }
 
+static bool
+only_they_run(void *arg)
+{
+    const struct they {
+        const char *dir;
+        size_t n;
+    } *they = arg;
+
+    return running(they->dir) == they->n;
+}
+
+bool
+await_running(const struct bench *b, size_t n)
+{
+    struct {
+        const char *dir;
+        size_t n;
+    } they = {b->dir, n};
+
+    return test_until(only_they_run, &they);
+}
+
+void
+restart_now(struct bench *b, const char *id)
+{
+    (void)pthread_mutex_lock(&b->s->machine->mu);
+    struct process_replica *r = process_replica_find(b->s, id);
+    if (r != NULL) {
+        r->due_ns = berth_now_ns();
+        process_wake(b->s);
+    }
+    (void)pthread_mutex_unlock(&b->s->machine->mu);
+    assert_non_null(r);
+}
+
 /* ---- waiting for one state ---- */
 
 struct wait {

@@ -38,6 +38,10 @@ void await(struct bench *b, enum berth_replica_state state, const char *reason, 
 
 /* Processes that were started for this folder. */
 size_t running(const char *dir);
+/* Wait until there are so many: what was killed needs a moment to go. */
+bool await_running(const struct bench *b, size_t n);
+/* A replica that failed need not wait for its time any more. */
+void restart_now(struct bench *b, const char *id);
 pid_t pid_of(const struct bench *b, const char *id);
 
 #endif
