@@ -184,7 +184,7 @@ a_change_by_itself_is_told(void **unused)
 
     (void)unused;
     test_who_init(&who);
-    struct berth_shimlet *s = open_with("{\"start_ms\":20,\"drift_after_ms\":60}", NULL, &who);
+    struct berth_shimlet *s = open_with("{\"start_ms\":1000,\"drift_after_ms\":1500}", NULL, &who);
     assert_true(ops->watches(s));
     const struct berth_unit u = unit("a", 2, NULL);
     assert_int_equal(ops->apply(s, &op, &u, &e), 0);
