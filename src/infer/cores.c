@@ -327,8 +327,9 @@ berth_cores_take(struct berth_cores *c, struct berth_cores_turn *t, uint32_t wei
                  uint64_t *ret_waited_ns)
 {
     *ret_waited_ns = 0;
-    if (t->state == BERTH_CORES_IDLE && t->seen >= TINY_SEEN_MIN && t->run_ns < BERTH_CORES_TINY_NS)
+    if (!t->in_line && t->seen >= TINY_SEEN_MIN && t->run_ns < BERTH_CORES_TINY_NS)
         return t->threads;
+    t->in_line = false;
     (void)pthread_mutex_lock(&c->mu);
     const uint64_t now = berth_now_ns();
     if (t->state == BERTH_CORES_IDLE) {
@@ -353,6 +354,7 @@ berth_cores_give(struct berth_cores *c, struct berth_cores_turn *t, uint64_t run
     if (t->state != BERTH_CORES_RUNS)
         return;
     const uint64_t cpu_ns = t->cpu_ns != UINT64_MAX ? thread_cpu_ns() - t->cpu_ns : UINT64_MAX;
+    t->in_line = again;
     (void)pthread_mutex_lock(&c->mu);
     const uint64_t now = berth_now_ns();
     berth_cores_book_end(&c->book, t, cpu_ns, now);
@@ -365,13 +367,12 @@ berth_cores_give(struct berth_cores *c, struct berth_cores_turn *t, uint64_t run
 void
 berth_cores_drop(struct berth_cores *c, struct berth_cores_turn *t)
 {
-    if (t->state == BERTH_CORES_IDLE)
-        return;
+    t->in_line = false;
     (void)pthread_mutex_lock(&c->mu);
     const uint64_t now = berth_now_ns();
     if (t->state == BERTH_CORES_WAITS)
         berth_cores_book_unask(&c->book, t, now);
-    else
+    else if (t->state == BERTH_CORES_RUNS)
         berth_cores_book_end(&c->book, t, UINT64_MAX, now);
     settle_locked(c, t, now);
     (void)pthread_mutex_unlock(&c->mu);

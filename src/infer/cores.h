@@ -54,6 +54,7 @@ struct berth_cores_turn {
     uint64_t cap_until_ns, cap_ns;
     /* The layer's. */
     pthread_cond_t cond;
+    bool in_line;    /* since give(): others may give it its turn, so its state needs the lock */
     uint64_t cpu_ns; /* of the thread, at the start of the run */
     uint64_t run_ns; /* moving average of its runs */
     uint32_t seen;   /* of them, a few */
