@@ -123,11 +123,11 @@ client_wait(struct client *c)
 
     berth_assert(c->submitted == 0);
     (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20;
+    until.tv_sec += (time_t)(PATIENCE_NS / BERTH_S);
     (void)pthread_mutex_lock(&clients_mu);
     while (!c->done) {
         if (pthread_cond_timedwait(&clients_changed, &clients_mu, &until) == ETIMEDOUT)
-            berth_assert(!"no done() within 20 s");
+            berth_assert(!"no done() in time");
     }
     (void)pthread_mutex_unlock(&clients_mu);
 }
@@ -256,7 +256,7 @@ bench_register(struct bench *b, const char *name, const char *path, const char *
 void
 bench_wait_state(struct bench *b, const char *name, enum berth_model_state state)
 {
-    uint64_t end = berth_now_ns() + 20 * BERTH_S;
+    uint64_t end = berth_now_ns() + PATIENCE_NS;
 
     for (;;) {
         struct berth_model_info info;

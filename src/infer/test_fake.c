@@ -85,7 +85,7 @@ wait_until(const unsigned *counter, unsigned n, const char *what)
     struct timespec until;
 
     (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20;
+    until.tv_sec += (time_t)(PATIENCE_NS / BERTH_S);
     (void)pthread_mutex_lock(&mu);
     while (*counter < n) {
         if (pthread_cond_timedwait(&changed, &mu, &until) == ETIMEDOUT) {
@@ -211,8 +211,10 @@ pass(struct berth_instance *m, struct berth_request *const reqs[], size_t n)
     m->running = true;
     m->cancelled = all_cancelled(m, reqs, n);
     (void)pthread_cond_broadcast(&changed);
+    seen.held++;
     while (!run_open && !m->free && !m->cancelled)
         (void)pthread_cond_wait(&changed, &mu);
+    seen.held--;
     bool cancelled = m->cancelled;
     m->running = false;
     (void)pthread_mutex_unlock(&mu);

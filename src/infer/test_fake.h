@@ -8,6 +8,7 @@
 
 #include <berth/backend.h>
 
+#include "base/clock.h"
 #include "infer/registry.h"
 #include "infer/request.h"
 
@@ -24,9 +25,13 @@
  */
 extern const struct berth_backend_ops fake_ops;
 
+/* For what comes in milliseconds, unless the machine is halted or ten times slower. */
+#define PATIENCE_NS (60 * BERTH_S)
+
 /* What the engines have seen, all of them together. */
 struct fake_seen {
     unsigned runs, cancels, loads, unloads, resets, steps;
+    unsigned held;       /* runs that wait at the gate now */
     size_t batches[256]; /* of run k at [k % 256] */
     size_t in_hand_max;
 };
@@ -41,8 +46,8 @@ void fake_any_thread(bool may);
 /* What its forecast() says from now on; 0: nothing, as before. */
 void fake_forecast(uint64_t bytes);
 pthread_t fake_thread(void);
-/* Until at least so many runs (begun), cancels, loads (begun) or steps; fails the test after 20 s.
- */
+/* Until at least so many runs (begun), cancels, loads (begun) or unloads; fails the test after
+ * PATIENCE_NS. */
 void fake_wait_runs(unsigned n);
 void fake_wait_cancels(unsigned n);
 void fake_wait_loads(unsigned n);
@@ -64,7 +69,7 @@ void client_tensor(struct client *c, struct berth_loop *l, float value, int64_t 
 void client_prompt(struct client *c, struct berth_loop *l, const char *prompt);
 void client_submit(struct client *c, struct berth_model *m); /* on its loop; asserts nothing */
 void client_cancel(struct client *c);
-void client_wait(struct client *c); /* any thread; aborts after 20 s, or if it was not submitted */
+void client_wait(struct client *c); /* any thread; aborts after PATIENCE_NS, or if not submitted */
 bool client_is_done(struct client *c);
 void client_fini(struct client *c);
 
@@ -91,7 +96,7 @@ const char *bench_file(struct bench *b, const char *name, const char *text);
 /* Register; config as JSON text or NULL. */
 int bench_register(struct bench *b, const char *name, const char *path, const char *config,
                    struct berth_err *e);
-/* Wait until the model's state is this; fails the test after 20 s. */
+/* Wait until the model's state is this; fails the test after PATIENCE_NS. */
 void bench_wait_state(struct bench *b, const char *name, enum berth_model_state state);
 struct berth_model *bench_find(struct bench *b, const char *name);
 

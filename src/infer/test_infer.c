@@ -341,12 +341,16 @@ a_neighbour_keeps_the_batch_alive(void **unused)
 /* With a deadline that is short, and yet was not over before the request was in line; and with
  * runs, not before it ran. */
 static void
-submit_in_time(struct client *c, struct bench *b, struct berth_model *m, bool runs)
+submit_in_time(struct client *c, struct bench *b, struct berth_model *m, const char *prompt,
+               bool runs)
 {
     for (uint64_t ms = 20;; ms *= 2) {
         bool late;
         assert_true(ms < 60 * 1000);
-        client_tensor(c, b->loop, 1, 1);
+        if (prompt != NULL)
+            client_prompt(c, b->loop, prompt);
+        else
+            client_tensor(c, b->loop, 1, 1);
         c->r.deadline_ns = berth_now_ns() + ms * BERTH_MS;
         client_submit(c, m);
         late = c->submitted == -BERTH_EDEADLINE;
@@ -368,13 +372,13 @@ deadlines_end_what_waits_and_what_runs(void **unused)
     (void)unused;
     ready(&b, &at_once, NULL, &m);
     fake_gate_run(false);
-    submit_in_time(&running, &b, m, true);
-    submit_in_time(&waiting, &b, m, false);
+    submit_in_time(&running, &b, m, NULL, true);
+    submit_in_time(&waiting, &b, m, NULL, false);
     client_wait(&waiting);
     assert_int_equal(waiting.r.result, -BERTH_EDEADLINE);
     client_wait(&running); /* by cancel(): the gate stays closed */
     assert_int_equal(running.r.result, -BERTH_EDEADLINE);
-    assert_true(running.r.done_ns < running.r.deadline_ns + 2 * BERTH_S);
+    assert_true(running.r.done_ns >= running.r.deadline_ns);
     client_tensor(&late, b.loop, 3, 1);
     late.r.deadline_ns = 1;
     client_submit(&late, m);
@@ -439,10 +443,7 @@ a_sequence_can_be_cut_in_the_middle(void **unused)
     ready(&b, &at_once, NULL, &m);
     client_prompt(&endless, b.loop, prompt);
     client_submit(&endless, m);
-    client_prompt(&dead, b.loop, prompt);
-    /* Long enough to be submitted by a loop that is busy with the first one's deltas. */
-    dead.r.deadline_ns = berth_now_ns() + 500 * BERTH_MS;
-    client_submit(&dead, m);
+    submit_in_time(&dead, &b, m, prompt, false);
     client_prompt(&other, b.loop, "short");
     client_submit(&other, m);
     client_wait(&other);
@@ -535,12 +536,12 @@ a_failing_step_fails_what_is_in_hand(void **unused)
     assert_int_equal(bad.r.result, -BERTH_EBACKEND);
     assert_int_equal(neighbour.r.result, -BERTH_EBACKEND);
     assert_string_equal(neighbour.r.err.msg, "the engine stumbled");
-    assert_int_equal(fake_seen().resets, 1);
     client_prompt(&next, b.loop, "fine");
     client_submit(&next, m);
     client_wait(&next);
     assert_int_equal(next.r.result, 0);
     assert_string_equal(next.text, "fine");
+    assert_int_equal(fake_seen().resets, 1); /* after they were told, and before the next step */
     client_fini(&bad);
     client_fini(&neighbour);
     client_fini(&next);

@@ -38,7 +38,7 @@ info_of(struct bench *b, struct berth_arena *a, const char *name)
 static void
 wait_failed(struct bench *b, const char *name)
 {
-    const uint64_t end = berth_now_ns() + 20 * BERTH_S;
+    const uint64_t end = berth_now_ns() + PATIENCE_NS;
     bool failed = false;
 
     while (!failed) {
@@ -368,7 +368,7 @@ versions_are_folders(void **unused)
         bench_register(&b, "all", bench_file(&b, "v", NULL), "{\"versions\": [2, 11]}", &e), 0);
     fake_wait_loads(5);
     bench_wait_state(&b, "all", BERTH_MODEL_READY);
-    for (uint64_t end = berth_now_ns() + 20 * BERTH_S;; (void)usleep(1000)) {
+    for (uint64_t end = berth_now_ns() + PATIENCE_NS;; (void)usleep(1000)) {
         int r = berth_registry_find(b.g, BERTH_SLICE("all"), BERTH_SLICE("2"), &m, &e);
         if (r == 0)
             break;
@@ -516,7 +516,7 @@ is_shown(struct bench *b, const char *line)
 static void
 until_shown(struct bench *b, const char *line)
 {
-    const uint64_t end = berth_now_ns() + 20 * BERTH_S;
+    const uint64_t end = berth_now_ns() + PATIENCE_NS;
 
     while (!is_shown(b, line)) {
         assert_true(berth_now_ns() < end);

@@ -81,7 +81,7 @@ begin(struct watcher *i, struct bench *b)
 static void
 until(const atomic_int *what, int value)
 {
-    const uint64_t end = berth_now_ns() + 20 * BERTH_S;
+    const uint64_t end = berth_now_ns() + PATIENCE_NS;
 
     while (atomic_load(what) != value) {
         if (berth_now_ns() > end)
@@ -93,7 +93,7 @@ until(const atomic_int *what, int value)
 static void
 end(struct watcher *i, struct bench *b)
 {
-    const uint64_t limit = berth_now_ns() + 20 * BERTH_S;
+    const uint64_t limit = berth_now_ns() + PATIENCE_NS;
 
     berth_loop_call(b->loop, unwatch_on_loop, i);
     while (atomic_load(&i->ends) == 0) {

@@ -78,7 +78,7 @@ wait_serves(struct bench *b, const char *text, const char *version)
 {
     char got[32];
 
-    for (uint64_t end = berth_now_ns() + 20 * BERTH_S; strcmp(serves(b, text, got), version) != 0;
+    for (uint64_t end = berth_now_ns() + PATIENCE_NS; strcmp(serves(b, text, got), version) != 0;
          (void)usleep(1000)) {
         if (berth_now_ns() > end)
             fail_msg("%s is served by '%s', waited for '%s'", text, got, version);
@@ -187,8 +187,10 @@ a_change_is_kept_and_a_wrong_one_is_not(void **unused)
 
     (void)unused;
     berth_arena_init(&a, 4 << 20);
-    (void)snprintf(path, sizeof path, "/tmp/berth-test-versions-%d.db", (int)getpid());
-    bench_init(&b, &defaults, 4, path);
+    bench_init(&b, &defaults, 4, NULL);
+    bench_close(&b);
+    (void)snprintf(path, sizeof path, "%s/state.db", b.dir);
+    bench_open(&b, &defaults, 4, path);
     three(&b, "{\"versions\": {\"latest\": 1}, \"max_batch_size\": 4, \"scale\": 0.5}");
     assert_int_equal(configure(&b, "{\"max_batch_size\": 2}", &reload, &e), 0);
     assert_false(reload);
@@ -209,7 +211,6 @@ a_change_is_kept_and_a_wrong_one_is_not(void **unused)
     assert_null(berth_json_get(info.config, "scale"));
     bench_fini(&b);
     berth_arena_fini(&a);
-    (void)unlink(path);
 }
 
 int

@@ -72,7 +72,7 @@ end_on_loop(void *arg)
 static void
 until_ready(struct waiter *i)
 {
-    const uint64_t end = berth_now_ns() + 20 * BERTH_S;
+    const uint64_t end = berth_now_ns() + PATIENCE_NS;
 
     while (atomic_load(&i->readies) == 0) {
         if (berth_now_ns() > end)

@@ -23,7 +23,7 @@ wait_gone(struct bench *b, const char *name)
     struct berth_model *m;
     struct berth_err e;
 
-    for (uint64_t end = berth_now_ns() + 20 * BERTH_S;; (void)usleep(1000)) {
+    for (uint64_t end = berth_now_ns() + PATIENCE_NS;; (void)usleep(1000)) {
         int r = berth_registry_find(b->g, berth_slice_of(name), no_version, &m, &e);
         if (r == -BERTH_ENOENT)
             return;
@@ -37,7 +37,7 @@ wait_gone(struct bench *b, const char *name)
 static void
 wait_known(struct bench *b, const char *name)
 {
-    for (uint64_t end = berth_now_ns() + 20 * BERTH_S;; (void)usleep(1000)) {
+    for (uint64_t end = berth_now_ns() + PATIENCE_NS;; (void)usleep(1000)) {
         struct berth_model_info info;
         struct berth_arena a;
         struct berth_err e;
