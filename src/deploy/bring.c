@@ -4,8 +4,8 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "deploy/deploy_priv.h"
+#include "deploy/progress_priv.h"
 #include "wire/json.h"
 
 /* Bringing a track about: the pipeline's goals as steps of a run that is saved at each change. */
@@ -270,136 +270,7 @@ berth_deployment_steps(struct berth_deployment *x, bool removing, struct berth_e
     return berth_steps_check(x->steps, x->step_count, e);
 }
 
-/* ---- what is saved and told at each change ---- */
-
-static struct progress **
-progress_of(struct berth_deployment *x)
-{
-    return x->removing ? &x->s->removal : &x->s->tracks[x->which].progress;
-}
-
-/* The phase that a step's beginning stands for. */
-static void
-move_for_step(struct berth_deployment *x, const char *name)
-{
-    struct service *s = x->s;
-
-    if (x->which != STABLE || x->removing)
-        return;
-    if (strcmp(name, "resource-deployment") == 0 &&
-        (s->phase == BERTH_PHASE_PIPELINE_EXECUTING || s->phase == BERTH_PHASE_UPDATING))
-        (void)berth_service_move(x->d, s, BERTH_PHASE_ENVIRONMENT_DEPLOYING, "", &x->pending);
-    if (strcmp(name, "health-check") == 0 && (s->phase == BERTH_PHASE_PIPELINE_EXECUTING ||
-                                              s->phase == BERTH_PHASE_ENVIRONMENT_DEPLOYING))
-        (void)berth_service_move(x->d, s, BERTH_PHASE_HEALTH_CHECKING, "", &x->pending);
-}
-
-static void
-tell_step(struct berth_deployment *x, uint32_t step, enum berth_step_state was)
-{
-    const struct berth_step_run *at = &x->run.steps[step];
-    const bool ended = at->finished_wall_ns > at->started_wall_ns;
-    struct berth_buf b;
-    struct berth_jw w;
-
-    berth_pending_begin(&x->pending, &b, &w, "service.step", x->s);
-    berth_jw_key(&w, "step");
-    berth_jw_string(&w, x->steps[step].name);
-    berth_jw_key(&w, "event");
-    berth_jw_string(&w, was == at->state ? "attempt" : berth_step_state_name(at->state));
-    berth_jw_key(&w, "fromState");
-    berth_jw_string(&w, berth_step_state_name(was));
-    berth_jw_key(&w, "toState");
-    berth_jw_string(&w, berth_step_state_name(at->state));
-    berth_jw_key(&w, "state");
-    berth_jw_string(&w, berth_step_state_name(at->state));
-    berth_jw_key(&w, "attempt");
-    berth_jw_uint(&w, at->attempts);
-    berth_jw_key(&w, "durationMs");
-    berth_jw_uint(&w, ended ? (at->finished_wall_ns - at->started_wall_ns) / BERTH_MS : 0);
-    berth_jw_key(&w, "operator");
-    berth_jw_string(&w, x->asker);
-    berth_jw_key(&w, "parameters");
-    berth_jw_object(&w);
-    berth_jw_key(&w, "revision");
-    berth_jw_uint(&w, x->revision->number);
-    berth_jw_key(&w, "track");
-    berth_jw_string(&w, x->which == CANARY ? "canary" : "stable");
-    berth_jw_object_end(&w);
-    berth_jw_key(&w, "level");
-    berth_jw_string(&w, at->state == BERTH_STEP_FAILED     ? "error"
-                        : at->state == BERTH_STEP_RETRYING ? "warn"
-                                                           : "info");
-    berth_jw_key(&w, "message");
-    berth_jw_string(&w, at->error);
-    berth_pending_end(&x->pending, &b, &w);
-}
-
-/* A canary that does not come about stays as it is, and the service with it, which says why. */
-static void
-tell_failed_canary(struct berth_deployment *x, char reason[REASON_MAX])
-{
-    (void)snprintf(reason, REASON_MAX, "the canary failed: %s: %s", x->steps[x->run.failed].name,
-                   x->run.steps[x->run.failed].error);
-    berth_pending_note(&x->pending, x->s, "error", reason);
-}
-
-static int
-flush(struct berth_deployment *x, struct berth_err *e)
-{
-    struct progress *p = *progress_of(x);
-    /* Nobody replaces the progress but the one reconcile of this service. */
-    const bool fails =
-        x->which == CANARY && x->run.state == BERTH_RUN_FAILED && p->run->state != BERTH_RUN_FAILED;
-    char reason[REASON_MAX];
-    int r = 0;
-
-    if (fails)
-        tell_failed_canary(x, reason);
-    (void)pthread_mutex_lock(&x->s->mu);
-    memcpy(p->run, &x->run, berth_run_bytes(x->run.step_count));
-    if (fails) /* with the run, so that nobody sees a canary that failed and no reason */
-        (void)snprintf(x->s->reason, sizeof x->s->reason, "%s", reason);
-    if (x->pending.count > 0 || x->unsaved)
-        r = berth_deploy_save(x->d, x->s, &x->pending, e);
-    (void)pthread_mutex_unlock(&x->s->mu);
-    if (r == 0)
-        x->unsaved = false;
-    return r;
-}
-
-static int
-observe(void *arg, const struct berth_run *run, uint32_t step, enum berth_step_state was)
-{
-    struct berth_deployment *x = arg;
-    const struct berth_step_run *at = &run->steps[step];
-    const char *flow = x->flow->ops->name;
-    struct berth_err e;
-
-    if (was == BERTH_STEP_RUNNING && at->state == was)
-        return 0; /* the first attempt of a step whose beginning is saved */
-    tell_step(x, step, was);
-    x->unsaved = true;
-    if (at->state == BERTH_STEP_RETRYING)
-        berth_deploy_count_retry(x->d, flow, x->steps[step].name);
-    if (at->state == BERTH_STEP_SUCCEEDED || at->state == BERTH_STEP_FAILED)
-        berth_deploy_count_step(x->d, flow, x->steps[step].name, at->state == BERTH_STEP_SUCCEEDED,
-                                at->spent_ns);
-    if (at->state == BERTH_STEP_RUNNING) {
-        (void)pthread_mutex_lock(&x->s->mu);
-        if (atomic_load(&x->s->generation) == x->op.generation)
-            move_for_step(x, x->steps[step].name);
-        (void)pthread_mutex_unlock(&x->s->mu);
-    }
-    /* The end of a step is saved together with the beginning of the next one. */
-    if (at->state == BERTH_STEP_SUCCEEDED && run->state == BERTH_RUN_GOING &&
-        x->pending.count < BERTH_EVENTS_AT_ONCE_MAX / 2)
-        return 0;
-    const int r = flush(x, &e);
-    if (r < 0)
-        berth_error("service %s: how far it came cannot be saved: %s", x->s->id, e.msg);
-    return r;
-}
+/* ---- a run ---- */
 
 static void
 clock_of(void *arg, uint64_t *ret_now_ns, uint64_t *ret_wall_ns)
@@ -418,8 +289,6 @@ random_of(void *arg)
     return berth_deploy_random(x->d);
 }
 
-/* ---- a run ---- */
-
 /* Is the run that is kept one of these steps? */
 static bool
 is_of_these(const struct berth_deployment *x, const struct progress *p)
@@ -436,7 +305,7 @@ is_of_these(const struct berth_deployment *x, const struct progress *p)
 static int
 begin_run(struct berth_deployment *x, struct berth_err *e)
 {
-    struct progress *p = berth_progress_new(x->step_count), **at = progress_of(x), *old;
+    struct progress *p = berth_progress_new(x->step_count), **at = berth_progress_of(x), *old;
     struct track *t = &x->s->tracks[x->which];
 
     if (p == NULL)
@@ -485,13 +354,13 @@ static int
 advance(struct berth_deployment *x, uint64_t *ret_wait_ns, struct berth_err *e)
 {
     const struct berth_steps_env env = {
-        .arg = x, .clock = clock_of, .random = random_of, .observe = observe};
+        .arg = x, .clock = clock_of, .random = random_of, .observe = berth_progress_observe};
     int r = 0, saved;
 
-    if (!is_of_these(x, *progress_of(x)))
+    if (!is_of_these(x, *berth_progress_of(x)))
         r = begin_run(x, e);
     else
-        memcpy(&x->run, (*progress_of(x))->run, berth_run_bytes(x->step_count));
+        memcpy(&x->run, (*berth_progress_of(x))->run, berth_run_bytes(x->step_count));
     if (r < 0)
         return r;
     if (x->run.state == BERTH_RUN_DONE)
@@ -504,7 +373,7 @@ advance(struct berth_deployment *x, uint64_t *ret_wait_ns, struct berth_err *e)
     move_for_run_locked(x);
     (void)pthread_mutex_unlock(&x->s->mu);
     r = berth_steps_advance(x->steps, x->step_count, &x->run, &env, ret_wait_ns);
-    saved = flush(x, e);
+    saved = berth_progress_save(x, e);
     if (r < 0)
         return berth_err_set(e, BERTH_EIO, "service %s: its state cannot be saved", x->s->id);
     return saved < 0 ? saved : r;
@@ -514,7 +383,7 @@ advance(struct berth_deployment *x, uint64_t *ret_wait_ns, struct berth_err *e)
 static void
 end_run(struct berth_deployment *x, bool ok)
 {
-    const struct progress *p = *progress_of(x);
+    const struct progress *p = *berth_progress_of(x);
     const uint64_t wall = berth_deploy_wall(x->d);
 
     berth_deploy_count_run(x->d, x->flow->ops->name, x->environ->ops->name, ok,
@@ -546,7 +415,7 @@ static void
 note_taken_back(struct berth_deployment *x)
 {
     (void)pthread_mutex_lock(&x->s->mu);
-    (*progress_of(x))->taken_back =
+    (*berth_progress_of(x))->taken_back =
         x->steps[x->run.failed].policy.on_failure == BERTH_STEP_ROLLBACK;
     (void)pthread_mutex_unlock(&x->s->mu);
 }

@@ -292,8 +292,6 @@ int berth_revision_mark(struct berth_deploy *d, const char *id, uint64_t number,
 void berth_record_put(const struct service *s, struct berth_buf *out); /* s->mu held */
 int berth_record_read(struct berth_deploy *d, const struct berth_record *record,
                       struct service **ret, struct berth_err *e);
-struct progress *berth_progress_new(uint32_t step_count); /* NULL: no memory */
-void berth_progress_free(struct progress *p);
 struct seen *berth_seen_new(const struct berth_observed *as, uint64_t wall_ns);
 void berth_seen_free(struct seen *s);
 void berth_values_clear(struct track *t);
@@ -306,6 +304,10 @@ int berth_values_set(struct track *t, const char *key, const char *text, struct 
 void berth_values_begin(struct track *t);
 /* The run for that revision is done: one that it has not set goes. */
 void berth_values_settle(struct track *t, uint64_t revision);
+
+/* progress.c */
+struct progress *berth_progress_new(uint32_t step_count); /* NULL: no memory */
+void berth_progress_free(struct progress *p);
 
 /* journal.c */
 /* Write the service as it is, with what is pending and `ops` besides, in one transaction; s NULL:

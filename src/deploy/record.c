@@ -128,33 +128,6 @@ berth_revision_mark(struct berth_deploy *d, const char *id, uint64_t number, str
 
 /* ---- progress ---- */
 
-struct progress *
-berth_progress_new(uint32_t step_count)
-{
-    struct progress *p = calloc(1, sizeof *p);
-
-    if (p == NULL)
-        return NULL;
-    p->infos = calloc(step_count > 0 ? step_count : 1, sizeof *p->infos);
-    p->run = calloc(1, berth_run_bytes(step_count));
-    if (p->infos == NULL || p->run == NULL) {
-        berth_progress_free(p);
-        return NULL;
-    }
-    p->run->step_count = step_count;
-    return p;
-}
-
-void
-berth_progress_free(struct progress *p)
-{
-    if (p == NULL)
-        return;
-    free(p->infos);
-    free(p->run);
-    free(p);
-}
-
 static void
 put_step(struct berth_jw *w, const struct step_info *info, const struct berth_step_run *s)
 {
