@@ -5,6 +5,8 @@ import queue
 import subprocess
 import threading
 
+import pytest
+
 import harness
 
 PROGRAM = harness.BERTH.parent / "test_shimlet_drive"
@@ -96,3 +98,53 @@ class Drive:
         with open(f"/proc/{self.process.pid}/stat") as f:
             fields = f.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# ---- the Kubernetes one ----
+
+# What a cluster does takes a minute on a busy machine, and its garbage collector more after an API server was away.
+PATIENCE = 150
+PLAIN = {"name": "llama-stable", "service_id": "llama-0b0c", "hash": "h1", "replicas": 2,
+         "model_name": "Llama-3.8B", "model_path": "/models/llama", "image": "vllm/vllm-openai:v0.10.0",
+         "command": ["/engine", "--port=$(PORT)", "--host=$(HOST)"]}
+
+
+class KubeDrive(Drive):
+    def wait_ready(self, name, n, seconds=PATIENCE):
+        return super().wait_ready(name, n, seconds)
+
+    def remove(self, name, seconds=PATIENCE):
+        super().remove(name, seconds)
+
+    def wait_does(self, op, **what):
+        """Until it succeeds: the server may be slow, or have come back just now."""
+        return harness.wait_until(lambda: (a := self.ask(op, **what))["r"] >= 0 and a, PATIENCE, f"{op} {what}")
+
+
+def unit(name, **more):
+    return {**PLAIN, "name": name, "service_id": f"{name}-id", **more}
+
+
+@pytest.fixture
+def settings(cluster):
+    # The limit of 10 calls a second is another test's.
+    return {"kubeconfig": str(cluster.config), "qps": 200, "burst": 200}
+
+
+@pytest.fixture
+def drive(settings):
+    with KubeDrive("kubernetes", settings) as d:
+        yield d
+
+
+def deployment(cluster, name):
+    return cluster.get(f"/apis/apps/v1/namespaces/default/deployments/{name}")
+
+
+def service(cluster, name):
+    return cluster.get(f"/api/v1/namespaces/default/services/{name}")
+
+
+def pods_of(cluster, name):
+    return cluster.objects("/api/v1/namespaces/default/pods?labelSelector="
+                           f"app.kubernetes.io/instance={name}")

@@ -1,56 +1,13 @@
 """The Kubernetes shimlet against a real API server, controller manager and scheduler; kwok plays the
 machines.  berth has the rights of docs/kubernetes.md and no others."""
 import json
-import stat
 import time
 
 import pytest
 
 import harness
-import kube_servers
-import shimlet_drive
-
-# What a cluster does takes a minute on a busy machine, and its garbage collector more after an API server was away.
-PATIENCE = 150
-PLAIN = {"name": "llama-stable", "service_id": "llama-0b0c", "hash": "h1", "replicas": 2,
-         "model_name": "Llama-3.8B", "model_path": "/models/llama", "image": "vllm/vllm-openai:v0.10.0",
-         "command": ["/engine", "--port=$(PORT)", "--host=$(HOST)"]}
-
-
-class Drive(shimlet_drive.Drive):
-    def wait_ready(self, name, n, seconds=PATIENCE):
-        return super().wait_ready(name, n, seconds)
-
-    def remove(self, name, seconds=PATIENCE):
-        super().remove(name, seconds)
-
-    def wait_does(self, op, **what):
-        """Until it succeeds: the server may be slow, or have come back just now."""
-        return harness.wait_until(lambda: (a := self.ask(op, **what))["r"] >= 0 and a, PATIENCE, f"{op} {what}")
-
-
-def unit(name, **more):
-    return {**PLAIN, "name": name, "service_id": f"{name}-id", **more}
-
-
-@pytest.fixture
-def settings(cluster):
-    # The limit of 10 calls a second is another test's.
-    return {"kubeconfig": str(cluster.config), "qps": 200, "burst": 200}
-
-
-@pytest.fixture
-def drive(settings):
-    with Drive("kubernetes", settings) as d:
-        yield d
-
-
-def deployment(cluster, name):
-    return cluster.get(f"/apis/apps/v1/namespaces/default/deployments/{name}")
-
-
-def service(cluster, name):
-    return cluster.get(f"/api/v1/namespaces/default/services/{name}")
+from shimlet_drive import (PATIENCE, KubeDrive, deployment, drive, pods_of, service, settings,  # noqa: F401 (fixtures)
+                           unit)
 
 
 def asked(cluster, since):
@@ -167,7 +124,7 @@ def test_an_autoscaler_takes_over_the_replicas_that_there_are(cluster, drive):
 
 
 def test_a_plan_keeps_no_port(cluster, settings):
-    with Drive("kubernetes", settings) as d:
+    with KubeDrive("kubernetes", settings) as d:
         for i in range(2800):  # there are 2768 ports
             answer = d.ask("render", unit=unit(f"plan-{i}"))
             assert answer["r"] == 0, (i, answer)
@@ -183,13 +140,13 @@ def test_what_a_service_may_not_set_is_refused(drive):
 
 
 def test_ports_are_stable_and_never_shared(cluster, settings):
-    with Drive("kubernetes", settings) as d:
+    with KubeDrive("kubernetes", settings) as d:
         for i in range(12):
             d.apply(unit(f"port-{i}", replicas=0))
         ports = {i: service(cluster, f"port-{i}")["spec"]["ports"][0]["port"] for i in range(12)}
         assert len(set(ports.values())) == 12
     since = cluster.audit_lines()
-    with Drive("kubernetes", settings) as d:  # another process finds what there is
+    with KubeDrive("kubernetes", settings) as d:  # another process finds what there is
         listed = {x["name"]: x for x in d.do("list")["items"]}
         assert set(listed) >= {f"port-{i}" for i in range(12)}
         assert listed["port-3"]["service_id"] == "port-3-id" and listed["port-3"]["hash"] == "h1"
@@ -222,77 +179,7 @@ def test_a_change_rolls_and_keeps_serving(cluster, drive):
     drive.remove("roll")
 
 
-# ---- drift ----
-
-def test_what_others_change_is_put_right(cluster, drive):
-    u = unit("drift")
-    drive.apply(u)
-    drive.wait_ready("drift", 2)
-    since, begin = drive.count(), cluster.audit_lines()
-    cluster.kubectl("scale", "deployment/drift", "--replicas=5")
-    harness.wait_until(lambda: "drift-id" in drive.said("changed", since), 60, "to be told")
-    seen = harness.wait_until(lambda: (s := drive.status("drift"))["drifted"] and s, 60, "drift")
-    assert seen["message"] == "somebody set replicas to 5; 2 are wanted"
-    drive.apply(u)
-    # Not at once: what is there is known from a watch, which tells of the apply a little later.
-    harness.wait_until(lambda: not drive.status("drift")["drifted"], 60, "no drift")
-    drive.wait_ready("drift", 2)
-    cluster.kubectl("set", "image", "deployment/drift", "llama-3-8b=evil:1")
-    harness.wait_until(lambda: drive.status("drift")["drifted"], 60, "drift of the image")
-    drive.apply(u)
-    container = deployment(cluster, "drift")["spec"]["template"]["spec"]["containers"][0]
-    assert container["image"].startswith("vllm/")
-    cluster.kubectl("delete", "service", "drift")
-    harness.wait_until(lambda: (s := drive.status("drift"))["drifted"] and "Service" in s["message"], 60, "no Service")
-    harness.wait_until(lambda: drive.apply(u) and cluster.exists(
-        "/api/v1/namespaces/default/services/drift"), 60, "the Service again")
-    cluster.merge("/api/v1/namespaces/default/services/drift", {"spec": {"selector": {"app": "x"}}})
-    harness.wait_until(lambda: drive.apply(u) and service(cluster, "drift")["spec"]["selector"]["app"]
-                       == "drift-id", 60, "the Service's selector")
-    cluster.kubectl("delete", "deployment", "drift")
-    harness.wait_until(lambda: not drive.status("drift")["exists"], 60, "it is gone")
-    drive.apply(u)
-    drive.wait_ready("drift", 2)
-    # Somebody else's fields stay theirs.
-    cluster.kubectl("annotate", "deployment/drift", "team/note=mine")
-    drive.apply({**u, "replicas": 1})
-    assert deployment(cluster, "drift")["metadata"]["annotations"]["team/note"] == "mine"
-    assert not [c for c in cluster.calls(begin) if c[0] == "list"], "watches told it all"
-    drive.remove("drift")
-
-
-def test_what_others_change_while_berth_is_away_is_put_right(cluster, settings):
-    asleep, touched = unit("asleep", replicas=1), unit("touched", replicas=1)
-    with Drive("kubernetes", settings) as d:
-        for u in (asleep, touched):
-            d.apply(u)
-            d.wait_ready(u["name"], 1)
-    cluster.kubectl("set", "image", "deployment/touched", "llama-3-8b=evil:1")
-    cluster.kubectl("annotate", "deployment/asleep", "team/note=mine")  # nothing that we apply
-    since = cluster.audit_lines()
-    with Drive("kubernetes", settings) as d:
-        d.apply(asleep)
-        assert not d.status("asleep")["drifted"]
-        seen = d.status("touched")
-        assert seen["drifted"] and "nobody watched" in seen["message"], seen
-        d.apply(touched)
-        container = deployment(cluster, "touched")["spec"]["template"]["spec"]["containers"][0]
-        assert container["image"] == PLAIN["image"]
-        harness.wait_until(lambda: not d.status("touched")["drifted"], 60, "no drift")
-        d.wait_ready("touched", 1)
-        d.apply(touched)
-        calls = cluster.calls(since)
-        assert calls["patch", "deployments"] == 1 and calls["patch", "services"] == 0, calls
-        for u in (asleep, touched):
-            d.remove(u["name"])
-
-
 # ---- pods that do not get ready ----
-
-def pods_of(cluster, name):
-    return cluster.objects("/api/v1/namespaces/default/pods?labelSelector="
-                           f"app.kubernetes.io/instance={name}")
-
 
 def test_what_cannot_be_scheduled_says_why(cluster, drive):
     drive.apply(unit("huge", replicas=1, accelerator_count=9, accelerator_resource="nvidia.com/gpu"))
@@ -387,66 +274,6 @@ def test_an_evicted_pod_is_no_replica_once_it_is_replaced(cluster, drive):
     drive.remove("evicted")
 
 
-# ---- logs ----
-
-def test_logs_are_the_services_own_and_followed_all_at_once(cluster, drive, logging_node):
-    drive.apply(unit("talk", settings={"node_selector": "logging=yes", "tolerations": "all"}))
-    other = unit("other", replicas=1)
-    drive.apply(other)
-    drive.wait_ready("other", 1)
-    pods = harness.wait_until(lambda: (p := pods_of(cluster, "talk")) and len(p) == 2 and all(
-        x["spec"].get("nodeName") for x in p) and p, PATIENCE, "pods on the logging machine")
-    names = sorted(p["metadata"]["name"] for p in pods)
-    wait_known(drive, "talk", 2)
-
-    def said(**how):
-        answer = drive.ask("logs", name="talk", **how)
-        return answer["r"], sorted((x["replica"], x["text"].removeprefix(x["replica"]).strip())
-                                   for x in answer["items"])
-
-    assert said() == (0, [(n, "begins") for n in names])
-    assert said(replica=names[1]) == (0, [(names[1], "begins")])
-    r, lines = said(follow=True, timeout_ms=15000)  # it ends when its time is over
-    assert r < 0 and lines == sorted((n, t) for n in names for t in ("begins", "goes on")), lines
-    # The pods of others are not this service's to read.
-    stranger = pods_of(cluster, "other")[0]["metadata"]["name"]
-    answer = drive.ask("logs", name="talk", replica=stranger)
-    assert answer["r"] < 0 and "has no replica" in answer["error"], answer
-    drive.remove("other")
-    remove_unplayed(cluster, drive, "talk")
-
-
-def test_sixteen_logs_are_followed_at_once(cluster, drive, logging_node):
-    """What more there are is named, and comes when there is room."""
-    drive.apply(unit("crowd", replicas=18, settings={"node_selector": "logging=yes", "tolerations": "all"}))
-    names = harness.wait_until(lambda: (p := pods_of(cluster, "crowd")) and len(p) == 18 and all(
-        x["spec"].get("nodeName") for x in p) and {x["metadata"]["name"] for x in p}, PATIENCE, "18 pods")
-    wait_known(drive, "crowd", 18)
-    logging_node.ended.update(names)  # each log ends when it has been read
-    items = drive.ask("logs", name="crowd", follow=True, timeout_ms=20000)["items"]
-    assert sorted(x["replica"] for x in items if x["text"].endswith(" begins")) == sorted(names), items
-    told = [x["replica"] for x in items if "16 replicas are followed already" in x["text"]]
-    assert len(told) == len(set(told)) == 2, items
-    remove_unplayed(cluster, drive, "crowd")
-
-
-def wait_known(drive, name, n):
-    """What is told of its pods has come as far as which machines they are on."""
-    harness.wait_until(lambda: len([r for r in drive.status(name)["replicas"] if r["node"]]) == n, 60,
-                       f"{n} replicas of {name} are known")
-
-
-def remove_unplayed(cluster, drive, name):
-    """Of a machine where no kubelet ends the pods."""
-    drive.do("remove", name=name)
-    harness.wait_until(lambda: {r["state"] for r in drive.status(name)["replicas"]} == {"stopping"},
-                       PATIENCE, "all are stopping")
-    for pod in pods_of(cluster, name):
-        path = f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}?gracePeriodSeconds=0"
-        cluster.api("DELETE", path)
-    drive.remove(name)
-
-
 # ---- the API server goes and comes ----
 
 def test_the_api_server_is_away_for_a_while(cluster, drive):
@@ -478,10 +305,10 @@ def test_without_an_api_server_it_says_so(tmp_path):
               "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}]}
     path = tmp_path / "config"
     path.write_text(json.dumps(config))
-    with Drive("kubernetes", {"kubeconfig": str(path)}) as d:
+    with KubeDrive("kubernetes", {"kubeconfig": str(path)}) as d:
         answer = d.ask("status", name="x")
         assert answer["r"] < 0 and "127.0.0.1:1" in answer["error"], answer
-    with Drive("kubernetes", {"kubeconfig": str(path), "context": "prod"}) as d:
+    with KubeDrive("kubernetes", {"kubeconfig": str(path), "context": "prod"}) as d:
         d.process.wait(60 * harness.SLOW)
         d.reader.join()
         assert d.events == [("failed", f'kubernetes: {path}: there is no context "prod"; there are: c')]
@@ -540,7 +367,7 @@ def test_a_node_is_drained_and_taken_back(cluster, drive):
 
 def test_draining_may_take_longer_than_a_call(cluster, settings):
     """A call that is too slow for a busy machine is tried again: one that has no time left always fails."""
-    with Drive("kubernetes", {**settings, "timeout_s": 1}) as d:
+    with KubeDrive("kubernetes", {**settings, "timeout_s": 1}) as d:
         d.wait_does("apply", unit=unit("slow", settings={"node_selector": "type=kwok"}))
         d.wait_ready("slow", 2)
         node = d.status("slow")["replicas"][0]["node"]
@@ -551,45 +378,12 @@ def test_draining_may_take_longer_than_a_call(cluster, settings):
         harness.wait_until(lambda: d.ask("remove", name="slow")["r"] == 0, PATIENCE, "it is gone")
 
 
-# ---- who we are ----
-
-def test_ways_to_say_who_we_are(cluster, tmp_path):
-    d = cluster.dir
-    script = tmp_path / "login"
-    script.write_text("#!/bin/sh\nprintf '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":"
-                      f"\"ExecCredential\",\"status\":{{\"token\":\"{cluster.tokens['berth']}\"}}}}'\n")
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    token = tmp_path / "token"
-    token.write_text(cluster.tokens["berth"] + "\n")
-    ways = {
-        "certificate": {"client-certificate": str(d / "client.crt"), "client-key": str(d / "client.key")},
-        "exec": {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(script)}},
-        "file": {"tokenFile": "token"},
-    }
-    for name, user in ways.items():
-        path = tmp_path / f"{name}.config"
-        path.write_text(json.dumps(cluster.config_of("berth", **user)))
-        with Drive("kubernetes", {}, env={"KUBECONFIG": str(path)}) as drive:
-            assert drive.ask("list")["r"] == 0, name
-    path = tmp_path / "wrong.config"
-    path.write_text(json.dumps(cluster.config_of("berth", token="wrong")))
-    with Drive("kubernetes", {"kubeconfig": str(path)}) as drive:
-        answer = drive.ask("list")
-        assert answer["r"] < 0 and "401" in answer["error"] and "renew" in answer["error"], answer
-    # A right that is missing is named by the server, and how to give it by us.
-    with Drive("kubernetes", {"kubeconfig": str(cluster.config), "namespace": "kube-none"}) as drive:
-        # It waits in vain for what there is; what the server says of that is known once it has.
-        answer = harness.wait_until(lambda: (a := drive.ask("apply", unit=unit("nowhere"), timeout_ms=5000)) and (
-            "kube-none" in (a["error"] or "")) and a, 60, "the namespace is named")
-        assert answer["r"] < 0, answer
-
-
 # ---- how much it asks ----
 
 def test_calls_keep_to_the_limit_and_idle_makes_none(cluster, settings):
     n = 20
     since = cluster.audit_lines()
-    with Drive("kubernetes", {**settings, "qps": 10, "burst": 20}) as d:
+    with KubeDrive("kubernetes", {**settings, "qps": 10, "burst": 20}) as d:
         d.do("list")
         lists = {("list", kind): 1 for kind in ("deployments", "statefulsets", "services", "pods")}
         # The log has an answer a little later than it is given.
