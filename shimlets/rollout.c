@@ -130,14 +130,3 @@ berth_rollout_plan(const struct berth_rollout_want *want, const struct berth_rol
     (void)stop(&o, false, true, spare);
     return o.len;
 }
-
-bool
-berth_rollout_done(const struct berth_rollout_want *want, const struct berth_rollout_seen *seen,
-                   size_t seen_count)
-{
-    for (size_t i = 0; i < seen_count; i++) {
-        if (!is_living(&seen[i]) || strcmp(seen[i].hash, want->hash) != 0)
-            return false;
-    }
-    return seen_count == want->replicas;
-}

@@ -41,14 +41,11 @@ struct berth_rollout_step {
 
 /*
  * The steps of this round into steps[]: at most cap, starts first.  Take them all, then look and
- * plan again.  0: nothing to do now, either because all is as wanted (berth_rollout_done()) or
- * because something has to get ready or go first.
+ * plan again.  0: nothing to do now, either because all is as wanted or because something has to
+ * get ready or go first.
  */
 size_t berth_rollout_plan(const struct berth_rollout_want *want,
                           const struct berth_rollout_seen *seen, size_t seen_count,
                           struct berth_rollout_step *steps, size_t cap);
-/* As many as wanted, of the wanted hash, and no other: ready or not. */
-bool berth_rollout_done(const struct berth_rollout_want *want,
-                        const struct berth_rollout_seen *seen, size_t seen_count);
 
 #endif

@@ -8,7 +8,6 @@
 
 #include "base/buf.h"
 
-struct berth_api;
 struct berth_arena;
 struct berth_call;
 struct berth_forwarders;

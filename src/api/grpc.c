@@ -45,12 +45,6 @@ berth_grpc_state(struct berth_grpc *g)
     return &g->state;
 }
 
-uint64_t
-berth_grpc_deadline_ns(const struct berth_grpc *g)
-{
-    return g->deadline_ns;
-}
-
 bool
 berth_grpc_over(const struct berth_grpc *g)
 {

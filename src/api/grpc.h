@@ -67,8 +67,6 @@ struct berth_exchange *berth_grpc_exchange(const struct berth_grpc *g);
 struct berth_call *berth_grpc_call(const struct berth_grpc *g);
 /* The method's own state, NULL at first. */
 void **berth_grpc_state(struct berth_grpc *g);
-/* CLOCK_MONOTONIC; 0: none. */
-uint64_t berth_grpc_deadline_ns(const struct berth_grpc *g);
 /* Is it over, by end, error, deadline or a client that left? */
 bool berth_grpc_over(const struct berth_grpc *g);
 

@@ -21,19 +21,6 @@ berth_proto_bytes(struct berth_slice message, uint32_t number)
     return BERTH_SLICE("");
 }
 
-uint64_t
-berth_proto_number(struct berth_slice message, uint32_t number)
-{
-    struct berth_pb p = berth_pb_of(message);
-    struct berth_pb_field f;
-    uint64_t n = 0;
-
-    while (berth_pb_next(&p, &f))
-        if (f.number == number && f.type == BERTH_PB_VARINT)
-            n = f.value;
-    return n;
-}
-
 static bool
 same(struct berth_slice a, struct berth_slice b)
 {

@@ -22,8 +22,6 @@ bool berth_proto_files_next(struct berth_proto_files *it);
 
 /* The first field of that number in a message: text, or a message.  .len 0: none. */
 struct berth_slice berth_proto_bytes(struct berth_slice message, uint32_t number);
-/* A number's last value; 0: none. */
-uint64_t berth_proto_number(struct berth_slice message, uint32_t number);
 
 /* Where the fields that matter are. */
 enum {

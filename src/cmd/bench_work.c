@@ -10,7 +10,7 @@
 #include "wire/json.h"
 #include "wire/uri.h"
 
-enum { ELEMENTS_MAX = 64 << 20, INPUTS_MAX = 64, VARINT_BYTES = 10 };
+enum { ELEMENTS_MAX = 64 << 20, INPUTS_MAX = 64 };
 
 static const char *const names[] = {
     [BERTH_REST] = "rest", [BERTH_BINARY] = "binary", [BERTH_GRPC] = "grpc"};

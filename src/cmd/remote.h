@@ -9,7 +9,6 @@
 
 struct berth_args;
 struct berth_client;
-struct berth_client_call;
 struct berth_json;
 
 /*

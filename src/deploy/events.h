@@ -6,7 +6,6 @@
 
 #include "deploy/deploy.h"
 
-struct berth_json;
 struct berth_store_op;
 
 /*

@@ -12,7 +12,6 @@
 #include "wire/header.h"
 
 struct berth_loop;
-struct berth_metrics;
 
 /*
  * The HTTP server: TLS or plain, HTTP/1.1 or HTTP/2, told apart by a connection's first bytes, on

@@ -169,14 +169,6 @@ berth_reconciler_add(struct berth_reconciler *w, const char *key)
     return berth_reconciler_add_after(w, key, 0);
 }
 
-void
-berth_reconciler_forget(struct berth_reconciler *w, const char *key)
-{
-    (void)pthread_mutex_lock(&w->mu);
-    berth_workq_forget(w->q, key);
-    (void)pthread_mutex_unlock(&w->mu);
-}
-
 int
 berth_reconciler_stop(struct berth_reconciler *w, uint64_t limit_ns)
 {

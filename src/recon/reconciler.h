@@ -31,7 +31,6 @@ int berth_reconciler_new(const struct berth_reconciler_conf *conf, struct berth_
 /* As the queue's; -BERTH_ECANCELED after berth_reconciler_stop(). */
 int berth_reconciler_add(struct berth_reconciler *w, const char *key);
 int berth_reconciler_add_after(struct berth_reconciler *w, const char *key, uint64_t after_ns);
-void berth_reconciler_forget(struct berth_reconciler *w, const char *key);
 
 /* Take nothing new and wait up to limit_ns for what is in work.  0, or -BERTH_EDEADLINE when some
  * of it goes on.  May be called again. */

@@ -65,7 +65,6 @@ struct berth_step_policy {
        (UINT64_C(1) << BERTH_EAUTH) | (UINT64_C(1) << BERTH_ECONFIG) |        \
        (UINT64_C(1) << BERTH_EUNSUPPORTED) | (UINT64_C(1) << BERTH_ETOOBIG) | \
        (UINT64_C(1) << BERTH_EABI)))
-#define BERTH_STEP_POLICY_DEFAULT ((struct berth_step_policy){.max_retries = 3})
 
 /*
  * One goal.  The functions get the env's arg and the step, and must be idempotent: each may be

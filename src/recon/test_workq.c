@@ -159,9 +159,6 @@ failures_wait_longer_each_time(void **unused)
     assert_int_equal(berth_workq_add(q, "a", now + 3), 0);
     takes(q, now + 3, "a");
     assert_int_equal(berth_workq_failures(q, "a"), 1);
-    berth_workq_forget(q, "a");
-    berth_workq_forget(q, "nobody");
-    assert_int_equal(berth_workq_failures(q, "a"), 0);
     assert_int_equal(berth_workq_failures(q, "nobody"), 0);
     berth_workq_free(q);
 }

@@ -302,15 +302,6 @@ berth_workq_done(struct berth_workq *q, const char *key, struct berth_outcome ou
     wait_until(q, x, due_ns);
 }
 
-void
-berth_workq_forget(struct berth_workq *q, const char *key)
-{
-    struct entry *x = find(q, key);
-
-    if (x != NULL)
-        x->failures = 0;
-}
-
 uint32_t
 berth_workq_failures(const struct berth_workq *q, const char *key)
 {

@@ -70,8 +70,6 @@ bool berth_workq_take(struct berth_workq *q, uint64_t now_ns, const char **ret_k
 /* The end of a key that was taken; it is gone from the caller's hands, and so is its text. */
 void berth_workq_done(struct berth_workq *q, const char *key, struct berth_outcome outcome,
                       uint64_t now_ns);
-/* Forget its failures: the next one waits backoff_first_ns again.  An unknown key is fine. */
-void berth_workq_forget(struct berth_workq *q, const char *key);
 /* How often in a row it failed; 0 also for an unknown one. */
 uint32_t berth_workq_failures(const struct berth_workq *q, const char *key);
 

@@ -14,15 +14,6 @@ berth_track_name(enum berth_track t)
     return tracks[t];
 }
 
-int
-berth_track_parse(const char *name)
-{
-    for (int i = 0; i < BERTH_TRACK_COUNT; i++)
-        if (strcmp(tracks[i], name) == 0)
-            return i;
-    return -1;
-}
-
 const char *
 berth_breaker_state_name(enum berth_breaker_state s)
 {

@@ -23,8 +23,6 @@ struct berth_forward_end;
  */
 enum berth_track { BERTH_TRACK_STABLE, BERTH_TRACK_CANARY, BERTH_TRACK_COUNT };
 const char *berth_track_name(enum berth_track t); /* "stable", "canary" */
-/* By its name; -1: none. */
-int berth_track_parse(const char *name);
 
 struct berth_balance_conf {
     uint32_t row_max;              /* failures in a row that open a breaker: 5 */
