@@ -89,9 +89,6 @@ int berth_docker_image_get(struct berth_shimlet *s, const struct berth_op *op,
 /* Would berth_docker_image_get() work?  Nothing is pulled; the registry may be asked.  As above. */
 int berth_docker_image_can(struct berth_shimlet *s, const struct berth_op *op,
                            const struct berth_docker_plan *p, struct berth_err *e);
-/* 1: there; 0: not there; or a failure. */
-int berth_docker_image_there(struct berth_shimlet *s, const struct berth_op *op, const char *image,
-                             struct berth_err *e);
 /* "reg.example/x/y:1" -> path "reg.example/x/y", tag "1" ("latest", or a digest); the registry, or
  * "" for docker's own.  In the arena; false: no memory, or no reference. */
 struct berth_docker_reference {

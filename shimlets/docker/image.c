@@ -299,22 +299,9 @@ ask_registry(struct berth_shimlet *s, const struct berth_op *op, const char *ima
     return r;
 }
 
-int
-berth_docker_image_can(struct berth_shimlet *s, const struct berth_op *op,
-                       const struct berth_docker_plan *p, struct berth_err *e)
-{
-    const int there = berth_docker_image_there(s, op, p->image, e);
-
-    if (there != 0 && (there < 0 || p->pull != BERTH_DOCKER_PULL_ALWAYS))
-        return there < 0 ? there : 0;
-    if (p->pull == BERTH_DOCKER_PULL_NEVER)
-        return missing(p->image, e);
-    return berth_docker_engine_is_at_least(s->g, 30) ? ask_registry(s, op, p->image, e) : 0;
-}
-
-int
-berth_docker_image_there(struct berth_shimlet *s, const struct berth_op *op, const char *image,
-                         struct berth_err *e)
+/* 1: there; 0: not there; or a failure. */
+static int
+is_there(struct berth_shimlet *s, const struct berth_op *op, const char *image, struct berth_err *e)
 {
     struct berth_arena a;
 
@@ -331,11 +318,23 @@ berth_docker_image_there(struct berth_shimlet *s, const struct berth_op *op, con
 }
 
 int
+berth_docker_image_can(struct berth_shimlet *s, const struct berth_op *op,
+                       const struct berth_docker_plan *p, struct berth_err *e)
+{
+    const int there = is_there(s, op, p->image, e);
+
+    if (there != 0 && (there < 0 || p->pull != BERTH_DOCKER_PULL_ALWAYS))
+        return there < 0 ? there : 0;
+    if (p->pull == BERTH_DOCKER_PULL_NEVER)
+        return missing(p->image, e);
+    return berth_docker_engine_is_at_least(s->g, 30) ? ask_registry(s, op, p->image, e) : 0;
+}
+
+int
 berth_docker_image_get(struct berth_shimlet *s, const struct berth_op *op,
                        const struct berth_docker_plan *p, struct berth_err *e)
 {
-    const int there =
-        p->pull == BERTH_DOCKER_PULL_ALWAYS ? 0 : berth_docker_image_there(s, op, p->image, e);
+    const int there = p->pull == BERTH_DOCKER_PULL_ALWAYS ? 0 : is_there(s, op, p->image, e);
 
     if (there != 0)
         return there < 0 ? there : 0;

@@ -16,8 +16,9 @@ berth_docker_container_name(const struct berth_unit *u, uint32_t index, struct b
     return berth_arena_printf(a, "%s-%.8s-%u", u->name, u->hash, index);
 }
 
-const char *
-berth_docker_label(const struct berth_docker_conf *conf, const char *key, struct berth_arena *a)
+/* "PREFIX.KEY" in the arena; NULL: no memory. */
+static const char *
+label_key(const struct berth_docker_conf *conf, const char *key, struct berth_arena *a)
 {
     return berth_arena_printf(a, "%s.%s", conf->label_prefix, key);
 }
@@ -111,7 +112,7 @@ put_pair(struct writer *x, const char *key, const char *value)
 static void
 put_label(struct writer *x, const char *key, const char *value)
 {
-    const char *label = berth_docker_label(x->p->conf, key, x->a);
+    const char *label = label_key(x->p->conf, key, x->a);
 
     if (label == NULL)
         x->failed = true;

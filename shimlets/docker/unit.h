@@ -76,9 +76,6 @@ const char *berth_docker_expand(struct berth_arena *a, const char *text, const c
                                 uint16_t port, uint32_t index);
 /* stop_ns in the daemon's whole seconds, none of them lost: 0 would be SIGKILL at once. */
 uint64_t berth_docker_stop_s(const struct berth_docker_conf *conf);
-/* "PREFIX.KEY" in the arena; NULL: no memory. */
-const char *berth_docker_label(const struct berth_docker_conf *conf, const char *key,
-                               struct berth_arena *a);
 /* Append "filters=..." for a query: containers of this owner, and of this unit (NULL: of all). */
 int berth_docker_filters(const struct berth_docker_conf *conf, const char *unit_name,
                          struct berth_arena *a, struct berth_buf *out, struct berth_err *e);

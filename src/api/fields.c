@@ -61,8 +61,8 @@ berth_field_int(struct berth_fields *f, const char *key, int64_t min, int64_t ma
     return 0;
 }
 
-int
-berth_field_real(struct berth_fields *f, const char *key, double min, double max, double *ret)
+static int
+field_real(struct berth_fields *f, const char *key, double min, double max, double *ret)
 {
     const struct berth_json *v = berth_field(f, key);
     double n;
@@ -82,7 +82,7 @@ int
 berth_field_float(struct berth_fields *f, const char *key, double min, double max, float *ret)
 {
     double n = (double)*ret;
-    const int r = berth_field_real(f, key, min, max, &n);
+    const int r = field_real(f, key, min, max, &n);
 
     if (r == 0)
         *ret = (float)n;

@@ -37,7 +37,6 @@ const struct berth_json *berth_field(const struct berth_fields *f, const char *k
 int berth_field_bool(struct berth_fields *f, const char *key, bool *ret);
 int berth_field_int(struct berth_fields *f, const char *key, int64_t min, int64_t max,
                     int64_t *ret);
-int berth_field_real(struct berth_fields *f, const char *key, double min, double max, double *ret);
 int berth_field_float(struct berth_fields *f, const char *key, double min, double max, float *ret);
 /* Without U+0000 in it, so that it can be handed on as a C string. */
 int berth_field_string(struct berth_fields *f, const char *key, struct berth_slice *ret);

@@ -39,8 +39,9 @@ berth_grpc_unpack(struct berth_grpc *g, const ProtobufCMessageDescriptor *type,
     return m;
 }
 
-int
-berth_grpc_send_pb(struct berth_grpc *g, const ProtobufCMessage *message)
+/* Send a message; the results of berth_grpc_send_parts(). */
+static int
+send_pb(struct berth_grpc *g, const ProtobufCMessage *message)
 {
     const size_t len = protobuf_c_message_get_packed_size(message);
     struct berth_buf b;
@@ -55,7 +56,7 @@ berth_grpc_send_pb(struct berth_grpc *g, const ProtobufCMessage *message)
 void
 berth_grpc_reply_pb(struct berth_grpc *g, const ProtobufCMessage *message)
 {
-    const int r = berth_grpc_send_pb(g, message);
+    const int r = send_pb(g, message);
 
     if (r < 0)
         berth_call_fail(berth_grpc_call(g), r, NULL, "the answer could not be sent");

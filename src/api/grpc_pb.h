@@ -20,8 +20,6 @@ ProtobufCMessage *berth_pb_unpack(struct berth_arena *a, const ProtobufCMessageD
 /* The request as that type, in the call's arena.  NULL: it was none, and the call is answered. */
 void *berth_grpc_unpack(struct berth_grpc *g, const ProtobufCMessageDescriptor *type,
                         struct berth_slice message);
-/* Send a message; the results of berth_grpc_send_parts(). */
-int berth_grpc_send_pb(struct berth_grpc *g, const ProtobufCMessage *message);
 /* Send the one answer and end the call. */
 void berth_grpc_reply_pb(struct berth_grpc *g, const ProtobufCMessage *message);
 

@@ -37,9 +37,10 @@ check_binary(size_t len, const char *path, struct berth_err *e)
     return 0;
 }
 
-int
-berth_input_decode(struct berth_arena *a, struct berth_slice text, const char *path,
-                   const void **ret, size_t *ret_len, struct berth_err *e)
+/* Bytes from base64 or a "data:...;base64," URL. */
+static int
+decode(struct berth_arena *a, struct berth_slice text, const char *path, const void **ret,
+       size_t *ret_len, struct berth_err *e)
 {
     void *bytes;
     size_t len;
@@ -74,7 +75,7 @@ read_binary(struct berth_arena *a, const struct berth_json *v, const char *path,
     int r;
 
     if (berth_json_string(v, &s))
-        return berth_input_decode(a, s, path, &ret->binary, &ret->binary_len, e);
+        return decode(a, s, path, &ret->binary, &ret->binary_len, e);
     if (berth_json_type(v) != BERTH_JSON_ARRAY)
         return berth_err_set(e, BERTH_EINVAL, "%s: must be base64 or an array of bytes, not %s",
                              path, berth_json_type_name(v));
@@ -197,7 +198,7 @@ berth_input_read(struct berth_arena *a, const struct berth_json *v, const char *
         return check_text(ret->text, path, e);
     }
     ret->kind = BERTH_INPUT_BINARY;
-    return berth_input_decode(a, ret->text, path, &ret->binary, &ret->binary_len, e);
+    return decode(a, ret->text, path, &ret->binary, &ret->binary_len, e);
 }
 
 /* ---- tensors ---- */

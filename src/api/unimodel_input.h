@@ -45,10 +45,6 @@ struct berth_input {
 int berth_input_read(struct berth_arena *a, const struct berth_json *v, const char *path,
                      bool image, struct berth_input *ret, struct berth_err *e);
 
-/* Bytes from base64 or a "data:...;base64," URL. */
-int berth_input_decode(struct berth_arena *a, struct berth_slice text, const char *path,
-                       const void **ret, size_t *ret_len, struct berth_err *e);
-
 /* Tensors for a model out of numbers, strings and arrays of them: an object gives each input by
  * name, anything else is the model's only input. */
 struct berth_input_tensors {

@@ -6,8 +6,9 @@
 #include "base/assert.h"
 #include "base/num.h"
 
-uint64_t
-berth_bench_random(uint64_t *state)
+/* splitmix64: a known sequence for a seed, so that a run can be repeated. */
+static uint64_t
+splitmix(uint64_t *state)
 {
     uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
 
@@ -19,7 +20,7 @@ berth_bench_random(uint64_t *state)
 double
 berth_bench_random_share(uint64_t *state)
 {
-    return ((double)(berth_bench_random(state) >> 11) + 1) * 0x1p-53;
+    return ((double)(splitmix(state) >> 11) + 1) * 0x1p-53;
 }
 
 void

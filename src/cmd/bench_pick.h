@@ -24,9 +24,7 @@ void berth_pick_begin(struct berth_pick *p, uint64_t seed);
 /* 0 to count - 1 */
 size_t berth_pick_next(struct berth_pick *p);
 
-/* splitmix64: a known sequence for a seed, so that a run can be repeated. */
-uint64_t berth_bench_random(uint64_t *state);
-/* The same as a number in (0, 1]. */
+/* The next of a known sequence for a seed, so that a run can be repeated: in (0, 1]. */
 double berth_bench_random_share(uint64_t *state);
 
 /* "m{0..127}" or "m{0..127:zipf}": how many names that is, 1 for a name without a range; 0: wrong.

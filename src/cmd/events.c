@@ -28,8 +28,9 @@ put_word(struct berth_buf *out, const struct berth_json *event, const char *key,
         berth_buf_printf(out, "%s%s", before, text);
 }
 
-void
-berth_event_put(struct berth_buf *out, const struct berth_json *event)
+/* What happened, as a line for people: an event of the server's. */
+static void
+put_event(struct berth_buf *out, const struct berth_json *event)
 {
     const char *type = berth_remote_text(event, "type", "?");
     const struct berth_json *more = berth_json_get(event, "parameters");
@@ -77,7 +78,7 @@ put_text(struct berth_buf *out, struct berth_slice text)
 
     berth_arena_init(&a, EVENT_BYTES_MAX);
     if (berth_json_parse(&a, text.at, text.len, NULL, &event, NULL) == 0) {
-        berth_event_put(out, event);
+        put_event(out, event);
     } else {
         berth_buf_put(out, text.at, text.len);
         berth_buf_putc(out, '\n');
@@ -104,7 +105,7 @@ print_all(struct berth_remote *r, const char *id, bool json)
             berth_json_put(&out, it.value);
             berth_buf_putc(&out, '\n');
         } else {
-            berth_event_put(&out, it.value);
+            put_event(&out, it.value);
         }
     }
     return berth_print(r->args, &out);

@@ -83,13 +83,22 @@ spawn(struct berth_local *l, struct berth_remote *r, const char *const argv[])
     return BERTH_EXIT_OK;
 }
 
+/* Did it end by itself? */
+static bool
+is_gone(struct berth_local *l)
+{
+    if (l->pid > 0 && waitpid(l->pid, NULL, WNOHANG) == l->pid)
+        l->pid = 0;
+    return l->pid == 0;
+}
+
 static int
 await(struct berth_local *l, struct berth_remote *r)
 {
     const uint64_t end = berth_now_ns() + START_S * BERTH_S;
 
     while (!berth_remote_alive(r)) {
-        const bool gone = berth_local_gone(l);
+        const bool gone = is_gone(l);
         if (gone || berth_now_ns() > end) {
             (void)berth_failed(r->args,
                                gone ? "the server ended at once; the end of its log, %s:"
@@ -143,14 +152,6 @@ berth_local_start(struct berth_local *l, struct berth_remote *r, const char *nam
     return rc == 0 ? await(l, r) : rc;
 }
 
-bool
-berth_local_gone(struct berth_local *l)
-{
-    if (l->pid > 0 && waitpid(l->pid, NULL, WNOHANG) == l->pid)
-        l->pid = 0;
-    return l->pid == 0;
-}
-
 void
 berth_local_stop(struct berth_local *l)
 {
@@ -159,7 +160,7 @@ berth_local_stop(struct berth_local *l)
     if (l->pid <= 0)
         return;
     (void)kill(l->pid, SIGTERM);
-    while (!berth_local_gone(l)) {
+    while (!is_gone(l)) {
         if (berth_now_ns() > end) {
             (void)kill(l->pid, SIGKILL);
             (void)waitpid(l->pid, NULL, 0);

@@ -17,8 +17,6 @@ struct berth_local {
  * name=path when path is not NULL, and wait until it answers.  The exit status; told. */
 int berth_local_start(struct berth_local *l, struct berth_remote *r, const char *name,
                       const char *path);
-/* Did it end by itself? */
-bool berth_local_gone(struct berth_local *l);
 /* Ask it to end and wait for that; nothing when none was started. */
 void berth_local_stop(struct berth_local *l);
 /* Print the last lines of its log on standard error. */

@@ -32,9 +32,6 @@ const char *berth_service_away(const struct berth_json *service);
 int berth_service_stream(struct berth_remote *r, const char *url, bool sse,
                          void (*put)(struct berth_buf *out, struct berth_slice data));
 
-/* What happened, as a line for people: an event of the server's. */
-void berth_event_put(struct berth_buf *out, const struct berth_json *event);
-
 /* Words "path=value" from `from` on as an object: "resourceRequirements.cpu=2", "env.A=b".  A value
  * that is JSON is that, else a string.  False: told. */
 bool berth_service_words(const struct berth_args *args, size_t from, struct berth_arena *a,

@@ -5,13 +5,14 @@
 #include <unistd.h>
 
 #include "cmd/serve.h"
-#include "cmd/settings.h"
 #include "conf/conf.h"
 
 /* Commands that read the settings of a server: serve and config. */
 
-int
-berth_settings_load(const struct berth_args *args, struct berth_conf **ret)
+/* Load the settings that a command's arguments, the environment and the file say; what is wrong is
+ * told.  The exit status; on 0 *ret is the caller's. */
+static int
+load(const struct berth_args *args, struct berth_conf **ret)
 {
     const struct berth_conf_from from = {
         .argc = args->argc,
@@ -31,7 +32,7 @@ int
 berth_run_serve(const struct berth_args *args)
 {
     struct berth_conf *conf;
-    int rc = berth_settings_load(args, &conf);
+    int rc = load(args, &conf);
 
     if (rc != 0)
         return rc;
@@ -53,7 +54,7 @@ berth_run_config(const struct berth_args *args)
         berth_conf_docs(&out);
         return berth_print(args, &out);
     }
-    const int rc = berth_settings_load(args, &conf);
+    const int rc = load(args, &conf);
     if (rc != 0)
         return rc;
     berth_conf_print(conf, berth_arg(args, "dump") == NULL, &out);

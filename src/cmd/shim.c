@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "cmd/commit.h" /* made by the build */
 #include "cmd/serve.h"
 #include "conf/conf.h"
@@ -383,9 +384,11 @@ convert(struct converting *c, const char *prefix, const struct berth_json *v)
     return rc;
 }
 
-int
-berth_shim_convert(const struct berth_json *theirs, const char *dir, struct berth_arena *a,
-                   struct berth_buf *ours, struct berth_buf *notes, struct berth_err *e)
+/* A configuration of ModelServeShim, in either of its two forms, as one of ours (JSON).  What it
+ * has no counterpart for goes to notes, a line each.  dir: paths in it begin there. */
+static int
+convert_all(const struct berth_json *theirs, const char *dir, struct berth_arena *a,
+            struct berth_buf *ours, struct berth_buf *notes, struct berth_err *e)
 {
     /* What it has done always, or says that it does. */
     static const char base[] = "{\"server\":{\"port\":8080},\"monitoring\":{\"access_log\":true},"
@@ -458,7 +461,7 @@ load(const struct given *g, struct berth_arena *a, struct berth_conf **ret, stru
     const char *dir =
         slash == NULL ? "." : berth_arena_strndup(a, file, (size_t)(slash - file) + 1);
     if (rc == 0)
-        rc = berth_shim_convert(theirs, dir, a, &ours, &notes, e);
+        rc = convert_all(theirs, dir, a, &ours, &notes, e);
     for (size_t k = 0; rc == 0 && argv != NULL && k < CHECK; k++)
         if (k != CONFIG && g->values[k] != NULL)
             argv[from.argc++] = berth_arena_printf(a, "--%s=%s", flags[k].name, g->values[k]);

@@ -239,8 +239,9 @@ fill_policy(const struct berth_deployment *x, struct berth_step *step,
                                                                   : BERTH_STEP_ABORT};
 }
 
-int
-berth_deployment_steps(struct berth_deployment *x, bool removing, struct berth_err *e)
+/* Fill x->steps for deploying or removing. */
+static int
+fill_steps(struct berth_deployment *x, bool removing, struct berth_err *e)
 {
     const struct berth_goal *goals;
     const char *const *names;
@@ -430,7 +431,7 @@ berth_track_bring(struct berth_deploy *d, struct service *s, enum which which,
     if (r < 0)
         return r;
     const uint64_t good = s->tracks[which].good;
-    if ((r = berth_deployment_steps(x, false, e)) == 0)
+    if ((r = fill_steps(x, false, e)) == 0)
         r = advance(x, ret_wait_ns, e);
     switch (r) {
     case BERTH_ADVANCE_DONE:
@@ -466,7 +467,7 @@ berth_service_remove(struct berth_deploy *d, struct service *s, uint64_t *ret_wa
 
     if (r < 0)
         return r;
-    if ((r = berth_deployment_steps(x, true, e)) == 0)
+    if ((r = fill_steps(x, true, e)) == 0)
         r = advance(x, ret_wait_ns, e);
     if (r == BERTH_ADVANCE_DONE)
         r = 1;

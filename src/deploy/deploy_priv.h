@@ -364,8 +364,6 @@ struct berth_deployment {
 int berth_deployment_new(struct berth_deployment **ret, struct berth_deploy *d, struct service *s,
                          enum which which, struct berth_err *e);
 void berth_deployment_free(struct berth_deployment *x);
-/* Fill x->steps for deploying or removing. */
-int berth_deployment_steps(struct berth_deployment *x, bool removing, struct berth_err *e);
 /* unit.c: x->unit from spec and values */
 int berth_deployment_unit(struct berth_deployment *x, struct berth_err *e);
 /* Can the environment do what x->unit wants of it?  -BERTH_EUNSUPPORTED */

@@ -20,15 +20,18 @@ static const struct {
 
 enum { NAME_SHOWN = 64 };
 
-const char *
-berth_check_shape_text(const int64_t *shape, uint32_t rank, char buf[BERTH_SHAPE_TEXT])
+enum { SHAPE_TEXT = 128 };
+
+/* "[-1,64]" into buf. */
+static const char *
+shape_text(const int64_t *shape, uint32_t rank, char buf[SHAPE_TEXT])
 {
     size_t len = 0;
 
     buf[len++] = '[';
-    for (uint32_t i = 0; i < rank && i < BERTH_RANK_MAX && len + 24 < BERTH_SHAPE_TEXT; i++)
-        len += (size_t)snprintf(buf + len, BERTH_SHAPE_TEXT - len, "%s%" PRId64, i > 0 ? "," : "",
-                                shape[i]);
+    for (uint32_t i = 0; i < rank && i < BERTH_RANK_MAX && len + 24 < SHAPE_TEXT; i++)
+        len +=
+            (size_t)snprintf(buf + len, SHAPE_TEXT - len, "%s%" PRId64, i > 0 ? "," : "", shape[i]);
     buf[len++] = ']';
     buf[len] = '\0';
     return buf;
@@ -38,7 +41,7 @@ berth_check_shape_text(const int64_t *shape, uint32_t rank, char buf[BERTH_SHAPE
 static int
 check_size(const struct berth_tensor *t, struct berth_err *e)
 {
-    char text[BERTH_SHAPE_TEXT];
+    char text[SHAPE_TEXT];
     size_t count = 1, bytes;
 
     if (t->rank > BERTH_RANK_MAX)
@@ -50,8 +53,7 @@ check_size(const struct berth_tensor *t, struct berth_err *e)
     for (uint32_t i = 0; i < t->rank; i++) {
         if (t->shape[i] < 0 || !berth_mul(count, (size_t)t->shape[i], &count))
             return berth_err_set(e, BERTH_EINVAL, "input '%.*s' has an impossible shape %s",
-                                 NAME_SHOWN, t->name,
-                                 berth_check_shape_text(t->shape, t->rank, text));
+                                 NAME_SHOWN, t->name, shape_text(t->shape, t->rank, text));
     }
     if (t->dtype == BERTH_BYTES) {
         size_t seen = 0, at = 0;
@@ -67,15 +69,14 @@ check_size(const struct berth_tensor *t, struct berth_err *e)
             return berth_err_set(e, BERTH_EINVAL,
                                  "input '%.*s' with shape %s has %zu elements in %zu bytes, "
                                  "expected %zu",
-                                 NAME_SHOWN, t->name,
-                                 berth_check_shape_text(t->shape, t->rank, text), seen, t->size,
-                                 count);
+                                 NAME_SHOWN, t->name, shape_text(t->shape, t->rank, text), seen,
+                                 t->size, count);
         return 0;
     }
     if (!berth_mul(count, dtypes[t->dtype].width, &bytes) || bytes != t->size)
         return berth_err_set(e, BERTH_EINVAL,
                              "input '%.*s' with shape %s of %s has %zu bytes, expected %zu",
-                             NAME_SHOWN, t->name, berth_check_shape_text(t->shape, t->rank, text),
+                             NAME_SHOWN, t->name, shape_text(t->shape, t->rank, text),
                              dtypes[t->dtype].name, t->size, count * dtypes[t->dtype].width);
     return 0;
 }
@@ -83,7 +84,7 @@ check_size(const struct berth_tensor *t, struct berth_err *e)
 static int
 check_spec(const struct berth_tensor_spec *spec, const struct berth_tensor *t, struct berth_err *e)
 {
-    char want[BERTH_SHAPE_TEXT], got[BERTH_SHAPE_TEXT];
+    char want[SHAPE_TEXT], got[SHAPE_TEXT];
     bool fits = spec->rank == t->rank;
 
     if (spec->dtype != t->dtype)
@@ -93,10 +94,9 @@ check_spec(const struct berth_tensor_spec *spec, const struct berth_tensor *t, s
     for (uint32_t i = 0; fits && i < t->rank; i++)
         fits = spec->shape[i] < 0 || spec->shape[i] == t->shape[i];
     if (!fits)
-        return berth_err_set(e, BERTH_EINVAL,
-                             "unexpected shape for input '%.*s': expected %s, got %s", NAME_SHOWN,
-                             t->name, berth_check_shape_text(spec->shape, spec->rank, want),
-                             berth_check_shape_text(t->shape, t->rank, got));
+        return berth_err_set(
+            e, BERTH_EINVAL, "unexpected shape for input '%.*s': expected %s, got %s", NAME_SHOWN,
+            t->name, shape_text(spec->shape, spec->rank, want), shape_text(t->shape, t->rank, got));
     return 0;
 }
 

@@ -20,8 +20,4 @@ int berth_check_request(const struct berth_describe *d, const struct berth_pad_c
  * and what is padded? */
 bool berth_check_same_shape(const struct berth_request *a, const struct berth_request *b);
 
-/* "[-1,64]" into buf, which holds BERTH_SHAPE_TEXT bytes. */
-enum { BERTH_SHAPE_TEXT = 128 };
-const char *berth_check_shape_text(const int64_t *shape, uint32_t rank, char buf[BERTH_SHAPE_TEXT]);
-
 #endif

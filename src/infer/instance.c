@@ -48,8 +48,10 @@ done_run(struct berth_msg *msg)
     r->done(r);
 }
 
-void
-berth_request_end(struct berth_request *r, int result, const char *msg)
+/* The end of r: sets result (and the message of err when it is not 0), posts done().  r is gone
+ * then.  Not for requests that are still queued or running. */
+static void
+end_request(struct berth_request *r, int result, const char *msg)
 {
     r->result = result;
     if (result != 0) {
@@ -100,7 +102,7 @@ berth_request_drop(struct berth_request *r, int result, const char *msg)
     struct berth_stats_item item = count(m, r, result, 0);
 
     berth_stats_add(m->stats, m->stats_version, &item, 1, NULL);
-    berth_request_end(r, result, msg);
+    end_request(r, result, msg);
 }
 
 /* ---- tensors ---- */
@@ -290,7 +292,7 @@ end_batch(struct berth_instance_thread *i, struct berth_request *const reqs[], u
     run.output_ns = i->items[n - 1].output_ns;
     berth_stats_add(m->stats, m->stats_version, i->items, n, end_ns != 0 ? &run : NULL);
     for (uint32_t k = 0; k < n; k++)
-        berth_request_end(reqs[k], reqs[k]->result, NULL);
+        end_request(reqs[k], reqs[k]->result, NULL);
 }
 
 static void
@@ -429,7 +431,7 @@ berth_instance_end_sequence(struct berth_request *r, int result, const char *msg
     struct berth_stats_item item = count(m, r, result, now);
     const struct berth_stats_run run = {.rows = 1, .infer_ns = item.infer_ns};
     berth_stats_add(m->stats, m->stats_version, &item, 1, &run);
-    berth_request_end(r, result, msg != NULL ? msg : "the model failed without a reason");
+    end_request(r, result, msg != NULL ? msg : "the model failed without a reason");
 }
 
 static void

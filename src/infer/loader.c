@@ -60,8 +60,9 @@ berth_plan_fini(struct berth_plan *p)
     berth_arena_fini(&p->arena);
 }
 
-void
-berth_slot_set_last(struct berth_slot *s, struct berth_model *m)
+/* Make m (a reference, given; or NULL) what was loaded last. */
+static void
+set_last(struct berth_slot *s, struct berth_model *m)
 {
     if (m != NULL)
         (void)atomic_fetch_add(&m->kept, 1);
@@ -91,7 +92,7 @@ berth_entry_plan_locked(struct berth_entry *x, const struct berth_plan *p)
         for (size_t k = 0; k < p->dirs.len; k++)
             s->on_disk = s->on_disk || strcmp(p->dirs.at[k].label, s->dir.label) == 0;
         if (!s->on_disk && s->serving == NULL) {
-            berth_slot_set_last(s, NULL);
+            set_last(s, NULL);
             continue;
         }
         x->slots[kept++] = *s;
@@ -150,8 +151,9 @@ retire_main(void *arg)
     return NULL;
 }
 
-void
-berth_retire(struct berth_registry *g, struct berth_model *m)
+/* Stop m on a thread of its own and drop the caller's reference. */
+static void
+retire_model(struct berth_registry *g, struct berth_model *m)
 {
     struct retire *t = malloc(sizeof *t);
     pthread_attr_t attr;
@@ -274,7 +276,7 @@ publish(struct berth_registry *g, struct berth_entry *x, const char *label, uint
         struct berth_slot *s = &x->slots[i];
         if (strcmp(s->dir.label, label) != 0)
             continue;
-        berth_slot_set_last(s, m);
+        set_last(s, m);
         s->generation = generation;
         if (ready) {
             old = berth_take_serving_locked(g, x, s);
@@ -288,7 +290,7 @@ publish(struct berth_registry *g, struct berth_entry *x, const char *label, uint
     berth_waits_post(served);
     if (old != NULL) {
         berth_model_leave(old, "a newer load serves in its place");
-        berth_retire(g, old);
+        retire_model(g, old);
     }
 }
 
@@ -395,7 +397,7 @@ berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all)
     (void)pthread_rwlock_unlock(&g->lock);
     for (size_t i = 0; i < n; i++) {
         berth_model_leave(retired[i], all ? "asked to unload" : "not wanted any more");
-        berth_retire(g, retired[i]);
+        retire_model(g, retired[i]);
     }
 }
 
@@ -477,7 +479,7 @@ berth_entry_free(struct berth_entry *x)
     berth_assert(x->waits == NULL);
     for (size_t i = 0; i < x->slot_len; i++) {
         berth_assert(x->slots[i].serving == NULL);
-        berth_slot_set_last(&x->slots[i], NULL);
+        set_last(&x->slots[i], NULL);
     }
     berth_stats_unref(x->stats);
     berth_entry_config_unref(x->config);
@@ -575,7 +577,7 @@ berth_retire_failed(struct berth_registry *g)
     (void)pthread_rwlock_unlock(&g->lock);
     for (size_t i = 0; i < n; i++) {
         berth_error("model %s: failed: %s", failed[i]->name, failed[i]->why);
-        berth_retire(g, failed[i]);
+        retire_model(g, failed[i]);
     }
     berth_registry_count_states(g);
     if (n == BERTH_COUNT(failed))

@@ -153,10 +153,8 @@ void berth_model_batch_set(struct berth_model *m, const struct berth_batch_conf 
 void berth_model_conf_set(struct berth_model *m, const struct berth_model_conf *c,
                           const struct berth_batch_conf *defaults);
 
-/* The end of r: sets result (and the message of err when it is not 0), posts done().  r is gone
- * then.  Not for requests that are still queued or running. */
-void berth_request_end(struct berth_request *r, int result, const char *msg);
-/* Likewise for one that never ran: counted, then ended. */
+/* The end of r, which never ran: counted; sets result (and the message of err when it is not 0),
+ * posts done().  r is gone then. */
 void berth_request_drop(struct berth_request *r, int result, const char *msg);
 /* Those that the batcher gave up, linked by ->next: cancelled, late, or past their timeout. */
 void berth_requests_drop_dead(struct berth_request *dead, uint64_t now_ns);

@@ -205,10 +205,6 @@ struct berth_model *berth_take_serving_locked(struct berth_registry *g, struct b
                                               struct berth_slot *s);
 /* Stop m here and now, and drop the caller's reference. */
 void berth_stop_model(struct berth_registry *g, struct berth_model *m);
-/* Stop m on a thread of its own and drop the caller's reference. */
-void berth_retire(struct berth_registry *g, struct berth_model *m);
-/* Make m (a reference, given; or NULL) what was loaded last. */
-void berth_slot_set_last(struct berth_slot *s, struct berth_model *m);
 /* Retire what serves: all of it, or only the versions that are not wanted. */
 void berth_retire_all(struct berth_registry *g, struct berth_entry *x, bool all);
 /* Models that gave up by themselves: out of service, and their memory back. */
@@ -242,9 +238,6 @@ int berth_room_admit(struct berth_registry *g, struct berth_entry *x, struct ber
                      const struct berth_why_load *why, struct berth_err *e);
 /* Bring the account to what x serves now; promises are over. */
 void berth_room_settle_locked(struct berth_registry *g, struct berth_entry *x);
-/* The same, as if m (NULL: none) served this version. */
-void berth_room_settle_with_locked(struct berth_registry *g, struct berth_entry *x,
-                                   const char *label, const struct berth_model *m);
 /* m, loaded and not serving yet, was measured: is there room for it, if it took more than f?  Idle
  * others go for it as in berth_room_admit().  Returns 0: there is; 1: not before something in use
  * has ended, and what it needs is known now; or -BERTH_ENOMEM.  When not 0, x->room_why has the
@@ -278,11 +271,8 @@ void berth_room_trim(struct berth_registry *g);
 bool berth_trim_is_due(struct berth_trim *t, uint64_t self_bytes, uint64_t used_bytes);
 /* It was done, and this is how much there is now. */
 void berth_trim_is_done(struct berth_trim *t, uint64_t self_bytes, uint64_t used_bytes);
-/* Files below path, together. */
-uint64_t berth_room_file_bytes(const char *path);
 /* "measured", "as its backend says", "guessed by its files" */
 const char *berth_room_source(const struct berth_forecast *f);
-void berth_room_gauges_locked(struct berth_registry *g);
 /* Who is in use, and when each was used last, as of now.  Under the lock for writing. */
 void berth_room_look_locked(struct berth_registry *g, uint64_t now_ns);
 /* -BERTH_ENOMEM with the sums in it. */

@@ -49,8 +49,8 @@ berth_room_init(struct berth_registry *g)
     room->wait_seconds = berth_metrics_series(m, BERTH_METRIC_LOAD_WAIT_SECONDS, none);
 }
 
-void
-berth_room_gauges_locked(struct berth_registry *g)
+static void
+set_gauges_locked(struct berth_registry *g)
 {
     const struct berth_ledger_sums s = berth_ledger_sums(&g->room.ledger, 0);
     const uint64_t values[] = {s.budget_bytes, s.held_bytes, s.promised_bytes,
@@ -144,16 +144,17 @@ berth_registry_memory(struct berth_registry *g)
     (void)pthread_rwlock_wrlock(&g->lock);
     berth_room_look_locked(g, berth_now_ns());
     const struct berth_ledger_sums s = berth_ledger_sums(&g->room.ledger, 0);
-    berth_room_gauges_locked(g);
+    set_gauges_locked(g);
     (void)pthread_rwlock_unlock(&g->lock);
     return s;
 }
 
 /* ---- the account ---- */
 
-void
-berth_room_settle_with_locked(struct berth_registry *g, struct berth_entry *x, const char *label,
-                              const struct berth_model *instead)
+/* berth_room_settle_locked(), as if m (NULL: none) served this version. */
+static void
+settle_with_locked(struct berth_registry *g, struct berth_entry *x, const char *label,
+                   const struct berth_model *instead)
 {
     struct berth_ledger_bytes held = {{0}};
     uint64_t outside = 0;
@@ -166,13 +167,13 @@ berth_room_settle_with_locked(struct berth_registry *g, struct berth_entry *x, c
     }
     x->item.owner = x;
     berth_ledger_settle(&g->room.ledger, &x->item, &held, outside);
-    berth_room_gauges_locked(g);
+    set_gauges_locked(g);
 }
 
 void
 berth_room_settle_locked(struct berth_registry *g, struct berth_entry *x)
 {
-    berth_room_settle_with_locked(g, x, "", NULL);
+    settle_with_locked(g, x, "", NULL);
 }
 
 void
@@ -182,7 +183,7 @@ berth_room_parting_locked(struct berth_registry *g, struct berth_model *m)
 
     m->parting.in_use = true; /* nobody's victim */
     berth_ledger_settle(&g->room.ledger, &m->parting, &held, m->outside ? m->memory_bytes : 0);
-    berth_room_gauges_locked(g);
+    set_gauges_locked(g);
 }
 
 void
@@ -197,7 +198,7 @@ berth_room_parted(struct berth_registry *g, struct berth_model *m)
     const bool trim = g->room.untrimmed_bytes >= trim_bytes;
     if (trim)
         g->room.untrimmed_bytes = 0;
-    berth_room_gauges_locked(g);
+    set_gauges_locked(g);
     (void)pthread_rwlock_unlock(&g->lock);
     if (trim)
         berth_memory_trim();
@@ -291,7 +292,7 @@ try_locked(struct berth_registry *g, struct berth_entry *x, struct berth_forecas
     switch (c.verdict) {
     case BERTH_LEDGER_FITS:
         berth_ledger_promise(&g->room.ledger, &x->item, &ask.need);
-        berth_room_gauges_locked(g);
+        set_gauges_locked(g);
         return 0;
     case BERTH_LEDGER_EVICT:
         for (uint32_t i = 0; i < c.victim_count; i++) {
@@ -398,7 +399,7 @@ berth_room_confirm(struct berth_registry *g, struct berth_entry *x, const char *
     for (int round = 0; round < ROUNDS_MAX && r == 2; round++) {
         measure(g, true);
         (void)pthread_rwlock_wrlock(&g->lock);
-        berth_room_settle_with_locked(g, x, label, m);
+        settle_with_locked(g, x, label, m);
         r = fit_locked(g, x, why, f, &going);
         if (r != 0 && (r != 2 || round + 1 == ROUNDS_MAX)) {
             const struct berth_ledger_sums s = berth_ledger_sums(&g->room.ledger, 0);
@@ -505,7 +506,7 @@ berth_room_keep(struct berth_registry *g)
         if (trim)
             g->room.untrimmed_bytes = 0;
         pause = pause_locked(g);
-        berth_room_gauges_locked(g);
+        set_gauges_locked(g);
         (void)pthread_rwlock_unlock(&g->lock);
         stop_all(g, &going);
         if (trim)

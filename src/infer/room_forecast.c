@@ -35,8 +35,9 @@ walk(const char *path, int depth, unsigned *files)
     return sum;
 }
 
-uint64_t
-berth_room_file_bytes(const char *path)
+/* Files below path, together. */
+static uint64_t
+file_bytes(const char *path)
 {
     unsigned files = 0;
 
@@ -131,7 +132,7 @@ berth_room_forecast(struct berth_registry *g, const struct berth_entry *x,
     (void)pthread_rwlock_unlock(&g->lock);
     if (f.by == BERTH_BY_LOAD)
         return f;
-    const uint64_t files = berth_room_file_bytes(path);
+    const uint64_t files = file_bytes(path);
     const uint64_t place = berth_room_place(path, files, p->ops->name, &p->conf);
     (void)pthread_rwlock_rdlock(&g->lock);
     const struct berth_seen *s = berth_room_seen_locked(&g->room, place);
@@ -168,7 +169,7 @@ void
 berth_room_learn(struct berth_registry *g, struct berth_entry *x, const struct berth_model *m,
                  const char *path)
 {
-    const uint64_t files = berth_room_file_bytes(path);
+    const uint64_t files = file_bytes(path);
     const uint64_t place = berth_room_place(path, files, m->ops->name, &m->conf);
     const uint64_t each = m->memory_bytes / (m->conf.instances > 0 ? m->conf.instances : 1);
 

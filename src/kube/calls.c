@@ -191,10 +191,10 @@ berth_kube_delete(struct berth_kube *k, const struct berth_kube_until *until,
     return r == -BERTH_ENOENT ? 1 : r;
 }
 
-int
-berth_kube_get_path(struct berth_kube *k, const struct berth_kube_until *until,
-                    struct berth_arena *a, const char *path, const struct berth_json **ret,
-                    struct berth_err *e)
+/* GET of any path ("/version", "/api/v1/...?..."), as JSON. */
+static int
+get_path(struct berth_kube *k, const struct berth_kube_until *until, struct berth_arena *a,
+         const char *path, const struct berth_json **ret, struct berth_err *e)
 {
     char what[WHAT_TEXT];
 
@@ -217,7 +217,7 @@ berth_kube_serves(struct berth_kube *k, const struct berth_kube_until *until,
                    strchr(kind->group_version, '/') != NULL ? "/apis/" : "/api/",
                    kind->group_version);
     berth_arena_init(&own, BERTH_KUBE_SCRATCH_MAX);
-    int r = berth_kube_get_path(k, until, &own, path, &list, e);
+    int r = get_path(k, until, &own, path, &list, e);
     if (r == -BERTH_ENOENT)
         r = 0;
     struct berth_json_iter it = berth_json_iter(berth_json_get(list, "resources"));

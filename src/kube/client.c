@@ -147,8 +147,8 @@ berth_kube_stop(struct berth_kube *k)
     (void)pthread_mutex_unlock(&k->mu);
 }
 
-bool
-berth_kube_is_stopped(const struct berth_kube *k)
+static bool
+is_stopped(const struct berth_kube *k)
 {
     return atomic_load(&k->stopped);
 }
@@ -199,7 +199,7 @@ berth_kube_counts(const struct berth_kube *k)
 static bool
 is_over(const struct berth_kube *k, const struct berth_kube_until *until)
 {
-    return berth_kube_is_stopped(k) || (until->cancelled != NULL && until->cancelled(until->arg));
+    return is_stopped(k) || (until->cancelled != NULL && until->cancelled(until->arg));
 }
 
 /* mu is held.  Until somebody signals or at_ns, or for a slice when a caller is to be asked. */
@@ -225,7 +225,7 @@ pause_until(struct berth_kube *k, const struct berth_kube_until *until, uint64_t
         if (is_over(k, until)) /* without the lock: it is the caller's function */
             return -BERTH_ECANCELED;
         (void)pthread_mutex_lock(&k->mu);
-        if (!berth_kube_is_stopped(k))
+        if (!is_stopped(k))
             wait_locked(k, until, at_ns);
         (void)pthread_mutex_unlock(&k->mu);
     }
@@ -271,7 +271,7 @@ take_slot(struct berth_kube *k, const struct berth_kube_until *until, struct slo
                 continue;
             if (s->http == NULL)
                 r = berth_client_new(&s->http, e);
-            if (r == 0 && berth_kube_is_stopped(k)) /* it came after berth_kube_stop()'s round */
+            if (r == 0 && is_stopped(k)) /* it came after berth_kube_stop()'s round */
                 berth_client_stop(s->http);
             s->busy = r == 0;
             (void)pthread_mutex_unlock(&k->mu);

@@ -123,10 +123,6 @@ int berth_kube_list(struct berth_kube *k, const struct berth_kube_until *until,
 /* Does the server serve that kind?  Asked anew each time. */
 int berth_kube_serves(struct berth_kube *k, const struct berth_kube_until *until,
                       const struct berth_kube_kind *kind, bool *ret, struct berth_err *e);
-/* GET of any path ("/version", "/api/v1/...?..."), as JSON. */
-int berth_kube_get_path(struct berth_kube *k, const struct berth_kube_until *until,
-                        struct berth_arena *a, const char *path, const struct berth_json **ret,
-                        struct berth_err *e);
 /* GET of any path as it comes, for as long as it lasts (a pod's log); part() returns false to stop.
  * One try.  Its connection is its own. */
 int berth_kube_stream(struct berth_kube *k, const struct berth_kube_until *until, const char *path,

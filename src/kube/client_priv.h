@@ -37,7 +37,6 @@ struct berth_kube_ready {
 int berth_kube_prepare(struct berth_kube *k, const struct berth_kube_until *until,
                        struct berth_arena *scratch, const struct berth_kube_call *call,
                        struct berth_kube_ready *ret, struct berth_err *e);
-bool berth_kube_is_stopped(const struct berth_kube *k);
 struct berth_kube_auth *berth_kube_auth_of(struct berth_kube *k);
 /* Count a try that ended; status 0: without an answer. */
 void berth_kube_ended(struct berth_kube *k, const struct berth_kube_call *call, uint16_t status,

@@ -88,8 +88,7 @@ bool berth_forward_complete(struct berth_forward *w);
 /* ---- forward_sock.c ---- */
 int berth_forward_on_socket(CURL *easy, curl_socket_t fd, int what, void *forwarder, void *sock);
 curl_socket_t berth_forward_open(void *forwarder, curlsocktype purpose, struct curl_sockaddr *a);
-/* Let go of the handle that watches fd, or of all that are left. */
-void berth_forward_forget(struct berth_forwarder *f, curl_socket_t fd);
+/* Let go of all handles that watch sockets. */
 void berth_forward_forget_all(struct berth_forwarder *f);
 int berth_forward_close(void *forwarder, curl_socket_t fd);
 

@@ -141,8 +141,9 @@ berth_forward_on_socket(CURL *easy, curl_socket_t fd, int what, void *forwarder,
                : 0;
 }
 
-void
-berth_forward_forget(struct berth_forwarder *f, curl_socket_t fd)
+/* Let go of the handle that watches fd. */
+static void
+forget(struct berth_forwarder *f, curl_socket_t fd)
 {
     struct berth_forward_sock *s = find(f, fd);
 
@@ -169,7 +170,7 @@ berth_forward_open(void *forwarder, curlsocktype purpose, struct curl_sockaddr *
     (void)purpose;
     if (fd < 0)
         return CURL_SOCKET_BAD;
-    berth_forward_forget(forwarder, fd); /* of a socket that was closed without a word */
+    forget(forwarder, fd); /* of a socket that was closed without a word */
     if (add(forwarder, fd, true) == NULL) {
         (void)close(fd);
         return CURL_SOCKET_BAD;
@@ -180,6 +181,6 @@ berth_forward_open(void *forwarder, curlsocktype purpose, struct curl_sockaddr *
 int
 berth_forward_close(void *forwarder, curl_socket_t fd)
 {
-    berth_forward_forget(forwarder, fd); /* before the number can be another socket's */
+    forget(forwarder, fd); /* before the number can be another socket's */
     return close(fd);
 }

@@ -118,19 +118,14 @@ berth_memory_read(const char *root, struct berth_memory *ret, struct berth_err *
 }
 
 uint64_t
-berth_memory_pss(int pid)
-{
-    char path[64], text[BERTH_CGROUP_TEXT_MAX];
-    uint64_t kb;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
-    return berth_cgroup_text("", path, text) && find_number(text, "Pss", &kb) ? kb * 1024 : 0;
-}
-
-uint64_t
 berth_memory_self_pss(void)
 {
-    return berth_memory_pss((int)getpid());
+    char text[BERTH_CGROUP_TEXT_MAX];
+    uint64_t kb;
+
+    return berth_cgroup_text("", "/proc/self/smaps_rollup", text) && find_number(text, "Pss", &kb)
+               ? kb * 1024
+               : 0;
 }
 
 static void

@@ -26,8 +26,6 @@ int berth_memory_read(const char *root, struct berth_memory *ret, struct berth_e
 /* This process's own memory, shared pages by their share (PSS), files mapped in included; 0: not
  * known.  Walks the page tables: a millisecond for some GiB. */
 uint64_t berth_memory_self_pss(void);
-/* The same of another process of this user. */
-uint64_t berth_memory_pss(int pid);
 /* malloc()'s bytes.  Looks at every arena under its lock, one after the other: 10 us, and 250 where
  * much is kept in pieces. */
 struct berth_heap {

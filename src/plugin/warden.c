@@ -22,8 +22,8 @@ static const uint64_t crash_window_ns = 60 * BERTH_S, backoff_first_ns = 100 * B
                       memory_every_ns = 50 * BERTH_MS, hangup_ns_max = 200 * BERTH_MS;
 enum { FDS_EACH = 3, READ_BYTES = 64 << 10, DESCRIBE_BYTES_MAX = 16 << 20 };
 
-void
-berth_worker_move_locked(struct berth_worker *w, enum berth_worker_state next)
+static void
+move_locked(struct berth_worker *w, enum berth_worker_state next)
 {
     static const uint32_t to[BERTH_WORKER_STATE_COUNT] = {
 #define X(name, allowed) [BERTH_WORKER_##name] = (allowed),
@@ -95,7 +95,7 @@ start(struct berth_worker *w, uint64_t now)
     (void)snprintf(w->why, sizeof w->why, "%s", e.msg);
     w->load_result = r;
     w->restart_ns = now + backoff_max_ns;
-    berth_worker_move_locked(w, w->loaded_once ? BERTH_WORKER_DOWN : BERTH_WORKER_BROKEN);
+    move_locked(w, w->loaded_once ? BERTH_WORKER_DOWN : BERTH_WORKER_BROKEN);
     (void)pthread_mutex_unlock(&w->mu);
 }
 
@@ -172,7 +172,7 @@ loaded(struct berth_worker *w)
     pid_t pid = w->pid;
     bool adopted = w->adopted;
     (void)snprintf(why, sizeof why, "%s", w->why);
-    berth_worker_move_locked(w, BERTH_WORKER_READY);
+    move_locked(w, BERTH_WORKER_READY);
     (void)pthread_mutex_unlock(&w->mu);
     if (again && w->restarted != NULL)
         w->restarted(w->failed_arg, why);
@@ -269,7 +269,7 @@ died(struct berth_worker *w, uint64_t now)
     else
         (void)snprintf(w->why, sizeof w->why, "%s", why);
     w->restart_ns = now + wait_ns;
-    berth_worker_move_locked(w, broken ? BERTH_WORKER_BROKEN : BERTH_WORKER_DOWN);
+    move_locked(w, broken ? BERTH_WORKER_BROKEN : BERTH_WORKER_DOWN);
     for (int i = 0; i < BERTH_LANES; i++)
         berth_lane_stir(&w->region.head->lanes[i]);
     (void)pthread_mutex_unlock(&w->mu);
@@ -294,7 +294,7 @@ gone(struct berth_worker *w)
     (void)pthread_mutex_unlock(&all->mu);
     (void)pthread_mutex_lock(&w->mu);
     drop_process_locked(w);
-    berth_worker_move_locked(w, BERTH_WORKER_GONE);
+    move_locked(w, BERTH_WORKER_GONE);
     (void)pthread_mutex_unlock(&w->mu);
 }
 
@@ -309,7 +309,7 @@ end(struct berth_worker *w, uint64_t now)
                 w->socket_name[0] != '\0' && w->all->conf.adopt_ns > 0;
     bool over = w->pid == 0 || keep;
     if (!over && w->state != BERTH_WORKER_ENDING) {
-        berth_worker_move_locked(w, BERTH_WORKER_ENDING);
+        move_locked(w, BERTH_WORKER_ENDING);
         w->end_by_ns = now + end_ns_max;
         if (berth_control_send(w->control_fd, &bye, NULL) < 0)
             w->end_by_ns = now;
@@ -425,7 +425,7 @@ may_restart(struct berth_worker *w, uint64_t now)
     (void)pthread_mutex_lock(&w->mu);
     bool may = now >= w->restart_ns && w->calls == 0;
     if (may)
-        berth_worker_move_locked(w, BERTH_WORKER_STARTING);
+        move_locked(w, BERTH_WORKER_STARTING);
     else if (now >= w->restart_ns)
         w->restart_ns = now + BERTH_MS;
     (void)pthread_mutex_unlock(&w->mu);

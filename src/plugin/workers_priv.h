@@ -118,7 +118,6 @@ struct berth_workers {
 
 /* warden.c: the thread's body; and what others may do. */
 void *berth_warden_main(void *workers);
-void berth_worker_move_locked(struct berth_worker *w, enum berth_worker_state next);
 void berth_workers_wake(struct berth_workers *all);
 /* SIGKILL; why is what its requests are told. */
 void berth_worker_kill_locked(struct berth_worker *w, const char *why);

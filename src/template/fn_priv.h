@@ -15,7 +15,5 @@ struct berth_slice berth_ttrim_space(struct berth_slice s);
 /* Text as numbers, the way spf13/cast does: 0 for what is none. */
 int64_t berth_tto_int(const struct berth_tvalue *v);
 double berth_tto_float(const struct berth_tvalue *v);
-/* Where what begins in s; NULL: nowhere. */
-const char *berth_tfind(struct berth_slice s, struct berth_slice what);
 
 #endif

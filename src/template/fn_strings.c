@@ -7,8 +7,9 @@
 
 static const struct berth_slice nothing = {"", 0};
 
-const char *
-berth_tfind(struct berth_slice s, struct berth_slice what)
+/* Where what begins in s; NULL: nowhere. */
+static const char *
+find(struct berth_slice s, struct berth_slice what)
 {
     return what.len == 0 ? s.at : s.len > 0 ? memmem(s.at, s.len, what.at, what.len) : NULL;
 }
@@ -102,7 +103,7 @@ BERTH_TFN(trim_prefix)
 
 BERTH_TFN(contains)
 {
-    *ret = berth_tv_bool(berth_tfind(argv[1].s, argv[0].s) != NULL);
+    *ret = berth_tv_bool(find(argv[1].s, argv[0].s) != NULL);
     return 0;
 }
 
@@ -207,7 +208,7 @@ BERTH_TFN(replace)
     berth_trun_buf(r, &b);
     for (size_t i = 0; i <= s.len && !b.failed;) {
         const struct berth_slice rest = part(s, i, s.len);
-        const char *at = old.len > 0 ? berth_tfind(rest, old) : rest.at;
+        const char *at = old.len > 0 ? find(rest, old) : rest.at;
         if (at == NULL) {
             berth_buf_put(&b, rest.at, rest.len);
             break;
@@ -379,7 +380,7 @@ split_into(struct berth_trun *r, struct berth_slice s, struct berth_slice sep, i
         if (sep.len == 0)
             n = last || s.len == 0 ? s.len : berth_trune(s.at, s.len, &v);
         else {
-            const char *at = last ? NULL : berth_tfind(s, sep);
+            const char *at = last ? NULL : find(s, sep);
             n = at != NULL ? (size_t)(at - s.at) : s.len;
         }
         got = berth_trun_add(r, l, berth_tv_slice(part(s, 0, n)));

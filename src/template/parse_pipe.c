@@ -4,8 +4,8 @@
 
 #include "base/arena.h"
 
-struct berth_ttoken
-berth_tp_next(struct berth_tparser *p)
+static struct berth_ttoken
+next_token(struct berth_tparser *p)
 {
     return p->back_len > 0 ? p->back[--p->back_len] : berth_tlex_next(&p->lex);
 }
@@ -20,7 +20,7 @@ berth_tp_give_back(struct berth_tparser *p, struct berth_ttoken t)
 static struct berth_ttoken
 peek(struct berth_tparser *p)
 {
-    const struct berth_ttoken t = berth_tp_next(p);
+    const struct berth_ttoken t = next_token(p);
 
     berth_tp_give_back(p, t);
     return t;
@@ -29,10 +29,10 @@ peek(struct berth_tparser *p)
 struct berth_ttoken
 berth_tp_next_word(struct berth_tparser *p)
 {
-    struct berth_ttoken t = berth_tp_next(p);
+    struct berth_ttoken t = next_token(p);
 
     while (t.type == BERTH_TTOK_SPACE)
-        t = berth_tp_next(p);
+        t = next_token(p);
     return t;
 }
 
@@ -103,7 +103,7 @@ static int
 take_fields(struct berth_tparser *p, struct berth_tname **tail)
 {
     while (peek(p).type == BERTH_TTOK_FIELD) {
-        const struct berth_ttoken t = berth_tp_next(p);
+        const struct berth_ttoken t = next_token(p);
         *tail = BERTH_NEW(p->r->a, struct berth_tname);
         if (*tail == NULL)
             return berth_trun_nomem(p->r);
@@ -236,7 +236,7 @@ command(struct berth_tparser *p, const char *where, struct berth_tnode **ret)
             return r;
         if (*tail != NULL)
             tail = &(*tail)->next;
-        const struct berth_ttoken t = berth_tp_next(p);
+        const struct berth_ttoken t = next_token(p);
         if (t.type == BERTH_TTOK_SPACE)
             continue;
         if (t.type == BERTH_TTOK_RIGHT || t.type == BERTH_TTOK_CLOSE)
@@ -259,7 +259,7 @@ declarations(struct berth_tparser *p, const char *where, struct berth_tnode *pip
         const struct berth_ttoken var = berth_tp_peek_word(p);
         if (var.type != BERTH_TTOK_VARIABLE)
             return 0;
-        (void)berth_tp_next(p);
+        (void)next_token(p);
         const struct berth_ttoken after = peek(p), t = berth_tp_next_word(p);
         if (t.type == BERTH_TTOK_ASSIGN || t.type == BERTH_TTOK_DECLARE) {
             pipe->assign = t.type == BERTH_TTOK_ASSIGN;

@@ -29,7 +29,6 @@ struct berth_tparser {
 /* Set the place and the message; -BERTH_EINVAL. */
 #define BERTH_TP_FAIL(p, at, ...) ((p)->r->pos = (at), berth_trun_fail((p)->r, __VA_ARGS__))
 
-struct berth_ttoken berth_tp_next(struct berth_tparser *p);
 void berth_tp_give_back(struct berth_tparser *p, struct berth_ttoken t);
 /* Passing over blanks. */
 struct berth_ttoken berth_tp_next_word(struct berth_tparser *p);

@@ -297,8 +297,9 @@ berth_trun_from_json(struct berth_trun *r, const struct berth_json *j, bool floa
     return 0;
 }
 
-void
-berth_trun_place(const struct berth_trun *r, uint32_t pos, size_t *ret_line, size_t *ret_column)
+/* Where pos is in the file: from 1. */
+static void
+place_of(const struct berth_trun *r, uint32_t pos, size_t *ret_line, size_t *ret_column)
 {
     size_t line = r->t->first_line > 0 ? r->t->first_line : 1, column = 1;
 
@@ -326,7 +327,7 @@ placed(struct berth_trun *r, int err)
             (void)berth_ttrace_fail(r);
         return err;
     }
-    berth_trun_place(r, r->pos, &line, &column);
+    place_of(r, r->pos, &line, &column);
     if (r->t->name != NULL)
         return berth_err_wrap(r->e, err, "%s: line %zu, column %zu", r->t->name, line, column);
     return berth_err_wrap(r->e, err, "line %zu, column %zu", line, column);

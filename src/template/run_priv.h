@@ -94,8 +94,4 @@ void berth_ttrace_end(struct berth_trun *r);
 /* What r->e says failed at r->pos.  True: there is room for another failure. */
 bool berth_ttrace_fail(struct berth_trun *r);
 
-/* Where pos is in the file: from 1. */
-void berth_trun_place(const struct berth_trun *r, uint32_t pos, size_t *ret_line,
-                      size_t *ret_column);
-
 #endif

@@ -40,8 +40,9 @@ fixed(const char **at, const char *end, size_t n, uint64_t *ret)
     return true;
 }
 
-bool
-berth_pb_varint(const char **at, const char *end, uint64_t *ret)
+/* A number at *at, which moves behind it.  False: cut short, or longer than 64 bits. */
+static bool
+read_varint(const char **at, const char *end, uint64_t *ret)
 {
     if (*at < end && (unsigned char)**at < 0x80) {
         *ret = (unsigned char)*(*at)++;
@@ -55,19 +56,19 @@ take(struct berth_pb *p, struct berth_pb_field *ret)
 {
     uint64_t tag, len;
 
-    if (!berth_pb_varint(&p->at, p->end, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
+    if (!read_varint(&p->at, p->end, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
         return false;
     ret->number = (uint32_t)(tag >> 3);
     ret->type = (enum berth_pb_type)(tag & 7);
     switch (tag & 7) {
     case BERTH_PB_VARINT:
-        return berth_pb_varint(&p->at, p->end, &ret->value);
+        return read_varint(&p->at, p->end, &ret->value);
     case BERTH_PB_FIXED64:
         return fixed(&p->at, p->end, 8, &ret->value);
     case BERTH_PB_FIXED32:
         return fixed(&p->at, p->end, 4, &ret->value);
     case BERTH_PB_BYTES:
-        if (!berth_pb_varint(&p->at, p->end, &len) || len > (uint64_t)(p->end - p->at))
+        if (!read_varint(&p->at, p->end, &len) || len > (uint64_t)(p->end - p->at))
             return false;
         ret->bytes = (struct berth_slice){p->at, (size_t)len};
         p->at += len;
@@ -103,7 +104,7 @@ berth_pb_number(struct berth_pb_field *f, enum berth_pb_type form, uint64_t *ret
         return false;
     switch (form) {
     case BERTH_PB_VARINT:
-        ok = berth_pb_varint(&at, end, ret);
+        ok = read_varint(&at, end, ret);
         break;
     case BERTH_PB_FIXED32:
         ok = fixed(&at, end, 4, ret);

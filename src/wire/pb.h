@@ -41,9 +41,6 @@ berth_pb_of(struct berth_slice message)
 /* The next field.  False at the end, or where the message is damaged: then p->bad. */
 bool berth_pb_next(struct berth_pb *p, struct berth_pb_field *ret);
 
-/* A number at *at, which moves behind it.  False: cut short, or longer than 64 bits. */
-bool berth_pb_varint(const char **at, const char *end, uint64_t *ret);
-
 /*
  * The numbers of a repeated field, single or packed, taken off *f one by one.  `form` is how each
  * is written: VARINT, FIXED32 or FIXED64.  False when there are no more, or at a damaged one: then
