@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/num.h"
 #include "shimlets/docker/docker_priv.h"
 #include "wire/json.h"

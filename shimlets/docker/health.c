@@ -6,7 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/assert.h"
 #include "base/clock.h"
 
 enum {

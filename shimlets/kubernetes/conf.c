@@ -3,7 +3,6 @@
 
 #include <berth/settings.h>
 
-#include "base/assert.h"
 #include "shimlets/kubernetes/kubernetes_priv.h"
 
 #define INT(key, least, most, dflt, help)               \

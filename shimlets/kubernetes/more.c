@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "shimlets/kubernetes/state.h"
 #include "wire/json.h"
 

@@ -3,7 +3,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/assert.h"
 #include "base/siphash.h"
 #include "fetch/model_dir.h"
 #include "shimlets/kubernetes/kubernetes_priv.h"

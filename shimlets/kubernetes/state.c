@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "wire/json.h"
 
 /* ---- the list of what is known; the caller holds mu ---- */

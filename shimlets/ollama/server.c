@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "net/client.h"
 #include "shimlets/ollama/ollama_priv.h"
 

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "shimlets/process/process_priv.h"
 #include "wire/json.h"
 

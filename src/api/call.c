@@ -10,7 +10,6 @@
 #include "api/timing.h"
 #include "base/arena.h"
 #include "base/assert.h"
-#include "base/clock.h"
 #include "infer/model.h"
 #include "wire/grpc.h"
 

@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include "api/api_priv.h"
-#include "base/assert.h"
 #include "base/clock.h"
 
 struct berth_feed {

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "base/arena.h"
-#include "base/assert.h"
 #include "base/num.h"
 #include "base/random.h"
 #include "wire/json.h"

@@ -9,7 +9,6 @@
 #include "api/api_priv.h"
 #include "api/routes.h"
 #include "base/arena.h"
-#include "base/assert.h"
 #include "base/clock.h"
 #include "deploy/deploy.h"
 #include "deploy/route/access.h"

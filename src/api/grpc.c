@@ -4,7 +4,6 @@
 #include <strings.h>
 
 #include "api/grpc_priv.h"
-#include "base/clock.h"
 #include "wire/gzip.h"
 
 /* A gRPC call's beginning, its messages, and how it is cut off.  Answers are in grpc_answer.c. */

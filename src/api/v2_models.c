@@ -5,7 +5,6 @@
 #include "api/v2_models.h"
 #include "api/v2_tensor.h"
 #include "base/arena.h"
-#include "base/clock.h"
 #include "infer/model.h"
 #include "infer/registry.h"
 

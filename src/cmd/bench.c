@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/assert.h"
 #include "cmd/bench_chat.h"
 #include "cmd/bench_load.h"
 #include "cmd/bench_pick.h"

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/arena.h"
-#include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"

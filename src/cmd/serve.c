@@ -13,7 +13,6 @@
 
 #include "api/api.h"
 #include "base/arena.h"
-#include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "cmd/control.h"

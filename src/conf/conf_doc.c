@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/assert.h"
-
 /* ---- the settings in effect ---- */
 
 /* Print the section headers between the last key and this one; returns the depth. */

@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "deploy/deploy_priv.h"
 #include "deploy/route/balance.h"

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "deploy/deploy_priv.h"
 #include "os/process.h"
 

@@ -8,9 +8,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "base/assert.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "fetch/part.h"
 #include "fetch/source.h"
 #include "net/client.h"

@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "base/assert.h"
 #include "base/num.h"
 #include "infer/config_priv.h"
 

@@ -1,7 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/assert.h"
 #include "infer/registry_priv.h"
 #include "plugin/workers.h"
 #include "wire/json.h"

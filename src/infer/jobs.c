@@ -2,7 +2,6 @@
 #include <utlist.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "infer/registry_priv.h"
 
 /* The loader threads, and what they have to do. */

@@ -6,7 +6,6 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "infer/cache.h"
 #include "infer/check.h"
 #include "infer/model_priv.h"

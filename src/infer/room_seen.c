@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/assert.h"
 #include "infer/registry_priv.h"
 #include "wire/json.h"
 

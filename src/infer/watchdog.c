@@ -2,7 +2,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "base/assert.h"
 #include "base/clock.h"
 #include "infer/model_priv.h"
 

@@ -6,8 +6,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/assert.h"
-#include "base/clock.h"
 #include "net/server_priv.h"
 
 /* Reads, and turns of writing, of one connection in one event, so that a fast peer does not starve

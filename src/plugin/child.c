@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "plugin/child_priv.h"
+#include "plugin/control.h"
 
 /*
  * Threads of a worker: the main one listens to the server and never calls the engine but for

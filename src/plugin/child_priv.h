@@ -10,7 +10,6 @@
 #include <berth/backend.h>
 
 #include "base/arena.h"
-#include "plugin/control.h"
 #include "plugin/message.h"
 #include "plugin/region.h"
 

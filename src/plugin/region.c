@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/assert.h"
 #include "base/clock.h"
 
 /* Where things stand in the file.  Sizes are of address space: memory is what was written to. */

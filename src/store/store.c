@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/arena.h"
-#include "base/assert.h"
 #include "base/cleanup.h"
 
 enum { SCHEMA_VERSION = 1, APPLICATION_ID = 0x42657274 /* "Bert" */, LIST_MAX = 65536 };

@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "base/arena.h"
 #include "template/tree_priv.h"
 
 /* What an argument must be, from the letters of a function's sig. */

@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "base/arena.h"
 #include "template/text_priv.h"
 #include "template/tree_priv.h"
 

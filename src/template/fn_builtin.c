@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "base/arena.h"
 #include "template/fn_priv.h"
 
 /* The functions of text/template itself. */

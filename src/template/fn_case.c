@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "base/arena.h"
 #include "template/fn_priv.h"
 
 /* sprig's functions on the case and the width of texts. */

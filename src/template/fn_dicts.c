@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "base/arena.h"
 #include "template/fn_priv.h"
 
 /* sprig's functions on maps.  set, unset and merge change the map that they are given. */

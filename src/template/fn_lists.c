@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "base/arena.h"
 #include "template/fn_priv.h"
 
 /* sprig's functions on lists.  Each makes a new list; what it was made of stays as it is. */

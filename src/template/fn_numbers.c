@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "template/fn_priv.h"
 
 /* sprig's arithmetic.  Whole numbers wrap around at 64 bits, as Go's do. */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "base/assert.h"
-#include "base/clock.h"
 #include "net/forward.h"
 #include "obs/metrics.h"
 
