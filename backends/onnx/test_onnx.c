@@ -1,34 +1,20 @@
-#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "fakehost.h"
+#include "test_models.h"
 
-/* argv: berth-onnx.so, make_models.py, a folder to make models in.  The models are made by the
- * Python of BERTH_PYTHON; where there is none with `onnx`, the program says so and is skipped. */
+/* argv: berth-onnx.so, make_models.py, a folder to make models in. */
 
 static const struct berth_backend_ops *ops;
 static const char *models;
-
-#ifdef __SANITIZE_THREAD__
-/* The engine is not instrumented: how its own threads keep order is not seen, ours are. */
-const char *__tsan_default_suppressions(void);
-const char *
-__tsan_default_suppressions(void)
-{
-    return "race:libonnxruntime.so\n";
-}
-#endif
 
 static int
 try_load(const char *name, const char *settings, struct berth_instance **ret, struct berth_err *e)
@@ -523,154 +509,6 @@ cancels_and_runs_do_not_mix(void **unused)
     ops->unload(m);
 }
 
-/* ---- the digits model, where it is there ---- */
-
-/* The number behind the next `"key": ` from *s on. */
-static double
-next_number(const char **s, const char *key)
-{
-    char quoted[32];
-
-    (void)snprintf(quoted, sizeof quoted, "\"%s\": ", key);
-    *s = strstr(*s, quoted);
-    assert_non_null(*s);
-    *s += strlen(quoted) + (strncmp(*s + strlen(quoted), "[", 1) == 0);
-    return strtod(*s, NULL);
-}
-
-static char *
-read_text(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    char *text = calloc(1, 4 << 20);
-
-    if (f == NULL) {
-        free(text);
-        return NULL;
-    }
-    assert_non_null(text);
-    assert_true(fread(text, 1, (4 << 20) - 1, f) > 0);
-    (void)fclose(f);
-    return text;
-}
-
-enum { SAMPLES = 449, SIDE = 64, CLASSES = 10, BATCH = 32 };
-
-struct digits {
-    float x[SAMPLES][SIDE], want[SAMPLES][CLASSES];
-    int label[SAMPLES];
-    int python_correct;
-};
-
-static void
-read_digits(const char *text, struct digits *d)
-{
-    const char *s = text;
-    char *end;
-
-    assert_int_equal(next_number(&s, "count"), SAMPLES);
-    d->python_correct = (int)next_number(&s, "python_correct");
-    for (size_t i = 0; i < SAMPLES; i++) {
-        (void)next_number(&s, "pixels");
-        for (size_t k = 0; k < SIDE; k++, s = end + 1)
-            d->x[i][k] = strtof(s, &end) / 255;
-        d->label[i] = (int)next_number(&s, "label");
-        (void)next_number(&s, "python_scores");
-        for (size_t k = 0; k < CLASSES; k++, s = end + 1)
-            d->want[i][k] = strtof(s, &end);
-    }
-}
-
-static int
-check_scores(const struct digits *d, size_t i, const struct berth_request *r)
-{
-    const struct berth_tensor *y = fake_get(r, "scores");
-    const float *score = y->bytes;
-    int best = 0;
-
-    assert_int_equal(y->shape[0], 1);
-    assert_int_equal(y->shape[1], CLASSES);
-    for (int k = 0; k < CLASSES; k++) {
-        assert_true(fabsf(score[k] - d->want[i][k]) < 1e-5F);
-        best = score[k] > score[best] ? k : best;
-    }
-    return best == d->label[i];
-}
-
-static void
-digits_are_told_as_in_python(void **unused)
-{
-    const char *home = getenv("HOME"), *set = getenv("BERTH_TEST_DIGITS");
-    char folder[512], path[600], *text;
-    struct digits *d = calloc(1, sizeof *d);
-    struct berth_request *r = calloc(BATCH, sizeof *r), *reqs[BATCH];
-    struct berth_load how = {
-        .struct_size = sizeof how, .path = folder, .settings_json = "{}", .threads = 1};
-    struct berth_instance *m = NULL;
-
-    (void)unused;
-    assert_true(d != NULL && r != NULL);
-    (void)snprintf(folder, sizeof folder, "%s%s",
-                   set != NULL    ? set
-                   : home != NULL ? home
-                                  : "",
-                   set != NULL ? "" : "/.cache/berth/models/digits");
-    (void)snprintf(path, sizeof path, "%s/heldout.json", folder);
-    text = read_text(path);
-    if (text == NULL)
-        fail_msg("no %s; tools/setup models makes it", path);
-    read_digits(text, d);
-    assert_int_equal(ops->load(&fake_host, &how, &m, NULL), 0);
-    for (size_t step = 1; step <= BATCH; step += BATCH - 1) {
-        int correct = 0;
-
-        for (size_t i = 0; i < SAMPLES; i += step) {
-            size_t n = SAMPLES - i < step ? SAMPLES - i : step;
-
-            for (size_t k = 0; k < n; k++) {
-                reqs[k] = &r[k];
-                r[k].input_count = 0;
-                fake_add(&r[k],
-                         &(struct berth_tensor){
-                             "image", BERTH_FP32, 4, {1, 1, 8, 8}, d->x[i + k], sizeof d->x[0]});
-            }
-            assert_int_equal(ops->run(m, reqs, n, NULL), 0);
-            for (size_t k = 0; k < n; k++) {
-                correct += check_scores(d, i + k, &r[k]);
-                fake_clear(&r[k]);
-            }
-        }
-        print_message("  %d of %d by %zu\n", correct, SAMPLES, step);
-        assert_int_equal(correct, d->python_correct);
-    }
-    ops->unload(m);
-    free(text);
-    free(d);
-    free(r);
-}
-
-/* ---- */
-
-static int
-make_models(const char *script, const char *folder)
-{
-    extern char **environ;
-    const char *python = getenv("BERTH_PYTHON"), *home = getenv("HOME");
-    char path[512];
-    int status = -1;
-    pid_t pid;
-
-    (void)snprintf(path, sizeof path, "%s%s",
-                   python != NULL ? python
-                   : home != NULL ? home
-                                  : "",
-                   python != NULL ? "" : "/.cache/berth/venv/bin/python");
-    char *argv[] = {path, (char *)(uintptr_t)script, (char *)(uintptr_t)folder, NULL};
-    if (posix_spawn(&pid, path, NULL, NULL, argv, environ) != 0 || waitpid(pid, &status, 0) != pid)
-        return -1;
-    return status;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -689,7 +527,6 @@ main(int argc, char **argv)
         cmocka_unit_test(strings_are_worked_on),
         cmocka_unit_test(cancel_ends_a_run_and_no_later_one),
         cmocka_unit_test(cancels_and_runs_do_not_mix),
-        cmocka_unit_test(digits_are_told_as_in_python),
     };
     struct berth_err e = {""};
 
