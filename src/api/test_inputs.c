@@ -10,40 +10,10 @@
 #include "api/fields.h"
 #include "api/openai.h"
 #include "api/scores.h"
+#include "api/test_json.h"
 #include "api/unimodel_input.h"
 #include "api/vision.h"
-#include "base/arena.h"
 #include "base/assert.h"
-#include "wire/json.h"
-
-static struct berth_arena arena;
-
-static int
-reset(void **unused)
-{
-    (void)unused;
-    berth_arena_fini(&arena);
-    berth_arena_init(&arena, (size_t)8 << 20);
-    return 0;
-}
-
-static int
-fini(void **unused)
-{
-    (void)unused;
-    berth_arena_fini(&arena);
-    return 0;
-}
-
-static const struct berth_json *
-json(const char *text)
-{
-    const struct berth_json *v = NULL;
-    struct berth_err e;
-
-    assert_int_equal(berth_json_parse(&arena, text, strlen(text), NULL, &v, &e), 0);
-    return v;
-}
 
 /* ---- UniModel ---- */
 
