@@ -89,7 +89,6 @@ enum { KUBERNETES_OBJECTS_MAX = 3 }; /* workload, Service, and an autoscaler */
 int kubernetes_render(const struct kubernetes_plan *p, struct berth_arena *a,
                       struct kubernetes_object ret[KUBERNETES_OBJECTS_MAX], size_t *ret_count,
                       struct berth_err *e);
-const struct berth_kube_kind *kubernetes_workload_kind(const struct berth_unit *u);
 /* Does the environment scale it? */
 bool kubernetes_is_scaled(const struct berth_unit *u);
 /* The value of "<managed_by>/KEY"; empty: none. */

@@ -5,8 +5,8 @@
 
 enum { SCALE_CPU = 80 };
 
-const struct berth_kube_kind *
-kubernetes_workload_kind(const struct berth_unit *u)
+static const struct berth_kube_kind *
+workload_kind(const struct berth_unit *u)
 {
     return u->workload != NULL && strcmp(u->workload, "StatefulSet") == 0
                ? &berth_kube_stateful_sets
@@ -158,7 +158,7 @@ rolling(struct draft *d)
 static void
 workload(struct draft *d)
 {
-    head(d, kubernetes_workload_kind(d->u));
+    head(d, workload_kind(d->u));
     begin(d, "spec");
     if (!d->scaled)
         number(d, "replicas", d->u->replicas);
@@ -203,7 +203,7 @@ service(struct draft *d)
 static void
 autoscaler(struct draft *d)
 {
-    const struct berth_kube_kind *kind = kubernetes_workload_kind(d->u);
+    const struct berth_kube_kind *kind = workload_kind(d->u);
 
     head(d, &berth_kube_autoscalers);
     begin(d, "spec");
@@ -325,8 +325,8 @@ kubernetes_render(const struct kubernetes_plan *p, struct berth_arena *a,
         d.spec = NULL;
     kubernetes_name(u->model_name != NULL ? u->model_name : u->name, d.container);
     kubernetes_label_value(u->service_id, d.service_label);
-    d.stateful = kubernetes_workload_kind(u) == &berth_kube_stateful_sets;
-    r = write_object(&d, kubernetes_workload_kind(u), workload, &ret[n++], e);
+    d.stateful = workload_kind(u) == &berth_kube_stateful_sets;
+    r = write_object(&d, workload_kind(u), workload, &ret[n++], e);
     if (r == 0)
         r = write_object(&d, &berth_kube_services, service, &ret[n++], e);
     if (r == 0 && d.scaled)

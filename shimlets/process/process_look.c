@@ -267,8 +267,9 @@ take_turn(struct berth_shimlet *s, uint32_t who, uint64_t *figures_ns, uint64_t 
     return false;
 }
 
-void *
-process_look(void *shimlet)
+/* Health; the first of them figures and log sizes, too. */
+static void *
+look_main(void *shimlet)
 {
     struct berth_shimlet *s = shimlet;
     uint64_t figures_ns = 0, next;
@@ -297,7 +298,7 @@ process_look_more(struct berth_shimlet *s)
 {
     /* The new one waits for the mutex before it looks who it is. */
     if (s->ends || s->looker_count == PROCESS_LOOKERS_MAX ||
-        pthread_create(&s->lookers[s->looker_count], NULL, process_look, s) != 0)
+        pthread_create(&s->lookers[s->looker_count], NULL, look_main, s) != 0)
         return false;
     s->looker_count++;
     return true;

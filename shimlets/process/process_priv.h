@@ -172,9 +172,6 @@ void process_erase_unit(const struct berth_shimlet *s, const struct process_unit
 
 /* ---- starting (process_start.c) ---- */
 
-/* "$(PORT)", "$(HOST)", "$(REPLICA)" by the replica's own, "$$" by "$"; in a.  NULL: no memory. */
-char *process_expand(struct berth_arena *a, const char *text, const char *host, uint16_t port,
-                     uint32_t index);
 /* Start its process; STARTING then, or FAILED with the reason.  Never a second one. */
 void process_start(struct berth_shimlet *s, struct process_replica *r);
 /* The program that a command names, with a slash: of PATH, or berth itself. */
@@ -262,7 +259,6 @@ int process_logs(struct berth_shimlet *s, const struct berth_op *op, const char 
 /* ---- the threads (process_watch.c, process_look.c) ---- */
 
 void *process_watch(void *shimlet); /* ends of processes, restarts, kills */
-void *process_look(void *shimlet);  /* health; the first of them figures and log sizes, too */
 /* One more who looks.  False: there is no thread to be had, or there are enough. */
 bool process_look_more(struct berth_shimlet *s);
 /* Tell of units that changed by themselves; mu is held, and open while it tells. */

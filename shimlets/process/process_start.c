@@ -21,9 +21,9 @@ static const uint64_t seek_ns = 20 * BERTH_MS;
 
 /* ---- what is started ---- */
 
-char *
-process_expand(struct berth_arena *a, const char *text, const char *host, uint16_t port,
-               uint32_t index)
+/* "$(PORT)", "$(HOST)", "$(REPLICA)" by the replica's own, "$$" by "$"; in a.  NULL: no memory. */
+static char *
+expand(struct berth_arena *a, const char *text, const char *host, uint16_t port, uint32_t index)
 {
     struct berth_buf b;
 
@@ -136,8 +136,7 @@ make_env(const struct berth_shimlet *s, const struct process_replica *r, struct 
     if (r->rec.device_count > 0)
         ok = ok && env_put(envp, &n, a, "CUDA_VISIBLE_DEVICES", devices);
     for (size_t i = 0; ok && i < r->rec.env_count; i++) {
-        const char *value =
-            process_expand(a, r->rec.env[i].value, s->conf.host, r->rec.port, r->rec.index);
+        const char *value = expand(a, r->rec.env[i].value, s->conf.host, r->rec.port, r->rec.index);
 
         ok = value != NULL && env_put(envp, &n, a, r->rec.env[i].key, value);
     }
@@ -157,8 +156,7 @@ make_child(struct berth_shimlet *s, struct process_replica *r, struct berth_aren
     if (fail < 0)
         return fail;
     for (; r->rec.command[n] != NULL && n < ARGS_MAX; n++) {
-        ret->argv[n] =
-            process_expand(a, r->rec.command[n], s->conf.host, r->rec.port, r->rec.index);
+        ret->argv[n] = expand(a, r->rec.command[n], s->conf.host, r->rec.port, r->rec.index);
         if (ret->argv[n] == NULL)
             return berth_err_set(e, BERTH_ENOMEM, "out of memory");
     }

@@ -123,8 +123,8 @@ berth_pb_number(struct berth_pb_field *f, enum berth_pb_type form, uint64_t *ret
 
 /* ---- writing ---- */
 
-size_t
-berth_pb_varint_len(uint64_t n)
+static size_t
+varint_len(uint64_t n)
 {
     size_t len = 1;
 
@@ -186,7 +186,7 @@ berth_pb_begin(struct berth_buf *b, uint32_t number)
 void
 berth_pb_end(struct berth_buf *b, size_t begun)
 {
-    const size_t len = b->len - begun, more = berth_pb_varint_len(len) - 1;
+    const size_t len = b->len - begun, more = varint_len(len) - 1;
     uint64_t n = len;
 
     if (b->failed || (more > 0 && berth_buf_reserve(b, more) == NULL))

@@ -51,7 +51,6 @@ bool berth_pb_number(struct berth_pb_field *f, enum berth_pb_type form, uint64_t
 
 /* ---- writing ---- */
 
-size_t berth_pb_varint_len(uint64_t n);
 void berth_pb_put_varint(struct berth_buf *b, uint64_t n);
 void berth_pb_put_tag(struct berth_buf *b, uint32_t number, enum berth_pb_type type);
 /* Fields; 0, false and empty are written, too: leave the call out for proto3's defaults. */
