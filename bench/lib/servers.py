@@ -1,6 +1,5 @@
 """Berth and its peers: how each is started, and how each is asked the same work."""
 import json
-import os
 import pathlib
 import shutil
 import tempfile

@@ -1,12 +1,21 @@
 """What the scenarios about deployed services share: a control plane over HTTP."""
 import json
 import re
+import subprocess
 import time
 
 import harness
 
 API = "/api/v1/modserv"
 STEPS = ["model-validation", "config-rendering", "resource-deployment", "health-check"]
+
+
+def berth(server, *args):
+    """A command against that server; what it printed."""
+    r = subprocess.run([harness.BERTH, *map(str, args), "--server", server.url], text=True,
+                       capture_output=True, timeout=180 * harness.SLOW, env=server.env)
+    assert r.returncode == 0, (args, r.stdout, r.stderr, server.log()[-3000:])
+    return r.stdout
 
 
 def deploy(server, spec, headers=None, **more):

@@ -12,7 +12,7 @@ import pytest
 import dockerd
 import harness
 from harness import wait_until
-from services import API, get, wait_gone, wait_phase
+from services import API, berth, get, wait_gone, wait_phase
 
 pytestmark = pytest.mark.timeout(600)
 PATIENCE = 120  # a replica may wait long for a processor
@@ -26,14 +26,6 @@ def server(docker, make_server, tmp_path):
         "stop_timeout_ms": 2000}}}}))
     yield make_server("--config", config, "--shimlet", "docker")
     wait_until(lambda: docker.containers() == [], 60, "no container is left")
-
-
-def berth(server, *args):
-    """A command against that server; what it printed."""
-    r = subprocess.run([harness.BERTH, *map(str, args), "--server", server.url], text=True,
-                       capture_output=True, timeout=PATIENCE * harness.SLOW, env=server.env)
-    assert r.returncode == 0, (args, r.stdout, r.stderr, server.log()[-3000:])
-    return r.stdout
 
 
 def chat(server, model, at=None, **more):

@@ -7,7 +7,7 @@ import pytest
 
 import harness
 from harness import wait_until
-from services import API, events, get, wait_gone
+from services import API, berth, events, get, wait_gone
 
 pytestmark = pytest.mark.timeout(900 * harness.SLOW)  # each wait ends by itself
 PATIENCE = 150
@@ -31,13 +31,6 @@ def server(cluster, make_server, tmp_path):
         for one in s.get(API).json["data"]:
             s.delete(f"{API}/{one['serviceId']}")
             wait_gone(s, one["serviceId"], PATIENCE)
-
-
-def berth(server, *args):
-    r = subprocess.run([harness.BERTH, *map(str, args), "--server", server.url], text=True,
-                       capture_output=True, timeout=PATIENCE * harness.SLOW, env=server.env)
-    assert r.returncode == 0, (args, r.stdout, r.stderr, server.log()[-3000:])
-    return r.stdout
 
 
 def ours(cluster, kind, sid):

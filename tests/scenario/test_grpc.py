@@ -1,5 +1,4 @@
 """What programs written for gRPC see: Triton's client, and grpcio without one."""
-import base64
 import time
 
 import grpc

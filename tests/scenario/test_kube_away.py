@@ -11,8 +11,8 @@ import pytest
 
 import harness
 from harness import wait_until
-from services import API, deploy, get, wait, wait_gone
-from test_deploy_kube import KINDS, PATIENCE, berth, changes, ours, rests, server, wait_tracks  # noqa: F401 (a fixture)
+from services import API, berth, deploy, get, wait, wait_gone
+from test_deploy_kube import KINDS, PATIENCE, changes, ours, rests, server, wait_tracks  # noqa: F401 (a fixture)
 
 AWAY_S = 60  # what this is about; neither longer nor shorter on a slow machine
 BACK_S = 120  # from when it answers again until all is as wished: ten times what a calm machine takes

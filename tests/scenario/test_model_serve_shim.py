@@ -14,8 +14,6 @@ import pytest
 
 import harness
 
-FLAGS = ["port", "config", "shimlet", "pipeline", "plugin-dir", "log-level"]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -1,7 +1,6 @@
 """Services as models of a real Ollama server: the environment's operations, and the whole control plane."""
 import json
 import pathlib
-import subprocess
 
 import openai
 import pytest
@@ -9,7 +8,7 @@ import pytest
 import harness
 from harness import wait_until
 from ollama_server import Ollama, Registry
-from services import API, get, wait_gone, wait_phase
+from services import API, berth, get, wait_gone, wait_phase
 from shimlet_drive import Drive
 
 pytestmark = pytest.mark.timeout(600)
@@ -284,14 +283,6 @@ def server(ollama, make_server, tmp_path):
     config = tmp_path / "berth.yaml"
     config.write_text(json.dumps({"plugins": {"plugin_configs": {"ollama": {"host": ollama.host}}}}))
     yield make_server("--config", config, "--shimlet", "ollama")
-
-
-def berth(server, *args):
-    """A command against that server; what it printed."""
-    r = subprocess.run([harness.BERTH, *map(str, args), "--server", server.url], text=True,
-                       capture_output=True, timeout=PATIENCE * harness.SLOW, env=server.env)
-    assert r.returncode == 0, (args, r.stdout, r.stderr, server.log()[-3000:])
-    return r.stdout
 
 
 def chat(server, model, port=None):

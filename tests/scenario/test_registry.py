@@ -1,7 +1,5 @@
 """What was acknowledged is kept, whatever happens; loading and dropping harm nobody."""
-import json
 import os
-import pathlib
 import shutil
 import threading
 import time

@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import pathlib
-import signal
 import ssl
 import stat
 import subprocess
@@ -25,7 +24,6 @@ KEYS = {"ann": ("ann-s3cret", "admin"), "bob": ("bob-s3cret", "user"), "eve": ("
         "kim": ("kim-s3cret", "operator")}
 STEPS = ["identity-check", "model-validation", "tls-setup", "access-control", "config-rendering",
          "resource-deployment", "health-check", "endpoint-check"]
-ECHO = {"modelName": "vault", "engine": "command", "pipeline": "secure", "shimlet": "process"}
 
 
 @pytest.fixture
