@@ -119,17 +119,6 @@ merge(struct berth_arena *a, const struct berth_json *v, const struct berth_json
     return berth_buf_text(&b) != NULL && berth_json_parse(a, b.at, b.len, NULL, ret, NULL) == 0;
 }
 
-static int
-print_json(const struct berth_args *args, const struct berth_json *v)
-{
-    struct berth_buf out;
-
-    berth_buf_init(&out, NULL);
-    berth_json_put(&out, v);
-    berth_buf_putc(&out, '\n');
-    return berth_print(args, &out);
-}
-
 static void
 put_changes(struct berth_buf *out, const struct berth_json *changes)
 {
@@ -151,7 +140,7 @@ print_plan(struct berth_remote *r, const struct berth_json *plan)
     bool rolls = false, fits = true;
 
     if (berth_arg(r->args, "json") != NULL)
-        return print_json(r->args, plan);
+        return berth_service_print(r->args, plan);
     (void)berth_json_bool(berth_json_get(plan, "rolls"), &rolls);
     (void)berth_json_bool(berth_json_get(plan, "fits"), &fits);
     berth_buf_init(&out, NULL);
@@ -200,7 +189,7 @@ submit(struct berth_remote *r, const char *method, const char *path, const char 
     if (berth_arg(r->args, "plan") != NULL)
         return print_plan(r, data);
     if (berth_arg(r->args, "json") != NULL)
-        return print_json(r->args, data);
+        return berth_service_print(r->args, data);
     const char *id = berth_remote_text(data, "serviceId", "?");
     (void)berth_json_uint(berth_json_get(data, "revision"), &revision);
     if (berth_arg(r->args, "no-wait") != NULL) {

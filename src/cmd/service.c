@@ -50,6 +50,17 @@ berth_service_call(struct berth_remote *r, const char *method, const char *path,
     return rc;
 }
 
+int
+berth_service_print(const struct berth_args *args, const struct berth_json *v)
+{
+    struct berth_buf out;
+
+    berth_buf_init(&out, NULL);
+    berth_json_put(&out, v);
+    berth_buf_putc(&out, '\n');
+    return berth_print(args, &out);
+}
+
 /* ---- steps, as they go ---- */
 
 struct shown {

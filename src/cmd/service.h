@@ -13,6 +13,8 @@
 int berth_service_call(struct berth_remote *r, const char *method, const char *path,
                        const char *name, const struct berth_buf *body,
                        const struct berth_json **ret);
+/* v to standard output, as a line of JSON.  The exit status. */
+int berth_service_print(const struct berth_args *args, const struct berth_json *v);
 
 /*
  * Follow a service until it runs the revision wanted (0: whatever is wanted of it), showing its

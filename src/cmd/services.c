@@ -14,17 +14,6 @@
 
 enum { WAIT_S = 600 };
 
-static int
-print_json(const struct berth_args *args, const struct berth_json *v)
-{
-    struct berth_buf out;
-
-    berth_buf_init(&out, NULL);
-    berth_json_put(&out, v);
-    berth_buf_putc(&out, '\n');
-    return berth_print(args, &out);
-}
-
 static void
 put_replicas(struct berth_table *t, const struct berth_json *service)
 {
@@ -110,7 +99,7 @@ berth_run_services(const struct berth_args *args)
     const bool units = berth_arg(args, "units") != NULL;
     rc = berth_service_call(&r, "GET", units ? "/units" : "", NULL, NULL, &all);
     if (rc == BERTH_EXIT_OK && berth_arg(args, "json") != NULL)
-        rc = print_json(args, all);
+        rc = berth_service_print(args, all);
     else if (rc == BERTH_EXIT_OK)
         rc = units ? print_units(&r, all) : print_services(&r, all);
     berth_remote_fini(&r);
@@ -198,7 +187,7 @@ berth_run_describe(const struct berth_args *args)
         return rc;
     rc = berth_service_call(&r, "GET", "/{}", name, NULL, &s);
     if (rc == BERTH_EXIT_OK && berth_arg(args, "json") != NULL) {
-        rc = print_json(args, s);
+        rc = berth_service_print(args, s);
     } else if (rc == BERTH_EXIT_OK) {
         rc = berth_service_call(&r, "GET", "/{}/pipeline", name, NULL, &pipeline);
         if (rc == BERTH_EXIT_OK)
@@ -474,7 +463,8 @@ berth_run_plugins(const struct berth_args *args)
         rc = berth_remote_call(&r, "GET", "/api/v1/plugins", NULL, NULL, &answer);
         const struct berth_json *data = berth_json_get(answer, "data");
         if (rc == BERTH_EXIT_OK)
-            rc = berth_arg(args, "json") != NULL ? print_json(args, data) : print_plugins(&r, data);
+            rc = berth_arg(args, "json") != NULL ? berth_service_print(args, data)
+                                                 : print_plugins(&r, data);
     }
     berth_remote_fini(&r);
     return rc;
