@@ -247,6 +247,21 @@ option_unknown(const struct berth_args *args, const char *arg)
     return berth_usage(args, "no option %.*s%s", dashes, arg, word);
 }
 
+/* "-leader-elect": a whole word behind one dash, and no letter with its value. */
+static bool
+is_word(const struct berth_args *args, const char *arg)
+{
+    const size_t len = strcspn(arg + 1, "=");
+    const struct berth_option *o;
+    char word[64];
+
+    for (size_t i = 0; len > 1 && (o = berth_option_at(args->cmd, i)) != NULL; i++)
+        if (strlen(o->name) == len && strncmp(o->name, arg + 1, len) == 0)
+            return true;
+    (void)snprintf(word, sizeof word, "%.*s", (int)len, arg + 1);
+    return len > 1 && berth_option_instead(args->cmd, word) != NULL;
+}
+
 /* The option that arg ("--name", "--name=value", "-n", "-nvalue" or "-n=value") names, or NULL;
  * *ret is its place. */
 static const struct berth_option *
@@ -317,7 +332,8 @@ args_parse(struct berth_args *args, int argc, char **argv)
     for (int i = 0; i < argc; i++) {
         const bool dashed = !only_words && strncmp(argv[i], "--", 2) == 0;
         const bool letter = !only_words && argv[i][0] == '-' && argv[i][1] != '\0' &&
-                            argv[i][1] != '-' && (argv[i][2] == '\0' || !args->cmd->takes_settings);
+                            argv[i][1] != '-' && !is_word(args, argv[i]) &&
+                            (argv[i][2] == '\0' || !args->cmd->takes_settings);
         size_t place = 0;
         const struct berth_option *o = dashed || letter ? option_of(args, argv[i], &place) : NULL;
         if (o != NULL) {

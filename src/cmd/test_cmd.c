@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "cmd/bench_load.h"
@@ -132,6 +133,66 @@ options_of_others_have_something_in_their_place(void **unused)
             assert_non_null(strstr(got != NULL ? got : "", cases[i].says));
     }
     assert_null(berth_option_instead(berth_cmd_find("list"), "v"));
+}
+
+/* What a call prints on standard output (1) or standard error (2); *ret_rc: how it ends. */
+static const char *
+printed(int fd, const char *const argv[], int *ret_rc)
+{
+    static char text[64 << 10];
+    char *mine[6] = {NULL};
+    FILE *file = tmpfile();
+    const int saved = dup(fd);
+    int argc = 0;
+
+    assert_true(file != NULL && saved >= 0);
+    for (; argc < 5 && argv[argc] != NULL; argc++)
+        mine[argc] = (char *)(uintptr_t)argv[argc];
+    (void)fflush(NULL);
+    assert_true(dup2(fileno(file), fd) >= 0);
+    *ret_rc = berth_cmd_main(argc, mine);
+    (void)fflush(NULL);
+    assert_true(dup2(saved, fd) >= 0);
+    (void)close(saved);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    (void)fclose(file);
+    return text;
+}
+
+static void
+a_word_behind_one_dash_takes_two(void **unused)
+{
+    static const struct {
+        const char *argv[5], *says;
+    } cases[] = {
+        {{"berth", "operator", "-leader-elect"},
+         "no option -leader-elect; did you mean --leader-elect?"},
+        {{"berth", "operator", "-leader-elect=true"}, "did you mean --leader-elect?"},
+        {{"berth", "operator", "-namespace", "models"}, "did you mean --namespace?"},
+        {{"berth", "operator", "-leader-election-id=x"}, "no option -leader-election-id: leave it"},
+        {{"berth", "modelservice", "generate", "-modelservice", "/dev/null"},
+         "did you mean --modelservice?"},
+        {{"berth", "modelservice", "generate", "-output=yaml"}, "did you mean --output?"},
+        {{"berth", "deploy", "-file", "x"}, "did you mean --file?"},
+        {{"berth", "logs", "-follow", "x"}, "did you mean --follow?"},
+        {{"berth", "list", "-json"}, "did you mean --json?"},
+        {{"berth", "serve", "-port=1"}, "no flag -port; did you mean --port?"},
+        /* A letter and its value. */
+        {{"berth", "operator", "-lloud"}, "--log-level loud"},
+        {{"berth", "operator", "-l=loud"}, "--log-level loud"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        int rc = 0;
+        const char *text = printed(2, cases[i].argv, &rc);
+
+        print_message("  %s %s\n", cases[i].argv[1], cases[i].argv[2]);
+        assert_int_equal(rc, 2);
+        if (strstr(text, cases[i].says) == NULL)
+            fail_msg("%s, should say %s", text, cases[i].says);
+    }
 }
 
 /* ---- server-sent events ---- */
@@ -264,6 +325,7 @@ main(void)
         cmocka_unit_test(options_have_room),
         cmocka_unit_test(wrong_calls_are_usage_errors),
         cmocka_unit_test(options_of_others_have_something_in_their_place),
+        cmocka_unit_test(a_word_behind_one_dash_takes_two),
         cmocka_unit_test(events_come_out_of_pieces),
         cmocka_unit_test(a_listener_can_stop),
         cmocka_unit_test(percentiles_are_near),

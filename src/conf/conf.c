@@ -236,9 +236,11 @@ flag_row(const char *name, size_t len)
     return SIZE_MAX;
 }
 
+/* With its dashes: one is not enough for a word. */
 static int
 flag_unknown(const char *arg, struct berth_err *e)
 {
+    const int dashes = arg[1] == '-' ? 2 : 1;
     char room[BERTH_CONF_ROWS_MAX][32], word[32];
     const char *names[BERTH_CONF_ROWS_MAX];
     struct berth_conf_flag f;
@@ -249,11 +251,13 @@ flag_unknown(const char *arg, struct berth_err *e)
         names[count] = room[count];
         count++;
     }
-    (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(arg, "="), arg);
-    const char *near = berth_near_miss(word, names, count);
+    (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(arg + dashes, "="), arg + dashes);
+    const char *near = strlen(word) > 1 ? berth_near_miss(word, names, count) : NULL;
     if (near != NULL)
-        return berth_err_set(e, BERTH_EINVAL, "no flag --%s; did you mean --%s?", word, near);
-    return berth_err_set(e, BERTH_EINVAL, "no flag --%s; see --help, or use --set KEY=VALUE", word);
+        return berth_err_set(e, BERTH_EINVAL, "no flag %.*s%s; did you mean --%s?", dashes, arg,
+                             word, near);
+    return berth_err_set(e, BERTH_EINVAL, "no flag %.*s%s; see --help, or use --set KEY=VALUE",
+                         dashes, arg, word);
 }
 
 /* One argument that begins with two dashes.  *i is its place; a value may follow it. */
@@ -274,7 +278,7 @@ flag_parse(struct flags *f, const struct berth_conf_from *from, int *i, struct b
         row = no ? row : SIZE_MAX;
     }
     if (row == SIZE_MAX && !config && !set)
-        return flag_unknown(name, e);
+        return flag_unknown(from->argv[*i], e);
     if (row != SIZE_MAX && berth_conf_rows[row].type == BERTH_CONF_BOOL && value == NULL)
         value = no ? "false" : "true";
     if (value == NULL) {
@@ -308,7 +312,7 @@ flags_parse(struct flags *f, const struct berth_conf_from *from, struct berth_er
         else if (!only_words && strncmp(arg, "--", 2) == 0)
             rc = flag_parse(f, from, &i, e);
         else if (!only_words && arg[0] == '-')
-            rc = berth_err_set(e, BERTH_EINVAL, "no flag %s; see --help", arg);
+            rc = flag_unknown(arg, e);
         else if (from->file_first && f->file == NULL)
             f->file = arg;
         else if (f->count == FLAGS_MAX)
