@@ -10,17 +10,18 @@
 /* Call each() with every option of a command, the server's flags included. */
 static void
 each_option(const struct berth_cmd *cmd,
-            void (*each)(struct berth_buf *out, const char *cmd_name, const char *name,
-                         const char *value, const char *help),
+            void (*each)(struct berth_buf *out, const char *cmd_name, const struct berth_option *o),
             struct berth_buf *out)
 {
     const struct berth_option *o;
     struct berth_conf_flag f;
 
     for (size_t i = 0; (o = berth_option_at(cmd, i)) != NULL; i++)
-        each(out, cmd->name, o->name, o->value, o->help);
-    for (size_t i = 0; cmd->takes_settings && berth_conf_flag_at(i, &f); i++)
-        each(out, cmd->name, f.name, f.value, f.help);
+        each(out, cmd->name, o);
+    for (size_t i = 0; cmd->takes_settings && berth_conf_flag_at(i, &f); i++) {
+        const struct berth_option flag = {f.name, f.value, f.help, 0};
+        each(out, cmd->name, &flag);
+    }
 }
 
 /* Is a name of that kind the first of its words? */
@@ -36,13 +37,12 @@ takes(const struct berth_cmd *cmd, const char *word)
 /* ---- bash ---- */
 
 static void
-bash_option(struct berth_buf *out, const char *cmd, const char *name, const char *value,
-            const char *help)
+bash_option(struct berth_buf *out, const char *cmd, const struct berth_option *o)
 {
     (void)cmd;
-    (void)value;
-    (void)help;
-    berth_buf_printf(out, "--%s ", name);
+    if (o->letter != '\0')
+        berth_buf_printf(out, "-%c ", o->letter);
+    berth_buf_printf(out, "--%s ", o->name);
 }
 
 static void
@@ -85,7 +85,8 @@ bash(struct berth_buf *out)
                         "        case $command in\n"
                         "        completion) words='bash zsh fish' ;;\n"
                         "        plugins) words='list load reload unload' ;;\n"
-                        "        node) words='drain undrain' ;;\n");
+                        "        node) words='drain undrain' ;;\n"
+                        "        modelservice) words='generate help' ;;\n");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
         if (takes(cmd, "MODEL") || takes(cmd, "SERVICE"))
             berth_buf_printf(out, "        %s) words=$(_berth_%s) ;;\n", cmd->name,
@@ -114,15 +115,19 @@ put_zsh(struct berth_buf *out, const char *text)
 }
 
 static void
-zsh_option(struct berth_buf *out, const char *cmd, const char *name, const char *value,
-           const char *help)
+zsh_option(struct berth_buf *out, const char *cmd, const struct berth_option *o)
 {
+    const char *plus = o->value != NULL ? "+" : "", *is = o->value != NULL ? "=" : "";
+
     (void)cmd;
-    berth_buf_printf(out, " \\\n        '*--%s%s[", name, value != NULL ? "=" : "");
-    put_zsh(out, help);
+    if (o->letter != '\0')
+        berth_buf_printf(out, " \\\n        '*'{-%c%s,--%s%s}'[", o->letter, plus, o->name, is);
+    else
+        berth_buf_printf(out, " \\\n        '*--%s%s[", o->name, is);
+    put_zsh(out, o->help);
     berth_buf_putc(out, ']');
-    if (value != NULL)
-        berth_buf_printf(out, ":%s:_files", value);
+    if (o->value != NULL)
+        berth_buf_printf(out, ":%s:_files", o->value);
     berth_buf_putc(out, '\'');
 }
 
@@ -188,12 +193,13 @@ put_fish(struct berth_buf *out, const char *text)
 }
 
 static void
-fish_option(struct berth_buf *out, const char *cmd, const char *name, const char *value,
-            const char *help)
+fish_option(struct berth_buf *out, const char *cmd, const struct berth_option *o)
 {
-    berth_buf_printf(out, "complete -c berth -n '__fish_seen_subcommand_from %s' -l %s%s -d ", cmd,
-                     name, value != NULL ? " -r" : "");
-    put_fish(out, help);
+    berth_buf_printf(out, "complete -c berth -n '__fish_seen_subcommand_from %s'", cmd);
+    if (o->letter != '\0')
+        berth_buf_printf(out, " -s %c", o->letter);
+    berth_buf_printf(out, " -l %s%s -d ", o->name, o->value != NULL ? " -r" : "");
+    put_fish(out, o->help);
     berth_buf_putc(out, '\n');
 }
 

@@ -35,18 +35,21 @@ put_title(struct berth_buf *out, const char *name)
 }
 
 static void
-put_option(struct berth_buf *out, const char *name, const char *value, const char *help)
+put_option(struct berth_buf *out, const struct berth_option *o)
 {
-    berth_buf_puts(out, ".TP\n\\fB\\-\\-");
-    put(out, name);
+    berth_buf_puts(out, ".TP\n");
+    if (o->letter != '\0')
+        berth_buf_printf(out, "\\fB\\-%c\\fR, ", o->letter);
+    berth_buf_puts(out, "\\fB\\-\\-");
+    put(out, o->name);
     berth_buf_puts(out, "\\fR");
-    if (value != NULL) {
+    if (o->value != NULL) {
         berth_buf_puts(out, " \\fI");
-        put(out, value);
+        put(out, o->value);
         berth_buf_puts(out, "\\fR");
     }
     berth_buf_putc(out, '\n');
-    put(out, help);
+    put(out, o->help);
     berth_buf_putc(out, '\n');
 }
 
@@ -66,9 +69,11 @@ put_command(struct berth_buf *out, const struct berth_cmd *cmd)
     put(out, cmd->words);
     berth_buf_puts(out, "\n.SH OPTIONS\n");
     for (size_t i = 0; (o = berth_option_at(cmd, i)) != NULL; i++)
-        put_option(out, o->name, o->value, o->help);
-    for (size_t i = 0; cmd->takes_settings && berth_conf_flag_at(i, &f); i++)
-        put_option(out, f.name, f.value, f.help);
+        put_option(out, o);
+    for (size_t i = 0; cmd->takes_settings && berth_conf_flag_at(i, &f); i++) {
+        const struct berth_option flag = {f.name, f.value, f.help, 0};
+        put_option(out, &flag);
+    }
     if (cmd->notes != NULL) {
         berth_buf_puts(out, ".SH NOTES\n.nf\n");
         put(out, cmd->notes);

@@ -195,6 +195,38 @@ a_word_behind_one_dash_takes_two(void **unused)
     }
 }
 
+static void
+letters_of_options_are_where_their_words_are(void **unused)
+{
+    static const struct {
+        const char *argv[5], *says;
+    } cases[] = {
+        {{"berth", "man", "modelservice"},
+         ".TP\n\\fB\\-m\\fR, \\fB\\-\\-modelservice\\fR \\fIFILE\\fR\n"},
+        {{"berth", "man", "modelservice"}, ".TP\n\\fB\\-\\-strict\\fR\n"},
+        {{"berth", "man", "logs"}, ".TP\n\\fB\\-f\\fR, \\fB\\-\\-follow\\fR\n"},
+        {{"berth", "completion", "bash"}, "modelservice) words='-m --modelservice -b --baseconfig"},
+        {{"berth", "completion", "bash"}, "modelservice) words='generate help'"},
+        {{"berth", "completion", "zsh"},
+         "'*'{-m+,--modelservice=}'[the ModelService; - for standard input]:FILE:_files'"},
+        {{"berth", "completion", "zsh"}, "'*'{-f,--follow}'[go on with what comes]'"},
+        {{"berth", "completion", "zsh"}, "'*--strict[fail on warnings, too]'"},
+        {{"berth", "completion", "fish"},
+         "__fish_seen_subcommand_from modelservice' -s m -l modelservice -r -d "},
+        {{"berth", "completion", "fish"}, "from modelservice' -l strict -d "},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        int rc = 1;
+        const char *text = printed(1, cases[i].argv, &rc);
+
+        print_message("  %s\n", cases[i].says);
+        assert_int_equal(rc, 0);
+        assert_non_null(strstr(text, cases[i].says));
+    }
+}
+
 /* ---- server-sent events ---- */
 
 struct heard {
@@ -326,6 +358,7 @@ main(void)
         cmocka_unit_test(wrong_calls_are_usage_errors),
         cmocka_unit_test(options_of_others_have_something_in_their_place),
         cmocka_unit_test(a_word_behind_one_dash_takes_two),
+        cmocka_unit_test(letters_of_options_are_where_their_words_are),
         cmocka_unit_test(events_come_out_of_pieces),
         cmocka_unit_test(a_listener_can_stop),
         cmocka_unit_test(percentiles_are_near),
