@@ -23,7 +23,7 @@ static const struct berth_merge_rule rules[] = {
     {CONTAINERS "[].ports", BERTH_MERGE_KEYED, "containerPort,protocol=TCP"},
     {CONTAINERS "[].volumeMounts", BERTH_MERGE_KEYED, "mountPath"},
     {CONTAINERS "[].volumeDevices", BERTH_MERGE_KEYED, "devicePath"},
-    {CONTAINERS "[].resources.claims", BERTH_MERGE_KEYED, "name,request"},
+    {CONTAINERS "[].resources.claims", BERTH_MERGE_KEYED, "name"},
     {CONTAINERS "[].resizePolicy", BERTH_MERGE_KEYED, "resourceName"},
     {CONTAINERS "[].livenessProbe|readinessProbe|startupProbe", BERTH_MERGE_ONE_OF,
      "exec,grpc,httpGet,tcpSocket"},
