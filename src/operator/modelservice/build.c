@@ -236,8 +236,10 @@ make_picker(struct build *b)
 static int
 make_if_there(struct build *b, enum berth_msvc_child child, build_put_fn *put)
 {
-    if (is_there(b, child))
-        return make(b, child, put);
+    if (is_there(b, child)) {
+        const int r = make(b, child, put);
+        return r < 0 ? r : build_check_front(b, child);
+    }
     if (b->base->of[child] != NULL && !build_is_broken(b, needs(child)))
         berth_msvc_problem(b->problems, true, berth_msvc_kind_of(child)->key, "",
                            "it is left out: there is no %s that it could be for",

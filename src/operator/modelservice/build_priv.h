@@ -61,6 +61,8 @@ int build_check_images(struct build *b, enum berth_msvc_child child, const char 
 /* ---- refused.c ---- */
 /* Tell of what an API server would refuse of the workload that is made. */
 int build_check_refused(struct build *b, enum berth_msvc_child child, const char *part);
+/* The same of a Service and of a pool; of others nothing. */
+int build_check_front(struct build *b, enum berth_msvc_child child);
 
 /* ---- selectors.c ---- */
 /* Do the pods that are made bear what is selected by?  A Deployment whose own pods do not is

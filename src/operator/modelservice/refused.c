@@ -16,37 +16,69 @@
 #include "operator/modelservice/service.h"
 #include "wire/json.h"
 
-/* What an API server refuses of workloads, told before one is asked and where a person wrote it:
- * elements of a list that cannot be told apart, and counts below 0.  Of elements that the base has
- * twice the last is kept, where that is what is meant. */
+/* What an API server refuses of workloads and of what is in front of them, told before one is asked
+ * and where a person wrote it: elements of a list that cannot be told apart, and counts below 0. Of
+ * elements that the base has twice the last is kept, where that is what is meant. */
 
 #define POD   "spec.template.spec"
 #define GROUP "spec.leaderWorkerTemplate."
 
 enum { PATH_BYTES = 256, LISTS = 2 };
 
-/* Elements that are to differ in the key, of lists of a pod or of a container. */
+/* Elements that are to differ in the key, of lists of a pod, a container or another object. */
 enum keep {
-    KEEP_NONE,           /* nobody knows which is meant */
-    KEEP_LAST,           /* as whoever reads such a list has it */
-    KEEP_LAST_OF_VOLUME, /* of mounts, if they are of one place */
+    KEEP_NONE,         /* nobody knows which is meant */
+    KEEP_LAST,         /* as whoever reads such a list has it */
+    KEEP_LAST_OF_SAME, /* if they mean the same: one place of a volume, one request of a claim */
 };
 struct rule {
-    const char *lists[LISTS], *key, *why;
+    const char *lists[LISTS], *key, *second, *why; /* second: of the key; NULL: it has none */
     enum keep keep;
 };
 static const struct rule of_pod[] = {
     {{"initContainers", "containers"},
      "name",
+     NULL,
      "the pod has two containers of that name, initContainers among them",
      KEEP_NONE},
-    {{"volumes"}, "name", "the pod has two volumes of that name", KEEP_LAST},
+    {{"volumes"}, "name", NULL, "the pod has two volumes of that name", KEEP_LAST},
+    {{"topologySpreadConstraints"},
+     "topologyKey",
+     "whenUnsatisfiable",
+     "the pod has two constraints of that topologyKey and whenUnsatisfiable",
+     KEEP_LAST},
+    {{"schedulingGates"}, "name", NULL, "the pod has two scheduling gates of that name", KEEP_LAST},
+    {{"resourceClaims"}, "name", NULL, "the pod has two claims of that name", KEEP_LAST},
+    {{"imagePullSecrets"}, "name", NULL, "the pod has two pull secrets of that name", KEEP_LAST},
+    {{"hostAliases"}, "ip", NULL, "the pod has two aliases of that address: make one", KEEP_NONE},
 };
 static const struct rule of_container[] = {
-    {{"env"}, "name", "the container has two variables of that name", KEEP_LAST},
-    {{"ports"}, "name", "the container has two ports of that name", KEEP_LAST},
-    {{"ports"}, "containerPort", "the container has that port twice", KEEP_LAST},
-    {{"volumeMounts"}, "mountPath", "the container has two volumes there", KEEP_LAST_OF_VOLUME},
+    {{"env"}, "name", NULL, "the container has two variables of that name", KEEP_LAST},
+    {{"ports"}, "name", NULL, "the container has two ports of that name", KEEP_LAST},
+    {{"ports"}, "containerPort", "protocol", "the container has that port twice", KEEP_LAST},
+    {{"volumeMounts"}, "mountPath", NULL, "the container has two volumes there", KEEP_LAST_OF_SAME},
+    {{"volumeDevices"},
+     "devicePath",
+     NULL,
+     "the container has two devices there",
+     KEEP_LAST_OF_SAME},
+    {{"resources.claims"},
+     "name",
+     NULL,
+     "the container has two claims of that name",
+     KEEP_LAST_OF_SAME},
+    {{"resizePolicy"},
+     "resourceName",
+     NULL,
+     "the container has two resize policies of that resource",
+     KEEP_LAST},
+};
+static const struct rule of_services[] = {
+    {{"ports"}, "name", NULL, "the Service has two ports of that name", KEEP_LAST},
+    {{"ports"}, "port", "protocol", "the Service has that port twice", KEEP_LAST},
+};
+static const struct rule of_pools[] = {
+    {{"targetPorts"}, "number", NULL, "the pool has that port twice", KEEP_LAST},
 };
 
 struct element {
@@ -84,12 +116,20 @@ key_of(const struct look *l, const struct rule *rule, const struct berth_json *e
 {
     const struct berth_json *v = berth_json_get(element, rule->key);
     struct berth_slice ret = {"", 0};
+    const char *text = NULL;
     int64_t number;
 
-    if (berth_json_string(v, &ret) || !berth_json_int(v, &number))
+    if (berth_json_int(v, &number))
+        text = berth_arena_printf(l->b->a, "%" PRId64, number);
+    if (text != NULL)
+        ret = berth_slice_of(text);
+    else
+        (void)berth_json_string(v, &ret);
+    if (rule->second == NULL || ret.len == 0)
         return ret;
-    const char *text = berth_arena_printf(l->b->a, "%" PRId64 "/%.16s", number,
-                                          berth_json_member_text(element, "protocol", "TCP"));
+    const char *dflt = strcmp(rule->second, "protocol") == 0 ? "TCP" : "";
+    text = berth_arena_printf(l->b->a, "%.*s/%s", (int)ret.len, ret.at,
+                              berth_json_member_text(element, rule->second, dflt));
     return text != NULL ? berth_slice_of(text) : ret;
 }
 
@@ -125,7 +165,7 @@ find_last(const struct look *l, const struct rule *rule, const struct berth_json
     size_t count = 0;
 
     for (size_t i = 0; i < LISTS && rule->lists[i] != NULL; i++) {
-        for (struct berth_json_iter it = berth_json_iter(berth_json_get(from, rule->lists[i]));
+        for (struct berth_json_iter it = berth_json_iter(berth_kube_at(from, rule->lists[i]));
              berth_json_next(&it);) {
             if (!is_same(key_of(l, rule, it.value), key))
                 continue;
@@ -295,11 +335,11 @@ make_room(struct look *l, size_t count)
     return l->all != NULL;
 }
 
-/* Are all of them the same place of one volume? */
+/* Are all of them the same place of one volume, or the same request of one claim? */
 static bool
-is_one_place(const struct element *all, size_t count)
+is_one(const struct element *all, size_t count)
 {
-    static const char *const members[] = {"name", "subPath", "subPathExpr"};
+    static const char *const members[] = {"name", "subPath", "subPathExpr", "request"};
 
     for (size_t i = 1; i < count; i++) {
         for (size_t k = 0; k < BERTH_COUNT(members); k++) {
@@ -317,7 +357,7 @@ take_doubles(struct look *l, const struct rule *rule, const struct whose *whose,
              const struct element *all, size_t count)
 {
     const bool keeps =
-        rule->keep == KEEP_LAST || (rule->keep == KEEP_LAST_OF_VOLUME && is_one_place(all, count));
+        rule->keep == KEEP_LAST || (rule->keep == KEEP_LAST_OF_SAME && is_one(all, count));
     bool memory = true;
 
     tell_of_key(l, rule, whose, all[0].key, keeps);
@@ -334,13 +374,13 @@ check(struct look *l, const struct rule *rule, const struct berth_json *from,
     size_t count = 0, n = 0;
 
     for (size_t i = 0; i < LISTS && rule->lists[i] != NULL; i++)
-        count += berth_json_len(berth_json_get(from, rule->lists[i]));
+        count += berth_json_len(berth_kube_at(from, rule->lists[i]));
     if (count < 2)
         return true;
     if (!make_room(l, count))
         return false;
     for (size_t i = 0; i < LISTS && rule->lists[i] != NULL; i++) {
-        for (struct berth_json_iter it = berth_json_iter(berth_json_get(from, rule->lists[i]));
+        for (struct berth_json_iter it = berth_json_iter(berth_kube_at(from, rule->lists[i]));
              berth_json_next(&it);) {
             if (is_out(l, it.value))
                 continue;
@@ -363,7 +403,7 @@ check(struct look *l, const struct rule *rule, const struct berth_json *from,
 static bool
 check_containers(struct look *l, const struct berth_json *pod, const char *list)
 {
-    const struct rule named = {{list}, "name", "", KEEP_NONE};
+    const struct rule named = {{list}, "name", NULL, "", KEEP_NONE};
 
     for (struct berth_json_iter it = berth_json_iter(berth_json_get(pod, list));
          berth_json_next(&it);) {
@@ -401,6 +441,26 @@ check_pods(struct build *b, enum berth_msvc_child child, const char *part, const
     }
     return check_containers(&l, pod, "initContainers") && check_containers(&l, pod, "containers") &&
            make_without(&l, &b->set->of[child]) == 0;
+}
+
+int
+build_check_front(struct build *b, enum berth_msvc_child child)
+{
+    static const struct whose all = {NULL, {"", 0}};
+    const bool is_pool = child == BERTH_MSVC_POOL_V1;
+    const struct rule *rules = is_pool ? of_pools : of_services;
+    const size_t count = is_pool ? BERTH_COUNT(of_pools) : BERTH_COUNT(of_services);
+    struct look l = {.b = b, .part = "", .path = "spec", .in = berth_msvc_kind_of(child)->key};
+
+    if (b->set->of[child] == NULL ||
+        (!is_pool && berth_msvc_kind_of(child)->kube != &berth_kube_services))
+        return 0;
+    l.base = berth_kube_at(b->base->of[child], l.path);
+    for (size_t i = 0; i < count; i++) {
+        if (!check(&l, &rules[i], berth_kube_at(b->set->of[child], l.path), &all))
+            return -BERTH_ENOMEM;
+    }
+    return make_without(&l, &b->set->of[child]);
 }
 
 static void

@@ -53,7 +53,28 @@ static const struct {
      IN_POD("containers: [{name: c, volumeMounts: [{name: a, mountPath: /x}, {name: a, mountPath: "
             "/x, subPath: y}]}], volumes: [{name: a}]"),
      "base:4:94 spec.template.spec.containers[0].volumeMounts[1]", "/x: "},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, volumeDevices: [{name: v, devicePath: /d}, {name: w, "
+            "devicePath: /d}]}]"),
+     "base:4:96 spec.template.spec.containers[0].volumeDevices[1]", "/d: the container has two"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, resources: {claims: [{name: g, request: a}, {name: g, request: "
+            "b}]}}]"),
+     "base:4:97 spec.template.spec.containers[0].resources.claims[1]", "g: the container has two"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c}], hostAliases: [{ip: 1.2.3.4, hostnames: [a]}, {ip: 1.2.3.4, "
+            "hostnames: [b]}]"),
+     "base:4:100 spec.template.spec.hostAliases[1]", "1.2.3.4: the pod has two aliases"},
     /* No doubles. */
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c}], topologySpreadConstraints: [{topologyKey: z, "
+            "whenUnsatisfiable: A}, {topologyKey: z, whenUnsatisfiable: B}, {topologyKey: y, "
+            "whenUnsatisfiable: A}]"),
+     "", NULL},
+    {HF DECODE C(""),
+     BASE "  decodeService: 'spec: {ports: [{name: a, port: 80}, {name: b, port: 80, protocol: "
+          "UDP}]}'\n",
+     "", NULL},
     {HF DECODE C(""),
      IN_POD("containers: [{name: c, ports: [{containerPort: 1}, {containerPort: 1, protocol: "
             "UDP}]}, {name: d, image: i, ports: [{containerPort: 1}]}]"),
@@ -122,6 +143,60 @@ static const struct {
      "base:4:65 spec.template.spec.volumes[1]", "a: the pod has two volumes",
      "decodeDeployment.spec.template.spec.volumes",
      "[{\"hostPath\":{\"path\":\"/\"},\"name\":\"a\"}]"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c}], topologySpreadConstraints: [{topologyKey: z, "
+            "whenUnsatisfiable: A, maxSkew: 1}, {topologyKey: z, whenUnsatisfiable: B}, "
+            "{topologyKey: z, whenUnsatisfiable: A, maxSkew: 2}]"),
+     "base:4:175 spec.template.spec.topologySpreadConstraints[2]",
+     "z/A: the pod has two constraints of that topologyKey and whenUnsatisfiable: the last one is",
+     POD ".topologySpreadConstraints",
+     "[{\"topologyKey\":\"z\",\"whenUnsatisfiable\":\"B\"},{\"maxSkew\":2,\"topologyKey\":\"z\","
+     "\"whenUnsatisfiable\":\"A\"}]"},
+    {HF DECODE C(""), IN_POD("containers: [{name: c}], schedulingGates: [{name: g}, {name: g}]"),
+     "base:4:84 spec.template.spec.schedulingGates[1]", "g: the pod has two scheduling gates",
+     POD ".schedulingGates", "[{\"name\":\"g\"}]"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c}], resourceClaims: [{name: g, resourceClaimName: x}, {name: g, "
+            "resourceClaimName: w}]"),
+     "base:4:105 spec.template.spec.resourceClaims[1]", "g: the pod has two claims",
+     POD ".resourceClaims", "[{\"name\":\"g\",\"resourceClaimName\":\"w\"}]"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c}], imagePullSecrets: [{name: g}, {name: h}, {name: g}]"),
+     "base:4:96 spec.template.spec.imagePullSecrets[2]", "g: the pod has two pull secrets",
+     POD ".imagePullSecrets", "[{\"name\":\"h\"},{\"name\":\"g\"}]"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, volumeDevices: [{name: v, devicePath: /d}, {name: v, "
+            "devicePath: /d}]}]"),
+     "base:4:96 spec.template.spec.containers[0].volumeDevices[1]", "/d: the container has two",
+     C0 "volumeDevices", "[{\"devicePath\":\"/d\",\"name\":\"v\"}]"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, resources: {claims: [{name: g}, {name: g}]}}]"),
+     "base:4:85 spec.template.spec.containers[0].resources.claims[1]", "g: the container has two",
+     C0 "resources.claims", "[{\"name\":\"g\"}]"},
+    {HF DECODE C(""),
+     IN_POD("containers: [{name: c, resizePolicy: [{resourceName: cpu, restartPolicy: A}, "
+            "{resourceName: cpu, restartPolicy: B}]}]"),
+     "base:4:107 spec.template.spec.containers[0].resizePolicy[1]", "cpu: the container has two",
+     C0 "resizePolicy", "[{\"resourceName\":\"cpu\",\"restartPolicy\":\"B\"}]"},
+    /* Of what is in front of pods. */
+    {HF DECODE C(""),
+     BASE "  decodeService: |\n    spec:\n      ports:\n      - {name: a, port: 80}\n"
+          "      - {name: b, port: 80, protocol: TCP}\n",
+     "base:7:9 spec.ports[1]", "80/TCP: the Service has that port twice: the last one is kept",
+     "decodeService.spec.ports", "[{\"name\":\"b\",\"port\":80,\"protocol\":\"TCP\"}]"},
+    {HF "  prefill: {}\n",
+     BASE
+     "  prefillService: |\n    spec:\n      ports: [{name: a, port: 80}, {name: a, port: 81}]\n",
+     "base:5:36 spec.ports[1]", "a: the Service has two ports of that name",
+     "prefillService.spec.ports", "[{\"name\":\"a\",\"port\":81}]"},
+    {HF,
+     BASE "  eppDeployment: '{}'\n  eppService: |\n    spec:\n      ports:\n"
+          "      - {port: 1}\n      - {port: 1}\n",
+     "base:8:9 spec.ports[1]", "1/TCP: ", "eppService.spec.ports", "[{\"port\":1}]"},
+    {HF,
+     BASE "  inferencePool: |\n    spec: {targetPorts: [{number: 1}, {number: 2}, {number: 1}]}\n",
+     "base:4:52 spec.targetPorts[2]", "1: the pool has that port twice",
+     "inferencePool.spec.targetPorts", "[{\"number\":2},{\"number\":1}]"},
     /* A group's, once. */
     {HF "  decode: {multinode: true}\n",
      IN_POD("containers: [{name: a, image: i, env: [{name: A}, {name: A}]}]"),
