@@ -87,7 +87,7 @@ check_range(struct check *c, const struct berth_limit *l, int64_t n, const char 
 {
     if (n >= l->min && n <= l->max)
         return 0;
-    if (l->max == INT64_MAX)
+    if (n < l->min && l->max >= INT32_MAX) /* which is as many as there can be */
         return tell(c, l, "%" PRId64 "%s: it is %" PRId64 " or more", n, what, l->min);
     return tell(c, l, "%" PRId64 "%s: it is from %" PRId64 " to %" PRId64, n, what, l->min, l->max);
 }
