@@ -2,9 +2,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/arena.h"
+#include "base/assert.h"
 #include "base/buf.h"
+#include "base/num.h"
 #include "merge/shape_priv.h"
 #include "wire/json.h"
 #include "wire/quantity.h"
@@ -189,29 +192,63 @@ is_digits(const struct berth_json *v)
     return berth_json_string(v, &s) && s.len > 0 && strspn(s.at, "0123456789") == s.len;
 }
 
+/* Digits that 64 bits do not hold, which YAML leaves as their text. */
+static bool
+is_beyond(const struct berth_json *v)
+{
+    struct berth_slice s;
+    int64_t n;
+
+    if (!berth_json_string(v, &s) || s.len == 0)
+        return false;
+    const size_t sign = s.at[0] == '-' || s.at[0] == '+';
+    return s.len > sign && strspn(s.at + sign, "0123456789") == s.len - sign &&
+           !berth_int_parse(s.at + sign, s.len - sign, INT64_MIN, INT64_MAX, &n);
+}
+
+/* What YAML has for a number, and JSON has not. */
+static bool
+is_no_number(const struct berth_json *v)
+{
+    static const char *const names[] = {".inf", "+.inf", "-.inf", ".nan"};
+    struct berth_slice s;
+
+    for (size_t i = 0; berth_json_string(v, &s) && i < BERTH_COUNT(names); i++)
+        if (strcasecmp(s.at, names[i]) == 0)
+            return true;
+    return false;
+}
+
 static void
 put_int(struct check *c, const struct berth_json *v)
 {
+    const enum berth_json_type is = berth_json_type(v);
+    struct berth_slice s;
     int64_t n;
 
-    if (berth_json_type(v) == BERTH_JSON_INT)
+    if (berth_json_int(v, &n)) {
         berth_jw_value(&c->out, v);
-    else if (whole(v, &n))
+    } else if (whole(v, &n)) {
         berth_jw_int(&c->out, n);
-    else if (is_digits(v))
-        wrong(c, "a whole number, without quotes,", v);
-    else
-        wrong(c, "a whole number", v);
+    } else if (is == BERTH_JSON_INT || is_beyond(v)) {
+        problem(c, true, "a whole number of 64 bits is wanted");
+        berth_jw_value(&c->out, v);
+    } else if (is_no_number(v) && berth_json_string(v, &s)) {
+        problem(c, true, "a whole number is wanted, and %s is none", s.at);
+        berth_jw_value(&c->out, v);
+    } else {
+        wrong(c, is_digits(v) ? "a whole number, without quotes," : "a whole number", v);
+    }
 }
 
 static void
 put_int32(struct check *c, const struct berth_json *v)
 {
-    const enum berth_json_type is = berth_json_type(v);
     int64_t n = 0;
+    const bool is = berth_json_int(v, &n) || whole(v, &n);
 
-    if ((is == BERTH_JSON_INT || whole(v, &n)) &&
-        ((is == BERTH_JSON_INT && !berth_json_int(v, &n)) || n < INT32_MIN || n > INT32_MAX)) {
+    if (is ? n < INT32_MIN || n > INT32_MAX
+           : berth_json_type(v) == BERTH_JSON_INT || is_beyond(v)) {
         problem(c, true, "a whole number from %d to %d is wanted", INT32_MIN, INT32_MAX);
         berth_jw_value(&c->out, v);
         return;
@@ -267,7 +304,7 @@ put_scalar(struct check *c, enum shape_type type, const struct berth_json *v)
         put_quantity(c, v);
         return;
     case SHAPE_INT_OR_STRING:
-        if (is == BERTH_JSON_STRING)
+        if (is == BERTH_JSON_STRING && !is_beyond(v) && !is_no_number(v))
             berth_jw_value(&c->out, v);
         else
             put_int32(c, v);

@@ -188,6 +188,20 @@ problems_are_told(void **unused)
          "spec.ports[0].port: error: a whole number from -2147483648 to 2147483647 is wanted\n"
          "spec.ports[0].targetPort: error: a whole number from -2147483648 to 2147483647 is "
          "wanted"},
+        {"beyond 64 bits", "Deployment",
+         "{spec: {replicas: 99999999999999999999, template: {spec: {terminationGracePeriodSeconds: "
+         "18446744073709551615, securityContext: {fsGroup: -9223372036854775809}}}}}",
+         "spec.replicas: error: a whole number from -2147483648 to 2147483647 is wanted\n"
+         "spec.template.spec.terminationGracePeriodSeconds: error: a whole number of 64 bits is "
+         "wanted\n"
+         "spec.template.spec.securityContext.fsGroup: error: a whole number of 64 bits is wanted"},
+        {"nor where a name may be", "Service",
+         "{spec: {ports: [{targetPort: 99999999999999999999}, {targetPort: .inf}, {port: .NaN}]}}",
+         "spec.ports[0].targetPort: error: a whole number from -2147483648 to 2147483647 is "
+         "wanted\n"
+         "spec.ports[1].targetPort: error: a whole number is wanted, and .inf is none\n"
+         "spec.ports[2].port: error: a whole number is wanted, and .NaN is none"},
+        {"a name is none of these", "Service", "{spec: {ports: [{targetPort: 9p}]}}", ""},
         {"64 bits where they may be", "Deployment",
          "{spec: {template: {spec: {terminationGracePeriodSeconds: 9999999999}}}}", ""},
         {"no word for true", "Deployment", "{spec: {paused: maybe}}",

@@ -45,11 +45,18 @@ static const struct {
     {"underscores", "[1_000, 0x_ff]", "[1000,255]",
      "1:2 1_000 is read as 1000\n1:9 0x_ff is read as 255"},
     {"numbers", "[+1, .5, 1., 1.50, 1e3, 089, 18446744073709551615, 18446744073709551616]",
-     "[1,0.5,1.0,1.5,1000.0,89.0,18446744073709551615,\"18446744073709551616\"]", ""},
+     "[1,0.5,1.0,1.5,1000.0,89.0,18446744073709551615,\"18446744073709551616\"]",
+     "1:52 18446744073709551616 is read as a string: Kubernetes has no such number"},
     {"no numbers", "[1.2.3, -, +, ., e3, 0x, 0b2, 1e, 1e+, _1, 12:30, 2001-01-01, 1e999, .inf]",
      "[\"1.2.3\",\"-\",\"+\",\".\",\"e3\",\"0x\",\"0b2\",\"1e\",\"1e+\",\"_1\",\"12:30\","
      "\"2001-01-01\",\"1e999\",\".inf\"]",
-     ""},
+     "1:70 .inf is read as a string: Kubernetes has no such number"},
+    {"numbers that there are not",
+     "[-.Inf, .nan, '.nan', -9223372036854775809, .Nan, -9223372036854775808]",
+     "[\"-.Inf\",\".nan\",\".nan\",\"-9223372036854775809\",\".Nan\",-9223372036854775808]",
+     "1:2 -.Inf is read as a string: Kubernetes has no such number\n"
+     "1:9 .nan is read as a string: Kubernetes has no such number\n"
+     "1:23 -9223372036854775809 is read as a string: Kubernetes has no such number"},
     {"the last of two keys", "a: 1\nb: 2\na: 3\n", "{\"b\":2,\"a\":3}",
      "3:1 a is on line 1 already: the last one counts"},
     {"of three, too", "{a: {x: 1}, a: 2, a: [3]}", "{\"a\":[3]}",

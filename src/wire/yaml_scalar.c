@@ -96,7 +96,7 @@ is_whole(const char *text, struct whole *ret)
             __builtin_add_overflow(ret->size, (unsigned)digit, &ret->size))
             return false;
     }
-    return !ret->negative || ret->size <= (uint64_t)INT64_MAX;
+    return !ret->negative || ret->size <= (uint64_t)INT64_MAX + 1;
 }
 
 static bool
@@ -143,6 +143,21 @@ number_text(const char *text, char room[NUMBER_BYTES_MAX])
     return true;
 }
 
+/* A number of YAML that no value has: ".inf", or a whole one that is too large to be held exactly.
+ */
+static bool
+is_beyond(const char *number, const double *real)
+{
+    static const char *const names[] = {".inf", ".Inf", ".INF"};
+    static const char *const nans[] = {".nan", ".NaN", ".NAN"};
+
+    if (real != NULL)
+        return (*real > 9e18 || *real < -9e18) && strpbrk(number, ".eE") == NULL;
+    return is_one_of(number, nans, sizeof nans / sizeof nans[0]) ||
+           is_one_of(number + (*number == '-' || *number == '+'), names,
+                     sizeof names / sizeof names[0]);
+}
+
 /* As kubectl reads it.  1: written; 0: it is a string; < 0: an error. */
 static int
 put_told(struct reader *r, const yaml_event_t *ev, const char *text, struct berth_err *e)
@@ -166,7 +181,7 @@ put_told(struct reader *r, const yaml_event_t *ev, const char *text, struct bert
         const char *sign = whole.negative ? "-" : "";
 
         if (whole.negative)
-            berth_jw_int(&r->out, -(int64_t)whole.size);
+            berth_jw_int(&r->out, (int64_t)(0 - whole.size));
         else
             berth_jw_uint(&r->out, whole.size);
         if ((whole.octal && whole.size > 7) || strchr(text, '_') != NULL)
@@ -174,9 +189,13 @@ put_told(struct reader *r, const yaml_event_t *ev, const char *text, struct bert
                            whole.size, whole.octal ? ": a nought in front makes it octal" : "");
         return rc != 0 ? yaml_no_memory(e) : 1;
     }
-    /* A whole number that is too large to be held exactly is its text. */
-    if (!is_real(number, &real) ||
-        ((real > 9e18 || real < -9e18) && strpbrk(number, ".eE") == NULL))
+    const bool is = is_real(number, &real);
+    if (is_beyond(number, is ? &real : NULL)) {
+        rc = yaml_note(r, line, column, "%.64s is read as a string: Kubernetes has no such number",
+                       text);
+        return rc != 0 ? yaml_no_memory(e) : 0;
+    }
+    if (!is)
         return 0;
     berth_jw_double(&r->out, real);
     return 1;
