@@ -242,12 +242,14 @@ berth_msvc_draw_up(const struct berth_msvc_files *files, const struct berth_msvc
     int r = read_service(files, a, p, &doc, e);
     if (r != -BERTH_ENOMEM)
         r = draw_up(doc, files, conf, a, p, ret_service, ret, e);
-    if (r != -BERTH_ENOMEM && doc != NULL) {
+    if (r != -BERTH_ENOMEM && doc != NULL && !p->is_full) {
         const int checked = check_service(doc, a, p, e);
         r = checked < 0 ? checked : r;
     }
     if (r == 0 && (p->errors > 0 || (conf->strict && p->warnings > 0)))
         r = -BERTH_EINVAL;
+    if (p->is_full)
+        r = berth_err_set(e, BERTH_ENOMEM, "%s", ""); /* once is enough */
     berth_msvc_locate(p);
     berth_msvc_in_files(p);
     return r;

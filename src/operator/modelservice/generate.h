@@ -29,7 +29,8 @@ struct berth_msvc_files {
 
 /*
  * What the two come to.  All problems of both go to p, each with its line; with an error among them
- * the answer is -BERTH_EINVAL with "" for a message.
+ * the answer is -BERTH_EINVAL with "" for a message, or -BERTH_ENOMEM with "" where p has that
+ * memory ended.
  */
 int berth_msvc_draw_up(const struct berth_msvc_files *files, const struct berth_msvc_conf *conf,
                        struct berth_arena *a, struct berth_msvc_problems *p,

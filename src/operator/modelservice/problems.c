@@ -41,32 +41,39 @@ berth_msvc_has_room(const struct berth_msvc_problems *p, bool warning)
     return false;
 }
 
+/* text and path live as long as p. */
 static struct berth_msvc_problem *
-add(struct berth_msvc_problems *p, bool warning, const char *in, const char *path, const char *fmt,
-    va_list ap)
+put(struct berth_msvc_problems *p, bool warning, const char *in, const char *path, const char *text)
 {
-    char text[1024];
-
     p->errors += !warning;
     p->warnings += warning;
     if (p->count == BERTH_MSVC_PROBLEMS_MAX && !warning)
         drop_warning(p);
     if (p->count == BERTH_MSVC_PROBLEMS_MAX)
         return NULL;
+    struct berth_msvc_problem *ret = &p->at[p->count++];
+    *ret = (struct berth_msvc_problem){
+        .in = in, .path = path, .text = text, .warning = warning, .is_wrong = !warning};
+    return ret;
+}
+
+static struct berth_msvc_problem *
+add(struct berth_msvc_problems *p, bool warning, const char *in, const char *path, const char *fmt,
+    va_list ap)
+{
+    char text[1024];
+
+    if (p->is_full)
+        return NULL;
+    if (!berth_msvc_has_room(p, warning))
+        return put(p, warning, in, "", "");
     (void)vsnprintf(text, sizeof text, fmt, ap);
     const char *kept = berth_arena_strdup(p->arena, text);
-    if (kept == NULL && p->spare[0] == '\0') {
-        (void)snprintf(p->spare, sizeof p->spare, "%s", text);
-        kept = p->spare;
-    }
     const char *where = berth_arena_strdup(p->arena, path);
-    struct berth_msvc_problem *ret = &p->at[p->count++];
-    *ret = (struct berth_msvc_problem){.in = in,
-                                       .path = where != NULL ? where : "",
-                                       .text = kept != NULL ? kept : "out of memory",
-                                       .warning = warning,
-                                       .is_wrong = !warning};
-    return ret;
+    if (kept != NULL && where != NULL)
+        return put(p, warning, in, where, kept);
+    berth_msvc_no_room(p, in, path);
+    return NULL;
 }
 
 struct berth_msvc_problem *
@@ -97,12 +104,12 @@ berth_msvc_invalid(struct berth_msvc_problems *p, const char *in, const char *pa
 /* ---- the end of memory ---- */
 
 static void
-put_room(const struct berth_arena *a, char ret[static 200])
+put_room(const struct berth_arena *a, char ret[static BERTH_MSVC_FULL_BYTES])
 {
     const bool small = a->max_bytes < 1u << 20;
 
     (void)snprintf(
-        ret, 200,
+        ret, BERTH_MSVC_FULL_BYTES,
         "it takes more memory than there is for a ModelService and its base "
         "configuration (%zu %s in all, %d MiB for one document as text): make it smaller",
         small ? a->max_bytes : a->max_bytes >> 20, small ? "bytes" : "MiB", TEXT_MIB);
@@ -111,16 +118,20 @@ put_room(const struct berth_arena *a, char ret[static 200])
 void
 berth_msvc_no_room(struct berth_msvc_problems *p, const char *in, const char *path)
 {
-    char text[200];
-
-    put_room(p->arena, text);
-    berth_msvc_problem(p, false, in, path, "%s", text);
+    if (p->is_full)
+        return;
+    const char *where = berth_arena_strdup(p->arena, path);
+    put_room(p->arena, p->full);
+    if (!berth_msvc_has_room(p, false))
+        p->count--; /* of the others it is known how many there are */
+    (void)put(p, false, in, where != NULL ? where : "", p->full);
+    p->is_full = true;
 }
 
 int
 berth_msvc_no_memory(const struct berth_arena *a, const char *what, struct berth_err *e)
 {
-    char text[200];
+    char text[BERTH_MSVC_FULL_BYTES];
 
     put_room(a, text);
     return berth_err_set(e, BERTH_ENOMEM, "%s%s%s", what, what[0] != '\0' ? ": " : "", text);

@@ -32,7 +32,7 @@ struct berth_msvc_problem {
     bool is_wrong;   /* an error, or a warning for the sake of a preview alone */
     bool in_service; /* after berth_msvc_in_files(): the line is of the service's file */
 };
-enum { BERTH_MSVC_PROBLEMS_MAX = 100, BERTH_MSVC_WORK_MAX = 16 << 20 };
+enum { BERTH_MSVC_PROBLEMS_MAX = 100, BERTH_MSVC_WORK_MAX = 16 << 20, BERTH_MSVC_FULL_BYTES = 200 };
 
 /* All of it in one go.  Where there is no more room errors take that of warnings. */
 struct berth_msvc_problems {
@@ -48,7 +48,8 @@ struct berth_msvc_problems {
     bool base_in_cluster; /* lines of keys stay those of their values: there is no file */
     struct berth_msvc_text texts[BERTH_MSVC_CHILDREN + 2]; /* each `in` once */
     size_t text_count;
-    char spare[256]; /* the text of the first problem that there was no memory for */
+    bool is_full; /* memory ended, which is told; what would be told after it is not certain */
+    char full[BERTH_MSVC_FULL_BYTES]; /* the text of it */
 };
 
 /* `in` lives as long as p.  What is given back may be given a line; NULL: there was no room. */
@@ -69,7 +70,7 @@ __attribute__((format(printf, 4, 5))) void berth_msvc_invalid(struct berth_msvc_
 /*
  * Memory ended while something was read or made: which ("decodeDeployment", "" for all of it), how
  * much there was and what can be done.  As a problem (of which there is one, however little memory
- * is left), and as -BERTH_ENOMEM.
+ * is left, and none after it), and as -BERTH_ENOMEM.
  */
 void berth_msvc_no_room(struct berth_msvc_problems *p, const char *in, const char *path);
 int berth_msvc_no_memory(const struct berth_arena *a, const char *what, struct berth_err *e);

@@ -160,7 +160,7 @@ berth_msvc_render(struct berth_msvc_templates *t, struct berth_slice text, struc
     struct berth_err e = {""};
     struct berth_msvc_problems *p = t->problems;
 
-    if (p->work > BERTH_MSVC_WORK_MAX)
+    if (p->work > BERTH_MSVC_WORK_MAX || p->is_full)
         return false; /* that is told already */
     t->text = text;
     t->trace = (struct berth_template_trace){0};
