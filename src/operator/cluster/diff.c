@@ -301,17 +301,33 @@ try_steps(struct against *x, struct berth_arena *a, const struct berth_kube_ref 
     return 0;
 }
 
+/* It has been asked, and the answer is no. */
+static bool
+is_unserved(struct against *x, const struct berth_kube_kind *kind)
+{
+    const struct berth_kube_until until = until_now();
+    bool served = true;
+    struct berth_err unasked;
+
+    return berth_kube_serves(x->kube, &until, kind, &served, &unasked) == 0 && !served;
+}
+
 /* A "not found" of a kind that the cluster does not serve, in the operator's words. */
 static void
 tell_unserved(struct against *x, struct berth_err *e)
 {
-    const struct berth_kube_until until = until_now();
+    const struct berth_kube_kind *other = berth_msvc_counterpart_of(x->kind);
     const char *from = berth_msvc_provider_of(x->kind);
-    bool served = true;
-    struct berth_err unasked;
 
-    if (from != NULL && berth_kube_serves(x->kube, &until, x->kind, &served, &unasked) == 0 &&
-        !served)
+    if (from == NULL || !is_unserved(x, x->kind))
+        return;
+    if (other != NULL && is_unserved(x, other))
+        (void)berth_err_set(e, BERTH_ENOENT,
+                            "the cluster serves neither %s of %s nor %s of %s: install %s, of "
+                            "either generation",
+                            x->kind->plural, x->kind->group_version, other->plural,
+                            other->group_version, from);
+    else
         (void)berth_err_set(e, BERTH_ENOENT, "the cluster does not serve %s of %s: install %s",
                             x->kind->plural, x->kind->group_version, from);
 }
