@@ -149,10 +149,14 @@ static int
 begin(struct reader *r, const yaml_event_t *ev, bool mapping, const yaml_char_t *name,
       struct berth_err *e)
 {
+    const size_t at = ev->start_mark.index;
     size_t anchor;
 
     if (is_key(r))
-        return yaml_refuse(ev, e, "a key must be a plain value");
+        return yaml_refuse(ev, e,
+                           mapping && at == r->levels[r->depth - 1].at + 1
+                               ? YAML_IS_TEMPLATE
+                               : "a key must be a plain value");
     if (r->depth == BERTH_JSON_DEPTH_MAX)
         return yaml_refuse(ev, e, "nested too deep");
     const int rc = anchor_begin(r, name, ev, &anchor, e);
@@ -162,7 +166,7 @@ begin(struct reader *r, const yaml_event_t *ev, bool mapping, const yaml_char_t 
         berth_jw_object(&r->out);
     else
         berth_jw_array(&r->out);
-    r->levels[r->depth++] = (struct level){.mapping = mapping, .anchor = anchor};
+    r->levels[r->depth++] = (struct level){.mapping = mapping, .anchor = anchor, .at = at};
     return 0;
 }
 

@@ -33,6 +33,7 @@ struct member {
 struct level {
     bool mapping, have_key;
     size_t anchor;               /* index + 1; 0: none */
+    size_t at;                   /* where it begins, in characters of the text */
     struct member *first, *last; /* of a mapping, where they are told */
 };
 
@@ -66,6 +67,11 @@ int yaml_refuse(const yaml_event_t *at, struct berth_err *e, const char *why);
 int yaml_no_memory(struct berth_err *e);
 __attribute__((format(printf, 4, 5))) int yaml_note(struct reader *r, size_t line, size_t column,
                                                     const char *fmt, ...);
+
+/* What "{{ .NAME }}" without quotes is: a mapping within a mapping. */
+#define YAML_IS_TEMPLATE                                                                          \
+    "a template is a text: write it in quotes, \"{{ .NAME }}\", or '{{ f \"x\" }}' where it has " \
+    "quotes of its own"
 
 /* yaml_said.c: why the parser failed, where a person's usual mistake is the cause: the place and
  * what is to be written instead, -BERTH_EINVAL.  0: it is another, and e is untouched. */

@@ -336,11 +336,26 @@ reserved(struct failure *f)
                f->at.s.at[f->column]);
 }
 
+/* Within "{{" and "}}" of its line: what is there is not in quotes, or ends those that it is in. */
+static int template(struct failure *f)
+{
+    const size_t end = f->column + 2 < f->at.s.len ? f->column + 2 : f->at.s.len;
+    bool open = false;
+
+    for (size_t i = 0; i + 1 < end; i++) {
+        if (memcmp(f->at.s.at + i, "{{", 2) == 0)
+            open = true;
+        else if (memcmp(f->at.s.at + i, "}}", 2) == 0 && i + 1 < f->column)
+            open = false;
+    }
+    return open ? say(f, f->at, f->column, YAML_IS_TEMPLATE) : 0;
+}
+
 int
 yaml_said(const yaml_parser_t *p, const char *text, size_t len, struct berth_err *e)
 {
-    static int (*const mistakes[])(struct failure *) = {tab,      quote,  colon,
-                                                        too_deep, beside, reserved};
+    static int (*const mistakes[])(struct failure *) = {tab,      template, quote,   colon,
+                                                        too_deep, beside,   reserved};
     struct failure f = {.text = {text, len},
                         .problem = p->problem != NULL ? p->problem : "",
                         .context = p->context != NULL ? p->context : "",
