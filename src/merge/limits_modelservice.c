@@ -180,11 +180,13 @@ berth_limits_of_model_service(size_t *ret_count)
 
 /* ---- of every object ---- */
 
+/* No definition says it, and llm-d's `generate` takes any: the names of children are lower-cased.
+ */
 static const struct berth_limit head[] = {
-    {LENGTH("metadata.name", 0, 253)},
-    {PATTERN("metadata.name", "^" SUBDOMAIN "$"), .says = OF_DOMAINS},
-    {LENGTH("metadata.namespace", 0, 63)},
-    {PATTERN("metadata.namespace", "^$|^" WORD "$"), .says = OF_WORDS},
+    {LENGTH("metadata.name", 0, 253), .stricter = true},
+    {PATTERN("metadata.name", "^" SUBDOMAIN "$"), .says = OF_DOMAINS, .stricter = true},
+    {LENGTH("metadata.namespace", 0, 63), .stricter = true},
+    {PATTERN("metadata.namespace", "^$|^" WORD "$"), .says = OF_WORDS, .stricter = true},
 };
 
 const struct berth_limit *

@@ -126,7 +126,7 @@ static const struct {
     {"a service's name",
      "apiVersion: llm-d.ai/v1alpha1\nkind: ModelService\nmetadata: {name: My_Svc}\n"
      "spec:\n" FROM "  routing: {modelName: m}\n",
-     "3:12 metadata.name: \"My_Svc\": it should be small letters, digits, '-' and '.'", false},
+     "3:12 metadata.name: \"My_Svc\": it should be small letters, digits, '-' and '.'", true},
     {"another version",
      "apiVersion: llm-d.ai/v1\nkind: ModelService\nmetadata: {name: a}\nspec:\n" FROM
      "  routing: {modelName: m}\n",
