@@ -402,7 +402,8 @@ put_config_map(struct build *b, const struct berth_json *from, size_t index, str
 {
     const struct berth_json *meta = berth_json_get(from, "metadata"), *merged = NULL;
     const char *name = berth_json_member_text(meta, "name", "");
-    const char *ns = berth_json_member_text(meta, "namespace", b->m->ns);
+    const char *said = berth_json_member_text(meta, "namespace", "");
+    const char *ns = said[strspn(said, " \t\r\n")] != '\0' ? said : b->m->ns;
     struct berth_msvc named = *b->m;
     struct berth_buf text;
     struct berth_jw head;
@@ -410,11 +411,11 @@ put_config_map(struct build *b, const struct berth_json *from, size_t index, str
     size_t count;
     int r;
 
-    if (!check_map_name(b, meta, ns[0] != '\0' ? ns : b->m->ns, index))
+    if (!check_map_name(b, meta, ns, index))
         return 0;
     berth_buf_init(&text, b->a);
     berth_jw_init(&head, &text);
-    named.ns = ns[0] != '\0' ? ns : b->m->ns;
+    named.ns = ns;
     if (b->conf->managed && strcmp(named.ns, b->m->ns) != 0) {
         (void)snprintf(path, sizeof path, "[%zu].metadata.namespace", index);
         berth_msvc_problem(b->problems, false, "configMaps", path,

@@ -261,6 +261,16 @@ put_mount(const struct berth_msvc *m, struct berth_jw *w)
     berth_jw_array_end(w);
 }
 
+/* "image: ''", as what makes ModelServices of values writes it where there is none. */
+static bool
+is_no_image(const struct berth_json_iter *member)
+{
+    struct berth_slice text;
+
+    return berth_slice_is(member->key, "image") && berth_json_string(member->value, &text) &&
+           text.len == 0;
+}
+
 static void
 put_container(const struct berth_msvc_overlay *o, const struct berth_json *c, struct berth_jw *w)
 {
@@ -270,8 +280,9 @@ put_container(const struct berth_msvc_overlay *o, const struct berth_json *c, st
 
     berth_jw_object(w);
     for (struct berth_json_iter it = berth_json_iter(c); berth_json_next(&it);) {
-        /* Nothing behind a key is nothing said: the base's stays. */
-        if (berth_json_type(it.value) == BERTH_JSON_NULL ||
+        /* Nothing behind a key is nothing said, and so is an image that is none: the base's stays.
+         */
+        if (berth_json_type(it.value) == BERTH_JSON_NULL || is_no_image(&it) ||
             berth_slice_is(it.key, "mountModelVolume") || (mounts && berth_slice_is(it.key, "env")))
             continue;
         berth_jw_key_n(w, it.key.at, it.key.len);

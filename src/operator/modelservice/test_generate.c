@@ -111,6 +111,9 @@ static const struct {
      LWS ".leaderTemplate.spec.containers[0]", "{\"args\":[\"x\",\"l\"],\"name\":\"c\"}"},
     {HF "  decode: {multinode: true, containers: [{name: c, args: [x]}]}\n", GROUP_BASE,
      LWS ".workerTemplate.spec.containers[0]", "{\"args\":[\"x\",\"w\"],\"name\":\"c\"}"},
+    {HF "  decode: {containers: [{name: c, image: ''}]}\n", /* as absent: no pod runs it */
+     BASE "  decodeDeployment: '{spec: {template: {spec: {containers: [{name: c, image: i}]}}}}'\n",
+     POD ".containers[0].image", "\"i\""},
     {HF "  decode: {containers: [{name: c}]}\n", GROUP_BASE, LWS ".size", "2"},
     {HF, GROUP_BASE, LWS ".size", "2"},
     {HF "  decode: {multinode: false}\n", GROUP_BASE, "decodeLeaderWorkerSet", "-"},
@@ -267,6 +270,10 @@ static const struct {
     {HF, BASE "  decodeService: '{}'\n", "decodeService", "-"},
     {HF, BASE "  eppDeployment: '{}'\n", "eppRoleBinding.roleRef.name", "\"picker\""},
     /* ConfigMaps: an owner only where the garbage collector may follow it. */
+    {HF, BASE "  configMaps: '[{metadata: {name: a, namespace: \" \"}}]'\n",
+     "configMaps[0].metadata.namespace", "\"ns\""},
+    {HF, BASE "  configMaps: '[{metadata: {name: a, namespace: \" \"}}]'\n",
+     "configMaps[0].metadata.ownerReferences[0].uid", "\"u1\""},
     {HF, BASE "  configMaps: '[{metadata: {name: a}}, {metadata: {name: b, namespace: other}}]'\n",
      "configMaps[0].metadata.ownerReferences[0].uid", "\"u1\""},
     {HF, BASE "  configMaps: '[{metadata: {name: a}}, {metadata: {name: b, namespace: other}}]'\n",
