@@ -24,9 +24,12 @@ int
 merge_work(struct merge *m, size_t n)
 {
     m->work += n;
-    return m->work <= WORK_MAX ? 0
-                               : berth_err_set(m->e, BERTH_ETOOBIG,
-                                               "lists and objects are too long to be compared");
+    if (m->work <= WORK_MAX)
+        return 0;
+    const char *where = place_text(&m->at, m->arena);
+    return berth_err_set(m->e, BERTH_ETOOBIG,
+                         "%s: it takes more than %d comparisons to be merged: make it shorter",
+                         where != NULL ? where : "?", WORK_MAX);
 }
 
 int

@@ -63,7 +63,7 @@ struct berth_merge_rule {
  * empty list keeps the base's, except where a rule says ATOMIC.  base or overlay may be NULL:
  * nothing. The result lives in the arena and shares nothing with base and overlay.  Any thread.
  *   -BERTH_EINVAL   with the path: "spec.template.spec.containers: a list is merged with an object"
- *   -BERTH_ETOOBIG  lists and objects so long that comparing them takes too much work
+ *   -BERTH_ETOOBIG  lists and objects so long that comparing them takes too much work; likewise
  *   -BERTH_ENOMEM
  */
 int berth_merge(const struct berth_merge_rule *rules, size_t rule_count,

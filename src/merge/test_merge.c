@@ -383,6 +383,8 @@ work_is_bounded(void **unused)
     assert_int_equal(berth_json_parse(&arena, b.at, b.len, NULL, &v, NULL), 0);
     assert_int_equal(berth_merge(rules, BERTH_COUNT(rules), v, v, &arena, &got, &e),
                      -BERTH_ETOOBIG);
+    assert_string_equal(
+        e.msg, "keyed: it takes more than 67108864 comparisons to be merged: make it shorter");
     berth_buf_fini(&b);
     berth_arena_reset(&arena);
 }

@@ -146,7 +146,7 @@ build_lay_over(struct build *b, enum berth_msvc_child child, const struct berth_
     if (r < 0)
         return r;
     r = berth_merge(rules, count, base, top, b->a, &b->set->of[child], &why);
-    if (r == -BERTH_EINVAL) {
+    if (r == -BERTH_EINVAL || r == -BERTH_ETOOBIG) {
         /* Of one child; the others are looked at all the same. */
         tell_of_merge(b, child, "", why.msg);
         return 0;

@@ -315,6 +315,32 @@ warnings_hide_no_errors(void **unused)
     berth_arena_reset(&arena);
 }
 
+/* What takes too much comparing has its place, and the other children are looked at all the same.
+ */
+static void
+what_is_too_long_to_be_merged_is_told(void **unused)
+{
+    struct berth_buf service, base;
+
+    (void)unused;
+    berth_buf_init(&service, &arena);
+    berth_buf_init(&base, &arena);
+    berth_buf_puts(&service, GOOD_HEAD "  decode:\n    containers:\n    - name: c\n      args:\n");
+    berth_buf_puts(&base,
+                   MAP ROUTED "  decodeDeployment: |\n    spec: {template: {spec: {containers: "
+                              "[{name: c, image: i,\n      args: [");
+    for (int i = 0; i < 9000; i++) {
+        berth_buf_printf(&service, "      - --s%d=1\n", i);
+        berth_buf_printf(&base, "--b%d=1, ", i);
+    }
+    berth_buf_puts(&base, "]}]}}}\n  decodeService: 'spec: {ports: [{port: x}]}'\n");
+    assert_int_equal(generate(berth_buf_text(&service), berth_buf_text(&base)), -BERTH_EINVAL);
+    assert_int_equal(problems.errors, 2);
+    assert_string_equal(places(), "base:6:30 base:8:35");
+    assert_non_null(strstr(problems.at[0].text, "comparisons"));
+    berth_arena_reset(&arena);
+}
+
 /* With whatever memory there is, it is told that it ended, where, and what to do. */
 static void
 the_end_of_memory_is_told(void **unused)
@@ -377,6 +403,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_has_its_line),
         cmocka_unit_test(warnings_hide_no_errors),
+        cmocka_unit_test(what_is_too_long_to_be_merged_is_told),
         cmocka_unit_test(the_end_of_memory_is_told),
     };
 
