@@ -298,6 +298,7 @@ def deployed(kube):
 
 def test_the_operator_may_do_what_it_must(deployed):
     assert [m for m in MAY if not may(deployed, OPERATOR, *m)] == []
+    assert may(deployed, OPERATOR, "get", "rbac.authorization.k8s.io", "clusterroles", "", "modelservice-epp")
     assert [m for m in MAY_NOT if may(deployed, OPERATOR, *m)] == []
     assert [m for m in LEASES if not may(deployed, OPERATOR, *m)] == []
     assert not may(deployed, OPERATOR, "delete", "coordination.k8s.io", "leases", "modelservice-system")

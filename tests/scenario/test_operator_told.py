@@ -1,6 +1,7 @@
 """`berth operator`: what goes wrong behind its back, told in the status of those whom it concerns, and mended."""
 import harness
-from modelservices import BASE, DEPLOYMENTS, MAPS, SERVICES, condition, names, service, wait_ready, with_base
+from modelservices import (BASE, DEPLOYMENTS, MAPS, SERVICES, assert_said_once, condition, names, service, wait_ready,
+                           wait_still, with_base)
 from test_operator_groups import CRD, DECODE, groups, play, removed_in_the_end, wait_gone, wait_group  # noqa: F401
 
 DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
@@ -69,3 +70,26 @@ def test_what_selects_pods_that_there_are_not(prepared, operator):
     prepared.merge(f"{MAPS}/base", {"data": {"eppDeployment": BASE["eppDeployment"]}})
     wait_ready(prepared, "svc")
     assert condition(prepared, "svc", "ConfigValid")["reason"] == "Valid"
+
+
+def test_a_role_of_endpoint_pickers_that_there_is_not(prepared, make_operator):
+    o = make_operator({"--epp-cluster-role": "picks-endpoints"})
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    prepared.create(SERVICES, service("svc", decode=LLM, **with_base(prepared)))
+    prepared.create(SERVICES, service("other", "org/other", decode=LLM))  # it has no picker
+    harness.wait_until(lambda: condition(prepared, "svc", "ConfigValid")["reason"] == "Warnings", 90, "it is told")
+    told = condition(prepared, "svc", "ConfigValid")
+    assert "there is no ClusterRole picks-endpoints" in told["message"] and "epp.yaml" in told["message"], told
+    wait_ready(prepared, "svc")
+    wait_ready(prepared, "other")
+    assert condition(prepared, "other", "ConfigValid")["reason"] == "Valid"
+    # Whoever makes it need not tell the operator.
+    prepared.create(path, {"metadata": {"name": "picks-endpoints"}, "rules": []})
+    try:
+        harness.wait_until(lambda: condition(prepared, "svc", "ConfigValid")["reason"] == "Valid", 120, "it is seen")
+        wait_ready(prepared, "svc")
+        assert "there is a ClusterRole picks-endpoints now" in o.said(), o.said()
+        wait_still(prepared)
+        assert_said_once(o, 1)
+    finally:
+        prepared.api("DELETE", f"{path}/picks-endpoints")

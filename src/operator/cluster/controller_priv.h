@@ -91,6 +91,8 @@ struct berth_msvc_controller {
         uint64_t at_ns;
     } failures[MSVC_FAILURES]; /* told of services, each at its key's place; under mu */
     atomic_bool stopping;
+    atomic_bool lacks_role; /* the role of endpoint pickers is not there, as far as is known */
+    uint64_t role_asked_ns; /* when that was asked for by a look; 0: never; under mu */
     struct berth_kube_events *events;
     _Atomic uint64_t done, failed, applies, deletes, status_writes;
 };
@@ -172,6 +174,13 @@ int msvc_choose_generation(int (*serves)(void *arg, enum berth_msvc_child child,
                            void *arg, bool with_models, struct berth_msvc_conf *conf,
                            struct berth_err *e);
 void msvc_definitions_stop(struct berth_msvc_controller *c);
+
+/* ---- needs.c: what people make and services need ---- */
+/* Tell what the service needs and there is not, as far as is known, and have it looked for. */
+void msvc_check_needs(struct msvc_look *x);
+/* Is that key of work not a service's, but what services need? */
+bool msvc_is_need(const char *key);
+struct berth_outcome msvc_find_need(struct berth_msvc_controller *c);
 
 /* ---- sync.c: children ---- */
 /* Apply what differs and take away what is not wished for.  What failed is in the look. */

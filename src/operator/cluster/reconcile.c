@@ -220,6 +220,7 @@ look(struct msvc_look *x, struct berth_outcome *ret, struct berth_err *e)
         return r;
     if (atomic_load(&x->c->stopping))
         return berth_err_set(e, BERTH_ECANCELED, "it is to end"); /* half of it may be missing */
+    msvc_check_needs(x);
     if (x->problems.errors == 0)
         msvc_sync(x);
     if ((r = msvc_report(x, e)) < 0)
@@ -304,6 +305,10 @@ msvc_reconcile(void *arg, const char *key, struct berth_outcome *ret)
         .c = c, .a = &a, .problems = {.arena = &a, .cancelled = is_stopping, .cancel_arg = c}};
     struct berth_err e = {""};
 
+    if (msvc_is_need(key)) {
+        *ret = msvc_find_need(c);
+        return 0;
+    }
     berth_arena_init(&a, memory_max);
     int r = find_service(c, &a, key, &x.object, &e);
     if (r == -BERTH_ENOTREADY) {
