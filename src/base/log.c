@@ -195,8 +195,10 @@ berth_log_at(enum berth_log_level level, const char *file, int line, const char 
     if (!berth_log_wanted(level))
         return;
     va_start(ap, fmt);
-    (void)vsnprintf(msg, sizeof msg, fmt, ap);
+    const int n = vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
+    if (n >= (int)sizeof msg)
+        berth_utf8_mark_cut(msg, sizeof msg);
     begin(&l, level, file, line, msg);
     end(&l);
 }

@@ -28,6 +28,7 @@ bool berth_log_wanted(enum berth_log_level level);
 /* "debug", "info", "warn", "error"; false when the name is none of them. */
 bool berth_log_level_parse(const char *name, enum berth_log_level *ret);
 
+/* 1,023 bytes of a message; a longer one ends with an ellipsis. */
 __attribute__((format(printf, 4, 5))) void
 berth_log_at(enum berth_log_level level, const char *file, int line, const char *fmt, ...);
 

@@ -13,6 +13,7 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "base/utf8.h"
 
@@ -239,6 +240,44 @@ arenas_come_and_go_without_growth_of_the_heap(void **unused)
     assert_in_range(grown, 0, 4 << 20); /* of which what stays is 0.4 */
 }
 
+static void
+keep_line(void *arg, const char *line, size_t len)
+{
+    berth_buf_put(arg, line, len);
+}
+
+/* Wherever the characters lie, a message that is too long is still text, and says that it goes on.
+ */
+static void
+a_line_that_is_too_long_is_cut_at_a_whole_character(void **unused)
+{
+    enum { LONG = 2000 };
+    static const char *const of[] = {"a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x90\x8b"};
+    static const char more[] = "\xe2\x80\xa6\n";
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(of) * 4; i++) {
+        const char *one = of[i / 4];
+        struct berth_buf line, text;
+        berth_buf_init(&line, NULL);
+        berth_buf_init(&text, NULL);
+        berth_buf_puts(&text, &"bbb"[3 - i % 4]);
+        while (text.len < LONG)
+            berth_buf_puts(&text, one);
+        berth_log_init(BERTH_LOG_INFO, BERTH_LOG_TEXT, -1);
+        berth_log_sink(keep_line, &line);
+        berth_info("%s", berth_buf_text(&text));
+        berth_log_sink(NULL, NULL);
+        assert_true(berth_utf8_valid(line.at, line.len));
+        assert_in_range(line.len, 1000, 1100);
+        const size_t end = line.len - strlen(more), n = strlen(one);
+        assert_memory_equal(line.at + end, more, strlen(more));
+        assert_memory_equal(line.at + end - n, one, n);
+        berth_buf_fini(&text);
+        berth_buf_fini(&line);
+    }
+}
+
 int
 main(void)
 {
@@ -253,6 +292,7 @@ main(void)
         cmocka_unit_test(half_and_bfloat_round_to_nearest_even),
         cmocka_unit_test(utf8_is_checked_to_the_letter),
         cmocka_unit_test(errors_carry_context_outermost_first),
+        cmocka_unit_test(a_line_that_is_too_long_is_cut_at_a_whole_character),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,3 +53,15 @@ berth_utf8_valid(const char *text, size_t len)
     }
     return true;
 }
+
+void
+berth_utf8_mark_cut(char *text, size_t room)
+{
+    enum { REST_MAX = 3 }; /* bytes of a character behind its first */
+    static const char more[] = "\xe2\x80\xa6";
+    size_t end = room - sizeof more;
+
+    for (int i = 0; i < REST_MAX && end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80; i++)
+        end--;
+    memcpy(text + end, more, sizeof more);
+}

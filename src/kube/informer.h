@@ -76,7 +76,8 @@ struct berth_kube_informer_state {
     uint64_t bytes;
     uint64_t lists, watches; /* so far */
     int failure;             /* of the last list or watch, as told; 0: none */
-    char trouble[256];       /* why the last list or watch failed; "": it did not */
+    char trouble[sizeof((struct berth_err *)NULL)->msg]; /* why the last list or watch failed; "":
+                                                            it did not */
 };
 void berth_kube_informer_state(struct berth_kube_informer *i,
                                struct berth_kube_informer_state *ret);

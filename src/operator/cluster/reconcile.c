@@ -328,7 +328,7 @@ msvc_reconcile(void *arg, const char *key, struct berth_outcome *ret)
                 tell_failure(c, key, NULL);
         } else if (!atomic_load(&c->stopping)) {
             atomic_fetch_add(&c->failed, 1);
-            tell_failure(c, key, e.msg);
+            tell_failure(c, key, x.failure != NULL ? x.failure : e.msg);
         }
         if (r < 0 && x.failure != NULL && !x.may_pass) {
             *ret = x.coming ? (struct berth_outcome){BERTH_OUTCOME_AFTER, unknown_ns}

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "operator/cluster/controller_priv.h"
 #include "operator/cluster/plan.h"
 #include "operator/modelservice/kinds.h"
@@ -61,8 +62,10 @@ msvc_conflict(struct msvc_look *x, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap);
+    const int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    if (n >= (int)sizeof text)
+        berth_utf8_mark_cut(text, sizeof text);
     msvc_add_text(x, &x->conflict, berth_arena_strdup(x->a, text));
 }
 
