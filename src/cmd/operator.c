@@ -275,6 +275,10 @@ count_calls(struct berth_operator_http_conf *http, struct berth_kube_conf *kube,
     return kube->tally != NULL ? 0 : berth_err_set(e, BERTH_ENOMEM, "out of memory");
 }
 
+static const char denied[] = "; the operator's role lacks this right: apply "
+                             "deploy/modelservice/rbac.yaml, or upgrade the Helm release (kubectl "
+                             "auth can-i shows what is allowed)";
+
 /* Until it is ended.  election: NULL, there is no other. */
 static int
 operate(const struct berth_args *args, const struct berth_kube_config *config, struct operating *x,
@@ -282,7 +286,8 @@ operate(const struct berth_args *args, const struct berth_kube_config *config, s
         const sigset_t *ends)
 {
     struct berth_kube_conf how = {.qps = -1 /* the server says when it is too much */,
-                                  .manager = BERTH_MSVC_MANAGER};
+                                  .manager = BERTH_MSVC_MANAGER,
+                                  .denied = denied};
     struct berth_operator_http *http = NULL;
     struct berth_err e = {""};
     int r = 0;

@@ -364,6 +364,7 @@ static int
 stream_refused(struct berth_kube *k, struct streamer *s, const struct berth_client_answer *answer,
                const char *what, struct berth_err *e)
 {
+    const struct berth_kube_asked asked = berth_kube_asked(k, what);
     const struct berth_json *body = NULL;
     struct berth_arena own;
 
@@ -371,8 +372,8 @@ stream_refused(struct berth_kube *k, struct streamer *s, const struct berth_clie
     const char *text = berth_buf_text(&s->refusal);
     if (text == NULL || berth_json_parse(&own, text, s->refusal.len, NULL, &body, NULL) < 0)
         body = NULL;
-    const int r = berth_kube_status_error(answer->status, answer->retry_after_s, body, what,
-                                          berth_kube_user(k), NULL, e);
+    const int r =
+        berth_kube_status_error(answer->status, answer->retry_after_s, body, &asked, NULL, e);
     berth_arena_fini(&own);
     return r;
 }

@@ -166,10 +166,11 @@ berth_kube_ended(struct berth_kube *k, const struct berth_kube_call *call, uint1
     berth_kube_tally_add(k->conf.tally, call->verb, call->kind, status, took_ns);
 }
 
-const char *
-berth_kube_user(const struct berth_kube *k)
+struct berth_kube_asked
+berth_kube_asked(const struct berth_kube *k, const char *what)
 {
-    return k->config->user;
+    return (struct berth_kube_asked){
+        .what = what, .user = k->config->user, .denied = k->conf.denied};
 }
 
 const char *
@@ -403,6 +404,7 @@ read_answer(struct berth_kube *k, struct berth_arena *a, const struct berth_kube
             struct berth_client_answer *answer, const struct berth_json **ret,
             struct berth_kube_status *status, struct berth_err *e)
 {
+    const struct berth_kube_asked asked = berth_kube_asked(k, call->what);
     const struct berth_json *body = NULL;
     struct berth_arena own;
     int r = 0;
@@ -418,8 +420,7 @@ read_answer(struct berth_kube *k, struct berth_arena *a, const struct berth_kube
     berth_arena_init(&own, BERTH_KUBE_SCRATCH_MAX);
     if (berth_json_parse(&own, answer->body.at, answer->body.len, NULL, &body, NULL) < 0)
         body = NULL;
-    r = berth_kube_status_error(answer->status, answer->retry_after_s, body, call->what,
-                                k->config->user, status, e);
+    r = berth_kube_status_error(answer->status, answer->retry_after_s, body, &asked, status, e);
     berth_arena_fini(&own);
     return r;
 }

@@ -41,7 +41,8 @@ struct berth_kube_auth *berth_kube_auth_of(struct berth_kube *k);
 /* Count a try that ended; status 0: without an answer. */
 void berth_kube_ended(struct berth_kube *k, const struct berth_kube_call *call, uint16_t status,
                       uint64_t took_ns);
-const char *berth_kube_user(const struct berth_kube *k);
+/* For what is told of an answer. */
+struct berth_kube_asked berth_kube_asked(const struct berth_kube *k, const char *what);
 const char *berth_kube_manager(const struct berth_kube *k);
 /* "/path?labelSelector=...": the selection's, and what the caller appends with '&'. */
 void berth_kube_selection_put(struct berth_buf *b, const struct berth_kube_selection *s);

@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/utf8.h"
 #include "kube/object.h"
 #include "wire/json.h"
 
 /* WRAPS: of a message, left for what callers put in front of it. */
 enum { CAUSES_SHOWN = 3, WORDS = 320, WORDS_LEAST = 64, WRAPS = 64 };
-static const char more[] = "\xe2\x80\xa6"; /* an ellipsis */
 
 static int
 code_of(uint16_t http)
@@ -49,18 +49,6 @@ put(struct words *w, const char *fmt, ...)
     w->len = w->cut ? w->room : w->len + (size_t)n;
 }
 
-/* What was cut off says so, and ends with a whole character. */
-static void
-mark_cut(struct words *w)
-{
-    if (!w->cut)
-        return;
-    w->len = w->room - (sizeof more - 1);
-    while (w->len > 0 && ((unsigned char)w->at[w->len] & 0xc0) == 0x80)
-        w->len--;
-    memcpy(w->at + w->len, more, sizeof more);
-}
-
 /* The server's message, and the fields it is about where it does not name them itself: as much as
  * there is room for. */
 static void
@@ -80,17 +68,22 @@ put_words(const struct berth_json *body, struct words *words)
             continue;
         put(words, "%s %s: %s", shown++ > 0 ? ";" : " --", field.at, why.at);
     }
-    mark_cut(words);
+    if (words->cut)
+        berth_utf8_mark_cut(words->at, words->room + 1);
 }
 
 /* What a person can do about it, or "". */
 static const char *
-advice(uint16_t http, const struct berth_kube_status *s, const struct berth_json *body)
+advice(uint16_t http, const struct berth_kube_status *s, const struct berth_json *body,
+       const char *denied)
 {
     if (http == 401)
         return "; renew the credentials of this kubeconfig user or service account";
     /* Quotas and admission refuse with 403, too; only of missing rights it says "cannot". */
     const char *message = berth_kube_text(body, "message").at;
+    if (http == 403 && denied != NULL &&
+        (strstr(message, " cannot ") != NULL || strstr(message, " attempting to grant ") != NULL))
+        return denied;
     if (http == 403 && strstr(message, " cannot ") != NULL)
         return strstr(message, "at the cluster scope") != NULL
                    ? "; allow it with a ClusterRole and a ClusterRoleBinding (kubectl auth can-i "
@@ -109,7 +102,7 @@ advice(uint16_t http, const struct berth_kube_status *s, const struct berth_json
 
 int
 berth_kube_status_error(uint16_t code, uint32_t retry_after_s, const struct berth_json *body,
-                        const char *what, const char *user, struct berth_kube_status *ret,
+                        const struct berth_kube_asked *asked, struct berth_kube_status *ret,
                         struct berth_err *e)
 {
     const int64_t seconds = berth_kube_int(body, "details.retryAfterSeconds", 0);
@@ -121,15 +114,15 @@ berth_kube_status_error(uint16_t code, uint32_t retry_after_s, const struct bert
         s.retry_after_s = seconds < UINT32_MAX ? (uint32_t)seconds : UINT32_MAX;
     if (ret != NULL)
         *ret = s;
-    const char *next = advice(code, &s, body);
-    const bool tells_user = code == 401 && user != NULL;
+    const char *next = advice(code, &s, body, asked->denied);
+    const bool tells_user = code == 401 && asked->user != NULL;
     /* The rest of the message is short, and says more than the end of a long text does. */
-    const size_t rest = strlen(what) + sizeof ": 65535 " + strlen(s.reason) + strlen(next) +
-                        (tells_user ? strlen(user) + sizeof ": user " : 0) + WRAPS;
+    const size_t rest = strlen(asked->what) + sizeof ": 65535 " + strlen(s.reason) + strlen(next) +
+                        (tells_user ? strlen(asked->user) + sizeof ": user " : 0) + WRAPS;
     if (rest + words.room > sizeof e->msg)
         words.room = rest + WORDS_LEAST < sizeof e->msg ? sizeof e->msg - rest : WORDS_LEAST;
     put_words(body, &words);
-    return berth_err_set(e, (enum berth_code)code_of(code), "%s: %u%s%s%s%s%s%s", what, code,
+    return berth_err_set(e, (enum berth_code)code_of(code), "%s: %u%s%s%s%s%s%s", asked->what, code,
                          s.reason[0] != '\0' ? " " : "", s.reason, words.at,
-                         tells_user ? ": user " : "", tells_user ? user : "", next);
+                         tells_user ? ": user " : "", tells_user ? asked->user : "", next);
 }

@@ -14,9 +14,16 @@ struct berth_kube_status {
     uint32_t retry_after_s; /* 0: it did not say */
 };
 
+/* What was asked, for messages. */
+struct berth_kube_asked {
+    const char *what;   /* "apply Deployment default/x" */
+    const char *user;   /* of the kubeconfig; NULL: it has no name */
+    const char *denied; /* what to do where a right is missing; NULL: what is true of everybody */
+};
+
 /*
  * An answer with status >= 400 to our error.  body is its Status object, or whatever there was
- * (NULL: no JSON); what names the call: "apply Deployment default/x".  The message has the server's
+ * (NULL: no JSON).  The message has the server's
  * own words, the fields they are about, and what a person can do; words that are too long end with
  * an ellipsis.
  *   401 -BERTH_EAUTH    403 -BERTH_EPERM    404 -BERTH_ENOENT    409 -BERTH_EEXIST
@@ -25,7 +32,7 @@ struct berth_kube_status {
  *   every other -BERTH_EINVAL
  */
 int berth_kube_status_error(uint16_t code, uint32_t retry_after_s, const struct berth_json *body,
-                            const char *what, const char *user, struct berth_kube_status *ret,
+                            const struct berth_kube_asked *asked, struct berth_kube_status *ret,
                             struct berth_err *e);
 
 #endif

@@ -14,7 +14,8 @@
 #include "wire/json.h"
 
 #define MORE "\xe2\x80\xa6"
-static const char what[] = "apply Deployment models/opt-decode";
+static const struct berth_kube_asked asked = {.what = "apply Deployment models/opt-decode",
+                                              .user = "me"};
 
 /* What is told of a Status whose message is `begin` and then `of`, count times. */
 static void
@@ -30,7 +31,7 @@ tell(struct berth_arena *a, uint16_t code, const char *begin, const char *of, si
         berth_buf_puts(&b, of);
     berth_buf_puts(&b, "\",\"details\":{\"causes\":[{\"field\":\"spec.x\",\"message\":\"why\"}]}}");
     assert_int_equal(berth_json_parse(a, b.at, b.len, NULL, &body, e), 0);
-    assert_true(berth_kube_status_error(code, 0, body, what, "me", NULL, e) < 0);
+    assert_true(berth_kube_status_error(code, 0, body, &asked, NULL, e) < 0);
     print_message("    %s\n", e->msg);
 }
 
@@ -87,8 +88,9 @@ long_names_leave_room(void **unused)
 {
     const struct berth_json *body = NULL;
     struct berth_arena a;
-    struct berth_err e;
     char name[256];
+    const struct berth_kube_asked long_asked = {.what = name};
+    struct berth_err e;
 
     (void)unused;
     memset(name, 'n', sizeof name - 1);
@@ -97,9 +99,46 @@ long_names_leave_room(void **unused)
     static const char text[] =
         "{\"message\":\"x cannot get resource y in the namespace z of them\"}";
     assert_int_equal(berth_json_parse(&a, text, sizeof text - 1, NULL, &body, &e), 0);
-    assert_int_equal(berth_kube_status_error(403, 0, body, name, NULL, NULL, &e), -BERTH_EPERM);
+    assert_int_equal(berth_kube_status_error(403, 0, body, &long_asked, NULL, &e), -BERTH_EPERM);
     assert_non_null(strstr(e.msg, "x cannot get resource y"));
     berth_arena_fini(&a);
+}
+
+/* Whoever has a role of its own says how it is mended; quotas are no matter of roles. */
+static void
+missing_rights_are_mended_as_the_caller_says(void **unused)
+{
+    static const char role[] = "; apply the role";
+    static const struct {
+        const char *message;
+        bool told;
+    } cases[] = {
+        {"services is forbidden: User \\\"x\\\" cannot list resource \\\"services\\\" at the "
+         "cluster scope",
+         true},
+        {"rolebindings \\\"b\\\" is forbidden: user \\\"x\\\" is attempting to grant RBAC "
+         "permissions",
+         true},
+        {"pods \\\"p\\\" is forbidden: exceeded quota: q", false},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        const struct berth_kube_asked of_role = {.what = "list", .denied = role};
+        const struct berth_json *body = NULL;
+        struct berth_buf text;
+        struct berth_arena a;
+        struct berth_err e;
+        berth_arena_init(&a, 1 << 20);
+        berth_buf_init(&text, &a);
+        berth_buf_printf(&text, "{\"message\":\"%s\"}", cases[i].message);
+        assert_int_equal(berth_json_parse(&a, text.at, text.len, NULL, &body, &e), 0);
+        assert_int_equal(berth_kube_status_error(403, 0, body, &of_role, NULL, &e), -BERTH_EPERM);
+        print_message("  %s\n", e.msg);
+        assert_int_equal(ends_with(e.msg, role), cases[i].told);
+        assert_null(strstr(e.msg, "RoleBinding)"));
+        berth_arena_fini(&a);
+    }
 }
 
 int
@@ -108,6 +147,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_messages_say_that_they_go_on),
         cmocka_unit_test(long_names_leave_room),
+        cmocka_unit_test(missing_rights_are_mended_as_the_caller_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

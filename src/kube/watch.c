@@ -54,12 +54,13 @@ event_of(struct berth_slice type, enum berth_kube_event *ret)
 static int
 error_event(const struct berth_json *object, struct berth_err *e)
 {
+    static const struct berth_kube_asked asked = {.what = "watch"};
     const int64_t code = berth_kube_int(object, "code", 500);
 
     if (code == 410)
         return 1;
     return berth_kube_status_error(code >= 400 && code < 600 ? (uint16_t)code : 500, 0, object,
-                                   "watch", NULL, NULL, e);
+                                   &asked, NULL, e);
 }
 
 static int
@@ -161,6 +162,7 @@ static int
 refused(struct berth_kube *k, struct watching *x, const struct berth_client_answer *answer,
         const char *what, struct berth_err *e)
 {
+    const struct berth_kube_asked asked = berth_kube_asked(k, what);
     const struct berth_json *body = NULL;
     struct berth_arena a;
 
@@ -170,8 +172,8 @@ refused(struct berth_kube *k, struct watching *x, const struct berth_client_answ
     const char *text = berth_buf_text(&x->refusal);
     if (text == NULL || berth_json_parse(&a, text, x->refusal.len, NULL, &body, NULL) < 0)
         body = NULL;
-    const int r = berth_kube_status_error(answer->status, answer->retry_after_s, body, what,
-                                          berth_kube_user(k), NULL, e);
+    const int r =
+        berth_kube_status_error(answer->status, answer->retry_after_s, body, &asked, NULL, e);
     berth_arena_fini(&a);
     if (r == -BERTH_EAUTH)
         (void)berth_kube_auth_refused(berth_kube_auth_of(k));

@@ -49,6 +49,7 @@ watch(const char *text, size_t len, size_t piece)
 int
 LLVMFuzzerTestOneInput(const uint8_t *at, size_t len)
 {
+    static const struct berth_kube_asked asked = {.what = "x", .user = "u"};
     struct berth_kube_status status;
     const struct berth_json *body;
     struct berth_arena a;
@@ -63,7 +64,7 @@ LLVMFuzzerTestOneInput(const uint8_t *at, size_t len)
     }
     berth_arena_init(&a, 1 << 20);
     if (berth_json_parse(&a, text, len - 1, NULL, &body, &e) == 0)
-        berth_assert(berth_kube_status_error(422, 0, body, "x", "u", &status, &e) < 0);
+        berth_assert(berth_kube_status_error(422, 0, body, &asked, &status, &e) < 0);
     berth_arena_fini(&a);
     return 0;
 }

@@ -1,7 +1,7 @@
 """`berth operator`: what goes wrong behind its back, told in the status of those whom it concerns, and mended."""
 import harness
-from modelservices import (BASE, DEPLOYMENTS, MAPS, SERVICES, assert_said_once, condition, names, service, wait_ready,
-                           wait_still, with_base)
+from modelservices import (BASE, DEPLOYMENTS, MAPS, SERVICES, assert_said_once, condition, names, rights_but, service,
+                           wait_ready, wait_still, with_base)
 from test_operator_groups import CRD, DECODE, groups, play, removed_in_the_end, wait_gone, wait_group  # noqa: F401
 
 DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
@@ -93,3 +93,14 @@ def test_a_role_of_endpoint_pickers_that_there_is_not(prepared, make_operator):
         assert_said_once(o, 1)
     finally:
         prepared.api("DELETE", f"{path}/picks-endpoints")
+
+
+def test_a_right_that_the_operator_lacks(prepared, groups, make_operator, tmp_path):  # noqa: F811
+    with rights_but(prepared, "leaderworkersets", tmp_path) as config:
+        o = make_operator({"--kubeconfig": config})
+        prepared.create(SERVICES, service("svc", decode={**DECODE, **LLM}))
+        harness.wait_until(lambda: "leaderworkersets" in condition(prepared, "svc")["message"], 90, "it is told")
+        told = condition(prepared, "svc")["message"]
+        for text in (told, o.said()):
+            assert "the operator's role lacks this right" in text and "deploy/modelservice/rbac.yaml" in text, text
+            assert "upgrade the Helm release" in text and "a RoleBinding" not in text, text
