@@ -138,6 +138,11 @@ berth_msvc_artifact_parse(const char *uri, struct berth_arena *a, struct berth_m
                                         .flaw = "",
                                         .has_volume = true,
                                         .mounted = ""};
+    if (uri[0] == '\0')
+        return berth_err_set(e, BERTH_EINVAL,
+                             "it is missing: say where the model comes from, with a uri of the "
+                             "form %s",
+                             forms);
     if (strlen(uri) > URI_MAX)
         return berth_err_set(e, BERTH_EINVAL, "it has more than %d characters", URI_MAX);
     if ((uri = berth_arena_strdup(a, uri)) == NULL)
