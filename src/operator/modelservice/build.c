@@ -247,6 +247,23 @@ make_if_there(struct build *b, enum berth_msvc_child child, build_put_fn *put)
     return 0;
 }
 
+/* Whoever says another number wonders why nothing happens.  llm-d's definition filled in a 1. */
+static void
+warn_of_replicas(struct build *b, enum berth_msvc_child child)
+{
+    const char *role = role_of(child)->name;
+    const char *path = berth_arena_printf(b->a, "spec.%s.replicas", role);
+    int64_t replicas = 1;
+
+    (void)berth_json_int(berth_json_get(berth_json_get(b->m->spec, role), "replicas"), &replicas);
+    if (path != NULL && replicas != 1)
+        berth_msvc_problem(b->problems, true, BERTH_MSVC_IN_SERVICE, path,
+                           "how many there are is the HorizontalPodAutoscaler's (autoscaling, or "
+                           "%s of the base configuration): change its minReplicas and "
+                           "maxReplicas, and leave this out",
+                           berth_msvc_kind_of(child)->key);
+}
+
 /* The API server refuses it otherwise. */
 static int
 make_autoscaler(struct build *b, enum berth_msvc_child child)
@@ -258,6 +275,7 @@ make_autoscaler(struct build *b, enum berth_msvc_child child)
 
     if (r < 0 || b->set->of[child] == NULL || build_is_broken(b, child))
         return r;
+    warn_of_replicas(b, child);
     (void)berth_json_int(berth_json_get(spec, "minReplicas"), &least);
     if (!berth_json_int(berth_json_get(spec, "maxReplicas"), &most))
         berth_msvc_problem(b->problems, false, key, "spec.maxReplicas",

@@ -442,6 +442,32 @@ replicas_beside_an_autoscaler_depend_on_who_applies_them(void **unused)
     }
 }
 
+/* A number that changes nothing is told, but for the 1 that llm-d's definition filled in. */
+static void
+replicas_beside_an_autoscaler_are_told(void **unused)
+{
+    static const struct {
+        const char *decode;
+        bool told;
+    } rows[] = {{"replicas: 2, autoscaling: {maxReplicas: 4}", true},
+                {"replicas: 0, autoscaling: {maxReplicas: 4}", true},
+                {"replicas: 1, autoscaling: {maxReplicas: 4}", false},
+                {"autoscaling: {maxReplicas: 4}", false},
+                {"replicas: 2", false}};
+    struct berth_buf out;
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *service = berth_arena_printf(&arena, HF "  decode: {%s}\n", rows[i].decode);
+        bool told = false;
+        assert_int_equal(generate(service, "", false, &out), 0);
+        for (size_t j = 0; j < problems.count; j++)
+            told = told || (problems.at[j].warning &&
+                            strcmp(problems.at[j].path, "spec.decode.replicas") == 0);
+        assert_int_equal(told, rows[i].told);
+    }
+}
+
 /* The API server refuses an owner without a uid, which a service that is only a file has not got.
  */
 static void
@@ -541,6 +567,7 @@ main(void)
         cmocka_unit_test_setup_teardown(two_files_come_to_objects, begin, end),
         cmocka_unit_test_setup_teardown(pools_are_of_the_generation_that_is_wished_for, begin, end),
         cmocka_unit_test_setup_teardown(an_autoscaler_has_room, begin, end),
+        cmocka_unit_test_setup_teardown(replicas_beside_an_autoscaler_are_told, begin, end),
         cmocka_unit_test_setup_teardown(replicas_beside_an_autoscaler_depend_on_who_applies_them,
                                         begin, end),
         cmocka_unit_test_setup_teardown(all_problems_are_told_at_once, begin, end),
