@@ -1,7 +1,7 @@
 """`berth operator`: what goes wrong behind its back, told in the status of those whom it concerns, and mended."""
 import harness
-from modelservices import (BASE, DEPLOYMENTS, MAPS, SERVICES, assert_said_once, condition, names, rights_but, service,
-                           wait_ready, wait_still, with_base)
+from modelservices import (BASE, DEPLOYMENTS, GROUP, MAPS, SERVICES, assert_said_once, condition, names, rights_but,
+                           service, wait_ready, wait_still, with_base)
 from test_operator_groups import CRD, DECODE, groups, play, removed_in_the_end, wait_gone, wait_group  # noqa: F401
 
 DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
@@ -104,3 +104,23 @@ def test_a_right_that_the_operator_lacks(prepared, groups, make_operator, tmp_pa
         for text in (told, o.said()):
             assert "the operator's role lacks this right" in text and "deploy/modelservice/rbac.yaml" in text, text
             assert "upgrade the Helm release" in text and "a RoleBinding" not in text, text
+
+
+def test_a_namespace_that_is_made_later(prepared, make_operator):
+    o = make_operator({"--namespace": "msvc-later"})
+    try:
+        harness.wait_until(lambda: "there is no namespace msvc-later" in o.said(), 90, "it is told")
+        assert "kubectl create namespace msvc-later" in o.said(), o.said()
+        wait_still(prepared)
+        prepared.kubectl("create", "namespace", "msvc-later")
+        path = f"/apis/{GROUP}/namespaces/msvc-later/modelservices"
+        prepared.create(path, service("svc", decode=LLM))
+
+        def is_ready():
+            found = prepared.get(f"{path}/svc").get("status", {}).get("conditions", [])
+            return any(c["type"] == "Ready" and c["status"] == "True" for c in found)
+
+        harness.wait_until(is_ready, 150, "it goes on by itself")
+        assert_said_once(o, 1)
+    finally:
+        prepared.api("DELETE", "/api/v1/namespaces/msvc-later")

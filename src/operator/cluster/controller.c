@@ -519,6 +519,8 @@ start(struct berth_msvc_controller *c, struct berth_err *e)
         r = start_watch(c, &c->bases[i], e);
     if (r == 0 && (r = berth_kube_informer_start(c->conf.kube, &conf, &services, e)) == 0)
         atomic_store(&c->services, services);
+    if (r == 0)
+        msvc_look_for_space(c);
     return r;
 }
 

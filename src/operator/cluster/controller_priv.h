@@ -180,7 +180,9 @@ void msvc_definitions_stop(struct berth_msvc_controller *c);
 void msvc_check_needs(struct msvc_look *x);
 /* Is that key of work not a service's, but what services need? */
 bool msvc_is_need(const char *key);
-struct berth_outcome msvc_find_need(struct berth_msvc_controller *c);
+struct berth_outcome msvc_find_need(struct berth_msvc_controller *c, const char *key);
+/* The namespace that is looked after: have it looked for. */
+void msvc_look_for_space(struct berth_msvc_controller *c);
 
 /* ---- sync.c: children ---- */
 /* Apply what differs and take away what is not wished for.  What failed is in the look. */

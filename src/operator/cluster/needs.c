@@ -7,14 +7,17 @@
 #include "recon/reconciler.h"
 
 /*
- * What people make and services need: the role of endpoint pickers.  It is asked for when a service
- * has a picker, at most each ten minutes; and while there is none, each half a minute.
+ * What people make and services need.  The namespace that is looked after: it is asked for once, at
+ * the start; watches tell what comes to be in it.  The role of endpoint pickers: when a service has
+ * a picker, at most each ten minutes; and while there is none, each half a minute.
  */
 
 static const struct berth_kube_kind cluster_roles = {"rbac.authorization.k8s.io/v1", "ClusterRole",
                                                      "clusterroles", true};
+static const struct berth_kube_kind namespaces = {"v1", "Namespace", "namespaces", true};
 static const uint64_t known_ns = 600 * BERTH_S, missing_ns = 30 * BERTH_S;
-static const char role_key[] = "role"; /* of work; those of services have a slash */
+/* Of work; those of services have a slash. */
+static const char role_key[] = "role", space_key[] = "namespace";
 
 bool
 msvc_is_need(const char *key)
@@ -22,28 +25,52 @@ msvc_is_need(const char *key)
     return strchr(key, '/') == NULL;
 }
 
-struct berth_outcome
-msvc_find_need(struct berth_msvc_controller *c)
+/* False: the answer is still to come. */
+static bool
+find(struct berth_msvc_controller *c, const struct berth_kube_kind *kind, const char *name,
+     bool *ret_missing)
 {
-    const char *name = c->conf.build.epp_cluster_role;
     const struct berth_kube_until until = msvc_until(c);
-    const struct berth_kube_ref ref = {.kind = &cluster_roles, .name = name};
+    const struct berth_kube_ref ref = {.kind = kind, .name = name};
     struct berth_err e = {""};
     struct berth_arena a;
 
     berth_arena_init(&a, 16u << 20);
     const int r = berth_kube_get(c->conf.kube, &until, &a, &ref, NULL, &e);
     berth_arena_fini(&a);
-    /* Who may not see it does not know; any other failure passes. */
-    const bool knows = r == 0 || r == -BERTH_ENOENT || r == -BERTH_EPERM || r == -BERTH_EAUTH;
-    if (knows && atomic_exchange(&c->lacks_role, r == -BERTH_ENOENT) != (r == -BERTH_ENOENT)) {
-        if (r == 0)
+    *ret_missing = r == -BERTH_ENOENT;
+    /* Who may not see it does not know, and never will; any other failure passes. */
+    return r == 0 || r == -BERTH_ENOENT || r == -BERTH_EPERM || r == -BERTH_EAUTH;
+}
+
+struct berth_outcome
+msvc_find_need(struct berth_msvc_controller *c, const char *key)
+{
+    const bool is_role = strcmp(key, role_key) == 0;
+    const char *name = is_role ? c->conf.build.epp_cluster_role : c->conf.space;
+    bool missing;
+
+    if (!find(c, is_role ? &cluster_roles : &namespaces, name, &missing))
+        return (struct berth_outcome){.kind = BERTH_OUTCOME_AFTER, .after_ns = missing_ns};
+    if (!is_role && missing)
+        berth_warn("operator: there is no namespace %s, which --namespace names: its ModelServices "
+                   "are looked after once it is made (kubectl create namespace %s)",
+                   name, name);
+    if (is_role && atomic_exchange(&c->lacks_role, missing) != missing) {
+        if (!missing)
             berth_info("operator: there is a ClusterRole %s now", name);
         msvc_look_at_all(c, 0);
     }
-    if (knows && r != -BERTH_ENOENT)
-        return (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
-    return (struct berth_outcome){.kind = BERTH_OUTCOME_AFTER, .after_ns = missing_ns};
+    return is_role && missing
+               ? (struct berth_outcome){.kind = BERTH_OUTCOME_AFTER, .after_ns = missing_ns}
+               : (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
+}
+
+void
+msvc_look_for_space(struct berth_msvc_controller *c)
+{
+    if (c->conf.space != NULL)
+        (void)berth_reconciler_add(c->work, space_key);
 }
 
 void

@@ -306,7 +306,7 @@ msvc_reconcile(void *arg, const char *key, struct berth_outcome *ret)
     struct berth_err e = {""};
 
     if (msvc_is_need(key)) {
-        *ret = msvc_find_need(c);
+        *ret = msvc_find_need(c, key);
         return 0;
     }
     berth_arena_init(&a, memory_max);
