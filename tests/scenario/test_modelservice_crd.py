@@ -261,7 +261,7 @@ CHILDREN = [("", "configmaps"), ("", "serviceaccounts"), ("", "services"), ("app
             ("inference.networking.x-k8s.io", "inferenceobjectives"), ("rbac.authorization.k8s.io", "rolebindings")]
 MAY = [*((verb, *of, NS) for of in CHILDREN for verb in ("get", "list", "watch", "create", "patch", "delete")),
        *((verb, "llm-d.ai", "modelservices", NS) for verb in ("get", "list", "watch")),
-       ("patch", "llm-d.ai", "modelservices/status", NS), ("create", "", "events", NS), ("patch", "", "events", NS)]
+       ("list", "", "pods", NS), ("patch", "llm-d.ai", "modelservices/status", NS), ("create", "", "events", NS), ("patch", "", "events", NS)]
 LEASES = [(verb, "coordination.k8s.io", "leases", "modelservice-system") for verb in ("get", "create", "patch")]
 MAY_NOT = [("create", "llm-d.ai", "modelservices", NS), ("patch", "llm-d.ai", "modelservices", NS),
            ("delete", "llm-d.ai", "modelservices", NS), ("get", "", "secrets", NS), ("create", "", "pods", NS),

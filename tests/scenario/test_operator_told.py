@@ -1,7 +1,7 @@
 """`berth operator`: what goes wrong behind its back, told in the status of those whom it concerns, and mended."""
 import harness
-from modelservices import (BASE, DEPLOYMENTS, GROUP, MAPS, SERVICES, assert_said_once, condition, names, rights_but,
-                           service, wait_ready, wait_still, with_base)
+from modelservices import (BASE, DEPLOYMENTS, GROUP, MAPS, SERVICES, SPACE, assert_said_once, condition, names,
+                           rights_but, service, wait_ready, wait_still, with_base)
 from test_operator_groups import CRD, DECODE, groups, play, removed_in_the_end, wait_gone, wait_group  # noqa: F401
 
 DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
@@ -124,3 +124,32 @@ def test_a_namespace_that_is_made_later(prepared, make_operator):
         assert_said_once(o, 1)
     finally:
         prepared.api("DELETE", "/api/v1/namespaces/msvc-later")
+
+
+def test_pods_that_have_no_room(prepared, operator):
+    """What the scheduler says, once it has been so for a while; and pods are not asked for all the time."""
+    before = prepared.audit_lines()
+    vast = {"limits": {"nvidia.com/gpu": "99"}}
+    prepared.create(SERVICES, service("svc", decode={"replicas": 1, "containers": [
+        {"name": "llm", "image": "a", "resources": vast}]}))
+    harness.wait_until(lambda: "0 of 1 replicas" in condition(prepared, "svc")["message"], 90, "it is told")
+    harness.wait_until(lambda: "Unschedulable" in condition(prepared, "svc")["message"], 150, "it is told why")
+    told = condition(prepared, "svc")
+    assert "svc-decode: 0 of 1 replicas are available; pod svc-decode-" in told["message"], told
+    assert "Insufficient nvidia.com/gpu" in told["message"] and told["status"] == "False", told
+    wait_still(prepared)
+    assert prepared.calls(before)["list", "pods"] <= 8, prepared.calls(before)
+    prepared.merge(f"{SERVICES}/svc", {"spec": {"decode": {"containers": [{"name": "llm", "image": "a"}]}}})
+    wait_ready(prepared, "svc")
+    assert "Unschedulable" not in condition(prepared, "svc")["message"]
+
+
+def test_pods_that_nobody_makes(prepared, operator):
+    path = f"/api/v1/namespaces/{SPACE}/resourcequotas"
+    prepared.create(path, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})
+    try:
+        harness.wait_until(lambda: "pods" in prepared.get(f"{path}/none").get("status", {}).get("hard", {}), 120, "a quota")
+        prepared.create(SERVICES, service("svc", decode=LLM))
+        harness.wait_until(lambda: "exceeded quota: none" in condition(prepared, "svc")["message"], 90, "it is told why")
+    finally:
+        prepared.api("DELETE", f"{path}/none")

@@ -144,6 +144,13 @@ look_at_those(struct berth_msvc_controller *c, struct berth_slice value, uint64_
 }
 
 static void
+forget(struct berth_msvc_controller *c, const char *uid)
+{
+    msvc_forget(c, uid, NULL, NULL);
+    msvc_forget_shorts(c, uid);
+}
+
+static void
 service_changed(void *arg, const struct berth_json *object, bool gone)
 {
     const struct berth_slice space = berth_kube_text(object, "metadata.namespace");
@@ -152,7 +159,7 @@ service_changed(void *arg, const struct berth_json *object, bool gone)
 
     look_at(c, space, berth_kube_text(object, "metadata.name"), 0);
     if (gone)
-        msvc_forget(c, berth_kube_text(object, "metadata.uid").at, NULL, NULL);
+        forget(c, berth_kube_text(object, "metadata.uid").at);
     /* One may be the next to have the name of its model, or may not have it any more. */
     look_at_those(c, msvc_index_model(text, object), gather_ns);
 }
@@ -563,7 +570,7 @@ berth_msvc_controller_stop(struct berth_msvc_controller *c)
     berth_kube_informer_stop(atomic_load(&c->services));
     berth_reconciler_free(c->work);
     berth_kube_events_free(c->events);
-    msvc_forget(c, NULL, NULL, NULL);
+    forget(c, NULL);
     (void)pthread_cond_destroy(&c->asked);
     (void)pthread_mutex_destroy(&c->mu);
     (void)pthread_mutex_destroy(&c->drawing);

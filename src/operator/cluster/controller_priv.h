@@ -68,7 +68,8 @@ struct msvc_applied {
     unsigned undone; /* applies of the same in a row, each as somebody had undone the one before */
     bool gone;       /* somebody deleted it since */
 };
-struct msvc_kept; /* one, under its key */
+struct msvc_kept;  /* one, under its key */
+struct msvc_short; /* pods.c */
 
 struct berth_msvc_controller {
     struct berth_msvc_controller_conf conf;
@@ -84,8 +85,9 @@ struct berth_msvc_controller {
     pthread_mutex_t drawing; /* one is drawn up at a time: that takes memory, the calls take time */
     pthread_mutex_t mu; /* of applied, and of who asks; never held over a call */
     struct msvc_kept *applied;
-    uint64_t swept_ns; /* when those of what is gone were dropped last; under mu */
-    bool troubled;     /* of the services' watch, on its thread */
+    struct msvc_short *shorts; /* under mu */
+    uint64_t swept_ns;         /* when those of what is gone were dropped last; under mu */
+    bool troubled;             /* of the services' watch, on its thread */
     struct msvc_failure {
         char key[BERTH_DIGEST_HEX], text[BERTH_DIGEST_HEX]; /* sums; "": nothing */
         uint64_t at_ns;
@@ -251,6 +253,17 @@ int msvc_report(struct msvc_look *x, struct berth_err *e);
 
 /* A condition of a status; NULL: it has none of that type. */
 const struct berth_json *msvc_condition_of(const struct berth_json *status, const char *type);
+
+/* ---- pods.c: why replicas do not come ---- */
+/* A workload has fewer replicas than it is to have: why, as far as its pods have said, in the
+ * look's arena; or NULL.  A call, once it has stayed so for a while; looks again in time. */
+const char *msvc_why_short(struct msvc_look *x, const struct berth_json *live, int64_t available);
+/* What keeps a pod from running, in the arena; NULL: nothing that it tells of. */
+const char *msvc_pod_hindrance(struct berth_arena *a, const struct berth_json *pod);
+/* It is not short any more. */
+void msvc_not_short(struct msvc_look *x, const char *name);
+/* No workload of a service, or, with uid NULL, none at all. */
+void msvc_forget_shorts(struct berth_msvc_controller *c, const char *uid);
 
 /* ---- tell.c: events, for people ---- */
 /* What was done to a child, to be told with the report. */

@@ -18,7 +18,7 @@ struct report {
     const struct berth_json *before; /* the conditions that are there */
     char now[32];
     bool ready;
-    char waits_for[256];
+    const char *waits_for;
 };
 
 /* ---- conditions ---- */
@@ -169,7 +169,7 @@ put_own_conditions(struct report *r)
     else if (x->going_on)
         put_condition(r, "Ready", false, "Progressing", "what was changed just now is on its way");
     else if (!r->ready)
-        put_condition(r, "Ready", false, "Progressing", r->waits_for);
+        put_condition(r, "Ready", false, "Progressing", r->waits_for != NULL ? r->waits_for : "");
     else
         put_condition(r, "Ready", true, "Ready", "every replica is available");
 }
@@ -222,6 +222,20 @@ is_current(const struct berth_json *live, bool is_group)
            generation;
 }
 
+/* What hinders the pods of a workload, where anybody says so. */
+static const char *
+why_short(struct report *r, const struct berth_json *live, int64_t available)
+{
+    const struct berth_json *failure =
+        msvc_condition_of(berth_json_get(live, "status"), "ReplicaFailure");
+
+    if (r->x->problems.errors > 0)
+        return NULL; /* it is not what is wished for */
+    if (strcmp(berth_json_member_text(failure, "status", ""), "True") == 0)
+        return berth_json_member_text(failure, "message", NULL);
+    return msvc_why_short(r->x, live, available);
+}
+
 /* Replicas of a LeaderWorkerSet are groups; one is available when all of its pods are ready. */
 static void
 put_role(struct report *r, const struct role *role, const struct berth_json *live)
@@ -245,11 +259,16 @@ put_role(struct report *r, const struct role *role, const struct berth_json *liv
     (void)snprintf(key, sizeof key, "%sAvailable", role->name);
     berth_jw_key(&r->w, key);
     berth_jw_int(&r->w, available);
-    if ((!current || available < wanted || updated < wanted) && r->ready) {
+    const bool is_short = available < wanted || updated < wanted;
+    const char *why = is_short ? why_short(r, live, available) : NULL;
+    if (!is_short)
+        msvc_not_short(r->x, r->x->m.names.of[child]);
+    if ((!current || is_short) && r->ready) {
         r->ready = false;
-        (void)snprintf(r->waits_for, sizeof r->waits_for,
-                       "%s: %" PRId64 " of %" PRId64 " replicas are available",
-                       r->x->m.names.of[child], available, wanted);
+        r->waits_for =
+            berth_arena_printf(r->x->a, "%s: %" PRId64 " of %" PRId64 " replicas are available%s%s",
+                               r->x->m.names.of[child], available, wanted, why != NULL ? "; " : "",
+                               why != NULL ? why : "");
     }
 }
 
@@ -339,8 +358,7 @@ put_status(struct report *r)
         if (live[i] != NULL)
             put_role(r, &roles[i], live[i]);
         else if (r->ready)
-            (void)snprintf(r->waits_for, sizeof r->waits_for, "%s is being made",
-                           x->m.names.of[child]);
+            r->waits_for = berth_arena_printf(x->a, "%s is being made", x->m.names.of[child]);
         r->ready = r->ready && live[i] != NULL;
     }
     if (x->problems.errors == 0)

@@ -1,0 +1,103 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "operator/cluster/controller_priv.h"
+#include "wire/json.h"
+
+/* Workloads that are short of replicas: what their pods say, and when these are asked. */
+
+#define WAITS(reason) \
+    "{\"name\":\"llm\",\"state\":{\"waiting\":{\"reason\":\"" reason "\",\"message\":\"why\"}}}"
+
+static void
+what_hinders_a_pod_is_told(void **unused)
+{
+    static const struct {
+        const char *why, *pod, *told; /* NULL: nothing */
+    } cases[] = {
+        {"no machine has room",
+         "{\"status\":{\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"False\",\"reason\":"
+         "\"Unschedulable\",\"message\":\"0/2 nodes are available\"}]}}",
+         "pod p: Unschedulable: 0/2 nodes are available"},
+        {"it has one",
+         "{\"status\":{\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"True\"}]}}", NULL},
+        {"no image", "{\"status\":{\"containerStatuses\":[" WAITS("ImagePullBackOff") "]}}",
+         "pod p, container llm: ImagePullBackOff: why"},
+        {"it is under way", "{\"status\":{\"containerStatuses\":[" WAITS("ContainerCreating") "]}}",
+         NULL},
+        {"what comes first fails",
+         "{\"status\":{\"initContainerStatuses\":[" WAITS(
+             "CrashLoopBackOff") "],\"containerStatuses\":[" WAITS("PodInitializing") "]}}",
+         "pod p, container llm: CrashLoopBackOff: why"},
+        {"it goes",
+         "{\"metadata\":{\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"},\"status\":{"
+         "\"containerStatuses\":[" WAITS("ErrImagePull") "]}}",
+         NULL},
+        {"it has just been made", "{}", NULL},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
+        static const char name[] = "{\"metadata\":{\"name\":\"p\"}}";
+        const struct berth_json *pod = NULL;
+        struct berth_arena a;
+        berth_arena_init(&a, 1 << 20);
+        print_message("  %s\n", cases[i].why);
+        assert_int_equal(berth_json_parse(&a, cases[i].pod, strlen(cases[i].pod), NULL, &pod, NULL),
+                         0);
+        pod = berth_kube_patched(&a, pod, (struct berth_slice){name, sizeof name - 1});
+        assert_non_null(pod);
+        const char *told = msvc_pod_hindrance(&a, pod);
+        if (cases[i].told == NULL)
+            assert_null(told);
+        else
+            assert_string_equal(told != NULL ? told : "", cases[i].told);
+        berth_arena_fini(&a);
+    }
+}
+
+/* A rollout that goes on costs no call, however many looks there are: here there is no server. */
+static void
+pods_are_not_asked_for_at_once(void **unused)
+{
+    static const char text[] = "{\"metadata\":{\"name\":\"svc-decode\"}}";
+    struct berth_msvc_controller c = {.shorts = NULL};
+    const struct berth_json *live = NULL;
+    struct berth_arena a;
+
+    (void)unused;
+    berth_arena_init(&a, 1 << 20);
+    (void)pthread_mutex_init(&c.mu, NULL);
+    assert_int_equal(berth_json_parse(&a, text, sizeof text - 1, NULL, &live, NULL), 0);
+    for (int64_t available = 0; available < 10; available++) {
+        struct msvc_look x = {.c = &c, .a = &a, .m = {.uid = "u", .ns = "n"}};
+        assert_null(msvc_why_short(&x, live, available));
+        assert_in_range(x.again_ns, 1, 30 * BERTH_S);
+    }
+    struct msvc_look other = {.c = &c, .m = {.uid = "u2"}}, last = {.c = &c, .m = {.uid = "u"}};
+    msvc_forget_shorts(&c, "u2");
+    msvc_not_short(&other, "svc-decode");
+    msvc_not_short(&last, "svc-prefill");
+    assert_non_null(c.shorts);
+    msvc_not_short(&last, "svc-decode");
+    assert_null(c.shorts);
+    (void)pthread_mutex_destroy(&c.mu);
+    berth_arena_fini(&a);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(what_hinders_a_pod_is_told),
+                                       cmocka_unit_test(pods_are_not_asked_for_at_once)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
