@@ -261,7 +261,8 @@ CHILDREN = [("", "configmaps"), ("", "serviceaccounts"), ("", "services"), ("app
             ("inference.networking.x-k8s.io", "inferenceobjectives"), ("rbac.authorization.k8s.io", "rolebindings")]
 MAY = [*((verb, *of, NS) for of in CHILDREN for verb in ("get", "list", "watch", "create", "patch", "delete")),
        *((verb, "llm-d.ai", "modelservices", NS) for verb in ("get", "list", "watch")),
-       ("list", "", "pods", NS), ("patch", "llm-d.ai", "modelservices/status", NS), ("create", "", "events", NS), ("patch", "", "events", NS)]
+       ("list", "", "pods", NS), ("patch", "llm-d.ai", "modelservices/status", NS), ("create", "", "events", NS),
+       ("patch", "", "events", NS)]
 LEASES = [(verb, "coordination.k8s.io", "leases", "modelservice-system") for verb in ("get", "create", "patch")]
 MAY_NOT = [("create", "llm-d.ai", "modelservices", NS), ("patch", "llm-d.ai", "modelservices", NS),
            ("delete", "llm-d.ai", "modelservices", NS), ("get", "", "secrets", NS), ("create", "", "pods", NS),
@@ -298,7 +299,8 @@ def deployed(kube):
 
 def test_the_operator_may_do_what_it_must(deployed):
     assert [m for m in MAY if not may(deployed, OPERATOR, *m)] == []
-    assert may(deployed, OPERATOR, "get", "rbac.authorization.k8s.io", "clusterroles", "", "modelservice-epp")
+    epp = ("rbac.authorization.k8s.io", "clusterroles", "", "modelservice-epp")
+    assert all(may(deployed, OPERATOR, verb, *epp) for verb in ("bind", "get", "list", "watch"))
     assert [m for m in MAY_NOT if may(deployed, OPERATOR, *m)] == []
     assert [m for m in LEASES if not may(deployed, OPERATOR, *m)] == []
     assert not may(deployed, OPERATOR, "delete", "coordination.k8s.io", "leases", "modelservice-system")

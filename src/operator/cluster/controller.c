@@ -566,6 +566,7 @@ berth_msvc_controller_stop(struct berth_msvc_controller *c)
     for (size_t i = 0; i < c->base_count; i++)
         berth_kube_informer_stop(atomic_load(&c->bases[i].informer));
     msvc_definitions_stop(c);
+    berth_kube_informer_stop(c->role);
     /* The last of them: what the others see is looked up in it. */
     berth_kube_informer_stop(atomic_load(&c->services));
     berth_reconciler_free(c->work);

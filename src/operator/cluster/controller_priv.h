@@ -83,7 +83,7 @@ struct berth_msvc_controller {
     pthread_cond_t asked; /* somebody has asked whether a kind is served */
     struct msvc_definition definitions[MSVC_DEFINITIONS_MAX]; /* in the order of need */
     pthread_mutex_t drawing; /* one is drawn up at a time: that takes memory, the calls take time */
-    pthread_mutex_t mu; /* of applied, and of who asks; never held over a call */
+    pthread_mutex_t mu;      /* of applied, and of who asks; never held over a call */
     struct msvc_kept *applied;
     struct msvc_short *shorts; /* under mu */
     uint64_t swept_ns;         /* when those of what is gone were dropped last; under mu */
@@ -94,7 +94,8 @@ struct berth_msvc_controller {
     } failures[MSVC_FAILURES]; /* told of services, each at its key's place; under mu */
     atomic_bool stopping;
     atomic_bool lacks_role; /* the role of endpoint pickers is not there, as far as is known */
-    uint64_t role_asked_ns; /* when that was asked for by a look; 0: never; under mu */
+    struct berth_kube_informer *role; /* NULL: it was not missing; set in its work alone */
+    uint64_t role_asked_ns;           /* when that was asked for by a look; 0: never; under mu */
     struct berth_kube_events *events;
     _Atomic uint64_t done, failed, applies, deletes, status_writes;
 };

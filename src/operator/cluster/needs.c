@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -9,13 +10,13 @@
 /*
  * What people make and services need.  The namespace that is looked after: it is asked for once, at
  * the start; watches tell what comes to be in it.  The role of endpoint pickers: when a service has
- * a picker, at most each ten minutes; and while there is none, each half a minute.
+ * a picker, at most each ten minutes; once it was missing it is watched.
  */
 
 static const struct berth_kube_kind cluster_roles = {"rbac.authorization.k8s.io/v1", "ClusterRole",
                                                      "clusterroles", true};
 static const struct berth_kube_kind namespaces = {"v1", "Namespace", "namespaces", true};
-static const uint64_t known_ns = 600 * BERTH_S, missing_ns = 30 * BERTH_S;
+static const uint64_t known_ns = 600 * BERTH_S, unknown_ns = 30 * BERTH_S;
 /* Of work; those of services have a slash. */
 static const char role_key[] = "role", space_key[] = "namespace";
 
@@ -43,6 +44,37 @@ find(struct berth_msvc_controller *c, const struct berth_kube_kind *kind, const 
     return r == 0 || r == -BERTH_ENOENT || r == -BERTH_EPERM || r == -BERTH_EAUTH;
 }
 
+static void
+role_changed(void *arg, const struct berth_json *object, bool gone)
+{
+    struct berth_msvc_controller *c = arg;
+
+    (void)object;
+    if (atomic_exchange(&c->lacks_role, gone) == gone)
+        return;
+    if (!gone)
+        berth_info("operator: there is a ClusterRole %s now", c->conf.build.epp_cluster_role);
+    msvc_look_at_all(c, 0);
+}
+
+static void
+watch_role(struct berth_msvc_controller *c)
+{
+    char fields[320];
+    struct berth_err e = {""};
+
+    (void)snprintf(fields, sizeof fields, "metadata.name=%s", c->conf.build.epp_cluster_role);
+    const struct berth_kube_informer_conf conf = {
+        .selection = {.kind = &cluster_roles, .fields = fields},
+        .names_only = true,
+        .changed = role_changed,
+        .arg = c};
+    if (berth_kube_informer_start(c->conf.kube, &conf, &c->role, &e) < 0)
+        berth_warn("operator: that there is a ClusterRole %s will be seen when the operator is "
+                   "started again: %s",
+                   c->conf.build.epp_cluster_role, e.msg);
+}
+
 struct berth_outcome
 msvc_find_need(struct berth_msvc_controller *c, const char *key)
 {
@@ -50,20 +82,20 @@ msvc_find_need(struct berth_msvc_controller *c, const char *key)
     const char *name = is_role ? c->conf.build.epp_cluster_role : c->conf.space;
     bool missing;
 
+    if (is_role && c->role != NULL)
+        return (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
     if (!find(c, is_role ? &cluster_roles : &namespaces, name, &missing))
-        return (struct berth_outcome){.kind = BERTH_OUTCOME_AFTER, .after_ns = missing_ns};
-    if (!is_role && missing)
+        return (struct berth_outcome){.kind = BERTH_OUTCOME_AFTER, .after_ns = unknown_ns};
+    if (missing && is_role) {
+        atomic_store(&c->lacks_role, true);
+        msvc_look_at_all(c, 0);
+        watch_role(c);
+    } else if (missing) {
         berth_warn("operator: there is no namespace %s, which --namespace names: its ModelServices "
                    "are looked after once it is made (kubectl create namespace %s)",
                    name, name);
-    if (is_role && atomic_exchange(&c->lacks_role, missing) != missing) {
-        if (!missing)
-            berth_info("operator: there is a ClusterRole %s now", name);
-        msvc_look_at_all(c, 0);
     }
-    return is_role && missing
-               ? (struct berth_outcome){.kind = BERTH_OUTCOME_AFTER, .after_ns = missing_ns}
-               : (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
+    return (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
 }
 
 void

@@ -11,8 +11,9 @@
 #include "wire/json.h"
 
 /*
- * Why a workload has fewer replicas than it is to have.  Pods are not watched: they are asked for
- * once a workload has stayed short for half a minute, and then ever more seldom while it does.
+ * Why a workload has fewer replicas than it is to have.  Pods are not watched: where there are some
+ * they are asked for once a workload has stayed short for half a minute, and then ever more seldom
+ * while it does.
  */
 
 static const uint64_t stays_ns = 30 * BERTH_S, seldom_ns = 600 * BERTH_S;
@@ -226,6 +227,8 @@ msvc_why_short(struct msvc_look *x, const struct berth_json *live, int64_t avail
     const char *why = NULL, *found = NULL;
     char key[MSVC_KEY_MAX];
 
+    if (berth_kube_int(live, "status.replicas", 0) == 0)
+        return NULL; /* its controller has made no pods: there is nobody to ask */
     put_key(key, x, berth_kube_text(live, "metadata.name").at);
     (void)pthread_mutex_lock(&x->c->mu);
     struct msvc_short *at = find_or_add_locked(x->c, key, available, now_ns);

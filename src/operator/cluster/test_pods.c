@@ -68,7 +68,9 @@ what_hinders_a_pod_is_told(void **unused)
 static void
 pods_are_not_asked_for_at_once(void **unused)
 {
-    static const char text[] = "{\"metadata\":{\"name\":\"svc-decode\"}}";
+    static const char text[] =
+        "{\"metadata\":{\"name\":\"svc-decode\"},\"status\":{\"replicas\":1}}",
+                      none[] = "{\"metadata\":{\"name\":\"svc-prefill\"}}";
     struct berth_msvc_controller c = {.shorts = NULL};
     const struct berth_json *live = NULL;
     struct berth_arena a;
@@ -82,6 +84,10 @@ pods_are_not_asked_for_at_once(void **unused)
         assert_null(msvc_why_short(&x, live, available));
         assert_in_range(x.again_ns, 1, 30 * BERTH_S);
     }
+    struct msvc_look idle = {.c = &c, .a = &a, .m = {.uid = "u", .ns = "n"}};
+    assert_int_equal(berth_json_parse(&a, none, sizeof none - 1, NULL, &live, NULL), 0);
+    assert_null(msvc_why_short(&idle, live, 0)); /* there are no pods yet */
+    assert_int_equal(idle.again_ns, 0);
     struct msvc_look other = {.c = &c, .m = {.uid = "u2"}}, last = {.c = &c, .m = {.uid = "u"}};
     msvc_forget_shorts(&c, "u2");
     msvc_not_short(&other, "svc-decode");
