@@ -123,8 +123,7 @@ berth_stop_model(struct berth_registry *g, struct berth_model *m)
     (void)pthread_mutex_lock(&m->mu);
     bool unloaded = m->instance_len == 0; /* else its engine hangs, and keeps what it has */
     (void)pthread_mutex_unlock(&m->mu);
-    if (unloaded)
-        berth_room_parted(g, m);
+    berth_room_parted(g, m, unloaded);
     berth_model_unref(m);
 }
 

@@ -123,6 +123,7 @@ struct berth_trim {
 struct berth_room {
     struct berth_ledger ledger;
     uint64_t measured_ns;     /* when the machine was looked at */
+    uint64_t going_bytes;     /* of the account, what models have that are being stopped */
     uint64_t untrimmed_bytes; /* unloaded since malloc's memory was given back */
     struct berth_trim trim;
     struct berth_lesson lessons[BERTH_LESSONS_MAX];
@@ -251,9 +252,10 @@ void berth_room_tell_excess(struct berth_entry *x, const struct berth_model *m,
                             uint64_t max_bytes, uint64_t excess);
 /* "560.0 MiB"; returns room. */
 const char *berth_room_size_text(uint64_t bytes, char room[24]);
-/* m no longer serves, and its memory is not back yet; then it is. */
+/* m no longer serves, and its memory is not back yet; then it was stopped, and it is, unless its
+ * engine hangs and keeps what it has. */
 void berth_room_parting_locked(struct berth_registry *g, struct berth_model *m);
-void berth_room_parted(struct berth_registry *g, struct berth_model *m);
+void berth_room_parted(struct berth_registry *g, struct berth_model *m, bool unloaded);
 /* Is it the first load with this backend in this process?  Then its growth is the engine's too. */
 bool berth_room_begins(struct berth_registry *g, const char *backend);
 /* room_measure.c: berth_model_start(), and m->memory_bytes is what it took. */

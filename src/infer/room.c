@@ -183,15 +183,21 @@ berth_room_parting_locked(struct berth_registry *g, struct berth_model *m)
 
     m->parting.in_use = true; /* nobody's victim */
     berth_ledger_settle(&g->room.ledger, &m->parting, &held, m->outside ? m->memory_bytes : 0);
+    g->room.going_bytes += m->memory_bytes;
     set_gauges_locked(g);
 }
 
 void
-berth_room_parted(struct berth_registry *g, struct berth_model *m)
+berth_room_parted(struct berth_registry *g, struct berth_model *m, bool unloaded)
 {
     const struct berth_ledger_bytes none = {{0}};
 
     (void)pthread_rwlock_wrlock(&g->lock);
+    g->room.going_bytes -= m->parting.held.on[0];
+    if (!unloaded) {
+        (void)pthread_rwlock_unlock(&g->lock);
+        return;
+    }
     berth_ledger_settle(&g->room.ledger, &m->parting, &none, 0);
     g->room.untrimmed_bytes += m->outside ? 0 : m->memory_bytes;
     g->room.measured_ns = 0;
@@ -459,14 +465,17 @@ taker_locked(const struct berth_registry *g, const char **ret_whom)
     return s.held_bytes < s.budget_bytes ? FOR_SELF : FOR_PRESSURE;
 }
 
-/* One that must go, since the memory is short; NULL: none. */
+/* One that must go, since the memory is short; NULL: none.  What goes already is not to be made
+ * room for: an engine may take seconds to unload. */
 static struct berth_entry *
 squeezed_locked(struct berth_registry *g, uint64_t now_ns)
 {
     const struct berth_ledger_ask ask = {
         .need = {{1}}, .since_ns = now_ns, .now_ns = now_ns, .evict = true};
+    struct berth_ledger soon = g->room.ledger;
 
-    const struct berth_ledger_choice c = berth_ledger_choose(&g->room.ledger, &ask);
+    soon.devices[0].held_bytes -= g->room.going_bytes;
+    const struct berth_ledger_choice c = berth_ledger_choose(&soon, &ask);
     return c.verdict == BERTH_LEDGER_EVICT ? c.victims[0]->owner : NULL;
 }
 

@@ -19,7 +19,7 @@ enum { SEQUENCES = 8 };
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct fake_seen seen;
-static bool run_open = true, load_open = true, any_thread;
+static bool run_open = true, load_open = true, unload_open = true, any_thread;
 static uint64_t said_bytes;
 static pthread_t last_thread;
 
@@ -47,7 +47,7 @@ fake_reset(void)
 {
     (void)pthread_mutex_lock(&mu);
     seen = (struct fake_seen){0};
-    run_open = load_open = true;
+    run_open = load_open = unload_open = true;
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mu);
 }
@@ -66,6 +66,15 @@ fake_gate_load(bool open)
 {
     (void)pthread_mutex_lock(&mu);
     load_open = open;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mu);
+}
+
+void
+fake_gate_unload(bool open)
+{
+    (void)pthread_mutex_lock(&mu);
+    unload_open = open;
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mu);
 }
@@ -180,6 +189,8 @@ fake_unload(struct berth_instance *m)
     (void)pthread_mutex_lock(&mu);
     seen.unloads++;
     (void)pthread_cond_broadcast(&changed);
+    while (!unload_open)
+        (void)pthread_cond_wait(&changed, &mu);
     (void)pthread_mutex_unlock(&mu);
     free(m);
 }

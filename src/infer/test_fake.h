@@ -36,9 +36,10 @@ struct fake_seen {
     size_t in_hand_max;
 };
 void fake_reset(void);
-/* Closed: run(), step() and load() wait until it is opened (or run() is cancelled). */
+/* Closed: run(), step(), load() and unload() wait until it is opened (or run() is cancelled). */
 void fake_gate_run(bool open);
 void fake_gate_load(bool open);
+void fake_gate_unload(bool open);
 struct fake_seen fake_seen(void);
 /* May models that are loaded from now on run on any thread?  (At first: no.)  And where the last
  * run was. */

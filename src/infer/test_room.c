@@ -635,6 +635,47 @@ what_took_more_than_expected_makes_room_or_goes_again(void **unused)
     bench_fini(&b);
 }
 
+/* Until a loader has kept house, which it does twice a second, so many times more. */
+static void
+until_house_is_kept(struct bench *b, int times)
+{
+    const uint64_t end = berth_now_ns() + PATIENCE_NS;
+    uint64_t was = 0;
+
+    for (int seen = -1; seen < times;) {
+        assert_true(berth_now_ns() < end);
+        (void)pthread_mutex_lock(&b->g->jobs_mu);
+        const uint64_t now = b->g->house_ns;
+        (void)pthread_mutex_unlock(&b->g->jobs_mu);
+        seen += now != was;
+        was = now;
+        (void)usleep(500);
+    }
+}
+
+/* It took too much, and its engine takes long to give it back. */
+static void
+nobody_goes_for_what_goes_already(void **unused)
+{
+    struct bench b;
+
+    (void)unused;
+    begin(&b, 1, NULL);
+    add(&b, "stays", "{\"memory_mb\": 1}");
+    bench_wait_state(&b, "stays", BERTH_MODEL_READY);
+    fake_gate_unload(false);
+    add(&b, "goes", "{\"memory_mb\": 1}");
+    fake_wait_unloads(1);
+    until_house_is_kept(&b, 4);
+    assert_int_equal(state_of(&b, "stays", NULL), BERTH_MODEL_READY);
+    assert_int_equal(fake_seen().unloads, 1);
+    fake_gate_unload(true);
+    bench_wait_state(&b, "goes", BERTH_MODEL_UNLOADED);
+    assert_int_equal(state_of(&b, "stays", NULL), BERTH_MODEL_READY);
+    assert_int_equal(berth_registry_memory(b.g).held_bytes, TIB);
+    bench_fini(&b);
+}
+
 static void
 what_never_fits_is_refused_before_it_is_loaded_again(void **unused)
 {
@@ -672,6 +713,7 @@ main(void)
         cmocka_unit_test(the_last_used_come_back_first),
         cmocka_unit_test(a_plan_says_what_a_load_would_mean),
         cmocka_unit_test(what_took_more_than_expected_makes_room_or_goes_again),
+        cmocka_unit_test(nobody_goes_for_what_goes_already),
         cmocka_unit_test(what_never_fits_is_refused_before_it_is_loaded_again),
         cmocka_unit_test(everybody_gets_a_turn),
     };
