@@ -142,13 +142,15 @@ pid_of(const struct bench *b, const char *id)
     return process_find_leader(b->dir, id);
 }
 
+struct they {
+    const char *dir;
+    size_t n;
+};
+
 static bool
 only_they_run(void *arg)
 {
-    const struct they {
-        const char *dir;
-        size_t n;
-    } *they = arg;
+    const struct they *they = arg;
 
     return running(they->dir) == they->n;
 }
@@ -156,10 +158,7 @@ only_they_run(void *arg)
 bool
 await_running(const struct bench *b, size_t n)
 {
-    struct {
-        const char *dir;
-        size_t n;
-    } they = {b->dir, n};
+    struct they they = {b->dir, n};
 
     return test_until(only_they_run, &they);
 }
