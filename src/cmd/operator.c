@@ -285,13 +285,21 @@ operate(const struct berth_args *args, const struct berth_kube_config *config, s
         struct berth_operator_http_conf *about, struct berth_kube_lease_conf *election,
         const sigset_t *ends)
 {
+    char ungranted[320];
     struct berth_kube_conf how = {.qps = -1 /* the server says when it is too much */,
                                   .manager = BERTH_MSVC_MANAGER,
-                                  .denied = denied};
+                                  .denied = denied,
+                                  .ungranted = ungranted};
     struct berth_operator_http *http = NULL;
     struct berth_err e = {""};
     int r = 0;
 
+    (void)snprintf(
+        ungranted, sizeof ungranted,
+        "; the operator's role may not give ClusterRole %.100s away: deploy it with that "
+        "name (make -C deploy/modelservice deploy EPP_CLUSTERROLE=…, or epp.clusterRole "
+        "of the chart)",
+        x->conf->build.epp_cluster_role);
     about->read = read_state;
     about->arg = x;
     if (!berth_operator_http_is_off(about->metrics))

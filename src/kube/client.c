@@ -169,8 +169,10 @@ berth_kube_ended(struct berth_kube *k, const struct berth_kube_call *call, uint1
 struct berth_kube_asked
 berth_kube_asked(const struct berth_kube *k, const char *what)
 {
-    return (struct berth_kube_asked){
-        .what = what, .user = k->config->user, .denied = k->conf.denied};
+    return (struct berth_kube_asked){.what = what,
+                                     .user = k->config->user,
+                                     .denied = k->conf.denied,
+                                     .ungranted = k->conf.ungranted};
 }
 
 const char *

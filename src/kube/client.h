@@ -31,7 +31,7 @@ struct berth_kube_conf {
     uint64_t timeout_ns;            /* of a call with all its tries; 0: 30 s */
     uint32_t tries_max;             /* 0: 6 */
     const char *manager;            /* who owns the fields that are applied; NULL: "berth" */
-    const char *denied;             /* as status.h; borrowed */
+    const char *denied, *ungranted; /* as status.h; borrowed */
     struct berth_kube_tally *tally; /* counts calls but streams; borrowed.  NULL: nobody does */
 };
 

@@ -75,15 +75,16 @@ put_words(const struct berth_json *body, struct words *words)
 /* What a person can do about it, or "". */
 static const char *
 advice(uint16_t http, const struct berth_kube_status *s, const struct berth_json *body,
-       const char *denied)
+       const struct berth_kube_asked *asked)
 {
     if (http == 401)
         return "; renew the credentials of this kubeconfig user or service account";
     /* Quotas and admission refuse with 403, too; only of missing rights it says "cannot". */
     const char *message = berth_kube_text(body, "message").at;
-    if (http == 403 && denied != NULL &&
-        (strstr(message, " cannot ") != NULL || strstr(message, " attempting to grant ") != NULL))
-        return denied;
+    if (http == 403 && asked->ungranted != NULL && strstr(message, " attempting to grant ") != NULL)
+        return asked->ungranted;
+    if (http == 403 && asked->denied != NULL && strstr(message, " cannot ") != NULL)
+        return asked->denied;
     if (http == 403 && strstr(message, " cannot ") != NULL)
         return strstr(message, "at the cluster scope") != NULL
                    ? "; allow it with a ClusterRole and a ClusterRoleBinding (kubectl auth can-i "
@@ -114,7 +115,7 @@ berth_kube_status_error(uint16_t code, uint32_t retry_after_s, const struct bert
         s.retry_after_s = seconds < UINT32_MAX ? (uint32_t)seconds : UINT32_MAX;
     if (ret != NULL)
         *ret = s;
-    const char *next = advice(code, &s, body, asked->denied);
+    const char *next = advice(code, &s, body, asked);
     const bool tells_user = code == 401 && asked->user != NULL;
     /* The rest of the message is short, and says more than the end of a long text does. */
     const size_t rest = strlen(asked->what) + sizeof ": 65535 " + strlen(s.reason) + strlen(next) +

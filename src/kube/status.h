@@ -16,9 +16,11 @@ struct berth_kube_status {
 
 /* What was asked, for messages. */
 struct berth_kube_asked {
-    const char *what;   /* "apply Deployment default/x" */
-    const char *user;   /* of the kubeconfig; NULL: it has no name */
-    const char *denied; /* what to do where a right is missing; NULL: what is true of everybody */
+    const char *what; /* "apply Deployment default/x" */
+    const char *user; /* of the kubeconfig; NULL: it has no name */
+    /* What to do where a right is missing, or the right to give a role away; NULL: what is true of
+     * everybody. */
+    const char *denied, *ungranted;
 };
 
 /*

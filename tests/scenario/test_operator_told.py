@@ -144,6 +144,22 @@ def test_pods_that_have_no_room(prepared, operator):
     assert "Unschedulable" not in condition(prepared, "svc")["message"]
 
 
+def test_a_restart_says_nothing_anew_of_what_is_wrong(prepared, make_operator):
+    o = make_operator({"--epp-cluster-role": "picks-nothing"})
+    vast = {"containers": [{"name": "llm", "image": "a", "resources": {"limits": {"nvidia.com/gpu": "99"}}}]}
+    prepared.create(SERVICES, service("svc", prefill=LLM, decode=vast, **with_base(prepared)))
+    harness.wait_until(lambda: "Unschedulable" in condition(prepared, "svc")["message"], 150, "it is told why")
+    harness.wait_until(lambda: condition(prepared, "svc", "ConfigValid")["reason"] == "Warnings", 90, "it is told")
+    wait_still(prepared)
+    before = prepared.audit_lines()
+    o.kill()
+    o.start()
+    harness.wait_until(lambda: prepared.calls(before)["list", "pods"] >= 1, 150, "it asks again")
+    wait_still(prepared)
+    asked = prepared.calls(before)
+    assert {verb for verb, _ in asked} <= {"list", "watch", "get"}, asked
+
+
 def test_pods_that_nobody_makes(prepared, operator):
     path = f"/api/v1/namespaces/{SPACE}/resourcequotas"
     prepared.create(path, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})

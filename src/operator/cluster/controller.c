@@ -451,7 +451,7 @@ msvc_is_synced(struct berth_msvc_controller *c)
         if (at != NULL && c->watches[i].is_everywhere)
             berth_kube_informer_state(at, &state);
     }
-    return state.synced;
+    return state.synced && atomic_load(&c->role_known);
 }
 
 static void
@@ -527,7 +527,7 @@ start(struct berth_msvc_controller *c, struct berth_err *e)
     if (r == 0 && (r = berth_kube_informer_start(c->conf.kube, &conf, &services, e)) == 0)
         atomic_store(&c->services, services);
     if (r == 0)
-        msvc_look_for_space(c);
+        msvc_look_for_needs(c);
     return r;
 }
 

@@ -82,8 +82,10 @@ struct berth_msvc_controller {
     bool sees_all_maps;   /* all of them are to be read, by one watch */
     pthread_cond_t asked; /* somebody has asked whether a kind is served */
     struct msvc_definition definitions[MSVC_DEFINITIONS_MAX]; /* in the order of need */
-    pthread_mutex_t drawing; /* one is drawn up at a time: that takes memory, the calls take time */
-    pthread_mutex_t mu;      /* of applied, and of who asks; never held over a call */
+    /* One is drawn up at a time: that takes memory, the calls take time.  Held over none of these
+     * but the first question whether a kind is defined that the cluster lacks. */
+    pthread_mutex_t drawing;
+    pthread_mutex_t mu; /* of applied, and of who asks; never held over a call */
     struct msvc_kept *applied;
     struct msvc_short *shorts; /* under mu */
     uint64_t swept_ns;         /* when those of what is gone were dropped last; under mu */
@@ -93,9 +95,10 @@ struct berth_msvc_controller {
         uint64_t at_ns;
     } failures[MSVC_FAILURES]; /* told of services, each at its key's place; under mu */
     atomic_bool stopping;
-    atomic_bool lacks_role; /* the role of endpoint pickers is not there, as far as is known */
-    struct berth_kube_informer *role; /* NULL: it was not missing; set in its work alone */
-    uint64_t role_asked_ns;           /* when that was asked for by a look; 0: never; under mu */
+    /* The role of endpoint pickers: it is known whether there is one, and there is none. */
+    atomic_bool role_known, lacks_role;
+    struct berth_kube_informer *role; /* NULL: it may not be seen; this and the next of its work */
+    uint32_t role_tries;
     struct berth_kube_events *events;
     _Atomic uint64_t done, failed, applies, deletes, status_writes;
 };
@@ -179,13 +182,13 @@ int msvc_choose_generation(int (*serves)(void *arg, enum berth_msvc_child child,
 void msvc_definitions_stop(struct berth_msvc_controller *c);
 
 /* ---- needs.c: what people make and services need ---- */
-/* Tell what the service needs and there is not, as far as is known, and have it looked for. */
-void msvc_check_needs(struct msvc_look *x);
-/* Is that key of work not a service's, but what services need? */
+/* Have it looked for, at the start. */
+void msvc_look_for_needs(struct berth_msvc_controller *c);
+/* Is that key of work not a service's, but what services need?  Then look for it. */
 bool msvc_is_need(const char *key);
 struct berth_outcome msvc_find_need(struct berth_msvc_controller *c, const char *key);
-/* The namespace that is looked after: have it looked for. */
-void msvc_look_for_space(struct berth_msvc_controller *c);
+/* Tell what the service needs and there is not, as far as is known. */
+void msvc_check_needs(struct msvc_look *x);
 
 /* ---- sync.c: children ---- */
 /* Apply what differs and take away what is not wished for.  What failed is in the look. */
@@ -257,8 +260,10 @@ const struct berth_json *msvc_condition_of(const struct berth_json *status, cons
 
 /* ---- pods.c: why replicas do not come ---- */
 /* A workload has fewer replicas than it is to have: why, as far as its pods have said, in the
- * look's arena; or NULL.  A call, once it has stayed so for a while; looks again in time. */
-const char *msvc_why_short(struct msvc_look *x, const struct berth_json *live, int64_t available);
+ * look's arena; or NULL.  told: why, as an earlier operator found out; NULL: it did not.  A call,
+ * once it has stayed so for a while; looks again in time. */
+const char *msvc_why_short(struct msvc_look *x, const struct berth_json *live, int64_t available,
+                           const char *told);
 /* What keeps a pod from running, in the arena; NULL: nothing that it tells of. */
 const char *msvc_pod_hindrance(struct berth_arena *a, const struct berth_json *pod);
 /* It is not short any more. */

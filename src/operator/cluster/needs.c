@@ -8,15 +8,16 @@
 #include "recon/reconciler.h"
 
 /*
- * What people make and services need.  The namespace that is looked after: it is asked for once, at
- * the start; watches tell what comes to be in it.  The role of endpoint pickers: when a service has
- * a picker, at most each ten minutes; once it was missing it is watched.
+ * What people make and services need, asked for at the start.  The namespace that is looked after:
+ * watches tell what comes to be in it.  The role of endpoint pickers is watched from then on; no
+ * service is looked at before it is known whether there is one, so that a restart says nothing new.
  */
 
 static const struct berth_kube_kind cluster_roles = {"rbac.authorization.k8s.io/v1", "ClusterRole",
                                                      "clusterroles", true};
 static const struct berth_kube_kind namespaces = {"v1", "Namespace", "namespaces", true};
-static const uint64_t known_ns = 600 * BERTH_S, unknown_ns = 30 * BERTH_S;
+static const uint64_t again_ns = 2 * BERTH_S;
+static const uint32_t tries_max = 10; /* then services are looked at without the answer */
 /* Of work; those of services have a slash. */
 static const char role_key[] = "role", space_key[] = "namespace";
 
@@ -26,22 +27,18 @@ msvc_is_need(const char *key)
     return strchr(key, '/') == NULL;
 }
 
-/* False: the answer is still to come. */
-static bool
+static int
 find(struct berth_msvc_controller *c, const struct berth_kube_kind *kind, const char *name,
-     bool *ret_missing)
+     struct berth_err *e)
 {
     const struct berth_kube_until until = msvc_until(c);
     const struct berth_kube_ref ref = {.kind = kind, .name = name};
-    struct berth_err e = {""};
     struct berth_arena a;
 
     berth_arena_init(&a, 16u << 20);
-    const int r = berth_kube_get(c->conf.kube, &until, &a, &ref, NULL, &e);
+    const int r = berth_kube_get(c->conf.kube, &until, &a, &ref, NULL, e);
     berth_arena_fini(&a);
-    *ret_missing = r == -BERTH_ENOENT;
-    /* Who may not see it does not know, and never will; any other failure passes. */
-    return r == 0 || r == -BERTH_ENOENT || r == -BERTH_EPERM || r == -BERTH_EAUTH;
+    return r;
 }
 
 static void
@@ -75,56 +72,70 @@ watch_role(struct berth_msvc_controller *c)
                    c->conf.build.epp_cluster_role, e.msg);
 }
 
-struct berth_outcome
-msvc_find_need(struct berth_msvc_controller *c, const char *key)
+/* False: the answer is still to come. */
+static bool
+find_role(struct berth_msvc_controller *c)
 {
-    const bool is_role = strcmp(key, role_key) == 0;
-    const char *name = is_role ? c->conf.build.epp_cluster_role : c->conf.space;
-    bool missing;
+    const char *name = c->conf.build.epp_cluster_role;
+    struct berth_err e = {""};
+    const int r = find(c, &cluster_roles, name, &e);
 
-    if (is_role && c->role != NULL)
-        return (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
-    if (!find(c, is_role ? &cluster_roles : &namespaces, name, &missing))
-        return (struct berth_outcome){.kind = BERTH_OUTCOME_AFTER, .after_ns = unknown_ns};
-    if (missing && is_role) {
-        atomic_store(&c->lacks_role, true);
-        msvc_look_at_all(c, 0);
+    if (r == 0 || r == -BERTH_ENOENT) {
+        atomic_store(&c->lacks_role, r < 0);
         watch_role(c);
-    } else if (missing) {
+    } else if (r == -BERTH_EPERM || r == -BERTH_EAUTH) {
+        berth_info("operator: whether there is a ClusterRole %s cannot be seen: %s", name, e.msg);
+    } else {
+        atomic_store(&c->role_known, ++c->role_tries >= tries_max);
+        return false;
+    }
+    atomic_store(&c->role_known, true);
+    return true;
+}
+
+static bool
+find_space(struct berth_msvc_controller *c)
+{
+    const char *name = c->conf.space;
+    struct berth_err e = {""};
+    const int r = find(c, &namespaces, name, &e);
+
+    if (r == -BERTH_ENOENT)
         berth_warn("operator: there is no namespace %s, which --namespace names: its ModelServices "
                    "are looked after once it is made (kubectl create namespace %s)",
                    name, name);
-    }
-    return (struct berth_outcome){.kind = BERTH_OUTCOME_OK};
+    /* Who may not see it does not know, and never will; any other failure passes. */
+    return r == 0 || r == -BERTH_ENOENT || r == -BERTH_EPERM || r == -BERTH_EAUTH;
+}
+
+struct berth_outcome
+msvc_find_need(struct berth_msvc_controller *c, const char *key)
+{
+    const bool found = strcmp(key, role_key) == 0 ? find_role(c) : find_space(c);
+
+    return found ? (struct berth_outcome){.kind = BERTH_OUTCOME_OK}
+                 : (struct berth_outcome){.kind = BERTH_OUTCOME_AFTER, .after_ns = again_ns};
 }
 
 void
-msvc_look_for_space(struct berth_msvc_controller *c)
+msvc_look_for_needs(struct berth_msvc_controller *c)
 {
     if (c->conf.space != NULL)
         (void)berth_reconciler_add(c->work, space_key);
+    if (c->conf.build.epp_cluster_role == NULL || c->conf.build.epp_cluster_role[0] == '\0' ||
+        berth_reconciler_add(c->work, role_key) < 0)
+        atomic_store(&c->role_known, true);
 }
 
 void
 msvc_check_needs(struct msvc_look *x)
 {
-    struct berth_msvc_controller *c = x->c;
-    const uint64_t now_ns = berth_now_ns();
-
-    if (x->problems.errors > 0 || x->wish.of[BERTH_MSVC_EPP_ROLE_BINDING] == NULL)
-        return;
-    (void)pthread_mutex_lock(&c->mu);
-    const bool due = c->role_asked_ns == 0 || now_ns - c->role_asked_ns > known_ns;
-    if (due)
-        c->role_asked_ns = now_ns;
-    (void)pthread_mutex_unlock(&c->mu);
-    if (due)
-        (void)berth_reconciler_add(c->work, role_key);
-    if (atomic_load(&c->lacks_role))
+    if (x->problems.errors == 0 && x->wish.of[BERTH_MSVC_EPP_ROLE_BINDING] != NULL &&
+        atomic_load(&x->c->lacks_role))
         berth_msvc_problem(&x->problems, true, BERTH_MSVC_IN_SERVICE, "",
                            "the endpoint picker has no rights: there is no ClusterRole %s, which "
                            "the operator's --epp-cluster-role names: make it (kubectl apply -f "
                            "deploy/modelservice/epp.yaml makes modelservice-epp), or have the "
                            "operator started with one that there is",
-                           c->conf.build.epp_cluster_role);
+                           x->c->conf.build.epp_cluster_role);
 }

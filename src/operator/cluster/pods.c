@@ -124,12 +124,14 @@ ask_pods(struct msvc_look *x, const struct berth_json *live, const char **ret_wh
     const struct berth_kube_selection those = {
         .kind = &berth_kube_pods, .space = x->m.ns, .labels = labels_of(x, live), .page = 50};
     struct search s = {.a = x->a};
-    struct berth_err unsaid;
+    struct berth_err e;
 
     *ret_why = NULL;
     if (those.labels == NULL)
         return false;
-    const int r = berth_kube_list(x->c->conf.kube, &until, &those, see_pod, &s, NULL, &unsaid);
+    const int r = berth_kube_list(x->c->conf.kube, &until, &those, see_pod, &s, NULL, &e);
+    if (r == -BERTH_EPERM)
+        s.why = berth_arena_printf(x->a, "why cannot be seen: %s", e.msg);
     *ret_why = s.why;
     return r == 0 || s.why != NULL;
 }
@@ -145,7 +147,7 @@ put_key(char ret[MSVC_KEY_MAX], const struct msvc_look *x, const char *name)
 /* NULL: out of memory. */
 static struct msvc_short *
 find_or_add_locked(struct berth_msvc_controller *c, const char *key, int64_t available,
-                   uint64_t now_ns)
+                   const char *told, uint64_t now_ns)
 {
     struct msvc_short *at = NULL;
 
@@ -161,8 +163,10 @@ find_or_add_locked(struct berth_msvc_controller *c, const char *key, int64_t ava
             free(at);
             return NULL;
         }
+        at->why = told != NULL ? strdup(told) : NULL;
+    } else {
+        free(BERTH_TAKE(at->why)); /* it went on */
     }
-    free(BERTH_TAKE(at->why)); /* it went on */
     at->available = available;
     at->since_ns = now_ns;
     at->due_ns = now_ns + stays_ns;
@@ -221,7 +225,8 @@ keep_why(struct berth_msvc_controller *c, const char *key, const char *why)
 }
 
 const char *
-msvc_why_short(struct msvc_look *x, const struct berth_json *live, int64_t available)
+msvc_why_short(struct msvc_look *x, const struct berth_json *live, int64_t available,
+               const char *told)
 {
     const uint64_t now_ns = berth_now_ns();
     const char *why = NULL, *found = NULL;
@@ -231,7 +236,7 @@ msvc_why_short(struct msvc_look *x, const struct berth_json *live, int64_t avail
         return NULL; /* its controller has made no pods: there is nobody to ask */
     put_key(key, x, berth_kube_text(live, "metadata.name").at);
     (void)pthread_mutex_lock(&x->c->mu);
-    struct msvc_short *at = find_or_add_locked(x->c, key, available, now_ns);
+    struct msvc_short *at = find_or_add_locked(x->c, key, available, told, now_ns);
     const bool due = at != NULL && now_ns >= at->due_ns;
     if (due) {
         const uint64_t lasts_ns = now_ns - at->since_ns;

@@ -134,22 +134,32 @@ check_unique(struct msvc_look *x, struct berth_arena *a, struct berth_err *e)
 
 /* ---- the look ---- */
 
+/* Reads the service, and finds its base configuration: *ret_data NULL, there is none. */
 static int
-draw_up_in(struct msvc_look *x, struct berth_arena *a, struct berth_err *e)
+read_up(struct msvc_look *x, struct berth_arena *a, const struct berth_json **ret_data,
+        struct berth_err *e)
 {
-    const struct berth_json *data = NULL;
     /* The server has checked it by its definition; here it is to be as the server will print what
      * comes of it. */
     struct berth_msvc_problems unsaid = {.arena = x->a};
-    struct berth_msvc_base base = {0};
     const struct berth_json *doc = berth_msvc_shaped(
         &unsaid, "modelservice", berth_shape_of("ModelService", NULL), "", x->object);
     int r = doc != NULL ? berth_msvc_read(doc, x->a, &x->problems, &x->m, e)
                         : berth_msvc_no_memory(x->a, "the ModelService", e);
 
-    if (r < 0 || (r = check_unique(x, a, e)) < 0 || (r = find_base(x, a, &data, e)) != 0)
-        return r < 0 ? r : 0;
-    if ((r = berth_msvc_base_read(data, &x->m, a, &x->problems, &base, e)) < 0)
+    if (r < 0 || (r = check_unique(x, a, e)) < 0)
+        return r;
+    return find_base(x, a, ret_data, e);
+}
+
+static int
+draw_up_in(struct msvc_look *x, struct berth_arena *a, const struct berth_json *data,
+           struct berth_err *e)
+{
+    struct berth_msvc_base base = {0};
+    int r = berth_msvc_base_read(data, &x->m, a, &x->problems, &base, e);
+
+    if (r < 0)
         return r;
     struct berth_msvc_conf how = x->c->conf.build;
     if ((r = msvc_choose_inference(x, &base, &how, e)) < 0)
@@ -192,12 +202,17 @@ keep_drawn(struct msvc_look *x)
 static int
 draw_up(struct msvc_look *x, struct berth_err *e)
 {
+    const struct berth_json *data = NULL;
     struct berth_arena a;
 
-    (void)pthread_mutex_lock(&x->c->drawing);
     berth_arena_init(&a, drawing_memory_max);
     x->problems.arena = &a;
-    int r = draw_up_in(x, &a, e);
+    int r = read_up(x, &a, &data, e);
+    (void)pthread_mutex_lock(&x->c->drawing);
+    if (r == 0)
+        r = draw_up_in(x, &a, data, e);
+    else if (r > 0)
+        r = 0; /* what is wrong has been told */
     if (!keep_drawn(x) && r == 0)
         r = berth_msvc_no_memory(x->a, "the ModelService's objects", e);
     berth_arena_fini(&a);

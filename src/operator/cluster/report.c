@@ -17,7 +17,7 @@ struct report {
     struct berth_jw w;
     const struct berth_json *before; /* the conditions that are there */
     char now[32];
-    bool ready;
+    bool ready, knows_why;
     const char *waits_for;
 };
 
@@ -222,18 +222,38 @@ is_current(const struct berth_json *live, bool is_group)
            generation;
 }
 
-/* What hinders the pods of a workload, where anybody says so. */
+/* What hinders the pods of a workload, where anybody says so; of: "3 of 4 replicas …". */
 static const char *
-why_short(struct report *r, const struct berth_json *live, int64_t available)
+why_short(struct report *r, const struct berth_json *live, int64_t available, const char *of)
 {
     const struct berth_json *failure =
         msvc_condition_of(berth_json_get(live, "status"), "ReplicaFailure");
+    const char *before = berth_json_member_text(
+        msvc_condition_of(berth_json_get(r->x->object, "status"), "Ready"), "message", "");
+    const size_t n = strlen(of);
 
     if (r->x->problems.errors > 0)
         return NULL; /* it is not what is wished for */
     if (strcmp(berth_json_member_text(failure, "status", ""), "True") == 0)
         return berth_json_member_text(failure, "message", NULL);
-    return msvc_why_short(r->x, live, available);
+    const bool told = strncmp(before, of, n) == 0 && strncmp(before + n, "; ", 2) == 0;
+    return msvc_why_short(r->x, live, available, told ? before + n + 2 : NULL);
+}
+
+/* The first that is not as it is to be is told of, or rather the first of which it is known why. */
+static void
+put_unready(struct report *r, const struct berth_json *live, enum berth_msvc_child child,
+            int64_t available, int64_t wanted, bool is_short)
+{
+    const char *of =
+        berth_arena_printf(r->x->a, "%s: %" PRId64 " of %" PRId64 " replicas are available",
+                           r->x->m.names.of[child], available, wanted);
+    const char *why = is_short && of != NULL ? why_short(r, live, available, of) : NULL;
+
+    if (r->ready || why != NULL)
+        r->waits_for = why != NULL ? berth_arena_printf(r->x->a, "%s; %s", of, why) : of;
+    r->knows_why = why != NULL;
+    r->ready = false;
 }
 
 /* Replicas of a LeaderWorkerSet are groups; one is available when all of its pods are ready. */
@@ -260,16 +280,10 @@ put_role(struct report *r, const struct role *role, const struct berth_json *liv
     berth_jw_key(&r->w, key);
     berth_jw_int(&r->w, available);
     const bool is_short = available < wanted || updated < wanted;
-    const char *why = is_short ? why_short(r, live, available) : NULL;
     if (!is_short)
         msvc_not_short(r->x, r->x->m.names.of[child]);
-    if ((!current || is_short) && r->ready) {
-        r->ready = false;
-        r->waits_for =
-            berth_arena_printf(r->x->a, "%s: %" PRId64 " of %" PRId64 " replicas are available%s%s",
-                               r->x->m.names.of[child], available, wanted, why != NULL ? "; " : "",
-                               why != NULL ? why : "");
-    }
+    if ((!current || is_short) && !r->knows_why)
+        put_unready(r, live, child, available, wanted, is_short);
 }
 
 /* Those that were not taken away yet are named, too: where there are more than the cache has, they
@@ -352,8 +366,10 @@ put_status(struct report *r)
     berth_jw_int(&r->w, berth_kube_int(x->object, "metadata.generation", 0));
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         const enum berth_msvc_child child = workload_of(r, &roles[i]);
-        if (x->problems.errors == 0 && x->wish.of[child] == NULL)
+        if (x->problems.errors == 0 && x->wish.of[child] == NULL) {
+            msvc_not_short(x, x->m.names.of[child]);
             continue;
+        }
         live[i] = msvc_live(x, child);
         if (live[i] != NULL)
             put_role(r, &roles[i], live[i]);

@@ -81,13 +81,22 @@ pods_are_not_asked_for_at_once(void **unused)
     assert_int_equal(berth_json_parse(&a, text, sizeof text - 1, NULL, &live, NULL), 0);
     for (int64_t available = 0; available < 10; available++) {
         struct msvc_look x = {.c = &c, .a = &a, .m = {.uid = "u", .ns = "n"}};
-        assert_null(msvc_why_short(&x, live, available));
+        assert_null(msvc_why_short(&x, live, available, NULL));
         assert_in_range(x.again_ns, 1, 30 * BERTH_S);
     }
     struct msvc_look idle = {.c = &c, .a = &a, .m = {.uid = "u", .ns = "n"}};
     assert_int_equal(berth_json_parse(&a, none, sizeof none - 1, NULL, &live, NULL), 0);
-    assert_null(msvc_why_short(&idle, live, 0)); /* there are no pods yet */
+    assert_null(msvc_why_short(&idle, live, 0, NULL)); /* there are no pods yet */
     assert_int_equal(idle.again_ns, 0);
+    /* What is known of before a restart stays until it is asked again. */
+    struct msvc_look anew = {.c = &c, .a = &a, .m = {.uid = "u3", .ns = "n"}};
+    assert_int_equal(berth_json_parse(&a, text, sizeof text - 1, NULL, &live, NULL), 0);
+    const char *why = msvc_why_short(&anew, live, 0, "pod p: Unschedulable: why");
+    assert_string_equal(why != NULL ? why : "", "pod p: Unschedulable: why");
+    why = msvc_why_short(&anew, live, 0, NULL);
+    assert_string_equal(why != NULL ? why : "", "pod p: Unschedulable: why");
+    assert_null(msvc_why_short(&anew, live, 1, NULL)); /* it went on */
+    msvc_forget_shorts(&c, "u3");
     struct msvc_look other = {.c = &c, .m = {.uid = "u2"}}, last = {.c = &c, .m = {.uid = "u"}};
     msvc_forget_shorts(&c, "u2");
     msvc_not_short(&other, "svc-decode");
