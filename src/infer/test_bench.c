@@ -276,6 +276,17 @@ bench_wait_state(struct bench *b, const char *name, enum berth_model_state state
     }
 }
 
+struct berth_model_info
+bench_info(struct bench *b, struct berth_arena *a, const char *name)
+{
+    struct berth_model_info info;
+    struct berth_err e = {""};
+
+    if (berth_registry_info(b->g, a, berth_slice_of(name), &info, &e) < 0)
+        fail_msg("%s", e.msg);
+    return info;
+}
+
 struct berth_model *
 bench_find(struct bench *b, const char *name)
 {

@@ -12,6 +12,8 @@
 #include "infer/registry.h"
 #include "infer/request.h"
 
+struct berth_arena;
+
 /*
  * For tests: a backend whose engine does what the test says, and a client that waits.
  *
@@ -99,6 +101,8 @@ int bench_register(struct bench *b, const char *name, const char *path, const ch
                    struct berth_err *e);
 /* Wait until the model's state is this; fails the test after PATIENCE_NS. */
 void bench_wait_state(struct bench *b, const char *name, enum berth_model_state state);
+/* What is known of it, which must be registered; in a. */
+struct berth_model_info bench_info(struct bench *b, struct berth_arena *a, const char *name);
 struct berth_model *bench_find(struct bench *b, const char *name);
 
 #endif
