@@ -201,6 +201,16 @@ bench_close(struct bench *b)
 }
 
 void
+bench_init_room(struct bench *b, const struct berth_batch_conf *batch, uint64_t room_tib)
+{
+    bench_init(b, batch, 64, NULL);
+    bench_close(b);
+    b->memory.max_bytes = room_tib * TIB + TIB / 2;
+    b->memory.load_wait_ns = 100 * BERTH_MS;
+    bench_open(b, batch, 64, NULL);
+}
+
+void
 bench_fini(struct bench *b)
 {
     char command[128];
@@ -254,6 +264,17 @@ bench_register(struct bench *b, const char *name, const char *path, const char *
 }
 
 void
+bench_add(struct bench *b, const char *name, const char *config)
+{
+    char file[64];
+    struct berth_err e = {""};
+
+    (void)snprintf(file, sizeof file, "%s.fake", name);
+    if (bench_register(b, name, bench_file(b, file, "good"), config, &e) < 0)
+        fail_msg("%s", e.msg);
+}
+
+void
 bench_wait_state(struct bench *b, const char *name, enum berth_model_state state)
 {
     uint64_t end = berth_now_ns() + PATIENCE_NS;
@@ -285,6 +306,19 @@ bench_info(struct bench *b, struct berth_arena *a, const char *name)
     if (berth_registry_info(b->g, a, berth_slice_of(name), &info, &e) < 0)
         fail_msg("%s", e.msg);
     return info;
+}
+
+enum berth_model_state
+bench_state(struct bench *b, const char *name, char why[480])
+{
+    struct berth_arena a;
+
+    berth_arena_init(&a, 1 << 20);
+    const struct berth_model_info info = bench_info(b, &a, name);
+    if (why != NULL)
+        (void)snprintf(why, 480, "%s", info.why);
+    berth_arena_fini(&a);
+    return info.state;
 }
 
 struct berth_model *

@@ -27,6 +27,10 @@ struct berth_arena;
  */
 extern const struct berth_backend_ops fake_ops;
 
+/* What each loaded instance says that it holds, which no process grows by in a test; the registry
+ * believes it. */
+#define TIB (UINT64_C(1) << 40)
+
 /* For what comes in milliseconds, unless the machine is halted or ten times slower. */
 #define PATIENCE_NS (60 * BERTH_S)
 
@@ -89,6 +93,8 @@ struct bench {
 };
 void bench_init(struct bench *b, const struct berth_batch_conf *batch, uint32_t models_max,
                 const char *store_path);
+/* The same, for 64 models, with room for so many TIB and a half; a load waits for it for 100 ms. */
+void bench_init_room(struct bench *b, const struct berth_batch_conf *batch, uint64_t room_tib);
 void bench_fini(struct bench *b);
 /* Only the registry and the store, as a restart would. */
 void bench_close(struct bench *b);
@@ -99,6 +105,10 @@ const char *bench_file(struct bench *b, const char *name, const char *text);
 /* Register; config as JSON text or NULL. */
 int bench_register(struct bench *b, const char *name, const char *path, const char *config,
                    struct berth_err *e);
+/* Register NAME.fake, which loads; fails the test if it cannot. */
+void bench_add(struct bench *b, const char *name, const char *config);
+/* The model's state now and, unless why is NULL, why. */
+enum berth_model_state bench_state(struct bench *b, const char *name, char why[480]);
 /* Wait until the model's state is this; fails the test after PATIENCE_NS. */
 void bench_wait_state(struct bench *b, const char *name, enum berth_model_state state);
 /* What is known of it, which must be registered; in a. */

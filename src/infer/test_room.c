@@ -4,11 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -16,55 +14,14 @@
 #include "infer/model.h"
 #include "infer/registry_priv.h"
 #include "infer/room.h"
+#include "infer/test_asker.h"
 #include "infer/test_fake.h"
-#include "infer/waits.h"
-#include "obs/metrics.h"
-#include "os/loop.h"
 
-/* The fake engine says that each of its instances holds a TiB; the registry believes it. */
-static const uint64_t TIB = UINT64_C(1) << 40;
+/* A TIB, as a model's configuration says it. */
 #define SIZE "\"memory_mb\": 1048576"
 
 static const struct berth_batch_conf defaults = {
     .batch_requests_max = 8, .wait_ns_max = 0, .queue_len_max = 64};
-static const struct berth_slice no_version = {NULL, 0};
-
-static void
-begin(struct bench *b, uint64_t room_tib, const char *store_path)
-{
-    bench_init(b, &defaults, 64, NULL);
-    bench_close(b);
-    b->memory.max_bytes = room_tib * TIB + TIB / 2;
-    b->memory.load_wait_ns = 100 * BERTH_MS;
-    bench_open(b, &defaults, 64, store_path);
-}
-
-static void
-add(struct bench *b, const char *name, const char *config)
-{
-    char file[64];
-    struct berth_err e = {""};
-
-    (void)snprintf(file, sizeof file, "%s.fake", name);
-    if (bench_register(b, name, bench_file(b, file, "good"), config, &e) < 0)
-        fail_msg("%s", e.msg);
-}
-
-static enum berth_model_state
-state_of(struct bench *b, const char *name, char why[480])
-{
-    struct berth_model_info info;
-    struct berth_arena a;
-    struct berth_err e;
-
-    berth_arena_init(&a, 1 << 20);
-    assert_int_equal(berth_registry_info(b->g, &a, berth_slice_of(name), &info, &e), 0);
-    const enum berth_model_state s = info.state;
-    if (why != NULL)
-        (void)snprintf(why, 480, "%s", info.why);
-    berth_arena_fini(&a);
-    return s;
-}
 
 /* Why it is not loaded, as told to those who wait for it, too. */
 static bool
@@ -89,122 +46,19 @@ until_told(struct bench *b, const char *name, const char *part)
     }
 }
 
-/* ---- asking for a model, as a dialect does ---- */
-
-struct asker {
-    struct berth_model_wait w;
-    struct berth_registry *g;
-    const char *name;
-    struct berth_model *model;
-    int result;
-    struct berth_err err;
-    atomic_bool ready;
-    bool runs; /* sends a request when it is ready, and holds nothing itself */
-    struct client client;
-};
-
-static void
-run_on_loop(struct asker *a)
-{
-    client_tensor(&a->client, a->w.loop, 1, 1);
-    client_submit(&a->client, a->model);
-    berth_model_unref(a->model);
-}
-
-static void
-on_ready(struct berth_model_wait *w)
-{
-    struct asker *a = w->user;
-
-    a->model = w->model;
-    a->result = w->result;
-    a->err = w->err;
-    if (a->runs && a->result == 0)
-        run_on_loop(a);
-    atomic_store(&a->ready, true);
-}
-
-static void
-ask_on_loop(void *arg)
-{
-    struct asker *a = arg;
-
-    a->result = berth_registry_find_or_wait(a->g, berth_slice_of(a->name), no_version, &a->w,
-                                            &a->model, &a->err);
-    if (a->runs && a->result == 0)
-        run_on_loop(a);
-    if (a->result <= 0)
-        atomic_store(&a->ready, true);
-}
-
-static void
-ask_for(struct bench *b, struct asker *a, const char *name, bool runs)
-{
-    *a = (struct asker){.g = b->g, .name = name, .runs = runs};
-    a->w.loop = b->loop;
-    a->w.ready = on_ready;
-    a->w.user = a;
-    berth_loop_call(b->loop, ask_on_loop, a);
-}
-
-static void
-ask(struct bench *b, struct asker *a, const char *name)
-{
-    ask_for(b, a, name, false);
-}
-
-static void
-until_ready(struct asker *a)
-{
-    const uint64_t end = berth_now_ns() + PATIENCE_NS;
-
-    while (!atomic_load(&a->ready)) {
-        if (berth_now_ns() > end)
-            fail_msg("nothing came of the wait for %s", a->name);
-        (void)usleep(500);
-    }
-}
-
-static void
-end_on_loop(void *arg)
-{
-    struct asker *a = arg;
-
-    berth_registry_wait_end(a->g, &a->w, BERTH_ENOTREADY);
-}
-
-/* Ask, wait, use, let go. */
-static void
-use(struct bench *b, const char *name)
-{
-    struct asker a;
-
-    ask(b, &a, name);
-    until_ready(&a);
-    if (a.result != 0)
-        fail_msg("%s: %s", name, a.err.msg);
-    berth_model_unref(a.model);
-    (void)usleep(2000); /* so that uses have an order */
-}
-
 /* Until the load of this model has been worth its cost for the ledger (four times the time that it
  * took): from then on only uses change who goes first. */
 static void
 until_worth(struct bench *b, const char *name)
 {
-    struct berth_model_info info;
     struct berth_arena a;
-    struct berth_err e;
 
     berth_arena_init(&a, 1 << 20);
-    assert_int_equal(berth_registry_info(b->g, &a, berth_slice_of(name), &info, &e), 0);
-    const uint64_t end = berth_now_ns() + 4 * info.versions[0].load_ns;
+    const uint64_t end = berth_now_ns() + 4 * bench_info(b, &a, name).versions[0].load_ns;
     berth_arena_fini(&a);
     while (berth_now_ns() < end)
         (void)usleep(500);
 }
-
-/* ---- the tests ---- */
 
 static void
 wrong_settings_are_named(void **unused)
@@ -224,7 +78,7 @@ wrong_settings_are_named(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 1, NULL);
+    bench_init_room(&b, &defaults, 1);
     const char *path = bench_file(&b, "m.fake", "good");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct berth_err e = {""};
@@ -243,12 +97,12 @@ more_models_than_room_take_turns(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 2, NULL);
+    bench_init_room(&b, &defaults, 2);
     for (size_t i = 0; i < 3; i++)
-        add(&b, names[i], "{" SIZE "}");
+        bench_add(&b, names[i], "{" SIZE "}");
     for (int round = 0; round < 20; round++) {
         for (size_t i = 0; i < 3; i++) {
-            use(&b, names[i]);
+            bench_use(&b, names[i]);
             assert_true(berth_registry_memory(b.g).held_bytes <= 2 * TIB);
         }
     }
@@ -256,9 +110,9 @@ more_models_than_room_take_turns(void **unused)
     assert_true(s.loads <= 2 + 60);
     print_message("  60 requests in turn: %u loads\n", s.loads);
     /* One has gone for the last, and says so. */
-    assert_int_equal(state_of(&b, "c", NULL), BERTH_MODEL_READY);
-    if (state_of(&b, "a", why) == BERTH_MODEL_READY)
-        assert_int_equal(state_of(&b, "b", why), BERTH_MODEL_UNLOADED);
+    assert_int_equal(bench_state(&b, "c", NULL), BERTH_MODEL_READY);
+    if (bench_state(&b, "a", why) == BERTH_MODEL_READY)
+        assert_int_equal(bench_state(&b, "b", why), BERTH_MODEL_UNLOADED);
     /* For the last, or while it was being loaded: whoever was quicker. */
     assert_non_null(strstr(why, "evicted: "));
     assert_non_null(strstr(why, "another model"));
@@ -272,16 +126,16 @@ what_does_not_fit_at_start_waits_for_its_request(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 1, NULL);
-    add(&b, "first", "{" SIZE "}");
+    bench_init_room(&b, &defaults, 1);
+    bench_add(&b, "first", "{" SIZE "}");
     bench_wait_state(&b, "first", BERTH_MODEL_READY);
-    add(&b, "second", "{" SIZE "}");
+    bench_add(&b, "second", "{" SIZE "}");
     bench_wait_state(&b, "second", BERTH_MODEL_UNLOADED);
-    (void)state_of(&b, "second", why);
+    (void)bench_state(&b, "second", why);
     assert_non_null(strstr(why, "needs 1024.0 GiB"));
-    assert_int_equal(state_of(&b, "first", NULL), BERTH_MODEL_READY); /* nobody went for it */
-    use(&b, "second");
-    assert_int_equal(state_of(&b, "first", NULL), BERTH_MODEL_UNLOADED);
+    assert_int_equal(bench_state(&b, "first", NULL), BERTH_MODEL_READY); /* nobody went for it */
+    bench_use(&b, "second");
+    assert_int_equal(bench_state(&b, "first", NULL), BERTH_MODEL_UNLOADED);
     bench_fini(&b);
 }
 
@@ -318,21 +172,21 @@ who_waits_long_for_room_is_tried_less_often(void **unused)
     bool soon = false;
 
     (void)unused;
-    begin(&b, 1, NULL);
-    add(&b, "used", "{" SIZE "}");
+    bench_init_room(&b, &defaults, 1);
+    bench_add(&b, "used", "{" SIZE "}");
     bench_wait_state(&b, "used", BERTH_MODEL_READY);
     for (size_t i = 0; i < BERTH_COUNT(names); i++)
-        add(&b, names[i], "{\"load\": \"demand\", " SIZE "}");
-    ask(&b, &using, "used");
-    until_ready(&using);
-    ask_for(&b, &waiting[n++], names[0], true);
+        bench_add(&b, names[i], "{\"load\": \"demand\", " SIZE "}");
+    asker_ask(&using, &b, "used");
+    asker_wait(&using);
+    asker_run(&waiting[n++], &b, names[0]);
     until_told(&b, names[0], "in use 1024.0 GiB");
     until_seldom(&b);
     /* A fifth of a second later it is seldom again: should we have slept that long, the next one
      * comes new. */
     while (!soon) {
         assert_true(n < BERTH_COUNT(names));
-        ask_for(&b, &waiting[n], names[n], true);
+        asker_run(&waiting[n], &b, names[n]);
         n++;
         for (const uint64_t end = berth_now_ns() + 2 * BERTH_S; !soon && berth_now_ns() < end;) {
             soon = retry_pause_ns(&b) < 50 * BERTH_MS;
@@ -342,7 +196,7 @@ who_waits_long_for_room_is_tried_less_often(void **unused)
     until_seldom(&b);
     berth_model_unref(using.model); /* idle from here on: it may go */
     for (size_t i = 0; i < n; i++) {
-        until_ready(&waiting[i]);
+        asker_wait(&waiting[i]);
         assert_int_equal(waiting[i].result, 0);
         client_wait(&waiting[i].client);
         client_fini(&waiting[i].client);
@@ -357,17 +211,17 @@ pinned_and_used_models_stay(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 2, NULL);
-    add(&b, "pinned", "{\"pin\": true, " SIZE "}");
+    bench_init_room(&b, &defaults, 2);
+    bench_add(&b, "pinned", "{\"pin\": true, " SIZE "}");
     bench_wait_state(&b, "pinned", BERTH_MODEL_READY);
-    add(&b, "used", "{" SIZE "}");
-    add(&b, "other", "{" SIZE "}");
-    add(&b, "large", "{\"memory_mb\": 2097152}");
-    ask(&b, &using, "used");
-    until_ready(&using);
+    bench_add(&b, "used", "{" SIZE "}");
+    bench_add(&b, "other", "{" SIZE "}");
+    bench_add(&b, "large", "{\"memory_mb\": 2097152}");
+    asker_ask(&using, &b, "used");
+    asker_wait(&using);
     assert_int_equal(using.result, 0);
-    ask(&b, &never, "large"); /* not even with everything gone that may go */
-    until_ready(&never);
+    asker_ask(&never, &b, "large"); /* not even with everything gone that may go */
+    asker_wait(&never);
     assert_int_equal(never.result, -BERTH_ENOMEM);
     static const char *const says[] = {
         "'large' needs 2048.0 GiB", "pinned 1024.0 GiB", "in use 1024.0 GiB",
@@ -376,20 +230,20 @@ pinned_and_used_models_stay(void **unused)
         if (strstr(never.err.msg, says[i]) == NULL)
             fail_msg("'%s' is not in: %s", says[i], never.err.msg);
     }
-    ask(&b, &waiting, "other");
+    asker_ask(&waiting, &b, "other");
     until_told(&b, "other", "in use 1024.0 GiB");
     assert_false(atomic_load(&waiting.ready));
-    berth_loop_call(b.loop, end_on_loop, &waiting); /* patience is over */
-    until_ready(&waiting);
+    asker_end(&waiting);
+    asker_wait(&waiting);
     assert_int_equal(waiting.result, -BERTH_ENOTREADY);
     assert_non_null(strstr(waiting.err.msg, "in use 1024.0 GiB"));
-    ask(&b, &waiting, "other");
+    asker_ask(&waiting, &b, "other");
     berth_model_unref(using.model); /* idle from here on: it may go */
-    until_ready(&waiting);
+    asker_wait(&waiting);
     assert_int_equal(waiting.result, 0);
     berth_model_unref(waiting.model);
-    assert_int_equal(state_of(&b, "pinned", NULL), BERTH_MODEL_READY);
-    assert_int_equal(state_of(&b, "used", NULL), BERTH_MODEL_UNLOADED);
+    assert_int_equal(bench_state(&b, "pinned", NULL), BERTH_MODEL_READY);
+    assert_int_equal(bench_state(&b, "used", NULL), BERTH_MODEL_UNLOADED);
     bench_fini(&b);
 }
 
@@ -402,25 +256,25 @@ a_load_by_hand_makes_room_and_gives_up_in_time(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 1, NULL);
-    add(&b, "a", "{" SIZE "}");
+    bench_init_room(&b, &defaults, 1);
+    bench_add(&b, "a", "{" SIZE "}");
     bench_wait_state(&b, "a", BERTH_MODEL_READY);
-    add(&b, "b", "{\"load\": \"manual\", " SIZE "}");
+    bench_add(&b, "b", "{\"load\": \"manual\", " SIZE "}");
     bench_wait_state(&b, "b", BERTH_MODEL_UNLOADED);
-    ask(&b, &using, "b");
-    until_ready(&using);
+    asker_ask(&using, &b, "b");
+    asker_wait(&using);
     assert_int_equal(using.result, -BERTH_ENOTREADY); /* requests do not load it */
     assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("b"), &e), 0);
     bench_wait_state(&b, "b", BERTH_MODEL_READY);
-    assert_int_equal(state_of(&b, "a", NULL), BERTH_MODEL_UNLOADED);
-    ask(&b, &using, "b");
-    until_ready(&using);
+    assert_int_equal(bench_state(&b, "a", NULL), BERTH_MODEL_UNLOADED);
+    asker_ask(&using, &b, "b");
+    asker_wait(&using);
     assert_int_equal(berth_registry_load(b.g, BERTH_SLICE("a"), &e), 0);
     until_told(&b, "a", "in use 1024.0 GiB"); /* not said of it before */
     bench_wait_state(&b, "a", BERTH_MODEL_UNLOADED);
-    (void)state_of(&b, "a", why);
+    (void)bench_state(&b, "a", why);
     assert_non_null(strstr(why, "in use 1024.0 GiB"));
-    assert_int_equal(state_of(&b, "b", NULL), BERTH_MODEL_READY);
+    assert_int_equal(bench_state(&b, "b", NULL), BERTH_MODEL_READY);
     berth_model_unref(using.model);
     /* Loaded again, there is no room for two of it: it goes first, and comes back. */
     unsigned loads = fake_seen().loads;
@@ -429,8 +283,8 @@ a_load_by_hand_makes_room_and_gives_up_in_time(void **unused)
     bench_wait_state(&b, "b", BERTH_MODEL_READY);
     assert_int_equal(berth_registry_unload(b.g, BERTH_SLICE("b"), &e), 0);
     bench_wait_state(&b, "b", BERTH_MODEL_UNLOADED);
-    ask(&b, &using, "b");
-    until_ready(&using);
+    asker_ask(&using, &b, "b");
+    asker_wait(&using);
     assert_int_equal(using.result, -BERTH_ENOTREADY); /* what was unloaded stays so */
     assert_int_equal(berth_registry_memory(b.g).promised_bytes, 0);
     bench_fini(&b);
@@ -443,19 +297,19 @@ what_nobody_uses_is_unloaded(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 3, NULL);
-    add(&b, "short", "{\"keep_alive\": \"100ms\", " SIZE "}");
-    add(&b, "long", "{\"keep_alive\": -1, " SIZE "}");
-    add(&b, "pinned", "{\"keep_alive\": 0, \"pin\": true, " SIZE "}");
-    use(&b, "short");
-    use(&b, "long");
-    use(&b, "pinned");
+    bench_init_room(&b, &defaults, 3);
+    bench_add(&b, "short", "{\"keep_alive\": \"100ms\", " SIZE "}");
+    bench_add(&b, "long", "{\"keep_alive\": -1, " SIZE "}");
+    bench_add(&b, "pinned", "{\"keep_alive\": 0, \"pin\": true, " SIZE "}");
+    bench_use(&b, "short");
+    bench_use(&b, "long");
+    bench_use(&b, "pinned");
     bench_wait_state(&b, "short", BERTH_MODEL_UNLOADED);
-    (void)state_of(&b, "short", why);
+    (void)bench_state(&b, "short", why);
     assert_non_null(strstr(why, "unused for as long as its keep_alive says"));
-    assert_int_equal(state_of(&b, "long", NULL), BERTH_MODEL_READY);
-    assert_int_equal(state_of(&b, "pinned", NULL), BERTH_MODEL_READY);
-    use(&b, "short");
+    assert_int_equal(bench_state(&b, "long", NULL), BERTH_MODEL_READY);
+    assert_int_equal(bench_state(&b, "pinned", NULL), BERTH_MODEL_READY);
+    bench_use(&b, "short");
     bench_fini(&b);
 }
 
@@ -464,22 +318,21 @@ the_last_used_come_back_first(void **unused)
 {
     static const char *const names[] = {"a", "b", "c", "d"};
     char path[128];
-    struct berth_model_info info;
     struct berth_arena arena;
     struct berth_err e;
     struct bench b;
 
     (void)unused;
-    begin(&b, 2, NULL);
+    bench_init_room(&b, &defaults, 2);
     bench_close(&b);
     (void)snprintf(path, sizeof path, "%s/store", b.dir);
     bench_open(&b, &defaults, 64, path);
     for (size_t i = 0; i < 4; i++)
-        add(&b, names[i], "{\"load\": \"start\", " SIZE "}");
-    use(&b, "d");
-    use(&b, "b");
-    use(&b, "a");
-    use(&b, "d");
+        bench_add(&b, names[i], "{\"load\": \"start\", " SIZE "}");
+    bench_use(&b, "d");
+    bench_use(&b, "b");
+    bench_use(&b, "a");
+    bench_use(&b, "d");
     bench_close(&b);
     b.loaders = 1; /* two may overtake each other */
     bench_open(&b, &defaults, 64, path);
@@ -490,7 +343,7 @@ the_last_used_come_back_first(void **unused)
     bench_wait_state(&b, "c", BERTH_MODEL_UNLOADED);
     /* What was measured is known again, with what had been expected beside it. */
     berth_arena_init(&arena, 1 << 20);
-    assert_int_equal(berth_registry_info(b.g, &arena, BERTH_SLICE("b"), &info, &e), 0);
+    const struct berth_model_info info = bench_info(&b, &arena, "b");
     assert_int_equal(info.memory.measured_bytes, TIB);
     assert_int_equal(info.memory.predicted_bytes, TIB);
     assert_true(info.memory.measured_load_ns > 0);
@@ -508,11 +361,11 @@ a_plan_says_what_a_load_would_mean(void **unused)
 
     (void)unused;
     berth_arena_init(&a, 1 << 20);
-    begin(&b, 2, NULL);
-    add(&b, "a", "{" SIZE "}");
-    add(&b, "b", "{" SIZE "}");
-    use(&b, "a");
-    use(&b, "b");
+    bench_init_room(&b, &defaults, 2);
+    bench_add(&b, "a", "{" SIZE "}");
+    bench_add(&b, "b", "{" SIZE "}");
+    bench_use(&b, "a");
+    bench_use(&b, "b");
     until_worth(&b, "a");
     until_worth(&b, "b");
     const char *path = bench_file(&b, "new.fake", "good");
@@ -529,7 +382,7 @@ a_plan_says_what_a_load_would_mean(void **unused)
                      -BERTH_ENOENT);
     assert_int_equal(berth_registry_plan(b.g, &a, BERTH_SLICE("x"), NULL, NULL, NULL, &p, &e),
                      -BERTH_ENOENT);
-    add(&b, "c", "{" SIZE "}");
+    bench_add(&b, "c", "{" SIZE "}");
     bench_wait_state(&b, "c", BERTH_MODEL_UNLOADED);
     assert_int_equal(berth_registry_plan(b.g, &a, BERTH_SLICE("c"), NULL, NULL, NULL, &p, &e), 0);
     assert_int_equal(p.verdict, BERTH_LEDGER_EVICT);
@@ -537,9 +390,9 @@ a_plan_says_what_a_load_would_mean(void **unused)
     assert_int_equal(p.victims[0].bytes, TIB);
     assert_int_equal(p.sums.held_bytes, 2 * TIB);
     /* Nothing happened; and then it is as it was said. */
-    assert_int_equal(state_of(&b, p.victims[0].name, NULL), BERTH_MODEL_READY);
-    use(&b, "c");
-    assert_int_equal(state_of(&b, p.victims[0].name, NULL), BERTH_MODEL_UNLOADED);
+    assert_int_equal(bench_state(&b, p.victims[0].name, NULL), BERTH_MODEL_READY);
+    bench_use(&b, "c");
+    assert_int_equal(bench_state(&b, p.victims[0].name, NULL), BERTH_MODEL_UNLOADED);
     bench_fini(&b);
     berth_arena_fini(&a);
 }
@@ -556,19 +409,19 @@ everybody_gets_a_turn(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 3, NULL);
+    bench_init_room(&b, &defaults, 3);
     for (int i = 0; i < MODELS; i++) {
         (void)snprintf(name, sizeof name, "m%d", i);
-        add(&b, name, "{" SIZE "}");
+        bench_add(&b, name, "{" SIZE "}");
     }
     for (int round = 0; round < ROUNDS; round++) {
         char names[ASKERS][16];
         for (int i = 0; i < ASKERS; i++) {
             (void)snprintf(names[i], sizeof names[i], "m%d", (i * 7 + round) % MODELS);
-            ask_for(&b, &askers[i], names[i], true);
+            asker_run(&askers[i], &b, names[i]);
         }
         for (int i = 0; i < ASKERS; i++) {
-            until_ready(&askers[i]);
+            asker_wait(&askers[i]);
             if (askers[i].result != 0)
                 fail_msg("%s", askers[i].err.msg);
             client_wait(&askers[i].client);
@@ -593,12 +446,12 @@ what_took_more_than_expected_makes_room_or_goes_again(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 1, NULL);
-    add(&b, "a", small);
+    bench_init_room(&b, &defaults, 1);
+    bench_add(&b, "a", small);
     bench_wait_state(&b, "a", BERTH_MODEL_READY);
-    add(&b, "b", small); /* nobody goes for what nobody asked for */
+    bench_add(&b, "b", small); /* nobody goes for what nobody asked for */
     bench_wait_state(&b, "b", BERTH_MODEL_UNLOADED);
-    (void)state_of(&b, "b", why);
+    (void)bench_state(&b, "b", why);
     static const char *const says[] = {"'b' took 1024.0 GiB",
                                        "512.0 GiB more than engine.memory.max_memory_gb leaves",
                                        "expected 1.0 MiB", "or raise it"};
@@ -606,28 +459,28 @@ what_took_more_than_expected_makes_room_or_goes_again(void **unused)
         if (strstr(why, says[i]) == NULL)
             fail_msg("'%s' is not in: %s", says[i], why);
     }
-    assert_int_equal(state_of(&b, "a", NULL), BERTH_MODEL_READY);
+    assert_int_equal(bench_state(&b, "a", NULL), BERTH_MODEL_READY);
     assert_int_equal(berth_registry_memory(b.g).held_bytes, TIB);
     /* The first asked for that was guessed wrongly: the idle one goes for it. */
-    add(&b, "c", "{\"memory_mb\": 1, \"load\": \"demand\"}");
+    bench_add(&b, "c", "{\"memory_mb\": 1, \"load\": \"demand\"}");
     bench_wait_state(&b, "c", BERTH_MODEL_UNLOADED);
-    use(&b, "c");
-    assert_int_equal(state_of(&b, "a", why), BERTH_MODEL_UNLOADED);
+    bench_use(&b, "c");
+    assert_int_equal(bench_state(&b, "a", why), BERTH_MODEL_UNLOADED);
     assert_non_null(strstr(why, "its memory was needed for another model (c)"));
     assert_int_equal(berth_registry_memory(b.g).held_bytes, TIB);
     /* While the other is in use it waits, not loaded; and it is not loaded in vain again. */
-    add(&b, "d", "{\"memory_mb\": 1, \"load\": \"demand\"}");
+    bench_add(&b, "d", "{\"memory_mb\": 1, \"load\": \"demand\"}");
     bench_wait_state(&b, "d", BERTH_MODEL_UNLOADED);
-    ask(&b, &using, "c");
-    until_ready(&using);
+    asker_ask(&using, &b, "c");
+    asker_wait(&using);
     const unsigned loads = fake_seen().loads;
-    ask(&b, &late, "d");
+    asker_ask(&late, &b, "d");
     fake_wait_loads(loads + 1);
     (void)usleep(50000);
     assert_false(atomic_load(&late.ready));
     assert_int_equal(fake_seen().loads, loads + 1);
     berth_model_unref(using.model);
-    until_ready(&late);
+    asker_wait(&late);
     assert_int_equal(late.result, 0);
     berth_model_unref(late.model);
     /* Loaded again, unless its first load was only measured when the other one had gone. */
@@ -660,18 +513,18 @@ nobody_goes_for_what_goes_already(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 1, NULL);
-    add(&b, "stays", "{\"memory_mb\": 1}");
+    bench_init_room(&b, &defaults, 1);
+    bench_add(&b, "stays", "{\"memory_mb\": 1}");
     bench_wait_state(&b, "stays", BERTH_MODEL_READY);
     fake_gate_unload(false);
-    add(&b, "goes", "{\"memory_mb\": 1}");
+    bench_add(&b, "goes", "{\"memory_mb\": 1}");
     fake_wait_unloads(1);
     until_house_is_kept(&b, 4);
-    assert_int_equal(state_of(&b, "stays", NULL), BERTH_MODEL_READY);
+    assert_int_equal(bench_state(&b, "stays", NULL), BERTH_MODEL_READY);
     assert_int_equal(fake_seen().unloads, 1);
     fake_gate_unload(true);
     bench_wait_state(&b, "goes", BERTH_MODEL_UNLOADED);
-    assert_int_equal(state_of(&b, "stays", NULL), BERTH_MODEL_READY);
+    assert_int_equal(bench_state(&b, "stays", NULL), BERTH_MODEL_READY);
     assert_int_equal(berth_registry_memory(b.g).held_bytes, TIB);
     bench_fini(&b);
 }
@@ -684,15 +537,15 @@ what_never_fits_is_refused_before_it_is_loaded_again(void **unused)
     struct bench b;
 
     (void)unused;
-    begin(&b, 0, NULL);
-    add(&b, "huge", "{\"memory_mb\": 1, \"pin\": true}");
+    bench_init_room(&b, &defaults, 0);
+    bench_add(&b, "huge", "{\"memory_mb\": 1, \"pin\": true}");
     bench_wait_state(&b, "huge", BERTH_MODEL_UNLOADED);
-    (void)state_of(&b, "huge", why);
+    (void)bench_state(&b, "huge", why);
     assert_non_null(strstr(why, "'huge' took 1024.0 GiB, 512.0 GiB more than"));
     assert_int_equal(berth_registry_memory(b.g).held_bytes, 0);
     const unsigned loads = fake_seen().loads;
-    ask(&b, &a, "huge");
-    until_ready(&a);
+    asker_ask(&a, &b, "huge");
+    asker_wait(&a);
     assert_int_equal(a.result, -BERTH_ENOMEM);
     assert_non_null(strstr(a.err.msg, "needs 1024.0 GiB of memory (measured)"));
     assert_int_equal(fake_seen().loads, loads);
