@@ -103,6 +103,16 @@ berth_kube_flag(const struct berth_json *object, const char *dotted)
     return berth_json_bool(berth_kube_at(object, dotted), &v) && v;
 }
 
+const struct berth_json *
+berth_kube_named(const struct berth_json *list, const char *name)
+{
+    for (struct berth_json_iter it = berth_json_iter(list); berth_json_next(&it);) {
+        if (strcmp(berth_json_member_text(it.value, "name", ""), name) == 0)
+            return it.value;
+    }
+    return NULL;
+}
+
 struct berth_slice
 berth_kube_label(const struct berth_json *object, const char *key)
 {

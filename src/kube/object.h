@@ -37,6 +37,8 @@ struct berth_slice berth_kube_text(const struct berth_json *object, const char *
 /* Its number, or `otherwise`. */
 int64_t berth_kube_int(const struct berth_json *object, const char *dotted, int64_t otherwise);
 bool berth_kube_flag(const struct berth_json *object, const char *dotted);
+/* The first of a list with that name (a container, a variable, a volume); NULL: none has it. */
+const struct berth_json *berth_kube_named(const struct berth_json *list, const char *name);
 /* The value of a label or an annotation; empty when there is none. */
 struct berth_slice berth_kube_label(const struct berth_json *object, const char *key);
 struct berth_slice berth_kube_annotation(const struct berth_json *object, const char *key);

@@ -26,14 +26,10 @@ static const uint64_t served_ns = 2 * BERTH_S, served_ns_max = 30 * BERTH_S,
 static bool
 has_version(const struct berth_json *definition, const struct berth_kube_kind *kind)
 {
-    const struct berth_json *all = berth_kube_at(definition, "spec.versions");
     const char *version = strchr(kind->group_version, '/') + 1;
 
-    for (struct berth_json_iter it = berth_json_iter(all); berth_json_next(&it);) {
-        if (strcmp(berth_json_member_text(it.value, "name", ""), version) == 0)
-            return berth_kube_flag(it.value, "served");
-    }
-    return false;
+    return berth_kube_flag(berth_kube_named(berth_kube_at(definition, "spec.versions"), version),
+                           "served");
 }
 
 static bool

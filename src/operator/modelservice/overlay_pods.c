@@ -1,5 +1,3 @@
-#include <string.h>
-
 #include <berth/err.h>
 
 #include "kube/object.h"
@@ -171,16 +169,6 @@ berth_msvc_put_config_map(const struct berth_msvc *m, const struct berth_msvc_co
 
 /* ---- containers ---- */
 
-static bool
-has_named(const struct berth_json *list, const char *name)
-{
-    for (struct berth_json_iter it = berth_json_iter(list); berth_json_next(&it);) {
-        if (strcmp(berth_json_member_text(it.value, "name", ""), name) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void
 put_token(const struct berth_msvc *m, struct berth_jw *w)
 {
@@ -234,9 +222,10 @@ put_env(const struct berth_msvc *m, const struct berth_json *container, struct b
         return;
     berth_jw_key(w, "env");
     berth_jw_array(w);
-    if (from->source == BERTH_MSVC_HF && m->auth_secret[0] != '\0' && !has_named(env, "HF_TOKEN"))
+    if (from->source == BERTH_MSVC_HF && m->auth_secret[0] != '\0' &&
+        berth_kube_named(env, "HF_TOKEN") == NULL)
         put_token(m, w);
-    if (place != NULL && !has_named(env, place))
+    if (place != NULL && berth_kube_named(env, place) == NULL)
         put_env_pair(w, place, from->mounted);
     for (struct berth_json_iter it = berth_json_iter(env); berth_json_next(&it);)
         berth_jw_value(w, it.value);
@@ -315,8 +304,8 @@ put_containers(const struct berth_msvc_overlay *o, const struct template *t,
         const char *name = berth_json_member_text(it.value, "name", "");
         /* What the base has in the leader alone is no business of the workers, and the other way
          * about. */
-        if (!has_named(berth_json_get(t->other, key), name) ||
-            has_named(berth_json_get(t->own, key), name))
+        if (berth_kube_named(berth_json_get(t->other, key), name) == NULL ||
+            berth_kube_named(berth_json_get(t->own, key), name) != NULL)
             put_container(o, it.value, w);
     }
     berth_jw_array_end(w);

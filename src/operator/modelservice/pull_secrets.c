@@ -9,16 +9,6 @@
 #include "wire/json.h"
 
 static bool
-has_name(const struct berth_json *list, const char *name)
-{
-    for (struct berth_json_iter it = berth_json_iter(list); berth_json_next(&it);) {
-        if (strcmp(berth_json_member_text(it.value, "name", ""), name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool
 is_noted(const char *names, const char *name)
 {
     const size_t len = strlen(name);
@@ -81,7 +71,7 @@ berth_msvc_keep_pull_secrets(const struct berth_json *live, const struct berth_j
     for (struct berth_json_iter it = berth_json_iter(berth_json_get(live, "imagePullSecrets"));
          berth_json_next(&it);) {
         const char *name = berth_json_member_text(it.value, "name", "");
-        if (has_name(mine, name) || is_noted(before, name))
+        if (berth_kube_named(mine, name) != NULL || is_noted(before, name))
             continue;
         berth_jw_value(&w, it.value);
         kept++;

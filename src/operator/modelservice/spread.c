@@ -39,12 +39,7 @@ struct spread {
 bool
 build_mounts_model(const struct berth_json *container)
 {
-    for (struct berth_json_iter it = berth_json_iter(berth_json_get(container, "volumeMounts"));
-         berth_json_next(&it);) {
-        if (strcmp(berth_json_member_text(it.value, "name", ""), BERTH_MSVC_VOLUME) == 0)
-            return true;
-    }
-    return false;
+    return berth_kube_named(berth_json_get(container, "volumeMounts"), BERTH_MSVC_VOLUME) != NULL;
 }
 
 static void
@@ -288,25 +283,16 @@ put_args(struct spread *s, struct berth_jw *w)
     berth_jw_array_end(w);
 }
 
-static bool
-has_env(const struct berth_json *container, const char *name)
-{
-    for (struct berth_json_iter it = berth_json_iter(berth_json_get(container, "env"));
-         berth_json_next(&it);) {
-        if (strcmp(berth_json_member_text(it.value, "name", ""), name) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void
 put_env(struct spread *s, const struct berth_json *container, struct berth_jw *w)
 {
+    const struct berth_json *env = berth_json_get(container, "env");
+
     berth_jw_key(w, "env");
     berth_jw_array(w);
     for (size_t i = 0; i < FLAGS; i++) {
         char text[24];
-        if (has_env(container, flags[i].env))
+        if (berth_kube_named(env, flags[i].env) != NULL)
             continue;
         (void)snprintf(text, sizeof text, "%" PRId64, s->values[i]);
         berth_jw_object(w);
