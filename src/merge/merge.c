@@ -41,9 +41,11 @@ merge_enter(struct merge *m, struct berth_slice name, bool element)
                                BERTH_JSON_DEPTH_MAX);
 }
 
-int
-merge_member(struct merge *m, const struct berth_json *v, struct berth_slice name,
-             const struct berth_json **ret)
+/* The last member of that name; NULL when there is none.  One of berth_json_get() would stop at a
+ * NUL in a name. */
+static int
+find_member(struct merge *m, const struct berth_json *v, struct berth_slice name,
+            const struct berth_json **ret)
 {
     *ret = NULL;
     for (struct berth_json_iter it = berth_json_iter(v); berth_json_next(&it);)
@@ -110,10 +112,10 @@ choice_tied(struct merge *m, const struct tied *t, const struct berth_json *o, s
 {
     const struct berth_json *by, *member;
     struct berth_slice text;
-    int rc = merge_member(m, o, t->by, &by);
+    int rc = find_member(m, o, t->by, &by);
 
     if (rc == 0)
-        rc = merge_member(m, o, t->member, &member);
+        rc = find_member(m, o, t->member, &member);
     if (rc != 0)
         return rc;
     if (berth_json_string(by, &text) && !is_same(text, t->value))
@@ -147,7 +149,7 @@ static int
 is_last(struct merge *m, const struct berth_json *v, const struct berth_json_iter *it, bool *ret)
 {
     const struct berth_json *last;
-    const int rc = merge_member(m, v, it->key, &last);
+    const int rc = find_member(m, v, it->key, &last);
 
     *ret = rc == 0 && last == it->value;
     return rc;
@@ -177,7 +179,7 @@ put_base_members(struct merge *m, const struct choice *c, const struct berth_jso
         int rc = is_last(m, b, &it, &counts);
 
         if (rc == 0)
-            rc = merge_member(m, o, it.key, &over);
+            rc = find_member(m, o, it.key, &over);
         if (rc != 0)
             return rc;
         if (!counts || (over != NULL && is_nothing(over)))
@@ -208,7 +210,7 @@ merge_object(struct merge *m, const struct berth_merge_rule *rule, const struct 
 
         rc = is_last(m, o, &it, &counts);
         if (rc == 0)
-            rc = merge_member(m, b, it.key, &base);
+            rc = find_member(m, b, it.key, &base);
         if (rc == 0 && counts && base == NULL && !is_nothing(it.value))
             rc = put_member(m, it.key, NULL, it.value);
     }

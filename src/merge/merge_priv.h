@@ -75,9 +75,5 @@ int merge_list(struct merge *m, const struct berth_json *b, const struct berth_j
 /* The base's arguments, without the flags that the overlay gives. */
 int merge_flags(struct merge *m, const struct berth_json *b, const struct berth_json *o);
 int merge_enter(struct merge *m, struct berth_slice name, bool element);
-/* The last member of that name; NULL when there is none.  One of berth_json_get() would stop at a
- * NUL in a name. */
-int merge_member(struct merge *m, const struct berth_json *v, struct berth_slice name,
-                 const struct berth_json **ret);
 
 #endif

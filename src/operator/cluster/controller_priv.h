@@ -198,7 +198,6 @@ void msvc_sync(struct msvc_look *x);
 void msvc_fail(struct msvc_look *x, const struct berth_kube_ref *ref, int code, const char *why);
 /* Look again no later than that. */
 void msvc_again(struct msvc_look *x, uint64_t after_ns);
-__attribute__((format(printf, 2, 3))) void msvc_conflict(struct msvc_look *x, const char *fmt, ...);
 /* To one of the look's texts, as far as there is room; text NULL: there was no memory for it. */
 void msvc_add_text(struct msvc_look *x, const char **to, const char *text);
 /* By what plans for it are made: plan.h. */

@@ -55,8 +55,8 @@ msvc_fail(struct msvc_look *x, const struct berth_kube_ref *ref, int code, const
                   berth_arena_printf(x->a, "%s %s: %s", ref->kind->kind, ref->name, why));
 }
 
-void
-msvc_conflict(struct msvc_look *x, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void
+add_conflict(struct msvc_look *x, const char *fmt, ...)
 {
     char text[1024];
     va_list ap;
@@ -166,8 +166,8 @@ refuse(struct msvc_look *x, const struct child *c)
         x->going_on = true;
         msvc_again(x, passing_ns);
     } else {
-        msvc_conflict(x, "%s %s %s", c->ref.kind->kind, c->ref.name,
-                      c->plan.refusal.why != NULL ? c->plan.refusal.why : "is not ours");
+        add_conflict(x, "%s %s %s", c->ref.kind->kind, c->ref.name,
+                     c->plan.refusal.why != NULL ? c->plan.refusal.why : "is not ours");
     }
 }
 
