@@ -117,6 +117,20 @@ tell_place(const struct berth_msvc_problem *p, const struct source *from)
         (void)fprintf(stderr, ": ");
 }
 
+/* A line of its own, whatever a file says. */
+static void
+tell_text(const char *text)
+{
+    for (;;) {
+        const size_t n = strcspn(text, "\r\n");
+        (void)berth_tell(stderr, text, n);
+        if (text[n] == '\0')
+            return;
+        (void)fputs(text[n] == '\n' ? "\\n" : "\\r", stderr);
+        text += n + 1;
+    }
+}
+
 static void
 tell(const struct run *x, const struct source *from)
 {
@@ -126,7 +140,10 @@ tell(const struct run *x, const struct source *from)
     for (size_t i = 0; i < all->count; i++) {
         const struct berth_msvc_problem *p = &all->at[i];
         tell_place(p, from);
-        (void)fprintf(stderr, "%s%s%s\n", p->path, p->path[0] != '\0' ? ": " : "", p->text);
+        tell_text(p->path);
+        (void)fputs(p->path[0] != '\0' ? ": " : "", stderr);
+        tell_text(p->text);
+        (void)fputc('\n', stderr);
     }
     if (beyond > 0)
         (void)fprintf(stderr, "berth: %zu more, %zu errors and %zu warnings in all\n", beyond,

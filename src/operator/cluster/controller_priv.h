@@ -88,6 +88,7 @@ struct berth_msvc_controller {
     pthread_mutex_t mu; /* of applied, and of who asks; never held over a call */
     struct msvc_kept *applied;
     struct msvc_short *shorts; /* under mu */
+    bool pods_asked;           /* a worker lists some; under mu */
     uint64_t swept_ns;         /* when those of what is gone were dropped last; under mu */
     bool troubled;             /* of the services' watch, on its thread */
     struct msvc_failure {

@@ -55,21 +55,42 @@ role_changed(void *arg, const struct berth_json *object, bool gone)
 }
 
 static void
+tell_unseen(const struct berth_msvc_controller *c, const char *why)
+{
+    berth_warn("operator: that ClusterRole %.253s comes or goes cannot be seen: %s",
+               c->conf.build.epp_cluster_role, why);
+}
+
+/* It is tried again and again: the right may be given yet. */
+static void
+role_troubled(void *arg, int r, const char *why)
+{
+    if (r == -BERTH_EPERM)
+        tell_unseen(arg, why);
+}
+
+static void
 watch_role(struct berth_msvc_controller *c)
 {
-    char fields[320];
+    enum { NAME_BYTES = 253 };
+    const char *name = c->conf.build.epp_cluster_role;
+    char fields[NAME_BYTES + sizeof "metadata.name="];
     struct berth_err e = {""};
 
-    (void)snprintf(fields, sizeof fields, "metadata.name=%s", c->conf.build.epp_cluster_role);
+    /* Of all names that a role may have, some mean something else in a selector. */
+    if (strlen(name) > NAME_BYTES || strpbrk(name, ",=\\") != NULL) {
+        tell_unseen(c, "its name is too long, or has a comma, an equals sign or a backslash");
+        return;
+    }
+    (void)snprintf(fields, sizeof fields, "metadata.name=%s", name);
     const struct berth_kube_informer_conf conf = {
         .selection = {.kind = &cluster_roles, .fields = fields},
         .names_only = true,
         .changed = role_changed,
+        .troubled = role_troubled,
         .arg = c};
     if (berth_kube_informer_start(c->conf.kube, &conf, &c->role, &e) < 0)
-        berth_warn("operator: that there is a ClusterRole %s will be seen when the operator is "
-                   "started again: %s",
-                   c->conf.build.epp_cluster_role, e.msg);
+        tell_unseen(c, e.msg);
 }
 
 /* False: the answer is still to come. */

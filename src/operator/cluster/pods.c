@@ -16,7 +16,8 @@
  * while it does.
  */
 
-static const uint64_t stays_ns = 30 * BERTH_S, seldom_ns = 600 * BERTH_S;
+static const uint64_t stays_ns = 30 * BERTH_S, seldom_ns = 600 * BERTH_S, ask_ns = 3 * BERTH_S;
+enum { PODS_MAX = 200 };
 
 /* A workload that is short of replicas; under the controller's mu. */
 struct msvc_short {
@@ -89,7 +90,6 @@ struct search {
 static bool
 see_pod(void *arg, const struct berth_json *pod)
 {
-    enum { PODS_MAX = 200 };
     struct search *s = arg;
 
     s->why = msvc_pod_hindrance(s->a, pod);
@@ -120,7 +120,7 @@ labels_of(struct msvc_look *x, const struct berth_json *live)
 static bool
 ask_pods(struct msvc_look *x, const struct berth_json *live, const char **ret_why)
 {
-    const struct berth_kube_until until = msvc_until(x->c);
+    struct berth_kube_until until = msvc_until(x->c);
     const struct berth_kube_selection those = {
         .kind = &berth_kube_pods, .space = x->m.ns, .labels = labels_of(x, live), .page = 50};
     struct search s = {.a = x->a};
@@ -129,11 +129,12 @@ ask_pods(struct msvc_look *x, const struct berth_json *live, const char **ret_wh
     *ret_why = NULL;
     if (those.labels == NULL)
         return false;
+    until.deadline_ns = berth_now_ns() + ask_ns;
     const int r = berth_kube_list(x->c->conf.kube, &until, &those, see_pod, &s, NULL, &e);
     if (r == -BERTH_EPERM)
         s.why = berth_arena_printf(x->a, "why cannot be seen: %s", e.msg);
     *ret_why = s.why;
-    return r == 0 || s.why != NULL;
+    return r == 0 || s.why != NULL || s.seen >= PODS_MAX;
 }
 
 /* ---- when ---- */
@@ -237,18 +238,26 @@ msvc_why_short(struct msvc_look *x, const struct berth_json *live, int64_t avail
     put_key(key, x, berth_kube_text(live, "metadata.name").at);
     (void)pthread_mutex_lock(&x->c->mu);
     struct msvc_short *at = find_or_add_locked(x->c, key, available, told, now_ns);
+    /* One of the workers asks at a time: others are not to wait for what is slow. */
     const bool due = at != NULL && now_ns >= at->due_ns;
-    if (due) {
+    const bool asks = due && !x->c->pods_asked;
+    if (asks) {
         const uint64_t lasts_ns = now_ns - at->since_ns;
         at->due_ns = now_ns + (lasts_ns < seldom_ns ? lasts_ns : seldom_ns);
+        x->c->pods_asked = true;
     }
     if (at != NULL && at->why != NULL)
         why = berth_arena_strdup(x->a, at->why);
     if (at != NULL)
-        msvc_again(x, at->due_ns > now_ns ? at->due_ns - now_ns : 1);
+        msvc_again(x, at->due_ns > now_ns ? at->due_ns - now_ns : BERTH_S);
     (void)pthread_mutex_unlock(&x->c->mu);
-    if (!due || !ask_pods(x, live, &found))
+    if (!asks)
         return why;
-    keep_why(x->c, key, found);
-    return found;
+    const bool seen = ask_pods(x, live, &found);
+    if (seen)
+        keep_why(x->c, key, found);
+    (void)pthread_mutex_lock(&x->c->mu);
+    x->c->pods_asked = false;
+    (void)pthread_mutex_unlock(&x->c->mu);
+    return seen ? found : why;
 }
