@@ -51,7 +51,7 @@ def test_what_others_change_while_berth_is_away_is_put_right(cluster, settings):
     since = cluster.audit_lines()
     with KubeDrive("kubernetes", settings) as d:
         d.apply(asleep)
-        assert not d.status("asleep")["drifted"]
+        harness.wait_until(lambda: not d.status("asleep")["drifted"], 60, "no drift")
         seen = d.status("touched")
         assert seen["drifted"] and "nobody watched" in seen["message"], seen
         d.apply(touched)
