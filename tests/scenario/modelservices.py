@@ -193,6 +193,16 @@ def wait_still(cluster, seconds=3):
     harness.wait_until(is_still, 180, "no call is made")
 
 
+def asked_by_a_restart(cluster, operator, until):
+    """What it asks for when it is killed and started anew: `until` it asks for that, and is still."""
+    before = cluster.audit_lines()
+    operator.kill()
+    operator.start()
+    harness.wait_until(lambda: cluster.calls(before)[until] >= 1, 150, f"it asks for {until}")
+    wait_still(cluster)
+    return cluster.calls(before)
+
+
 def assert_said_once(operator, most):
     """It warned of at most so many things, and of each when it began; once or twice more where it began anew, as
     of a server that comes back slowly.  Each try would be more."""

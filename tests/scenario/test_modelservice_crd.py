@@ -582,22 +582,3 @@ def test_the_chart_installed_for_one_namespace(kube):
         helm("uninstall", "one", *to)
     assert kube.exists(CRD_PATH)
     assert kube.api("DELETE", f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{epp}")[0] == 200, "pickers keep theirs"
-
-
-MOST = (1 << 31) - 1
-
-
-@pytest.mark.parametrize("field", [
-    "routing.ports[0].port", "decode.replicas", "endpointPicker.replicas", "prefill.parallelism.tensor",
-    "decode.autoscaling.minReplicas", "decode.autoscaling.maxReplicas",
-    "decode.autoscaling.targetCPUUtilizationPercentage"])
-def test_whole_numbers_have_32_bits(kube, field):
-    """A Deployment with 4294967297 replicas would have 1."""
-    for value, want in ((MOST, 201), (MOST + 1, 422), ((1 << 32) + 1, 422)):
-        more = value
-        for step in reversed(field.split(".")):
-            more = {step: more} if step != "ports[0]" else {"ports": [{"name": "p", **more}]}
-        status, got = kube.api("POST", f"{PATH}?dryRun=All&fieldValidation=Strict", service(**more))
-        assert status == want, got
-        if want == 422:
-            assert said(got) == {f"spec.{field}": [f'Invalid value: {value}: spec.{field} in body should be less than or equal to {MOST}']}, got

@@ -1,5 +1,5 @@
 """`berth modelservice generate` refuses what the API server refuses of a ModelService: the same lists as those that
-test_modelservice_crd.py gives to a real one."""
+test_modelservice_crd.py gives to a real one.  And limits that the definition has where Kubernetes has none."""
 import json
 import subprocess
 
@@ -7,6 +7,7 @@ import pytest
 
 import harness
 import test_modelservice_crd as crd
+from test_modelservice_crd import kube  # noqa: F401 (a fixture)
 
 
 def rows(test):
@@ -45,3 +46,29 @@ def test_what_must_be_there(tmp_path, drop):
     del (body if drop in body else body["spec"])[drop]
     done = generate(tmp_path, body, "-o", "yaml")
     assert done.returncode == 1 and f"{drop}" in done.stderr, done
+
+
+MOST = (1 << 31) - 1
+
+
+@pytest.mark.parametrize("field", [
+    "routing.ports[0].port", "decode.replicas", "endpointPicker.replicas", "prefill.parallelism.tensor",
+    "decode.autoscaling.minReplicas", "decode.autoscaling.maxReplicas",
+    "decode.autoscaling.targetCPUUtilizationPercentage"])
+def test_whole_numbers_have_32_bits(kube, field):  # noqa: F811
+    """A Deployment with 4294967297 replicas would have 1."""
+    for value, want in ((MOST, 201), (MOST + 1, 422), ((1 << 32) + 1, 422)):
+        more = value
+        for step in reversed(field.split(".")):
+            more = {step: more} if step != "ports[0]" else {"ports": [{"name": "p", **more}]}
+        status, got = kube.api("POST", f"{crd.PATH}?dryRun=All&fieldValidation=Strict", crd.service(**more))
+        assert status == want, got
+        if want == 422:
+            assert crd.said(got) == {f"spec.{field}": [
+                f"Invalid value: {value}: spec.{field} in body should be less than or equal to {MOST}"]}, got
+
+
+def test_a_problem_is_one_line_whatever_the_file_says(tmp_path):
+    done = generate(tmp_path, crd.service(uri="x\r\nfake.yaml:1:1: boo"))
+    assert done.returncode == 1 and "\\r\\nfake.yaml" in done.stderr, done.stderr
+    assert all(line.startswith(("msvc.yaml:", "base.yaml:", "berth")) for line in done.stderr.splitlines()), done.stderr

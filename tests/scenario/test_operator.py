@@ -4,8 +4,8 @@ import time
 import pytest
 
 import harness
-from modelservices import (BASE, DEPLOYMENTS, MAPS, SERVICES, SPACE, assert_said_once, condition, names, replicas,
-                           service, wait_ready, wait_replicas, wait_still, with_base)
+from modelservices import (BASE, DEPLOYMENTS, MAPS, SERVICES, SPACE, asked_by_a_restart, assert_said_once, condition,
+                           names, replicas, service, wait_ready, wait_replicas, wait_still, with_base)
 
 
 def test_a_service_comes_to_objects_and_goes_with_them(prepared, operator):
@@ -172,12 +172,7 @@ def test_an_idle_operator_asks_nothing_and_a_restart_writes_nothing(prepared, op
     prepared.create(SERVICES, service("svc", decode={}, **with_base(prepared)))
     wait_ready(prepared, "svc")
     wait_still(prepared)
-    before = prepared.audit_lines()
-    operator.kill()
-    operator.start()
-    harness.wait_until(lambda: prepared.calls(before)["watch", "modelservices"] >= 1, 90, "it watches again")
-    wait_still(prepared)
-    asked = prepared.calls(before)
+    asked = asked_by_a_restart(prepared, operator, ("watch", "modelservices"))
     assert {verb for verb, _ in asked} <= {"list", "watch", "get"}, asked
 
 

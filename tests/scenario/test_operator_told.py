@@ -1,7 +1,7 @@
 """`berth operator`: what goes wrong behind its back, told in the status of those whom it concerns, and mended."""
 import harness
-from modelservices import (BASE, DEPLOYMENTS, GROUP, MAPS, SERVICES, SPACE, assert_said_once, condition, names,
-                           rights_but, service, wait_ready, wait_still, with_base)
+from modelservices import (BASE, DEPLOYMENTS, GROUP, MAPS, SERVICES, SPACE, asked_by_a_restart, assert_said_once, condition,
+                           names, rights_but, service, wait_ready, wait_still, with_base)
 from test_operator_groups import CRD, DECODE, groups, play, removed_in_the_end, wait_gone, wait_group  # noqa: F401
 
 DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
@@ -95,6 +95,15 @@ def test_a_role_of_endpoint_pickers_that_there_is_not(prepared, make_operator):
         prepared.api("DELETE", f"{path}/picks-endpoints")
 
 
+def test_a_role_that_cannot_be_watched(prepared, make_operator):
+    """A comma and an equals sign mean something else where a watch is asked for."""
+    o = make_operator({"--epp-cluster-role": "picks,all=now"})
+    prepared.create(SERVICES, service("svc", decode=LLM, **with_base(prepared)))
+    harness.wait_until(lambda: condition(prepared, "svc", "ConfigValid")["reason"] == "Warnings", 90, "it is told")
+    assert "ClusterRole picks,all=now comes or goes cannot be seen" in o.said(), o.said()
+    wait_ready(prepared, "svc")
+
+
 def test_a_right_that_the_operator_lacks(prepared, groups, make_operator, tmp_path):  # noqa: F811
     with rights_but(prepared, "leaderworkersets", tmp_path) as config:
         o = make_operator({"--kubeconfig": config})
@@ -151,12 +160,7 @@ def test_a_restart_says_nothing_anew_of_what_is_wrong(prepared, make_operator):
     harness.wait_until(lambda: "Unschedulable" in condition(prepared, "svc")["message"], 150, "it is told why")
     harness.wait_until(lambda: condition(prepared, "svc", "ConfigValid")["reason"] == "Warnings", 90, "it is told")
     wait_still(prepared)
-    before = prepared.audit_lines()
-    o.kill()
-    o.start()
-    harness.wait_until(lambda: prepared.calls(before)["list", "pods"] >= 1, 150, "it asks again")
-    wait_still(prepared)
-    asked = prepared.calls(before)
+    asked = asked_by_a_restart(prepared, o, ("list", "pods"))
     assert {verb for verb, _ in asked} <= {"list", "watch", "get"}, asked
 
 
