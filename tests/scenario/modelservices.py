@@ -70,13 +70,17 @@ class Operator:
         return status
 
 
+def make_namespace(cluster, name):
+    """One that another module's tests had may still be going."""
+    harness.wait_until(lambda: cluster.api("POST", "/api/v1/namespaces", {"metadata": {"name": name}})[0] == 201,
+                       180, f"there is a namespace {name}")
+
+
 @pytest.fixture(scope="module")
 def prepared(cluster):
     """The cluster with the kind in it, and rights for the operator."""
     cluster.kubectl("apply", "-f", ROOT / "deploy/modelservice/crd.yaml")
-    # One that another module's tests had may still be going.
-    harness.wait_until(lambda: cluster.api("POST", "/api/v1/namespaces", {"metadata": {"name": SPACE}})[0] == 201,
-                       180, "there is a namespace")
+    make_namespace(cluster, SPACE)
     rbac = "/apis/rbac.authorization.k8s.io/v1"
     cluster.create(f"{rbac}/clusterrolebindings", {
         "metadata": {"name": "berth-operates"},

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import harness
-from modelservices import wait_told_of
+from modelservices import make_namespace, wait_told_of
 from test_helm import helm, sets
 
 HERE = harness.ROOT / "deploy" / "modelservice"
@@ -37,7 +37,7 @@ def install(cluster):
 
 @pytest.fixture(scope="module")
 def kube(cluster):
-    cluster.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS}})
+    make_namespace(cluster, NS)
     install(cluster)
     yield cluster
     make(cluster, "uninstall", "FORCE=1")
