@@ -127,6 +127,7 @@ put_described(struct berth_buf *out, const struct berth_json *s)
 
     for (size_t i = 0; i < BERTH_COUNT(lines); i++)
         put_line(out, lines[i].title, berth_remote_text(s, lines[i].key, ""));
+    put_line(out, "warning", berth_remote_text(berth_json_get(s, "routes"), "warning", ""));
     berth_buf_printf(out, "%-12s %llu\n", "revision",
                      (unsigned long long)berth_json_member_uint(s, "revision"));
     if (berth_json_type(canary) == BERTH_JSON_OBJECT) {

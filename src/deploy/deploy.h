@@ -197,15 +197,16 @@ int berth_deploy_find(struct berth_deploy *d, const char *name, bool whole,
                       char id[BERTH_SERVICE_ID_MAX], struct berth_err *e);
 /* {"serviceId","status","phase","endpoint","updateTime","modelName","pipeline","shimlet",
  *  "revision","runningRevision","retrying","currentStep","totalSteps","spec","resources":{"requested","observed"},"replicas":[..],
- *  "canary","security","conditions","message","away","createdAt","updatedAt"}
- *  away: {"since","message"} when the environment cannot be reached, else null */
+ *  "canary","security","conditions","message","away","createdAt","updatedAt","routes"}
+ *  away: {"since","message"} when the environment cannot be reached, else null
+ *  routes: as berth_routes_put() has it; null before there is a replica */
 int berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena *a,
                           struct berth_buf *out, struct berth_err *e);
 /* The spec as it was given, secrets as they are, and the revision that a change would follow: for
  * what merges into it, not to be shown.  -BERTH_ENOENT: there is none, or none any more. */
 int berth_deploy_spec(struct berth_deploy *d, const char *id, struct berth_arena *a,
                       struct berth_slice *ret, uint64_t *ret_revision, struct berth_err *e);
-/* An array of what describe tells, without spec, replicas and conditions. */
+/* An array of what describe tells, without spec, replicas, conditions and routes. */
 int berth_deploy_list(struct berth_deploy *d, struct berth_arena *a, struct berth_buf *out,
                       struct berth_err *e);
 /* What the environments have of this control plane's:

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "deploy/deploy_priv.h"
+#include "deploy/route/routes.h"
 #include "deploy/spec/mask.h"
 #include "wire/json.h"
 
@@ -410,6 +411,11 @@ berth_deploy_describe(struct berth_deploy *d, const char *id, struct berth_arena
     put_security(&w, s);
     put_conditions(&w, s);
     (void)pthread_mutex_unlock(&s->mu);
+    berth_jw_key(&w, "routes");
+    if (d->conf.routes != NULL)
+        berth_routes_put(d->conf.routes, s->id, &w);
+    else
+        berth_jw_null(&w);
     berth_jw_object_end(&w);
     berth_service_unref(d, s);
     return no_room(out, before, e);

@@ -158,6 +158,24 @@ def test_the_life_of_a_service(server):
     assert sid not in ok("services", server=server) and sid in ok("services", "--all", server=server)
 
 
+def test_a_name_that_another_has_is_told(make_server):
+    """Requests for it would go elsewhere, and nothing else would say so."""
+    server = make_server()
+    deploy(server, "taken")
+    first = described(server, "taken")
+    assert first["routes"]["warning"] is None, first
+    routed, = first["routes"]["replicas"]
+    assert (routed["id"], routed["ready"], routed["breaker"]) == (first["replicas"][0]["id"], True, "closed"), first
+    assert "warning" not in ok("describe", "taken", server=server)
+    second, = re.findall(r"^(taken-\S+) is running after", deploy(server, "taken"), re.M)
+    assert "an older service has this name" in described(server, second)["routes"]["warning"]
+    assert described(server, first["serviceId"])["routes"]["warning"] is None
+    server.register("taken")
+    for one in (first["serviceId"], second):
+        line, = [x for x in ok("describe", one, server=server).splitlines() if x.startswith("warning ")]
+        assert "a model of this name is registered here" in line and "by its id" in line, line
+
+
 def test_logs_are_followed(make_server):
     """Of a real process: what it printed, and what it prints then."""
     s = make_server()
