@@ -221,20 +221,6 @@ unit(struct berth_arena *a, const struct berth_json *v)
 /* ---- answering ---- */
 
 static void
-put(struct berth_jw *w, const char *key, const char *value)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, value);
-}
-
-static void
-put_number(struct berth_jw *w, const char *key, uint64_t value)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, value);
-}
-
-static void
 tell_status(void *arg, const struct berth_observed *seen)
 {
     static const char *const states[] = {"starting", "ready", "failed", "stopping"};
@@ -244,23 +230,23 @@ tell_status(void *arg, const struct berth_observed *seen)
     berth_jw_bool(w, seen->exists);
     berth_jw_key(w, "drifted");
     berth_jw_bool(w, seen->drifted);
-    put(w, "hash", seen->hash);
-    put_number(w, "desired", seen->replicas_desired);
-    put(w, "endpoint", seen->endpoint);
-    put(w, "message", seen->message);
+    berth_jw_pair(w, "hash", seen->hash);
+    berth_jw_pair_uint(w, "desired", seen->replicas_desired);
+    berth_jw_pair(w, "endpoint", seen->endpoint);
+    berth_jw_pair(w, "message", seen->message);
     berth_jw_key(w, "replicas");
     berth_jw_array(w);
     for (size_t i = 0; i < seen->replica_count; i++) {
         const struct berth_replica *r = &seen->replicas[i];
         berth_jw_object(w);
-        put(w, "id", r->id);
-        put(w, "hash", r->hash);
-        put_number(w, "revision", r->revision);
-        put(w, "state", states[r->state]);
-        put(w, "endpoint", r->endpoint);
-        put(w, "reason", r->reason);
-        put(w, "node", r->node);
-        put_number(w, "restarts", r->restarts);
+        berth_jw_pair(w, "id", r->id);
+        berth_jw_pair(w, "hash", r->hash);
+        berth_jw_pair_uint(w, "revision", r->revision);
+        berth_jw_pair(w, "state", states[r->state]);
+        berth_jw_pair(w, "endpoint", r->endpoint);
+        berth_jw_pair(w, "reason", r->reason);
+        berth_jw_pair(w, "node", r->node);
+        berth_jw_pair_uint(w, "restarts", r->restarts);
         berth_jw_object_end(w);
     }
     berth_jw_array_end(w);
@@ -272,10 +258,10 @@ tell_listed(void *arg, const struct berth_listed *one)
     struct berth_jw *w = arg;
 
     berth_jw_object(w);
-    put(w, "service_id", one->service_id);
-    put(w, "track", one->track);
-    put(w, "name", one->name);
-    put(w, "hash", one->hash);
+    berth_jw_pair(w, "service_id", one->service_id);
+    berth_jw_pair(w, "track", one->track);
+    berth_jw_pair(w, "name", one->name);
+    berth_jw_pair(w, "hash", one->hash);
     berth_jw_object_end(w);
 }
 
@@ -294,7 +280,7 @@ tell_line(void *arg, const char *replica, const char *line, size_t len)
     struct berth_jw *w = arg;
 
     berth_jw_object(w);
-    put(w, "replica", replica);
+    berth_jw_pair(w, "replica", replica);
     berth_jw_key(w, "text");
     berth_jw_string_n(w, line, len);
     berth_jw_object_end(w);
@@ -309,12 +295,12 @@ tell_resources(const struct berth_shimlet_ops *ops, struct berth_shimlet *s,
     const int got = ops->resources(s, op, &r, e);
 
     if (got == 0) {
-        put_number(w, "cpu_milli_total", r.cpu_milli_total);
-        put_number(w, "cpu_milli_free", r.cpu_milli_free);
-        put_number(w, "memory_bytes_total", r.memory_bytes_total);
-        put_number(w, "memory_bytes_free", r.memory_bytes_free);
-        put_number(w, "accelerators_total", r.accelerators_total);
-        put_number(w, "accelerators_free", r.accelerators_free);
+        berth_jw_pair_uint(w, "cpu_milli_total", r.cpu_milli_total);
+        berth_jw_pair_uint(w, "cpu_milli_free", r.cpu_milli_free);
+        berth_jw_pair_uint(w, "memory_bytes_total", r.memory_bytes_total);
+        berth_jw_pair_uint(w, "memory_bytes_free", r.memory_bytes_free);
+        berth_jw_pair_uint(w, "accelerators_total", r.accelerators_total);
+        berth_jw_pair_uint(w, "accelerators_free", r.accelerators_free);
     }
     return got;
 }
@@ -372,7 +358,7 @@ run(const struct berth_shimlet_ops *ops, struct berth_shimlet *s, struct berth_a
         return tell_resources(ops, s, &op, w, e);
     if (is(line, "held")) {
         r = ops->held(s, &op, name, &held, e);
-        put_number(w, "held", held);
+        berth_jw_pair_uint(w, "held", held);
         return r;
     }
     (void)berth_json_bool(berth_json_get(line, "drain"), &drain);
@@ -395,12 +381,12 @@ answer(const struct berth_shimlet_ops *ops, struct berth_shimlet *s, const char 
     berth_jw_object(&w);
     int r = berth_json_parse(&a, line, len, NULL, &doc, &e);
     if (r == 0) {
-        put(&w, "op", text(doc, "op", ""));
+        berth_jw_pair(&w, "op", text(doc, "op", ""));
         r = run(ops, s, &a, doc, &w, &e);
     }
     berth_jw_key(&w, "r");
     berth_jw_int(&w, r);
-    put(&w, "error", r < 0 ? e.msg : NULL);
+    berth_jw_pair(&w, "error", r < 0 ? e.msg : NULL);
     berth_jw_object_end(&w);
     say(&b);
     berth_buf_fini(&b);

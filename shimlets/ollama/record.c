@@ -39,13 +39,6 @@ put(struct berth_jw *w, const char *key, const char *text)
 }
 
 static void
-put_number(struct berth_jw *w, const char *key, uint64_t n)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, n);
-}
-
-static void
 write_record(const struct berth_ollama_record *r, struct berth_buf *b)
 {
     struct berth_jw w;
@@ -58,9 +51,9 @@ write_record(const struct berth_ollama_record *r, struct berth_buf *b)
     put(&w, "hash", r->hash);
     put(&w, "host", r->host);
     put(&w, "pulled", r->pulled);
-    put_number(&w, "replicas", r->replicas);
-    put_number(&w, "number", r->number);
-    put_number(&w, "drain_ns", r->drain_ns);
+    berth_jw_pair_uint(&w, "replicas", r->replicas);
+    berth_jw_pair_uint(&w, "number", r->number);
+    berth_jw_pair_uint(&w, "drain_ns", r->drain_ns);
     berth_jw_key(&w, "made");
     berth_jw_array(&w);
     for (size_t i = 0; i < r->made_count; i++) {

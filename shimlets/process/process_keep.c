@@ -44,20 +44,6 @@ write_json(const char *path, struct berth_buf *b, struct berth_err *e)
     return r;
 }
 
-static void
-put_text(struct berth_jw *w, const char *key, const char *text)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, text);
-}
-
-static void
-put_number(struct berth_jw *w, const char *key, uint64_t n)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, n);
-}
-
 int
 process_keep_unit(const struct berth_shimlet *s, const struct process_unit *u, struct berth_err *e)
 {
@@ -72,13 +58,13 @@ process_keep_unit(const struct berth_shimlet *s, const struct process_unit *u, s
     berth_buf_init(&b, NULL);
     berth_jw_init(&w, &b);
     berth_jw_object(&w);
-    put_text(&w, "service_id", u->service_id);
-    put_text(&w, "track", u->track);
-    put_text(&w, "hash", u->hash);
-    put_number(&w, "desired", u->desired);
-    put_number(&w, "accelerators", u->accelerators);
-    put_number(&w, "memory_bytes", u->memory_bytes);
-    put_number(&w, "cpu_milli", u->cpu_milli);
+    berth_jw_pair(&w, "service_id", u->service_id);
+    berth_jw_pair(&w, "track", u->track);
+    berth_jw_pair(&w, "hash", u->hash);
+    berth_jw_pair_uint(&w, "desired", u->desired);
+    berth_jw_pair_uint(&w, "accelerators", u->accelerators);
+    berth_jw_pair_uint(&w, "memory_bytes", u->memory_bytes);
+    berth_jw_pair_uint(&w, "cpu_milli", u->cpu_milli);
     berth_jw_object_end(&w);
     return write_json(path, &b, e);
 }
@@ -96,20 +82,20 @@ process_keep_record(const struct berth_shimlet *s, const struct process_replica 
     berth_buf_init(&b, NULL);
     berth_jw_init(&w, &b);
     berth_jw_object(&w);
-    put_text(&w, "hash", rec->hash);
-    put_text(&w, "cwd", rec->cwd);
-    put_text(&w, "health_path", rec->health_path);
-    put_text(&w, "ca_path", rec->ca_path);
-    put_text(&w, "key_path", rec->key_path);
-    put_number(&w, "revision", rec->revision);
-    put_number(&w, "cpu_milli", rec->cpu_milli);
-    put_number(&w, "memory_bytes", rec->memory_bytes);
-    put_number(&w, "start_timeout_ns", rec->start_timeout_ns);
-    put_number(&w, "drain_timeout_ns", rec->drain_timeout_ns);
-    put_number(&w, "index", rec->index);
-    put_number(&w, "port", rec->port);
-    put_number(&w, "port_fixed", rec->port_fixed);
-    put_number(&w, "stopping", rec->stopping);
+    berth_jw_pair(&w, "hash", rec->hash);
+    berth_jw_pair(&w, "cwd", rec->cwd);
+    berth_jw_pair(&w, "health_path", rec->health_path);
+    berth_jw_pair(&w, "ca_path", rec->ca_path);
+    berth_jw_pair(&w, "key_path", rec->key_path);
+    berth_jw_pair_uint(&w, "revision", rec->revision);
+    berth_jw_pair_uint(&w, "cpu_milli", rec->cpu_milli);
+    berth_jw_pair_uint(&w, "memory_bytes", rec->memory_bytes);
+    berth_jw_pair_uint(&w, "start_timeout_ns", rec->start_timeout_ns);
+    berth_jw_pair_uint(&w, "drain_timeout_ns", rec->drain_timeout_ns);
+    berth_jw_pair_uint(&w, "index", rec->index);
+    berth_jw_pair_uint(&w, "port", rec->port);
+    berth_jw_pair_uint(&w, "port_fixed", rec->port_fixed);
+    berth_jw_pair_uint(&w, "stopping", rec->stopping);
     berth_jw_key(&w, "command");
     berth_jw_array(&w);
     for (size_t i = 0; rec->command[i] != NULL; i++)

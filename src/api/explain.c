@@ -207,20 +207,6 @@ berth_account_of(const struct berth_trace_note *n, struct berth_account *ret)
 /* ---- as JSON ---- */
 
 static void
-put_string(struct berth_jw *w, const char *key, const char *text)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, text);
-}
-
-static void
-put_uint(struct berth_jw *w, const char *key, uint64_t n)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, n);
-}
-
-static void
 put_ms(struct berth_jw *w, const char *key, uint64_t ns)
 {
     berth_jw_key(w, key);
@@ -232,14 +218,14 @@ put_head(struct berth_jw *w, const struct berth_trace_note *n)
 {
     char text[BERTH_TIME_TEXT];
 
-    put_string(w, "id", n->id);
-    put_string(w, "began", berth_time_text(n->wall_ns, text));
-    put_string(w, "model", n->model[0] != '\0' ? n->model : NULL);
-    put_string(w, "version", n->version[0] != '\0' ? n->version : NULL);
-    put_string(w, "dialect",
-               n->dialect < BERTH_DIALECT_COUNT ? berth_dialect_name(n->dialect) : NULL);
-    put_string(w, "path", n->route);
-    put_uint(w, "status", n->status);
+    berth_jw_pair(w, "id", n->id);
+    berth_jw_pair(w, "began", berth_time_text(n->wall_ns, text));
+    berth_jw_pair(w, "model", n->model[0] != '\0' ? n->model : NULL);
+    berth_jw_pair(w, "version", n->version[0] != '\0' ? n->version : NULL);
+    berth_jw_pair(w, "dialect",
+                  n->dialect < BERTH_DIALECT_COUNT ? berth_dialect_name(n->dialect) : NULL);
+    berth_jw_pair(w, "path", n->route);
+    berth_jw_pair_uint(w, "status", n->status);
     put_ms(w, "total_ms", n->end_ns);
 }
 
@@ -252,9 +238,9 @@ put_failure(struct berth_jw *w, const struct berth_trace_note *n)
         return;
     }
     berth_jw_object(w);
-    put_string(w, "code", n->code == NULL && n->status == 499 ? "CANCELED" : n->code);
-    put_string(w, "message",
-               n->status == 499 && n->why[0] == '\0' ? "canceled: the client left" : n->why);
+    berth_jw_pair(w, "code", n->code == NULL && n->status == 499 ? "CANCELED" : n->code);
+    berth_jw_pair(w, "message",
+                  n->status == 499 && n->why[0] == '\0' ? "canceled: the client left" : n->why);
     berth_jw_object_end(w);
 }
 
@@ -269,7 +255,7 @@ berth_account_put_short(struct berth_jw *w, const struct berth_trace_note *n)
         longest = longest == NULL || a.stages[i].ns > longest->ns ? &a.stages[i] : longest;
     berth_jw_object(w);
     put_head(w, n);
-    put_string(w, "longest_stage", longest != NULL ? longest->name : NULL);
+    berth_jw_pair(w, "longest_stage", longest != NULL ? longest->name : NULL);
     put_ms(w, "longest_ms", longest != NULL ? longest->ns : 0);
     put_failure(w, n);
     berth_jw_object_end(w);
@@ -285,11 +271,11 @@ put_stages(struct berth_jw *w, const struct berth_trace_note *n, const struct be
         const uint64_t permille = n->end_ns >= 1000 ? s->ns / (n->end_ns / 1000) : 0;
 
         berth_jw_object(w);
-        put_string(w, "stage", s->name);
+        berth_jw_pair(w, "stage", s->name);
         put_ms(w, "ms", s->ns);
         berth_jw_key(w, "share");
         berth_jw_double(w, (double)(permille < 1000 ? permille : 1000) / 1e3);
-        put_string(w, "what", s->what);
+        berth_jw_pair(w, "what", s->what);
         berth_jw_object_end(w);
     }
     berth_jw_array_end(w);
@@ -304,12 +290,12 @@ put_run(struct berth_jw *w, const struct berth_trace_note *n)
         return;
     }
     berth_jw_object(w);
-    put_uint(w, "instance", n->instance);
-    put_string(w, "placement", n->on_loop ? "inline" : "threaded");
-    put_uint(w, "runs", n->runs);
-    put_uint(w, "batch_requests", n->batch_requests);
-    put_uint(w, "batch_max", n->batch_max);
-    put_uint(w, "queue_ahead", n->queue_ahead);
+    berth_jw_pair_uint(w, "instance", n->instance);
+    berth_jw_pair(w, "placement", n->on_loop ? "inline" : "threaded");
+    berth_jw_pair_uint(w, "runs", n->runs);
+    berth_jw_pair_uint(w, "batch_requests", n->batch_requests);
+    berth_jw_pair_uint(w, "batch_max", n->batch_max);
+    berth_jw_pair_uint(w, "queue_ahead", n->queue_ahead);
     berth_jw_key(w, "padding");
     berth_jw_double(w, (double)n->padded_permille / 1e3);
     berth_jw_object_end(w);
@@ -324,9 +310,9 @@ put_forwarded(struct berth_jw *w, const struct berth_trace_note *n)
         return;
     }
     berth_jw_object(w);
-    put_string(w, "replica", n->to);
-    put_string(w, "track", n->version);
-    put_uint(w, "tries", n->tries);
+    berth_jw_pair(w, "replica", n->to);
+    berth_jw_pair(w, "track", n->version);
+    berth_jw_pair_uint(w, "tries", n->tries);
     berth_jw_object_end(w);
 }
 
@@ -344,8 +330,8 @@ put_tokens(struct berth_jw *w, const struct berth_trace_note *n)
         return;
     }
     berth_jw_object(w);
-    put_uint(w, "input", n->tokens_in);
-    put_uint(w, "output", n->tokens_out);
+    berth_jw_pair_uint(w, "input", n->tokens_in);
+    berth_jw_pair_uint(w, "output", n->tokens_out);
     put_ms(w, "first_ms", n->first_ns);
     berth_jw_key(w, "per_second"); /* after the first one */
     berth_jw_double(w, (double)tenths / 10);
@@ -367,9 +353,9 @@ berth_account_put(struct berth_jw *w, const struct berth_trace_note *n)
     berth_jw_bool(w, n->cached);
     berth_jw_key(w, "streamed");
     berth_jw_bool(w, n->streamed);
-    put_uint(w, "parts", n->parts);
-    put_uint(w, "body_bytes", n->body_bytes);
-    put_uint(w, "answer_bytes", n->answer_bytes);
+    berth_jw_pair_uint(w, "parts", n->parts);
+    berth_jw_pair_uint(w, "body_bytes", n->body_bytes);
+    berth_jw_pair_uint(w, "answer_bytes", n->answer_bytes);
     put_tokens(w, n);
     put_failure(w, n);
     berth_jw_key(w, "faster");

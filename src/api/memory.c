@@ -11,24 +11,10 @@
 /* Memory as clients see it: what there is, what a model has, what a load would mean. */
 
 static void
-put_uint(struct berth_jw *w, const char *key, uint64_t n)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, n);
-}
-
-static void
 put_bool(struct berth_jw *w, const char *key, bool b)
 {
     berth_jw_key(w, key);
     berth_jw_bool(w, b);
-}
-
-static void
-put_text(struct berth_jw *w, const char *key, const char *text)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, text);
 }
 
 static void
@@ -42,13 +28,13 @@ static void
 put_sums(struct berth_jw *w, const struct berth_ledger_sums *s)
 {
     berth_jw_object(w);
-    put_uint(w, "budget_bytes", s->budget_bytes);
-    put_uint(w, "held_bytes", s->held_bytes);
-    put_uint(w, "promised_bytes", s->promised_bytes);
-    put_uint(w, "pinned_bytes", s->pinned_bytes);
-    put_uint(w, "in_use_bytes", s->in_use_bytes);
-    put_uint(w, "others_bytes", s->others_bytes);
-    put_uint(w, "free_bytes", s->free_bytes);
+    berth_jw_pair_uint(w, "budget_bytes", s->budget_bytes);
+    berth_jw_pair_uint(w, "held_bytes", s->held_bytes);
+    berth_jw_pair_uint(w, "promised_bytes", s->promised_bytes);
+    berth_jw_pair_uint(w, "pinned_bytes", s->pinned_bytes);
+    berth_jw_pair_uint(w, "in_use_bytes", s->in_use_bytes);
+    berth_jw_pair_uint(w, "others_bytes", s->others_bytes);
+    berth_jw_pair_uint(w, "free_bytes", s->free_bytes);
     berth_jw_object_end(w);
 }
 
@@ -57,7 +43,7 @@ put_forecast(struct berth_jw *w, const char *key, uint64_t bytes, uint64_t load_
 {
     berth_jw_key(w, key);
     berth_jw_object(w);
-    put_uint(w, "bytes", bytes);
+    berth_jw_pair_uint(w, "bytes", bytes);
     put_ms(w, "load_ms", load_ns);
     berth_jw_object_end(w);
 }
@@ -67,8 +53,8 @@ berth_memory_put_model(struct berth_jw *w, const struct berth_model_memory *m)
 {
     berth_jw_key(w, "memory");
     berth_jw_object(w);
-    put_uint(w, "held_bytes", m->held_bytes);
-    put_text(w, "load", m->load);
+    berth_jw_pair_uint(w, "held_bytes", m->held_bytes);
+    berth_jw_pair(w, "load", m->load);
     put_bool(w, "pinned", m->pinned);
     berth_jw_key(w, "keep_alive_secs");
     if (m->keep_alive_ns == UINT64_MAX)
@@ -77,9 +63,9 @@ berth_memory_put_model(struct berth_jw *w, const struct berth_model_memory *m)
         berth_jw_double(w, (double)(m->keep_alive_ns / BERTH_MS) / 1e3);
     if (m->measured_bytes > 0) {
         put_forecast(w, "predicted", m->predicted_bytes, m->predicted_load_ns);
-        put_text(w, "predicted_by", berth_forecast_by_text(m->predicted_by));
+        berth_jw_pair(w, "predicted_by", berth_forecast_by_text(m->predicted_by));
         put_forecast(w, "measured", m->measured_bytes, m->measured_load_ns);
-        put_uint(w, "evicted", m->evicted);
+        berth_jw_pair_uint(w, "evicted", m->evicted);
     }
     berth_jw_object_end(w);
 }
@@ -111,8 +97,8 @@ berth_memory_get(struct berth_call *c)
         if (list[i].memory.held_bytes == 0)
             continue;
         berth_jw_object(&w);
-        put_text(&w, "name", list[i].name);
-        put_uint(&w, "held_bytes", list[i].memory.held_bytes);
+        berth_jw_pair(&w, "name", list[i].name);
+        berth_jw_pair_uint(&w, "held_bytes", list[i].memory.held_bytes);
         put_bool(&w, "pinned", list[i].memory.pinned);
         put_bool(&w, "in_use", list[i].memory.in_use);
         put_ms(&w, "load_ms", list[i].memory.measured_load_ns);
@@ -149,24 +135,24 @@ put_plan(struct berth_jw *w, const struct berth_load_plan *p)
     uint64_t freed = 0;
 
     berth_jw_object(w);
-    put_text(w, "model", p->name[0] != '\0' ? p->name : NULL);
-    put_text(w, "backend", p->backend);
-    put_text(w, "verdict", verdict_text(p));
+    berth_jw_pair(w, "model", p->name[0] != '\0' ? p->name : NULL);
+    berth_jw_pair(w, "backend", p->backend);
+    berth_jw_pair(w, "verdict", verdict_text(p));
     put_forecast(w, "predicted", p->bytes, p->load_ns);
-    put_text(w, "predicted_by", berth_forecast_by_text(p->by));
+    berth_jw_pair(w, "predicted_by", berth_forecast_by_text(p->by));
     berth_jw_key(w, "evicts");
     berth_jw_array(w);
     for (size_t i = 0; !p->loaded && i < p->victim_count; i++) {
         berth_jw_object(w);
-        put_text(w, "model", p->victims[i].name);
-        put_uint(w, "bytes", p->victims[i].bytes);
+        berth_jw_pair(w, "model", p->victims[i].name);
+        berth_jw_pair_uint(w, "bytes", p->victims[i].bytes);
         put_ms(w, "reload_ms", p->victims[i].reload_ns);
         berth_jw_object_end(w);
         freed += p->victims[i].bytes;
     }
     berth_jw_array_end(w);
-    put_uint(w, "evicted_bytes", freed);
-    put_text(w, "reason", p->why[0] != '\0' && !p->loaded ? p->why : NULL);
+    berth_jw_pair_uint(w, "evicted_bytes", freed);
+    berth_jw_pair(w, "reason", p->why[0] != '\0' && !p->loaded ? p->why : NULL);
     berth_jw_key(w, "memory");
     put_sums(w, &p->sums);
     berth_jw_object_end(w);

@@ -173,13 +173,6 @@ read_spec(struct berth_call *c, struct berth_deploy *d, struct berth_spec *ret, 
     return r == 0;
 }
 
-static void
-put_text(struct berth_jw *w, const char *key, const char *text)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, text);
-}
-
 /* What was accepted: its steps are yet to come, whatever has happened since. */
 static void
 put_accepted(struct berth_call *c, struct berth_deploy *d, const char *id, bool lenient,
@@ -199,18 +192,19 @@ put_accepted(struct berth_call *c, struct berth_deploy *d, const char *id, bool 
         (void)berth_json_string(it.value, &first);
     berth_jw_init(&w, out);
     berth_jw_object(&w);
-    put_text(&w, "serviceId", id);
-    put_text(&w, "status", "pending");
-    put_text(&w, "currentStep", first.at);
+    berth_jw_pair(&w, "serviceId", id);
+    berth_jw_pair(&w, "status", "pending");
+    berth_jw_pair(&w, "currentStep", first.at);
     berth_jw_key(&w, "totalSteps");
     if (steps != NULL)
         berth_jw_value(&w, steps);
     else
         berth_jw_null(&w);
     if (lenient)
-        put_text(&w, "warning",
-                 "the body holds a backslash before line ends, which is not JSON; it was taken as "
-                 "blanks");
+        berth_jw_pair(
+            &w, "warning",
+            "the body holds a backslash before line ends, which is not JSON; it was taken as "
+            "blanks");
     berth_jw_object_end(&w);
 }
 
@@ -247,9 +241,9 @@ answer_change(struct berth_call *c, int r, const char *message, const char *id, 
     berth_buf_init(&data, c->arena);
     berth_jw_init(&w, &data);
     berth_jw_object(&w);
-    put_text(&w, "serviceId", id);
+    berth_jw_pair(&w, "serviceId", id);
     if (status != NULL)
-        put_text(&w, "status", status);
+        berth_jw_pair(&w, "status", status);
     if (revision > 0) {
         berth_jw_key(&w, "revision");
         berth_jw_uint(&w, revision);
@@ -571,9 +565,9 @@ berth_services_models(struct berth_call *c)
         const bool slash = root[0] != '\0' && root[strlen(root) - 1] == '/';
 
         berth_jw_object(&w);
-        put_text(&w, "modelName", names[i]);
-        put_text(&w, "modelPath",
-                 berth_arena_printf(c->arena, "%s%s%s", root, slash ? "" : "/", names[i]));
+        berth_jw_pair(&w, "modelName", names[i]);
+        berth_jw_pair(&w, "modelPath",
+                      berth_arena_printf(c->arena, "%s%s%s", root, slash ? "" : "/", names[i]));
         berth_jw_object_end(&w);
     }
     berth_jw_array_end(&w);

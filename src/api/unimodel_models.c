@@ -12,20 +12,6 @@
 /* UniModel's records of models; OpenAI's clients read the same ones. */
 
 static void
-put_string(struct berth_jw *w, const char *key, const char *text)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, text);
-}
-
-static void
-put_uint(struct berth_jw *w, const char *key, uint64_t n)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, n);
-}
-
-static void
 put_real(struct berth_jw *w, const char *key, double x)
 {
     berth_jw_key(w, key);
@@ -37,7 +23,7 @@ put_time(struct berth_jw *w, const char *key, uint64_t wall_ns)
 {
     char text[BERTH_TIME_TEXT];
 
-    put_string(w, key, wall_ns > 0 ? berth_time_text(wall_ns, text) : NULL);
+    berth_jw_pair(w, key, wall_ns > 0 ? berth_time_text(wall_ns, text) : NULL);
 }
 
 /* The state as UniModel's Rust enum spells it. */
@@ -84,7 +70,7 @@ put_device(struct berth_jw *w, const struct berth_json *config)
     (void)berth_json_int(berth_json_get(config, "gpu_layers"), &layers);
     berth_jw_key(w, "device");
     berth_jw_object(w);
-    put_string(w, "device_type", layers > 0 ? "CUDA" : "CPU");
+    berth_jw_pair(w, "device_type", layers > 0 ? "CUDA" : "CPU");
     berth_jw_key(w, "device_ids");
     berth_jw_array(w);
     berth_jw_int(w, 0);
@@ -102,8 +88,8 @@ put_device(struct berth_jw *w, const struct berth_json *config)
     berth_jw_null(w);
     berth_jw_key(w, "graph_optimization");
     berth_jw_bool(w, true);
-    put_uint(w, "inference_parallelism", 1);
-    put_string(w, "memory_optimization", "Medium");
+    berth_jw_pair_uint(w, "inference_parallelism", 1);
+    berth_jw_pair(w, "memory_optimization", "Medium");
     berth_jw_object_end(w);
 }
 
@@ -112,18 +98,18 @@ put_config(struct berth_jw *w, const struct berth_api *api, const struct berth_m
 {
     berth_jw_key(w, "config");
     berth_jw_object(w);
-    put_string(w, "model_path", m->path);
+    berth_jw_pair(w, "model_path", m->path);
     put_config_member(w, "config_path", m->config);
     put_config_member(w, "tokenizer_path", m->config);
-    put_string(w, "backend", m->backend);
+    berth_jw_pair(w, "backend", m->backend);
     put_device(w, m->config);
     berth_jw_key(w, "batch_config");
     berth_jw_object(w);
-    put_uint(w, "max_batch_size", m->batch.batch_requests_max);
-    put_uint(w, "max_wait_time_ms", m->batch.wait_ns_max / BERTH_MS);
+    berth_jw_pair_uint(w, "max_batch_size", m->batch.batch_requests_max);
+    berth_jw_pair_uint(w, "max_wait_time_ms", m->batch.wait_ns_max / BERTH_MS);
     berth_jw_key(w, "dynamic_padding");
     berth_jw_bool(w, !m->batch.no_padding);
-    put_uint(w, "timeout_ms", api->conf.run_timeout_ns / BERTH_MS);
+    berth_jw_pair_uint(w, "timeout_ms", api->conf.run_timeout_ns / BERTH_MS);
     berth_jw_object_end(w);
     berth_jw_key(w, "custom_params");
     if (m->config != NULL)
@@ -148,7 +134,7 @@ put_metadata(struct berth_jw *w, const struct berth_model_info *m)
         berth_jw_value(w, tags);
     else
         berth_jw_raw(w, "[]", 2);
-    put_string(w, "version", m->version[0] != '\0' ? m->version : NULL);
+    berth_jw_pair(w, "version", m->version[0] != '\0' ? m->version : NULL);
     put_time(w, "created_at", m->created_wall_ns);
     put_time(w, "updated_at",
              m->used_wall_ns > m->created_wall_ns ? m->used_wall_ns : m->created_wall_ns);
@@ -181,10 +167,10 @@ put_resources(struct berth_jw *w, const struct berth_model_info *m)
     }
     berth_jw_key(w, "resource_usage");
     berth_jw_object(w);
-    put_uint(w, "memory_usage_bytes", memory_of(m));
-    put_uint(w, "engine_memory_bytes", engine);
-    put_uint(w, "threads", threads);
-    put_uint(w, "cores_given", given);
+    berth_jw_pair_uint(w, "memory_usage_bytes", memory_of(m));
+    berth_jw_pair_uint(w, "engine_memory_bytes", engine);
+    berth_jw_pair_uint(w, "threads", threads);
+    berth_jw_pair_uint(w, "cores_given", given);
     berth_jw_key(w, "gpu_usage");
     berth_jw_raw(w, "[]", 2);
     put_time(w, "timestamp", berth_wall_ns());
@@ -198,16 +184,16 @@ put_performance(struct berth_jw *w, const struct berth_model_info *m)
 
     berth_jw_key(w, "performance_stats");
     berth_jw_object(w);
-    put_uint(w, "total_requests", s->requests);
-    put_uint(w, "successful_requests", s->ok);
-    put_uint(w, "failed_requests", s->failed);
-    put_uint(w, "canceled_requests", s->canceled);
+    berth_jw_pair_uint(w, "total_requests", s->requests);
+    berth_jw_pair_uint(w, "successful_requests", s->ok);
+    berth_jw_pair_uint(w, "failed_requests", s->failed);
+    berth_jw_pair_uint(w, "canceled_requests", s->canceled);
     put_real(w, "avg_latency_ms", s->latency_avg_ms);
     put_real(w, "p95_latency_ms", s->latency_p95_ms);
     put_real(w, "p99_latency_ms", s->latency_p99_ms);
     put_real(w, "avg_throughput_rps", s->rps);
-    put_uint(w, "tokens_input", s->tokens_in);
-    put_uint(w, "tokens_generated", s->tokens_out);
+    berth_jw_pair_uint(w, "tokens_input", s->tokens_in);
+    berth_jw_pair_uint(w, "tokens_generated", s->tokens_out);
     put_time(w, "last_updated", s->last_wall_ns);
     berth_jw_object_end(w);
 }
@@ -217,22 +203,22 @@ static void
 put_model(struct berth_jw *w, const struct berth_api *api, const struct berth_model_info *m)
 {
     berth_jw_object(w);
-    put_string(w, "id", m->id);
-    put_string(w, "name", m->name);
-    put_string(w, "object", "model");
-    put_uint(w, "created", m->created_wall_ns / BERTH_S);
-    put_string(w, "owned_by", "berth");
-    put_string(w, "model_type", m->model_type);
+    berth_jw_pair(w, "id", m->id);
+    berth_jw_pair(w, "name", m->name);
+    berth_jw_pair(w, "object", "model");
+    berth_jw_pair_uint(w, "created", m->created_wall_ns / BERTH_S);
+    berth_jw_pair(w, "owned_by", "berth");
+    berth_jw_pair(w, "model_type", m->model_type);
     berth_jw_key(w, "status");
     if (m->state == BERTH_MODEL_FAILED) { /* Rust's Error(text) */
         berth_jw_object(w);
-        put_string(w, "Error", m->why);
+        berth_jw_pair(w, "Error", m->why);
         berth_jw_object_end(w);
     } else {
         berth_jw_string(w, status_name(m));
     }
-    put_string(w, "reason", m->why[0] != '\0' ? m->why : NULL);
-    put_string(w, "health_status", health_name(m));
+    berth_jw_pair(w, "reason", m->why[0] != '\0' ? m->why : NULL);
+    berth_jw_pair(w, "health_status", health_name(m));
     put_config(w, api, m);
     put_metadata(w, m);
     put_resources(w, m);
@@ -247,10 +233,10 @@ static void
 put_openai_model(struct berth_jw *w, const struct berth_model_info *m)
 {
     berth_jw_object(w);
-    put_string(w, "id", m->name);
-    put_string(w, "object", "model");
-    put_uint(w, "created", m->created_wall_ns / BERTH_S);
-    put_string(w, "owned_by", "berth");
+    berth_jw_pair(w, "id", m->name);
+    berth_jw_pair(w, "object", "model");
+    berth_jw_pair_uint(w, "created", m->created_wall_ns / BERTH_S);
+    berth_jw_pair(w, "owned_by", "berth");
     berth_jw_object_end(w);
 }
 
@@ -271,8 +257,8 @@ berth_unimodel_list(struct berth_call *c)
     berth_buf_init(&b, &c->x->arena);
     berth_jw_init(&w, &b);
     berth_jw_object(&w);
-    put_string(&w, "object", "list");
-    put_uint(&w, "total", n);
+    berth_jw_pair(&w, "object", "list");
+    berth_jw_pair_uint(&w, "total", n);
     berth_jw_key(&w, "data");
     berth_jw_array(&w);
     for (size_t i = 0; i < n; i++)
@@ -336,20 +322,20 @@ put_batching(struct berth_jw *w, const struct berth_model_info *m)
 
     berth_jw_key(w, "batching");
     berth_jw_object(w);
-    put_string(w, "mode", berth_batching_name(v->mode));
-    put_string(w, "decision",
-               v->requests_max <= 1 && v->mode != BERTH_BATCHING_AUTO ? "alone"
-               : !v->batchable                                        ? "alone"
-               : v->mode == BERTH_BATCHING_AUTO                       ? berth_gain_name(v->choice)
-                                                                      : "batch");
-    put_string(w, "reason", berth_batch_why(v, why));
-    put_uint(w, "decisions_changed", v->changes);
+    berth_jw_pair(w, "mode", berth_batching_name(v->mode));
+    berth_jw_pair(w, "decision",
+                  v->requests_max <= 1 && v->mode != BERTH_BATCHING_AUTO ? "alone"
+                  : !v->batchable                                        ? "alone"
+                  : v->mode == BERTH_BATCHING_AUTO ? berth_gain_name(v->choice)
+                                                   : "batch");
+    berth_jw_pair(w, "reason", berth_batch_why(v, why));
+    berth_jw_pair_uint(w, "decisions_changed", v->changes);
     put_real(w, "single_ms", (double)v->single_ns / 1e6);
     put_real(w, "batched_ms", (double)v->shared_ns / 1e6);
     put_real(w, "wait_ms", (double)v->wait_ns / 1e6);
-    put_uint(w, "max_requests", v->requests_max);
-    put_uint(w, "max_sequences", sequences_of(m));
-    put_uint(w, "expected_requests", v->expected);
+    berth_jw_pair_uint(w, "max_requests", v->requests_max);
+    berth_jw_pair_uint(w, "max_sequences", sequences_of(m));
+    berth_jw_pair_uint(w, "expected_requests", v->expected);
     berth_jw_object_end(w);
 }
 
@@ -363,9 +349,9 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
         const uint64_t load_us = v->load_ns / 1000;
 
         berth_jw_object(w);
-        put_string(w, "version", v->version);
-        put_string(w, "state", berth_model_state_name(v->state));
-        put_string(w, "reason", v->why);
+        berth_jw_pair(w, "version", v->version);
+        berth_jw_pair(w, "state", berth_model_state_name(v->state));
+        berth_jw_pair(w, "reason", v->why);
         berth_jw_key(w, "labels");
         berth_jw_array(w);
         for (size_t k = 0; k < v->label_count; k++)
@@ -376,22 +362,22 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
             berth_jw_double(w, v->share);
         else
             berth_jw_null(w);
-        put_uint(w, "count", v->instances);
-        put_string(w, "placement", v->on_loop ? "inline" : "threaded");
-        put_string(w, "isolation", v->isolated ? "process" : "none");
+        berth_jw_pair_uint(w, "count", v->instances);
+        berth_jw_pair(w, "placement", v->on_loop ? "inline" : "threaded");
+        berth_jw_pair(w, "isolation", v->isolated ? "process" : "none");
         if (v->isolated) {
-            put_uint(w, "worker_pid", (uint64_t)v->worker_pid);
-            put_uint(w, "worker_restarts", v->worker_restarts);
+            berth_jw_pair_uint(w, "worker_pid", (uint64_t)v->worker_pid);
+            berth_jw_pair_uint(w, "worker_restarts", v->worker_restarts);
         }
-        put_uint(w, "threads", v->threads);
-        put_uint(w, "cores_given", v->cores_given);
-        put_uint(w, "memory_bytes", v->memory_bytes);
+        berth_jw_pair_uint(w, "threads", v->threads);
+        berth_jw_pair_uint(w, "cores_given", v->cores_given);
+        berth_jw_pair_uint(w, "memory_bytes", v->memory_bytes);
         put_real(w, "load_ms", (double)load_us / 1e3);
         put_time(w, "loaded_at", v->loaded_wall_ns);
         if (v->describe != NULL) {
-            put_string(w, "platform", v->describe->platform);
-            put_uint(w, "context_length", v->describe->context_len);
-            put_uint(w, "embedding_length", v->describe->embedding_len);
+            berth_jw_pair(w, "platform", v->describe->platform);
+            berth_jw_pair_uint(w, "context_length", v->describe->context_len);
+            berth_jw_pair_uint(w, "embedding_length", v->describe->embedding_len);
         }
         berth_jw_object_end(w);
     }
@@ -402,7 +388,7 @@ put_versions(struct berth_jw *w, const struct berth_model_info *m)
 static void
 put_life(struct berth_jw *w, const struct berth_model_info *m)
 {
-    put_uint(w, "life_total", m->change_total);
+    berth_jw_pair_uint(w, "life_total", m->change_total);
     berth_jw_key(w, "life");
     berth_jw_array(w);
     for (size_t i = 0; i < m->change_count; i++) {
@@ -410,9 +396,9 @@ put_life(struct berth_jw *w, const struct berth_model_info *m)
 
         berth_jw_object(w);
         put_time(w, "time", change->wall_ns);
-        put_string(w, "version", change->version);
-        put_string(w, "state", berth_model_state_name(change->state));
-        put_string(w, "reason", change->why);
+        berth_jw_pair(w, "version", change->version);
+        berth_jw_pair(w, "state", berth_model_state_name(change->state));
+        berth_jw_pair(w, "reason", change->why);
         berth_jw_object_end(w);
     }
     berth_jw_array_end(w);
@@ -435,18 +421,18 @@ berth_unimodel_status(struct berth_call *c)
     berth_buf_init(&b, &c->x->arena);
     berth_jw_init(&w, &b);
     berth_jw_object(&w);
-    put_string(&w, "name", m.name);
-    put_string(&w, "id", m.id);
-    put_string(&w, "status", status_name(&m));
-    put_string(&w, "error", m.state == BERTH_MODEL_FAILED ? m.why : NULL);
-    put_string(&w, "reason", m.why[0] != '\0' ? m.why : NULL);
-    put_string(&w, "health_status", health_name(&m));
+    berth_jw_pair(&w, "name", m.name);
+    berth_jw_pair(&w, "id", m.id);
+    berth_jw_pair(&w, "status", status_name(&m));
+    berth_jw_pair(&w, "error", m.state == BERTH_MODEL_FAILED ? m.why : NULL);
+    berth_jw_pair(&w, "reason", m.why[0] != '\0' ? m.why : NULL);
+    berth_jw_pair(&w, "health_status", health_name(&m));
     berth_jw_key(&w, "is_warm");
     berth_jw_bool(&w, m.state == BERTH_MODEL_READY);
     put_time(&w, "loaded_at", loaded);
     put_time(&w, "last_accessed", m.used_wall_ns);
-    put_uint(&w, "queue_length", m.queue_len);
-    put_uint(&w, "running", m.running);
+    berth_jw_pair_uint(&w, "queue_length", m.queue_len);
+    berth_jw_pair_uint(&w, "running", m.running);
     put_resources(&w, &m);
     put_performance(&w, &m);
     put_batching(&w, &m);

@@ -21,20 +21,6 @@ begin(struct berth_call *c, struct berth_buf *b)
     return w;
 }
 
-static void
-put_string(struct berth_jw *w, const char *key, const char *text)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, text);
-}
-
-static void
-put_uint(struct berth_jw *w, const char *key, uint64_t n)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, n);
-}
-
 const char *const berth_v2_extensions[] = {
     "binary_tensor_data",  "classification",       "generate",
     "model_configuration", "model_repository",     "parameters",
@@ -47,8 +33,8 @@ berth_v2_server(struct berth_call *c)
     struct berth_jw w = begin(c, &b);
 
     berth_jw_object(&w);
-    put_string(&w, "name", "berth");
-    put_string(&w, "version", c->api->conf.version);
+    berth_jw_pair(&w, "name", "berth");
+    berth_jw_pair(&w, "version", c->api->conf.version);
     berth_jw_key(&w, "extensions");
     berth_jw_array(&w);
     for (size_t i = 0; berth_v2_extensions[i] != NULL; i++)
@@ -144,8 +130,8 @@ put_specs(struct berth_jw *w, const char *key, const struct berth_tensor_spec *s
     berth_jw_array(w);
     for (size_t i = 0; i < n; i++) {
         berth_jw_object(w);
-        put_string(w, "name", specs[i].name);
-        put_string(w, "datatype", berth_dtype_name(specs[i].dtype));
+        berth_jw_pair(w, "name", specs[i].name);
+        berth_jw_pair(w, "datatype", berth_dtype_name(specs[i].dtype));
         berth_jw_key(w, "shape");
         berth_jw_array(w);
         for (uint32_t k = 0; k < specs[i].rank; k++)
@@ -182,13 +168,13 @@ berth_v2_model(struct berth_call *c)
     }
     struct berth_jw w = begin(c, &b);
     berth_jw_object(&w);
-    put_string(&w, "name", m.name);
+    berth_jw_pair(&w, "name", m.name);
     berth_jw_key(&w, "versions");
     berth_jw_array(&w);
     for (size_t i = 0; i < m.version_count; i++)
         berth_jw_string(&w, m.versions[i].version);
     berth_jw_array_end(&w);
-    put_string(&w, "platform", v->describe->platform);
+    berth_jw_pair(&w, "platform", v->describe->platform);
     put_specs(&w, "inputs", v->describe->inputs, v->describe->input_count);
     put_specs(&w, "outputs", v->describe->outputs, v->describe->output_count);
     berth_jw_object_end(&w);
@@ -211,7 +197,7 @@ berth_v2_model_ready(struct berth_call *c)
     }
     struct berth_jw w = begin(c, &b);
     berth_jw_object(&w);
-    put_string(&w, "name", m.name);
+    berth_jw_pair(&w, "name", m.name);
     berth_jw_key(&w, "ready");
     berth_jw_bool(&w, true);
     berth_jw_object_end(&w);
@@ -228,7 +214,7 @@ put_config_specs(struct berth_jw *w, const char *key, const struct berth_tensor_
     berth_jw_array(w);
     for (size_t i = 0; i < n; i++) {
         berth_jw_object(w);
-        put_string(w, "name", specs[i].name);
+        berth_jw_pair(w, "name", specs[i].name);
         berth_jw_key(w, "data_type");
         if (specs[i].dtype == BERTH_BYTES) {
             berth_jw_string(w, "TYPE_STRING");
@@ -251,11 +237,11 @@ static void
 put_queue_policy(struct berth_jw *w, const struct berth_queue_policy *p)
 {
     berth_jw_object(w);
-    put_string(w, "timeout_action", p->delay ? "DELAY" : "REJECT");
-    put_uint(w, "default_timeout_microseconds", p->timeout_ns / 1000);
+    berth_jw_pair(w, "timeout_action", p->delay ? "DELAY" : "REJECT");
+    berth_jw_pair_uint(w, "default_timeout_microseconds", p->timeout_ns / 1000);
     berth_jw_key(w, "allow_timeout_override");
     berth_jw_bool(w, p->allow_override);
-    put_uint(w, "max_queue_size", p->queue_len_max);
+    berth_jw_pair_uint(w, "max_queue_size", p->queue_len_max);
     berth_jw_object_end(w);
 }
 
@@ -272,9 +258,9 @@ put_dynamic_batching(struct berth_jw *w, const struct berth_batch_conf *b)
     for (uint32_t i = 0; i < b->preferred_len; i++)
         berth_jw_uint(w, b->preferred[i]);
     berth_jw_array_end(w);
-    put_uint(w, "max_queue_delay_microseconds", b->wait_ns_max / 1000);
-    put_uint(w, "priority_levels", b->priority_levels);
-    put_uint(w, "default_priority_level", b->priority_default);
+    berth_jw_pair_uint(w, "max_queue_delay_microseconds", b->wait_ns_max / 1000);
+    berth_jw_pair_uint(w, "priority_levels", b->priority_levels);
+    berth_jw_pair_uint(w, "default_priority_level", b->priority_default);
     if (b->priority_levels == 0) {
         berth_jw_key(w, "default_queue_policy");
         put_queue_policy(w, &b->policies[0]);
@@ -319,18 +305,18 @@ berth_v2_config(struct berth_call *c)
     const bool batched = berth_v2_batch_max(&m, v) > 0;
     struct berth_jw w = begin(c, &b);
     berth_jw_object(&w);
-    put_string(&w, "name", m.name);
-    put_string(&w, "platform", d->platform);
-    put_string(&w, "backend", m.backend);
-    put_uint(&w, "max_batch_size", berth_v2_batch_max(&m, v));
+    berth_jw_pair(&w, "name", m.name);
+    berth_jw_pair(&w, "platform", d->platform);
+    berth_jw_pair(&w, "backend", m.backend);
+    berth_jw_pair_uint(&w, "max_batch_size", berth_v2_batch_max(&m, v));
     put_config_specs(&w, "input", d->inputs, d->input_count, batched);
     put_config_specs(&w, "output", d->outputs, d->output_count, batched);
     put_dynamic_batching(&w, &m.batch);
     berth_jw_key(&w, "instance_group");
     berth_jw_array(&w);
     berth_jw_object(&w);
-    put_uint(&w, "count", v->instances);
-    put_string(&w, "kind", "KIND_CPU");
+    berth_jw_pair_uint(&w, "count", v->instances);
+    berth_jw_pair(&w, "kind", "KIND_CPU");
     berth_jw_object_end(&w);
     berth_jw_array_end(&w);
     berth_jw_object_end(&w);
@@ -368,11 +354,11 @@ put_index(struct berth_jw *w, const char *name, const char *version, enum berth_
           const char *why)
 {
     berth_jw_object(w);
-    put_string(w, "name", name);
+    berth_jw_pair(w, "name", name);
     if (version[0] != '\0')
-        put_string(w, "version", version);
-    put_string(w, "state", berth_v2_state(s));
-    put_string(w, "reason", berth_v2_reason(s, why));
+        berth_jw_pair(w, "version", version);
+    berth_jw_pair(w, "state", berth_v2_state(s));
+    berth_jw_pair(w, "reason", berth_v2_reason(s, why));
     berth_jw_object_end(w);
 }
 

@@ -8,19 +8,12 @@
 /* GET /v2/models[/{model}[/versions/{version}]]/stats: Triton's statistics extension. */
 
 static void
-put_uint(struct berth_jw *w, const char *key, uint64_t n)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, n);
-}
-
-static void
 put_duration(struct berth_jw *w, const char *key, struct berth_duration d)
 {
     berth_jw_key(w, key);
     berth_jw_object(w);
-    put_uint(w, "count", d.count);
-    put_uint(w, "ns", d.ns);
+    berth_jw_pair_uint(w, "count", d.count);
+    berth_jw_pair_uint(w, "ns", d.ns);
     berth_jw_object_end(w);
 }
 
@@ -33,7 +26,7 @@ put_batches(struct berth_jw *w, const struct berth_version_stats *s)
         const struct berth_batch_stats *b = &s->batches[i];
 
         berth_jw_object(w);
-        put_uint(w, "batch_size", b->rows);
+        berth_jw_pair_uint(w, "batch_size", b->rows);
         put_duration(w, "compute_input", (struct berth_duration){b->count, b->input_ns});
         put_duration(w, "compute_infer", (struct berth_duration){b->count, b->infer_ns});
         put_duration(w, "compute_output", (struct berth_duration){b->count, b->output_ns});
@@ -51,8 +44,8 @@ put_memory(struct berth_jw *w, const struct berth_model_version_info *v)
         berth_jw_object(w);
         berth_jw_key(w, "type");
         berth_jw_string(w, "CPU");
-        put_uint(w, "id", 0);
-        put_uint(w, "byte_size", v->memory_bytes);
+        berth_jw_pair_uint(w, "id", 0);
+        berth_jw_pair_uint(w, "byte_size", v->memory_bytes);
         berth_jw_object_end(w);
     }
     berth_jw_array_end(w);
@@ -68,9 +61,9 @@ put_version(struct berth_jw *w, const char *name, const struct berth_model_versi
     berth_jw_string(w, name);
     berth_jw_key(w, "version");
     berth_jw_string(w, v->version);
-    put_uint(w, "last_inference", s->last_wall_ns / BERTH_MS);
-    put_uint(w, "inference_count", s->inferences);
-    put_uint(w, "execution_count", s->executions);
+    berth_jw_pair_uint(w, "last_inference", s->last_wall_ns / BERTH_MS);
+    berth_jw_pair_uint(w, "inference_count", s->inferences);
+    berth_jw_pair_uint(w, "execution_count", s->executions);
     berth_jw_key(w, "inference_stats");
     berth_jw_object(w);
     put_duration(w, "success", s->success);

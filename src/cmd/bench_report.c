@@ -156,20 +156,6 @@ put_number(struct berth_jw *w, const char *key, double v)
 }
 
 static void
-put_count(struct berth_jw *w, const char *key, uint64_t v)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, v);
-}
-
-static void
-put_text(struct berth_jw *w, const char *key, const char *v)
-{
-    berth_jw_key(w, key);
-    berth_jw_string(w, v);
-}
-
-static void
 put_spread(struct berth_jw *w, const char *key, const struct berth_spread *s)
 {
     berth_jw_key(w, key);
@@ -195,9 +181,9 @@ put_run(struct berth_jw *w, const struct berth_bench_report *r, const struct ber
 {
     put_number(w, "rate", run->rate);
     put_number(w, "seconds", run->seconds);
-    put_count(w, "requests", run->ok + run->failed);
-    put_count(w, "ok", run->ok);
-    put_count(w, "failed", run->failed);
+    berth_jw_pair_uint(w, "requests", run->ok + run->failed);
+    berth_jw_pair_uint(w, "ok", run->ok);
+    berth_jw_pair_uint(w, "failed", run->failed);
     berth_jw_key(w, "errors");
     berth_errors_put_json(&run->errors, w);
     put_number(w, "requests_per_s", per_second(run));
@@ -205,7 +191,7 @@ put_run(struct berth_jw *w, const struct berth_bench_report *r, const struct ber
     if (is_chat(r)) {
         put_spread(w, "first_token_ms", &run->first);
         put_spread(w, "inter_token_ms", &run->between);
-        put_count(w, "completion_tokens", run->completion_tokens);
+        berth_jw_pair_uint(w, "completion_tokens", run->completion_tokens);
         put_number(w, "tokens_per_s", tokens_per_second(run));
     } else {
         put_number(w, "client_cpu_share", run->client_cpu_share);
@@ -228,7 +214,7 @@ put_medians(struct berth_jw *w, const struct berth_bench_report *r)
         if (run->round != 1)
             continue;
         berth_jw_object(w);
-        put_text(w, "server", r->servers[run->server]);
+        berth_jw_pair(w, "server", r->servers[run->server]);
         put_number(w, "rate", run->rate);
         for (size_t c = 0; c < BERTH_COUNT(columns); c++) {
             if (!has_column(r, c))
@@ -248,23 +234,23 @@ berth_report_json(const struct berth_bench_report *r, struct berth_buf *out)
 
     berth_jw_init(&w, out);
     berth_jw_object(&w);
-    put_text(&w, "model", r->model);
-    put_text(&w, "workload", r->workload);
-    put_text(&w, "protocol", r->protocol);
-    put_text(&w, "mode", r->run_count > 0 && r->runs[0].rate > 0 ? "open" : "closed");
-    put_text(&w, "arrivals", r->poisson ? "poisson" : "constant");
-    put_count(&w, "concurrency", r->connections);
-    put_count(&w, "streams", r->streams);
+    berth_jw_pair(&w, "model", r->model);
+    berth_jw_pair(&w, "workload", r->workload);
+    berth_jw_pair(&w, "protocol", r->protocol);
+    berth_jw_pair(&w, "mode", r->run_count > 0 && r->runs[0].rate > 0 ? "open" : "closed");
+    berth_jw_pair(&w, "arrivals", r->poisson ? "poisson" : "constant");
+    berth_jw_pair_uint(&w, "concurrency", r->connections);
+    berth_jw_pair_uint(&w, "streams", r->streams);
     if (is_single(r)) {
-        put_text(&w, "server", r->servers[0]);
+        berth_jw_pair(&w, "server", r->servers[0]);
         put_run(&w, r, &r->runs[0]);
     } else {
         berth_jw_key(&w, "runs");
         berth_jw_array(&w);
         for (size_t i = 0; i < r->run_count; i++) {
             berth_jw_object(&w);
-            put_text(&w, "server", r->servers[r->runs[i].server]);
-            put_count(&w, "round", r->runs[i].round);
+            berth_jw_pair(&w, "server", r->servers[r->runs[i].server]);
+            berth_jw_pair_uint(&w, "round", r->runs[i].round);
             put_run(&w, r, &r->runs[i]);
             berth_jw_object_end(&w);
         }

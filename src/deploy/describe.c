@@ -33,13 +33,6 @@ put_text(struct berth_jw *w, const char *key, const char *text)
     berth_jw_string(w, text != NULL ? text : "");
 }
 
-static void
-put_uint(struct berth_jw *w, const char *key, uint64_t n)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, n);
-}
-
 /* What clients call: the environment's own address, else the first ready replica's. */
 static const char *
 base_of(const struct service *s)
@@ -142,14 +135,14 @@ put_head(struct berth_deploy *d, struct berth_jw *w, const struct service *s,
     put_text(w, "modelName", wish != NULL ? wish->spec.model_name : "");
     put_text(w, "pipeline", wish != NULL ? wish->spec.pipeline : "");
     put_text(w, "shimlet", s->shimlet);
-    put_uint(w, "revision", s->last_revision);
-    put_uint(w, "runningRevision", s->tracks[STABLE].good);
+    berth_jw_pair_uint(w, "revision", s->last_revision);
+    berth_jw_pair_uint(w, "runningRevision", s->tracks[STABLE].good);
     berth_jw_key(w, "retrying");
     berth_jw_bool(w, s->retry);
     put_text(w, "currentStep", current_step(d, s, STABLE, a));
     put_step_names(d, w, s, STABLE);
-    put_uint(w, "replicaCount", wish != NULL ? wish->spec.replicas : 0);
-    put_uint(w, "replicasReady", seen != NULL && !s->deleting ? seen->ready : 0);
+    berth_jw_pair_uint(w, "replicaCount", wish != NULL ? wish->spec.replicas : 0);
+    berth_jw_pair_uint(w, "replicasReady", seen != NULL && !s->deleting ? seen->ready : 0);
     berth_reach_put(w, reach,
                     s->reason[0] != '\0' || seen == NULL ? s->reason : berth_seen_says(seen, a));
     put_time(w, "createdAt", s->created_wall_ns);
@@ -186,11 +179,11 @@ put_replicas(struct berth_jw *w, const struct service *s)
             put_text(w, "modelName", model_name_of(&s->tracks[k], i));
             put_text(w, "reason", one->reason);
             put_text(w, "node", one->node);
-            put_uint(w, "revision", one->revision);
+            berth_jw_pair_uint(w, "revision", one->revision);
             put_text(w, "hash", one->hash);
-            put_uint(w, "restarts", one->restarts);
-            put_uint(w, "memoryBytes", one->memory_bytes);
-            put_uint(w, "cpuMilli", one->cpu_milli);
+            berth_jw_pair_uint(w, "restarts", one->restarts);
+            berth_jw_pair_uint(w, "memoryBytes", one->memory_bytes);
+            berth_jw_pair_uint(w, "cpuMilli", one->cpu_milli);
             berth_jw_object_end(w);
         }
     }
@@ -212,14 +205,14 @@ put_requested(struct berth_jw *w, const struct service *s, struct berth_arena *a
     berth_jw_object(w);
     put_text(w, "acceleratorType", wish->spec.accelerator_type);
     put_text(w, "acceleratorResource", wish->spec.accelerator_resource);
-    put_uint(w, "acceleratorCount", wish->spec.accelerator_count);
+    berth_jw_pair_uint(w, "acceleratorCount", wish->spec.accelerator_count);
     static const char *const quantities[] = {"cpu", "memory"};
     for (size_t i = 0; i < 2; i++) {
         struct berth_slice text = {"", 0};
         (void)berth_json_string(berth_json_get(asked, quantities[i]), &text);
         put_text(w, quantities[i], text.at);
     }
-    put_uint(w, "replicaCount", wish->spec.replicas);
+    berth_jw_pair_uint(w, "replicaCount", wish->spec.replicas);
     berth_jw_object_end(w);
 }
 
@@ -232,10 +225,10 @@ put_observed(struct berth_jw *w, const struct service *s)
 
     berth_jw_key(w, "observed");
     berth_jw_object(w);
-    put_uint(w, "replicasDesired",
-             s->deleting ? 0 : berth_spec_wanted(&s->tracks[STABLE].wish->spec));
-    put_uint(w, "replicasReady", seen != NULL ? seen->ready : 0);
-    put_uint(w, "replicas", n);
+    berth_jw_pair_uint(w, "replicasDesired",
+                       s->deleting ? 0 : berth_spec_wanted(&s->tracks[STABLE].wish->spec));
+    berth_jw_pair_uint(w, "replicasReady", seen != NULL ? seen->ready : 0);
+    berth_jw_pair_uint(w, "replicas", n);
     berth_jw_key(w, "nodes");
     berth_jw_array(w);
     for (size_t i = 0; i < n; i++) {
@@ -250,8 +243,8 @@ put_observed(struct berth_jw *w, const struct service *s)
             berth_jw_string(w, one->node);
     }
     berth_jw_array_end(w);
-    put_uint(w, "cpuMilli", cpu);
-    put_uint(w, "memoryBytes", memory);
+    berth_jw_pair_uint(w, "cpuMilli", cpu);
+    berth_jw_pair_uint(w, "memoryBytes", memory);
     put_time(w, "at", seen != NULL ? seen->wall_ns : 0);
     berth_jw_object_end(w);
 }
@@ -281,16 +274,16 @@ put_canary(struct berth_jw *w, const struct service *s)
     const bool failed = t->progress != NULL && t->progress->run->state == BERTH_RUN_FAILED &&
                         t->progress->revision == t->wish->number;
     berth_jw_object(w);
-    put_uint(w, "revision", t->wish->number);
-    put_uint(w, "weight", s->canary_percent);
+    berth_jw_pair_uint(w, "revision", t->wish->number);
+    berth_jw_pair_uint(w, "weight", s->canary_percent);
     put_text(w, "state",
              t->leaving                   ? "leaving"
              : failed                     ? "failed"
              : s->promoting               ? "promoting"
              : t->good == t->wish->number ? "running"
                                           : "starting");
-    put_uint(w, "replicas", t->wish->spec.canary_replicas);
-    put_uint(w, "ready", t->seen != NULL ? t->seen->ready : 0);
+    berth_jw_pair_uint(w, "replicas", t->wish->spec.canary_replicas);
+    berth_jw_pair_uint(w, "ready", t->seen != NULL ? t->seen->ready : 0);
     berth_jw_object_end(w);
 }
 
@@ -498,15 +491,15 @@ put_steps(struct berth_jw *w, const struct progress *p)
         berth_jw_object(w);
         put_text(w, "name", p->infos[i].name);
         put_text(w, "state", berth_step_state_name(s->state));
-        put_uint(w, "attempts", s->attempts);
-        put_uint(w, "maxRetries", p->infos[i].max_retries);
-        put_uint(w, "timeoutMs", p->infos[i].timeout_ns / BERTH_MS);
+        berth_jw_pair_uint(w, "attempts", s->attempts);
+        berth_jw_pair_uint(w, "maxRetries", p->infos[i].max_retries);
+        berth_jw_pair_uint(w, "timeoutMs", p->infos[i].timeout_ns / BERTH_MS);
         put_time(w, "startedAt", s->started_wall_ns);
         put_time(w, "finishedAt", s->finished_wall_ns);
-        put_uint(w, "durationMs",
-                 s->finished_wall_ns > s->started_wall_ns
-                     ? (s->finished_wall_ns - s->started_wall_ns) / BERTH_MS
-                     : s->spent_ns / BERTH_MS);
+        berth_jw_pair_uint(w, "durationMs",
+                           s->finished_wall_ns > s->started_wall_ns
+                               ? (s->finished_wall_ns - s->started_wall_ns) / BERTH_MS
+                               : s->spent_ns / BERTH_MS);
         put_text(w, "error", s->error);
         berth_jw_object_end(w);
     }
@@ -531,7 +524,7 @@ berth_deploy_pipeline(struct berth_deploy *d, const char *id, const char *track,
     const struct revision *wish = s->tracks[which].wish;
     put_text(&w, "serviceId", s->id);
     put_text(&w, "track", which == CANARY ? "canary" : "stable");
-    put_uint(&w, "revision", p != NULL ? p->revision : wish != NULL ? wish->number : 0);
+    berth_jw_pair_uint(&w, "revision", p != NULL ? p->revision : wish != NULL ? wish->number : 0);
     put_text(&w, "pipeline", wish != NULL ? wish->spec.pipeline : "");
     put_text(&w, "shimlet", s->shimlet);
     put_text(&w, "state", p != NULL ? run_states[p->run->state] : "pending");
@@ -554,7 +547,7 @@ put_revision(struct berth_jw *w, const struct berth_json *v, uint64_t current,
     (void)berth_json_uint(berth_json_get(v, "revision"), &number);
     (void)berth_json_uint(berth_json_get(v, "createdAt"), &created);
     berth_jw_object(w);
-    put_uint(w, "revision", number);
+    berth_jw_pair_uint(w, "revision", number);
     put_time(w, "createdAt", created);
     (void)berth_json_string(berth_json_get(v, "operator"), &text);
     put_text(w, "operator", text.at);

@@ -17,22 +17,15 @@ enum { MODELS_EACH = 1200, RECORDS_MAX = 8 }; /* more models than that are not r
 static const uint64_t save_ns = 10 * BERTH_S;
 
 static void
-put_number(struct berth_jw *w, const char *key, uint64_t n)
-{
-    berth_jw_key(w, key);
-    berth_jw_uint(w, n);
-}
-
-static void
 put_forecast(struct berth_jw *w, const char *key, const struct berth_forecast *f)
 {
     berth_jw_key(w, key);
     berth_jw_object(w);
-    put_number(w, "bytes", f->bytes);
-    put_number(w, "load_ns", f->load_ns);
-    put_number(w, "evicted", f->evicted);
-    put_number(w, "known", f->by);
-    put_number(w, "wall", f->wall_ns);
+    berth_jw_pair_uint(w, "bytes", f->bytes);
+    berth_jw_pair_uint(w, "load_ns", f->load_ns);
+    berth_jw_pair_uint(w, "evicted", f->evicted);
+    berth_jw_pair_uint(w, "known", f->by);
+    berth_jw_pair_uint(w, "wall", f->wall_ns);
     berth_jw_object_end(w);
 }
 
@@ -41,9 +34,9 @@ put_entry(struct berth_jw *w, const struct berth_entry *x)
 {
     berth_jw_key(w, x->name);
     berth_jw_object(w);
-    put_number(w, "bytes", x->known_bytes);
-    put_number(w, "load_ns", x->known_load_ns);
-    put_number(w, "used", atomic_load(&((struct berth_entry *)x)->used_wall_ns));
+    berth_jw_pair_uint(w, "bytes", x->known_bytes);
+    berth_jw_pair_uint(w, "load_ns", x->known_load_ns);
+    berth_jw_pair_uint(w, "used", atomic_load(&((struct berth_entry *)x)->used_wall_ns));
     put_forecast(w, "predicted", &x->predicted);
     put_forecast(w, "measured", &x->measured);
     berth_jw_object_end(w);
@@ -58,9 +51,9 @@ put_lessons(struct berth_jw *w, const struct berth_room *room)
         const struct berth_lesson *l = &room->lessons[i];
         berth_jw_key(w, l->backend);
         berth_jw_object(w);
-        put_number(w, "permille", l->permille);
-        put_number(w, "base", l->base);
-        put_number(w, "bytes_per_s", l->bytes_per_s);
+        berth_jw_pair_uint(w, "permille", l->permille);
+        berth_jw_pair_uint(w, "base", l->base);
+        berth_jw_pair_uint(w, "bytes_per_s", l->bytes_per_s);
         berth_jw_object_end(w);
     }
     berth_jw_object_end(w);

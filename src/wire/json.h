@@ -105,6 +105,7 @@ void berth_jw_string(struct berth_jw *w, const char *text); /* NULL writes null 
 void berth_jw_string_n(struct berth_jw *w, const char *text,
                        size_t len); /* bad UTF-8 becomes U+FFFD */
 void berth_jw_pair(struct berth_jw *w, const char *key, const char *text); /* a key, a string */
+void berth_jw_pair_uint(struct berth_jw *w, const char *key, uint64_t v);
 void berth_jw_int(struct berth_jw *w, int64_t v);
 void berth_jw_uint(struct berth_jw *w, uint64_t v);
 void berth_jw_double(struct berth_jw *w,

@@ -151,6 +151,13 @@ berth_jw_pair(struct berth_jw *w, const char *key, const char *text)
 }
 
 void
+berth_jw_pair_uint(struct berth_jw *w, const char *key, uint64_t v)
+{
+    berth_jw_key(w, key);
+    berth_jw_uint(w, v);
+}
+
+void
 berth_jw_int(struct berth_jw *w, int64_t v)
 {
     if (v >= 0) {
