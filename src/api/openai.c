@@ -255,3 +255,28 @@ const struct berth_call_ops berth_openai_stream_ops = {.delta = stream_delta,
                                                        .part_done = stream_part_done,
                                                        .answer = stream_end,
                                                        .all_or_nothing = true};
+
+void
+berth_openai_run(struct berth_call *c, const struct berth_openai_form *form)
+{
+    struct berth_openai *o = BERTH_NEW(&c->x->arena, struct berth_openai);
+    struct berth_err e;
+    int r;
+
+    if (!berth_call_body(c))
+        return;
+    if (o == NULL) {
+        berth_call_fail(c, -BERTH_ENOMEM, NULL, "out of memory");
+        return;
+    }
+    *o = (struct berth_openai){.form = form};
+    c->state = o;
+    if (!berth_openai_find(c))
+        return;
+    struct berth_fields f = berth_fields(c->body, "", &e);
+    r = form->read(&f, c, o);
+    if (r < 0)
+        berth_call_fail(c, r, f.bad[0] != '\0' ? f.bad : NULL, e.msg);
+    else
+        berth_call_run(c, o->stream ? &berth_openai_stream_ops : form->whole);
+}

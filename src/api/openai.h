@@ -17,10 +17,15 @@ enum {
     BERTH_PROMPTS_MAX = 2048,
 };
 
-/* What differs between them, within a choice that is open: after "index", before "finish_reason".
- */
+struct berth_openai;
+
+/* What differs between chat completions and completions. */
 struct berth_openai_form {
+    /* The body's members, and the parts that they make. */
+    int (*read)(struct berth_fields *f, struct berth_call *c, struct berth_openai *o);
+    const struct berth_call_ops *whole;         /* of an answer in one piece */
     const char *prefix, *object, *chunk_object; /* of the answer's id; its `object` */
+    /* Within a choice that is open: after "index", before "finish_reason". */
     void (*put_whole)(struct berth_jw *w, const struct berth_call *c,
                       const struct berth_part *part);
     /* d NULL: the last one. */
@@ -33,7 +38,6 @@ struct berth_openai {
     struct berth_gen gen; /* what all choices have in common */
     uint32_t n;           /* choices for each prompt */
     bool stream, include_usage, logprobs;
-    bool chat;
     bool *begun; /* chat: this choice's role has been sent */
     uint32_t prompt_count;
     size_t *text_offset; /* completions: of each part, for logprobs */
@@ -42,6 +46,8 @@ struct berth_openai {
 /* Member `model`: "name", or "name:version" where no model is called so.  Finds it into c->model;
  * false: answered, or parked (then the handler runs again; see berth_call_find). */
 bool berth_openai_find(struct berth_call *c);
+/* The handler of both: reads, and runs what was asked for. */
+void berth_openai_run(struct berth_call *c, const struct berth_openai_form *form);
 /* n, stream, stream_options, the sampling members, logit_bias. */
 int berth_openai_read(struct berth_fields *f, struct berth_call *c, struct berth_openai *o);
 /* A member that is refused unless it is missing, null, empty or false. */

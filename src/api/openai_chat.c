@@ -131,12 +131,6 @@ put_piece(struct berth_jw *w, struct berth_call *c, const struct berth_part *par
     }
 }
 
-static const struct berth_openai_form form = {.prefix = "chatcmpl",
-                                              .object = "chat.completion",
-                                              .chunk_object = "chat.completion.chunk",
-                                              .put_whole = put_whole,
-                                              .put_piece = put_piece};
-
 /* ---- the request ---- */
 
 /* What this server would have to ignore silently is refused instead. */
@@ -203,27 +197,16 @@ read_chat(struct berth_fields *f, struct berth_call *c, struct berth_openai *o)
     return 0;
 }
 
+static const struct berth_openai_form form = {.read = read_chat,
+                                              .whole = &chat_ops,
+                                              .prefix = "chatcmpl",
+                                              .object = "chat.completion",
+                                              .chunk_object = "chat.completion.chunk",
+                                              .put_whole = put_whole,
+                                              .put_piece = put_piece};
+
 void
 berth_openai_chat(struct berth_call *c)
 {
-    struct berth_openai *o = BERTH_NEW(&c->x->arena, struct berth_openai);
-    struct berth_err e;
-    int r;
-
-    if (!berth_call_body(c))
-        return;
-    if (o == NULL) {
-        berth_call_fail(c, -BERTH_ENOMEM, NULL, "out of memory");
-        return;
-    }
-    *o = (struct berth_openai){.form = &form, .chat = true};
-    c->state = o;
-    if (!berth_openai_find(c))
-        return;
-    struct berth_fields f = berth_fields(c->body, "", &e);
-    r = read_chat(&f, c, o);
-    if (r < 0)
-        berth_call_fail(c, r, f.bad[0] != '\0' ? f.bad : NULL, e.msg);
-    else
-        berth_call_run(c, o->stream ? &berth_openai_stream_ops : &chat_ops);
+    berth_openai_run(c, &form);
 }

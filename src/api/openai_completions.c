@@ -135,12 +135,6 @@ put_piece(struct berth_jw *w, struct berth_call *c, const struct berth_part *par
         berth_jw_null(w);
 }
 
-static const struct berth_openai_form form = {.prefix = "cmpl",
-                                              .object = "text_completion",
-                                              .chunk_object = "text_completion",
-                                              .put_whole = put_whole,
-                                              .put_piece = put_piece};
-
 /* ---- the request ---- */
 
 static int
@@ -225,27 +219,16 @@ read_completions(struct berth_fields *f, struct berth_call *c, struct berth_open
     return make_parts(f, c, o, prompts, count);
 }
 
+static const struct berth_openai_form form = {.read = read_completions,
+                                              .whole = &completions_ops,
+                                              .prefix = "cmpl",
+                                              .object = "text_completion",
+                                              .chunk_object = "text_completion",
+                                              .put_whole = put_whole,
+                                              .put_piece = put_piece};
+
 void
 berth_openai_completions(struct berth_call *c)
 {
-    struct berth_openai *o = BERTH_NEW(&c->x->arena, struct berth_openai);
-    struct berth_err e;
-    int r;
-
-    if (!berth_call_body(c))
-        return;
-    if (o == NULL) {
-        berth_call_fail(c, -BERTH_ENOMEM, NULL, "out of memory");
-        return;
-    }
-    *o = (struct berth_openai){.form = &form};
-    c->state = o;
-    if (!berth_openai_find(c))
-        return;
-    struct berth_fields f = berth_fields(c->body, "", &e);
-    r = read_completions(&f, c, o);
-    if (r < 0)
-        berth_call_fail(c, r, f.bad[0] != '\0' ? f.bad : NULL, e.msg);
-    else
-        berth_call_run(c, o->stream ? &berth_openai_stream_ops : &completions_ops);
+    berth_openai_run(c, &form);
 }
