@@ -135,7 +135,9 @@ berth_help_put(const struct berth_cmd *cmd, const char *program, struct berth_bu
                        o->value != NULL ? o->value : "");
         if (o->letter != '\0')
             (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
-        berth_buf_printf(out, "  %s--%-19s %s\n", letter, name, o->help);
+        /* Where a name is longer than the column, two blanks tell it from what it does. */
+        berth_buf_printf(out, "  %s--%-19s %s%s\n", letter, name, strlen(name) > 19 ? " " : "",
+                         o->help);
     }
     if (cmd->notes != NULL)
         berth_buf_printf(out, "\n%s", cmd->notes);
@@ -157,7 +159,7 @@ help_all_put(const char *program, bool clients_only, struct berth_buf *out)
             continue;
         if (group != NULL)
             berth_buf_printf(out, "\n%s:\n", group);
-        berth_buf_printf(out, "  %-11s %s\n", cmd->name, cmd->summary);
+        berth_buf_printf(out, "  %-12s  %s\n", cmd->name, cmd->summary);
     }
     berth_buf_printf(out, "\n`%s COMMAND --help` says more.\n", program);
 }
@@ -469,7 +471,9 @@ berth_cmd_main(int argc, char **argv)
     if (is_any(argv[1], helps, BERTH_COUNT(helps))) {
         const struct berth_cmd *of = argc > 2 ? berth_cmd_find(argv[2]) : NULL;
         char *ask = (char[]){"--help"};
-        return of != NULL ? run(of, program, 1, &ask) : help(program, stdout);
+        if (of != NULL)
+            return run(of, program, 1, &ask);
+        return argc > 2 && argv[2][0] != '-' ? unknown(program, argv[2]) : help(program, stdout);
     }
     const struct berth_cmd *cmd = berth_cmd_find(argv[1]);
     return cmd != NULL ? run(cmd, program, argc - 2, argv + 2) : unknown(program, argv[1]);

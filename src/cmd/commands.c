@@ -148,9 +148,9 @@ static const struct berth_option node_options[] = {
 };
 
 static const struct berth_option modelservice_options[] = {
-    {"modelservice", "FILE", "the ModelService; - for standard input", 'm'},
+    {"modelservice", "FILE", "the ModelService (required); - for standard input", 'm'},
     {"baseconfig", "FILE", "the ConfigMap of its base configuration", 'b'},
-    {"output", "FORMAT", "map (by role), yaml (kubectl takes it) or json", 'o'},
+    {"output", "FORMAT", "map (the default), yaml (for kubectl) or json", 'o'},
     {"inference-api", "VERSION", "pools of v1 or v1alpha2; else as written", 0},
     {"strict", NULL, "fail on warnings, too", 0},
     {"diff", NULL, "what it would change in a cluster; writes nothing", 0},
@@ -177,7 +177,7 @@ static const struct berth_option operator_options[] = {
     {"metrics-cert-path", "DIR", "the folder of its certificate and key", 0},
     {"metrics-cert-name", "FILE", "the certificate there (tls.crt)", 0},
     {"metrics-cert-key", "FILE", "the key there (tls.key)", 0},
-    {"metrics-token-file", "FILE", "show /metrics to those alone who send this token", 0},
+    {"metrics-token-file", "FILE", "show /metrics only to who sends this token", 0},
     {"base-namespaces", BERTH_OPTION_LIST, "where others' base configurations may be; * any", 0},
     {"kubeconfig", "FILE", "which cluster; else as kubectl finds it", 0},
     {NULL, NULL, NULL, 0},
@@ -272,15 +272,16 @@ static const struct berth_cmd commands[] = {
     {"node", "[options] drain|undrain NODE", "take a machine out of service, or back", NULL,
      node_options, 2, 2, false, true, berth_run_node},
     {"modelservice", "[options] generate|help", "what a ModelService of llm-d comes to",
-     "  berth modelservice generate -m msvc.yaml -b base.yaml             # look\n"
-     "  berth modelservice generate -m msvc.yaml -b base.yaml -o yaml |   # and apply\n"
-     "      kubectl apply --server-side -f -\n"
-     "  berth modelservice generate -m msvc.yaml -b base.yaml --diff      # first\n"
+     "  berth modelservice generate -m msvc.yaml -b base.yaml            # look\n"
+     "  berth modelservice generate -m msvc.yaml -b base.yaml --diff     # changes\n"
+     "  berth modelservice generate -m msvc.yaml -b base.yaml -o yaml |  # and apply,\n"
+     "      kubectl apply --server-side -f -          # where no operator is to do it\n"
+     "A base is needed where the ModelService names one (baseConfigMapRef).\n"
      "--diff exits with 0: nothing would change, 1: something, 2: it cannot be told.\n"
      "It asks the API server as the operator would (server-side apply, dry run).\n",
      modelservice_options, 0, BERTH_CMD_WORDS_MAX, false, false, berth_run_modelservice},
     {"operator", "[options]", "looks after the ModelServices of a cluster",
-     "  berth operator --epp-cluster-role pod-read\n"
+     "  berth operator --epp-cluster-role modelservice-epp\n"
      "For --watch-namespace say --namespace, for -v=4 or --zap-log-level --log-level;\n"
      "--sync-period is not needed, as all that changes is seen.\n",
      operator_options, 0, 0, false, false, berth_run_operator},
@@ -357,6 +358,7 @@ berth_cmd_group(const struct berth_cmd *cmd)
     } groups[] = {{"serve", "the server"},
                   {"run", "models"},
                   {"deploy", "services: models deployed to run on their own"},
+                  {"modelservice", "ModelServices of llm-d, in Kubernetes"},
                   {"version", "this program"}};
 
     for (size_t i = 0; i < BERTH_COUNT(groups); i++)

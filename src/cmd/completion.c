@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "conf/conf.h"
 
 /* completion: what the table of commands says, in three shells' words. */
@@ -34,6 +35,41 @@ takes(const struct berth_cmd *cmd, const char *word)
     return strncmp(at, word, strlen(word)) == 0;
 }
 
+/* The first word of a command, where it is one of a few. */
+static const struct {
+    const char *cmd, *words;
+} first_words[] = {{"completion", "bash zsh fish"},
+                   {"plugins", "list load reload unload"},
+                   {"node", "drain undrain"},
+                   {"modelservice", "generate help"}};
+
+/* NULL: they are not a few. */
+static const char *
+first_words_of(const char *cmd)
+{
+    for (size_t i = 0; i < BERTH_COUNT(first_words); i++)
+        if (strcmp(first_words[i].cmd, cmd) == 0)
+            return first_words[i].words;
+    return NULL;
+}
+
+/* An option's values, where they are a few. */
+static const struct {
+    const char *cmd, *option, *words;
+} values[] = {{"modelservice", "output", "map yaml json"},
+              {"modelservice", "inference-api", "v1 v1alpha2"},
+              {"operator", "log-level", "debug info warn error"}};
+
+/* NULL: they are not a few. */
+static const char *
+values_of(const char *cmd, const struct berth_option *o)
+{
+    for (size_t i = 0; i < BERTH_COUNT(values); i++)
+        if (strcmp(values[i].cmd, cmd) == 0 && strcmp(values[i].option, o->name) == 0)
+            return values[i].words;
+    return NULL;
+}
+
 /* ---- bash ---- */
 
 static void
@@ -43,6 +79,31 @@ bash_option(struct berth_buf *out, const char *cmd, const struct berth_option *o
     if (o->letter != '\0')
         berth_buf_printf(out, "-%c ", o->letter);
     berth_buf_printf(out, "--%s ", o->name);
+}
+
+/* What stands behind an option that has a value: one of a few, or a file. */
+static void
+bash_value(struct berth_buf *out, const char *cmd, const struct berth_option *o)
+{
+    const char *words = values_of(cmd, o);
+
+    if (o->value == NULL)
+        return;
+    if (o->letter != '\0')
+        berth_buf_printf(out, "        \"%s -%c\"|", cmd, o->letter);
+    else
+        berth_buf_puts(out, "        ");
+    berth_buf_printf(out, "\"%s --%s\") words='%s'; value=1 ;;\n", cmd, o->name,
+                     words != NULL ? words : "");
+}
+
+static void
+bash_commands(struct berth_buf *out)
+{
+    const struct berth_cmd *cmd;
+
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
+        berth_buf_printf(out, "%s ", cmd->name);
 }
 
 static void
@@ -61,11 +122,14 @@ bash(struct berth_buf *out)
                    "}\n"
                    "_berth() {\n"
                    "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}\n"
-                   "    local command=${COMP_WORDS[1]} words=\n"
-                   "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-                   "        words='");
+                   "    local command=${COMP_WORDS[1]} words= value=\n"
+                   "    case \"$command $before\" in\n");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
-        berth_buf_printf(out, "%s ", cmd->name);
+        each_option(cmd, bash_value, out);
+    berth_buf_puts(out, "        esac\n"
+                        "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+                        "        words='");
+    bash_commands(out);
     berth_buf_puts(out, "--help --version'\n"
                         "    elif [ \"$before\" = --set ]; then\n"
                         "        words='");
@@ -73,6 +137,8 @@ bash(struct berth_buf *out)
         berth_buf_printf(out, "%s= ", key);
     berth_buf_puts(out, "'\n"
                         "        compopt -o nospace 2>/dev/null\n"
+                        "    elif [ -n \"$value\" ]; then\n"
+                        "        :\n"
                         "    elif [[ $word == -* ]]; then\n"
                         "        case $command in\n");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
@@ -82,14 +148,16 @@ bash(struct berth_buf *out)
     }
     berth_buf_puts(out, "        esac\n"
                         "    else\n"
-                        "        case $command in\n"
-                        "        completion) words='bash zsh fish' ;;\n"
-                        "        plugins) words='list load reload unload' ;;\n"
-                        "        node) words='drain undrain' ;;\n"
-                        "        modelservice) words='generate help' ;;\n");
+                        "        case $command.$COMP_CWORD in\n");
+    for (size_t i = 0; i < BERTH_COUNT(first_words); i++)
+        berth_buf_printf(out, "        %s.2) words='%s' ;;\n", first_words[i].cmd,
+                         first_words[i].words);
+    berth_buf_puts(out, "        help.2|man.2) words='");
+    bash_commands(out);
+    berth_buf_puts(out, "' ;;\n");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
         if (takes(cmd, "MODEL") || takes(cmd, "SERVICE"))
-            berth_buf_printf(out, "        %s) words=$(_berth_%s) ;;\n", cmd->name,
+            berth_buf_printf(out, "        %s.*) words=$(_berth_%s) ;;\n", cmd->name,
                              takes(cmd, "MODEL") ? "models" : "services");
     berth_buf_puts(out, "        esac\n"
                         "    fi\n"
@@ -118,15 +186,17 @@ static void
 zsh_option(struct berth_buf *out, const char *cmd, const struct berth_option *o)
 {
     const char *plus = o->value != NULL ? "+" : "", *is = o->value != NULL ? "=" : "";
+    const char *words = values_of(cmd, o);
 
-    (void)cmd;
     if (o->letter != '\0')
         berth_buf_printf(out, " \\\n        '*'{-%c%s,--%s%s}'[", o->letter, plus, o->name, is);
     else
         berth_buf_printf(out, " \\\n        '*--%s%s[", o->name, is);
     put_zsh(out, o->help);
     berth_buf_putc(out, ']');
-    if (o->value != NULL)
+    if (o->value != NULL && words != NULL)
+        berth_buf_printf(out, ":%s:(%s)", o->value, words);
+    else if (o->value != NULL)
         berth_buf_printf(out, ":%s:_files", o->value);
     berth_buf_putc(out, '\'');
 }
@@ -169,8 +239,10 @@ zsh(struct berth_buf *out)
             berth_buf_puts(out, " '2:model:_berth_models'");
         if (takes(cmd, "SERVICE"))
             berth_buf_puts(out, " '2:service:_berth_services'");
-        if (strcmp(cmd->name, "completion") == 0)
-            berth_buf_puts(out, " '2:shell:(bash zsh fish)'");
+        if (first_words_of(cmd->name) != NULL)
+            berth_buf_printf(out, " '2:word:(%s)'", first_words_of(cmd->name));
+        if (strcmp(cmd->name, "man") == 0)
+            berth_buf_puts(out, " '2:command:{_describe command commands}'");
         berth_buf_puts(out, " '*:file:_files' ;;\n");
     }
     berth_buf_puts(out, "    esac\n"
@@ -198,7 +270,10 @@ fish_option(struct berth_buf *out, const char *cmd, const struct berth_option *o
     berth_buf_printf(out, "complete -c berth -n '__fish_seen_subcommand_from %s'", cmd);
     if (o->letter != '\0')
         berth_buf_printf(out, " -s %c", o->letter);
-    berth_buf_printf(out, " -l %s%s -d ", o->name, o->value != NULL ? " -r" : "");
+    berth_buf_printf(out, " -l %s%s", o->name, o->value != NULL ? " -r" : "");
+    if (values_of(cmd, o) != NULL)
+        berth_buf_printf(out, " -f -a '%s'", values_of(cmd, o));
+    berth_buf_puts(out, " -d ");
     put_fish(out, o->help);
     berth_buf_putc(out, '\n');
 }
@@ -220,8 +295,9 @@ fish(struct berth_buf *out)
                              "'(berth %s 2>/dev/null | awk \"NR > 1 { print \\$1 }\")'\n",
                              cmd->name, takes(cmd, "MODEL") ? "list" : "services");
     }
-    berth_buf_puts(out, "complete -c berth -n '__fish_seen_subcommand_from completion' -f -a "
-                        "'bash zsh fish'\n");
+    for (size_t i = 0; i < BERTH_COUNT(first_words); i++)
+        berth_buf_printf(out, "complete -c berth -n '__fish_seen_subcommand_from %s' -f -a '%s'\n",
+                         first_words[i].cmd, first_words[i].words);
 }
 
 int

@@ -80,7 +80,10 @@ put_command(struct berth_buf *out, const struct berth_cmd *cmd)
         berth_buf_puts(out, ".fi\n");
     }
     berth_buf_puts(out, ".SH EXIT STATUS\n0: ok.  1: it failed, and why is on standard error.  "
-                        "2: it was called wrongly.\n.SH SEE ALSO\n.BR berth (1)\n");
+                        "2: it was called wrongly.\n");
+    if (cmd->run == berth_run_modelservice)
+        berth_buf_puts(out, "With \\-\\-diff they are as NOTES say.\n");
+    berth_buf_puts(out, ".SH SEE ALSO\n.BR berth (1)\n");
 }
 
 static void

@@ -276,11 +276,25 @@ generate(struct run *x)
     return differs ? diff(x, &from, &conf) : print(x, &from, &conf);
 }
 
+/* Is there an option at all? */
+static bool
+is_told(const struct berth_args *args)
+{
+    const struct berth_option *o;
+
+    for (size_t i = 0; (o = berth_option_at(args->cmd, i)) != NULL; i++)
+        if (berth_arg(args, o->name) != NULL)
+            return true;
+    return false;
+}
+
 int
 berth_run_modelservice(const struct berth_args *args)
 {
     struct run x = {.args = args};
 
+    if (args->word_count == 0 && is_told(args))
+        return berth_usage(args, "something is missing: berth modelservice generate [options]");
     if (args->word_count == 0 || strcmp(args->words[0], "help") == 0) {
         struct berth_buf out;
         berth_buf_init(&out, NULL);
@@ -289,6 +303,8 @@ berth_run_modelservice(const struct berth_args *args)
     }
     if (strcmp(args->words[0], "generate") != 0)
         return berth_usage(args, "%s is no command of it: it is generate", args->words[0]);
+    if (args->word_count > 1)
+        return berth_usage(args, "'%s' is too much: files are named by -m and -b", args->words[1]);
     berth_arena_init(&x.a, memory_max);
     x.problems.arena = &x.a;
     const int r = generate(&x);

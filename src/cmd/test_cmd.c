@@ -69,6 +69,8 @@ wrong_calls_are_usage_errors(void **unused)
         {"a family of one without its word", {"berth", "modelservice"}, 0},
         {"its help by a word", {"berth", "modelservice", "help"}, 0},
         {"a word that it has not", {"berth", "modelservice", "frobnicate"}, 2},
+        {"options without a word", {"berth", "modelservice", "-m", "/dev/null"}, 2},
+        {"a file without its option", {"berth", "modelservice", "generate", "/dev/null"}, 2},
         {"a value glued to a letter", {"berth", "modelservice", "generate", "-m/dev/null"}, 1},
         {"the same with =", {"berth", "modelservice", "generate", "-m=/dev/null"}, 1},
         {"something glued to a switch", {"berth", "modelservice", "generate", "-hx"}, 2},
@@ -86,6 +88,7 @@ wrong_calls_are_usage_errors(void **unused)
         {"a shell nobody has", {"berth", "completion", "tcsh"}, 2},
         {"the version", {"berth", "--version"}, 0},
         {"help of a command", {"berth", "help", "run"}, 0},
+        {"help of none", {"berth", "help", "fly"}, 2},
         {"the same by a letter, where words must be", {"berth", "run", "-h"}, 0},
         {"the same of one that asks a server", {"berth", "list", "-h"}, 0},
         {"the same of one whose first option has a value", {"berth", "deploy", "-h"}, 0},
@@ -206,14 +209,19 @@ letters_of_options_are_where_their_words_are(void **unused)
         {{"berth", "man", "modelservice"}, ".TP\n\\fB\\-\\-strict\\fR\n"},
         {{"berth", "man", "logs"}, ".TP\n\\fB\\-f\\fR, \\fB\\-\\-follow\\fR\n"},
         {{"berth", "completion", "bash"}, "modelservice) words='-m --modelservice -b --baseconfig"},
-        {{"berth", "completion", "bash"}, "modelservice) words='generate help'"},
+        {{"berth", "completion", "bash"}, "modelservice.2) words='generate help' ;;"},
         {{"berth", "completion", "zsh"},
-         "'*'{-m+,--modelservice=}'[the ModelService; - for standard input]:FILE:_files'"},
+         "'*'{-m+,--modelservice=}'[the ModelService (required); - for standard "
+         "input]:FILE:_files'"},
+        {{"berth", "completion", "zsh"}, "or json]:FORMAT:(map yaml json)'"},
+        {{"berth", "completion", "zsh"}, " '2:word:(generate help)'"},
         {{"berth", "completion", "zsh"}, "'*'{-f,--follow}'[go on with what comes]'"},
         {{"berth", "completion", "zsh"}, "'*--strict[fail on warnings, too]'"},
         {{"berth", "completion", "fish"},
          "__fish_seen_subcommand_from modelservice' -s m -l modelservice -r -d "},
         {{"berth", "completion", "fish"}, "from modelservice' -l strict -d "},
+        {{"berth", "completion", "fish"}, "-s o -l output -r -f -a 'map yaml json' -d "},
+        {{"berth", "completion", "fish"}, "from modelservice' -f -a 'generate help'"},
     };
 
     (void)unused;

@@ -103,12 +103,15 @@ static int
 ssl_fault(struct berth_err *e, const char *what, const char *path)
 {
     char text[160] = "unknown reason";
-    unsigned long code = ERR_peek_last_error();
+    /* The first says more than those that follow from it: of a file, what the system says. */
+    const unsigned long code = ERR_peek_error();
+
+    const char *why = ERR_SYSTEM_ERROR(code) ? strerrordesc_np(ERR_GET_REASON(code)) : NULL;
 
     if (code != 0)
         ERR_error_string_n(code, text, sizeof text);
     ERR_clear_error();
-    return berth_err_set(e, BERTH_ECONFIG, "%s %s: %s", what, path, text);
+    return berth_err_set(e, BERTH_ECONFIG, "%s %s: %s", what, path, why != NULL ? why : text);
 }
 
 static int

@@ -301,6 +301,31 @@ def test_completion(shell, tmp_path):
         assert r.returncode == 0 and "serve" in r.stdout.split(), (r.stdout, r.stderr)
 
 
+@pytest.mark.parametrize("line, want", [
+    ("modelservice ge", ["generate"]), ("modelservice generate -m ms", ["msvc.yaml"]),
+    ("modelservice generate -m msvc.yaml ge", []), ("modelservice generate -o y", ["yaml"]),
+    ("modelservice generate --inference-api v1a", ["v1alpha2"]), ("operator --log-level d", ["debug"]),
+    ("operator --namesp", ["--namespace"]), ("serve --set server.po", ["server.port="]), ("man mo", ["modelservice"]),
+    ("help oper", ["operator"]), ("completion f", ["fish"])])
+def test_what_bash_completes(line, want, tmp_path):
+    (tmp_path / "msvc.yaml").touch()
+    words = f"berth {line}".split()
+    # Where there is nothing to offer, bash goes on to files (complete -o default).
+    script = ok("completion", "bash") + (f"\nCOMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _berth\n"
+                                         '[ -n "$COMPREPLY" ] || mapfile -t COMPREPLY < <(compgen -f -- '
+                                         '"${COMP_WORDS[COMP_CWORD]}")\nprintf "%s\\n" "${COMPREPLY[@]}"\n')
+    r = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert r.returncode == 0 and r.stdout.split() == want, r
+
+
+def test_each_command_has_a_page_once_installed(tmp_path):
+    """tools/install takes their names from the help."""
+    expression, = re.findall(r"--help \| sed -n '(.*)'\)", (harness.ROOT / "tools/install").read_text())
+    named = subprocess.run(["sed", "-n", expression], input=ok("--help"), capture_output=True, text=True).stdout.split()
+    listed = re.findall(r"^  ([a-z]+) ", ok("--help"), re.M)
+    assert named == listed and {"modelservice", "serve", "probe"} <= set(named)
+
+
 # ---- other names ----
 
 @pytest.mark.parametrize("name,args", [("unimodel-server", ("--help",)), ("unimodel-cli", ("--help",)),

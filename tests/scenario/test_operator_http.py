@@ -243,7 +243,8 @@ def test_certificates_that_cannot_be_used(prepared, tmp_path):
             (["--metrics-secure"], 2, "--metrics-cert-path DIR"),
             (["--metrics-cert-name=x"], 2, "--metrics-cert-path DIR"),
             (["--metrics-token-file", tmp_path / "token"], 2, "by plain HTTP anybody could read"),
-            (["--metrics-cert-path", tmp_path], 1, "tls.crt"),
+            (["--metrics-cert-path", tmp_path], 1, "tls.crt: "),
+            (["--metrics-cert-path", tmp_path, "--metrics-cert-name=x"], 1, "/x: No such file or directory"),
             (["--metrics-cert-path", tmp_path, "--metrics-token-file", tmp_path / "token"], 1, "--metrics-token-file")]:
         got, text = refused(*to, *flags)
         assert got == code and says in text, text

@@ -46,7 +46,8 @@ def test_each_is_listed_in_help_manual_and_completion(command):
 
 def test_help_is_in_groups():
     titles = [line for line in ok("--help").splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert [t.split(":")[0] for t in titles] == ["the server", "models", "services", "this program"]
+    assert [t.split(":")[0] for t in titles] == ["the server", "models", "services",
+                                                 "ModelServices of llm-d, in Kubernetes", "this program"]
 
 
 def test_a_file_is_deployed_with_words_over_it(server, tmp_path):
