@@ -51,6 +51,16 @@ has(const struct names *names, const char *name)
            bsearch(&name, names->at, names->count, sizeof *names->at, by_text) != NULL;
 }
 
+/* One of a wrong type is said, and its shape has told so. */
+static bool
+says(const struct berth_json *container, const char *member)
+{
+    const struct berth_json *v = berth_json_get(container, member);
+    struct berth_slice text;
+
+    return berth_json_string(v, &text) ? text.len > 0 : berth_json_type(v) != BERTH_JSON_NULL;
+}
+
 /* Of the containers in the lists.  False: no memory. */
 static bool
 names_of(const struct berth_json *const *lists, size_t list_count, bool with_image,
@@ -65,7 +75,7 @@ names_of(const struct berth_json *const *lists, size_t list_count, bool with_ima
         return false;
     for (size_t i = 0; i < list_count; i++) {
         for (struct berth_json_iter it = berth_json_iter(lists[i]); berth_json_next(&it);) {
-            if (!with_image || berth_json_member_text(it.value, "image", "")[0] != '\0')
+            if (!with_image || says(it.value, "image"))
                 ret->at[ret->count++] = berth_json_member_text(it.value, "name", "");
         }
     }
@@ -110,8 +120,9 @@ check_list(struct build *b, const char *part, const char *key, const struct pods
     put_others(lists, &named, others);
     for (struct berth_json_iter it = berth_json_iter(said); berth_json_next(&it);) {
         const char *name = berth_json_member_text(it.value, "name", "");
-        if (has(&with_image, name))
-            continue;
+        if (has(&with_image, name) || says(it.value, "image") ||
+            berth_json_type(it.value) != BERTH_JSON_OBJECT)
+            continue; /* its shape has told the latter */
         (void)snprintf(path, sizeof path, "spec.%s.%s[%zu]", part, key, it.index);
         berth_msvc_invalid(b->problems, BERTH_MSVC_IN_SERVICE, path, "%.63s has no image%s",
                            name[0] != '\0' ? name : "it", others);
@@ -143,9 +154,9 @@ check_base(struct build *b, const char *part, const char *key, const struct pods
         if (berth_json_type(it.value) != BERTH_JSON_OBJECT)
             continue; /* its shape has told so */
         (void)snprintf(path, sizeof path, "%s.%s[%zu]", from->path, key, it.index);
-        if (name[0] == '\0')
+        if (name[0] == '\0' && !says(it.value, "name"))
             berth_msvc_invalid(b->problems, from->in, path, "this container has no name");
-        else if (!has(&with_image, name) && !is_told)
+        else if (name[0] != '\0' && !has(&with_image, name) && !is_told)
             berth_msvc_invalid(b->problems, from->in, path,
                                "%.63s has no image, here or in spec.%s.%s of the ModelService",
                                name, part, key);

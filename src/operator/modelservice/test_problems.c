@@ -158,6 +158,17 @@ static const struct {
      MAP ROUTED "  decodeDeployment: 'spec: {template: {spec: {containers: [{name: vllm, image: "
                 "v}]}}}'\n",
      "service:8:7?", "vlm has no image; the base configuration has vllm"},
+    {"an image of a wrong type, which is one mistake",
+     GOOD_HEAD "  decode:\n    containers:\n    - name: c\n      image: []\n"
+               "    - {name: d, image: {a: b}}\n    - {name: e, image: ''}\n",
+     MAP ROUTED, "service:9:7 service:10:17 service:11:7?", "wanted"},
+    {"a container that is none, and a name that is none",
+     GOOD_HEAD "  decode:\n    containers:\n    - 5\n    - {name: [], image: i}\n", MAP ROUTED,
+     "service:8:7 service:9:8", "wanted"},
+    {"the same of the base configuration's", GOOD_HEAD "  decode: {}\n",
+     MAP ROUTED "  decodeDeployment: |\n    spec: {template: {spec: {containers: [{name: c, image: "
+                "[]},\n      {name: [], image: i}, {name: e}]}}}\n",
+     "base:6:53 base:7:8 base:7:29?", "wanted"},
     {"one of a group's, and one that begins before the others",
      GOOD_HEAD "  prefill:\n    multinode: true\n    containers: [{name: v}]\n"
                "    initContainers:\n    - {name: w}\n",
