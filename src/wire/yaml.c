@@ -149,12 +149,12 @@ static int
 begin(struct reader *r, const yaml_event_t *ev, bool mapping, const yaml_char_t *name,
       struct berth_err *e)
 {
-    const size_t at = ev->start_mark.index;
+    const bool braces = mapping && ev->data.mapping_start.style == YAML_FLOW_MAPPING_STYLE;
     size_t anchor;
 
     if (is_key(r))
         return yaml_refuse(ev, e,
-                           mapping && at == r->levels[r->depth - 1].at + 1
+                           braces && ev->start_mark.index == r->levels[r->depth - 1].brace
                                ? YAML_IS_TEMPLATE
                                : "a key must be a plain value");
     if (r->depth == BERTH_JSON_DEPTH_MAX)
@@ -166,7 +166,9 @@ begin(struct reader *r, const yaml_event_t *ev, bool mapping, const yaml_char_t 
         berth_jw_object(&r->out);
     else
         berth_jw_array(&r->out);
-    r->levels[r->depth++] = (struct level){.mapping = mapping, .anchor = anchor, .at = at};
+    /* An anchor and a tag are in front of the brace. */
+    r->levels[r->depth++] = (struct level){
+        .mapping = mapping, .anchor = anchor, .brace = braces ? ev->end_mark.index : SIZE_MAX};
     return 0;
 }
 

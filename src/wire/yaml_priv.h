@@ -33,7 +33,7 @@ struct member {
 struct level {
     bool mapping, have_key;
     size_t anchor;               /* index + 1; 0: none */
-    size_t at;                   /* where it begins, in characters of the text */
+    size_t brace;                /* behind its "{", in characters of the text; SIZE_MAX: none */
     struct member *first, *last; /* of a mapping, where they are told */
 };
 
