@@ -125,6 +125,8 @@ not_typed(struct check *c, const struct berth_json *v, const char *meant)
 
 /* ---- scalars ---- */
 
+static const char beyond_64[] = "a number beyond 64 bits";
+
 /* A number that is whole, whatever its spelling. */
 static bool
 whole(const struct berth_json *v, int64_t *ret)
@@ -192,18 +194,71 @@ is_digits(const struct berth_json *v)
     return berth_json_string(v, &s) && s.len > 0 && strspn(s.at, "0123456789") == s.len;
 }
 
-/* Digits that 64 bits do not hold, which YAML leaves as their text. */
+/* Digits of the base for more than 64 bits hold. */
+static bool
+overflows(const char *digits, unsigned base)
+{
+    uint64_t n = 0;
+    bool beyond = false;
+
+    for (; *digits != '\0'; digits++) {
+        const int digit = berth_hex_digit(*digits);
+        if (*digits == '_')
+            continue;
+        if (digit < 0 || (unsigned)digit >= base)
+            return false;
+        beyond = beyond || __builtin_mul_overflow(n, base, &n) ||
+                 __builtin_add_overflow(n, (unsigned)digit, &n);
+    }
+    return beyond || n > INT64_MAX;
+}
+
+/* A whole number that 64 bits do not hold, which YAML leaves as its text. */
 static bool
 is_beyond(const struct berth_json *v)
 {
     struct berth_slice s;
-    int64_t n;
 
     if (!berth_json_string(v, &s) || s.len == 0)
         return false;
-    const size_t sign = s.at[0] == '-' || s.at[0] == '+';
-    return s.len > sign && strspn(s.at + sign, "0123456789") == s.len - sign &&
-           !berth_int_parse(s.at + sign, s.len - sign, INT64_MIN, INT64_MAX, &n);
+    const char *at = s.at + (s.at[0] == '-' || s.at[0] == '+');
+    if (at[0] != '0')
+        return overflows(at, 10);
+    switch (at[1]) {
+    case 'x':
+    case 'X':
+        return overflows(at + 2, 16);
+    case 'o':
+    case 'O':
+        return overflows(at + 2, 8);
+    case 'b':
+    case 'B':
+        return overflows(at + 2, 2);
+    default:
+        return overflows(at, 10);
+    }
+}
+
+/* The same of a number with an exponent: "1e30", and "1e400", which is left as its text. */
+static bool
+is_huge(const struct berth_json *v)
+{
+    static const char digits[] = "0123456789";
+    struct berth_slice s;
+    double d;
+
+    if (berth_json_type(v) == BERTH_JSON_REAL)
+        return berth_json_real(v, &d) && fabs(d) >= 0x1p63;
+    if (!berth_json_string(v, &s) || s.len == 0)
+        return false;
+    const char *at = s.at + (s.at[0] == '-' || s.at[0] == '+');
+    const size_t whole = strspn(at, digits);
+    at += whole;
+    at += *at == '.' ? 1 + strspn(at + 1, digits) : 0;
+    if (whole == 0 || (*at != 'e' && *at != 'E'))
+        return false;
+    at += at[1] == '+' ? 2 : 1;
+    return *at != '\0' && strspn(at, digits) == strlen(at) && !berth_float_parse(s.at, s.len, &d);
 }
 
 /* What YAML has for a number, and JSON has not. */
@@ -230,8 +285,8 @@ put_int(struct check *c, const struct berth_json *v)
         berth_jw_value(&c->out, v);
     } else if (whole(v, &n)) {
         berth_jw_int(&c->out, n);
-    } else if (is == BERTH_JSON_INT || is_beyond(v)) {
-        problem(c, true, "a whole number of 64 bits is wanted");
+    } else if (is == BERTH_JSON_INT || is_beyond(v) || is_huge(v)) {
+        problem(c, true, "a whole number is wanted, this is %s", beyond_64);
         berth_jw_value(&c->out, v);
     } else if (is_no_number(v) && berth_json_string(v, &s)) {
         problem(c, true, "a whole number is wanted, and %s is none", s.at);
@@ -248,8 +303,9 @@ put_int32(struct check *c, const struct berth_json *v)
     const bool is = berth_json_int(v, &n) || whole(v, &n);
 
     if (is ? n < INT32_MIN || n > INT32_MAX
-           : berth_json_type(v) == BERTH_JSON_INT || is_beyond(v)) {
-        problem(c, true, "a whole number from %d to %d is wanted", INT32_MIN, INT32_MAX);
+           : berth_json_type(v) == BERTH_JSON_INT || is_beyond(v) || is_huge(v)) {
+        problem(c, true, "a whole number from %d to %d is wanted%s%s", INT32_MIN, INT32_MAX,
+                is ? "" : ", this is ", is ? "" : beyond_64);
         berth_jw_value(&c->out, v);
         return;
     }

@@ -154,6 +154,12 @@ values_are_as_they_are_meant(void **unused)
     }
 }
 
+#define BEYOND_32                                                                                \
+    ": error: a whole number from -2147483648 to 2147483647 is wanted, this is a number beyond " \
+    "64 bits"
+#define ZEROS_16 "0000000000000000"
+#define ZEROS_64 ZEROS_16 ZEROS_16 ZEROS_16 ZEROS_16
+
 static void
 problems_are_told(void **unused)
 {
@@ -185,22 +191,45 @@ problems_are_told(void **unused)
          "spec.minReadySeconds: error: a whole number from -2147483648 to 2147483647 is wanted"},
         {"nor a port's", "Service",
          "{spec: {ports: [{port: 99999999999, targetPort: 18446744073709551615}]}}",
-         "spec.ports[0].port: error: a whole number from -2147483648 to 2147483647 is wanted\n"
-         "spec.ports[0].targetPort: error: a whole number from -2147483648 to 2147483647 is "
-         "wanted"},
+         "spec.ports[0].port: error: a whole number from -2147483648 to 2147483647 is "
+         "wanted\n"
+         "spec.ports[0].targetPort" BEYOND_32},
         {"beyond 64 bits", "Deployment",
          "{spec: {replicas: 99999999999999999999, template: {spec: {terminationGracePeriodSeconds: "
          "18446744073709551615, securityContext: {fsGroup: -9223372036854775809}}}}}",
-         "spec.replicas: error: a whole number from -2147483648 to 2147483647 is wanted\n"
-         "spec.template.spec.terminationGracePeriodSeconds: error: a whole number of 64 bits is "
-         "wanted\n"
-         "spec.template.spec.securityContext.fsGroup: error: a whole number of 64 bits is wanted"},
+         "spec.replicas: error: a whole number from -2147483648 to 2147483647 is wanted, this is a "
+         "number beyond 64 bits\n"
+         "spec.template.spec.terminationGracePeriodSeconds: error: a whole number is wanted, this "
+         "is a number beyond 64 bits\n"
+         "spec.template.spec.securityContext.fsGroup: error: a whole number is wanted, this is a "
+         "number beyond 64 bits"},
+        {"in whatever form they are written", "Service",
+         "{spec: {healthCheckNodePort: 0x1FFFFFFFFFFFFFFFF, ports: [{port: 1e400}, {port: 1e30}, "
+         "{port: -0b1" ZEROS_64 "}, {port: 0o7_777_777_777_777_777_777_777_777}, {port: +2.5E999}, "
+         "{targetPort: 0x1_FFFF_FFFF_FFFF_FFFF}]}}",
+         "spec.healthCheckNodePort" BEYOND_32 "\n"
+         "spec.ports[0].port" BEYOND_32 "\n"
+         "spec.ports[1].port" BEYOND_32 "\n"
+         "spec.ports[2].port" BEYOND_32 "\n"
+         "spec.ports[3].port" BEYOND_32 "\n"
+         "spec.ports[4].port" BEYOND_32 "\n"
+         "spec.ports[5].targetPort" BEYOND_32},
+        {"what looks like one", "Service",
+         "{spec: {healthCheckNodePort: '0x1f', ports: [{port: 1e400x}, {port: "
+         "0xFFFFFFFFFFFFFFFFG}, "
+         "{port: e400}, {port: '0x'}, {targetPort: '5e400'}]}}",
+         "spec.healthCheckNodePort: error: a whole number is wanted, this is a string\n"
+         "spec.ports[0].port: error: a whole number is wanted, this is a string\n"
+         "spec.ports[1].port: error: a whole number is wanted, this is a string\n"
+         "spec.ports[2].port: error: a whole number is wanted, this is a string\n"
+         "spec.ports[3].port: error: a whole number is wanted, this is a string"},
         {"nor where a name may be", "Service",
          "{spec: {ports: [{targetPort: 99999999999999999999}, {targetPort: .inf}, {port: .NaN}]}}",
-         "spec.ports[0].targetPort: error: a whole number from -2147483648 to 2147483647 is "
-         "wanted\n"
-         "spec.ports[1].targetPort: error: a whole number is wanted, and .inf is none\n"
-         "spec.ports[2].port: error: a whole number is wanted, and .NaN is none"},
+         "spec.ports[0].targetPort" BEYOND_32 "\n"
+         "spec.ports[1].targetPort: error: a whole number is "
+         "wanted, and .inf is none\n"
+         "spec.ports[2].port: error: a whole number is wanted, "
+         "and .NaN is none"},
         {"a name is none of these", "Service", "{spec: {ports: [{targetPort: 9p}]}}", ""},
         {"64 bits where they may be", "Deployment",
          "{spec: {template: {spec: {terminationGracePeriodSeconds: 9999999999}}}}", ""},
