@@ -56,7 +56,7 @@ struct berth_yaml_place {
 };
 /* ret[i] is for paths[i].  All in one reading of the text, and memory by their count: that is
  * BERTH_YAML_PATHS_MAX at most.  Without memory none is found. */
-enum { BERTH_YAML_PATHS_MAX = 128 };
+enum { BERTH_YAML_PATHS_MAX = 256 };
 void berth_yaml_places_near(const char *text, size_t len, const char *const *paths, size_t count,
                             struct berth_yaml_place *ret);
 

@@ -239,6 +239,7 @@ berth_msvc_draw_up(const struct berth_msvc_files *files, const struct berth_msvc
     const struct berth_json *doc = NULL;
 
     berth_err_set(e, BERTH_EINVAL, "%s", "");
+    p->of_files = true;
     int r = read_service(files, a, p, &doc, e);
     if (r != -BERTH_ENOMEM)
         r = draw_up(doc, files, conf, a, p, ret_service, ret, e);

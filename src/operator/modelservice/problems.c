@@ -29,10 +29,26 @@ drop_warning(struct berth_msvc_problems *p)
     }
 }
 
+static size_t
+room(const struct berth_msvc_problems *p)
+{
+    return p->of_files ? BERTH_MSVC_PROBLEMS_ROOM : BERTH_MSVC_PROBLEMS_MAX;
+}
+
+/* May it be chosen again who is kept? */
+static bool
+may_choose(const struct berth_msvc_problems *p)
+{
+    return p->of_files && p->choices < BERTH_MSVC_CHOICES_MAX &&
+           p->choosing_bytes < BERTH_MSVC_CHOOSING_BYTES;
+}
+
 bool
 berth_msvc_has_room(const struct berth_msvc_problems *p, bool warning)
 {
-    if (p->count < BERTH_MSVC_PROBLEMS_MAX)
+    if (warning && p->last[true].path != NULL)
+        return false;
+    if (p->count < room(p) || may_choose(p))
         return true;
     for (size_t i = 0; i < p->count && !warning; i++) {
         if (p->at[i].warning)
@@ -41,15 +57,66 @@ berth_msvc_has_room(const struct berth_msvc_problems *p, bool warning)
     return false;
 }
 
+static void
+choose(struct berth_msvc_problems *p)
+{
+    size_t errors = 0;
+
+    p->choices++;
+    for (size_t i = 0; i < p->text_count; i++)
+        p->choosing_bytes += p->texts[i].read.len + p->texts[i].written.len;
+    berth_msvc_locate(p);
+    berth_msvc_in_files(p);
+    if (p->count < BERTH_MSVC_PROBLEMS_MAX)
+        return;
+    for (size_t i = 0; i < p->count; i++) {
+        p->last[!p->at[i].warning].in = p->at[i].in;
+        p->last[!p->at[i].warning].path = p->at[i].path;
+        errors += !p->at[i].warning;
+    }
+    if (errors < BERTH_MSVC_PROBLEMS_MAX)
+        p->last[true].path = NULL; /* one more takes the room of a warning */
+}
+
+static bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Of two elements of a list, or what is in them, the one that comes later. */
+static bool
+is_later(const char *path, const char *than)
+{
+    size_t i = 0;
+
+    while (path[i] != '\0' && path[i] == than[i])
+        i++;
+    while (i > 0 && is_digit(path[i - 1]))
+        i--;
+    return i > 0 && path[i - 1] == '[' && is_digit(path[i]) && is_digit(than[i]) &&
+           strtoul(path + i, NULL, 10) > strtoul(than + i, NULL, 10);
+}
+
+/* Is it behind all that are kept?  What is found in the order of its file is told apart so. */
+static bool
+is_too_late(const struct berth_msvc_problems *p, bool warning, const char *in, const char *path)
+{
+    return p->last[!warning].path != NULL && strcmp(p->last[!warning].in, in) == 0 &&
+           is_later(path, p->last[!warning].path);
+}
+
 /* text and path live as long as p. */
 static struct berth_msvc_problem *
 put(struct berth_msvc_problems *p, bool warning, const char *in, const char *path, const char *text)
 {
     p->errors += !warning;
     p->warnings += warning;
-    if (p->count == BERTH_MSVC_PROBLEMS_MAX && !warning)
+    if (p->count == room(p) && may_choose(p))
+        choose(p);
+    if (p->count == room(p) && !warning)
         drop_warning(p);
-    if (p->count == BERTH_MSVC_PROBLEMS_MAX)
+    if (p->count == room(p))
         return NULL;
     struct berth_msvc_problem *ret = &p->at[p->count++];
     *ret = (struct berth_msvc_problem){
@@ -65,8 +132,11 @@ add(struct berth_msvc_problems *p, bool warning, const char *in, const char *pat
 
     if (p->is_full)
         return NULL;
-    if (!berth_msvc_has_room(p, warning))
-        return put(p, warning, in, "", "");
+    if (!berth_msvc_has_room(p, warning) || is_too_late(p, warning, in, path)) {
+        p->errors += !warning;
+        p->warnings += warning;
+        return NULL;
+    }
     (void)vsnprintf(text, sizeof text, fmt, ap);
     const char *kept = berth_arena_strdup(p->arena, text);
     const char *where = berth_arena_strdup(p->arena, path);
@@ -307,12 +377,12 @@ berth_msvc_limited(struct berth_msvc_problems *p, const char *in, const struct b
 
 /* Some of the problems, and where they are in a text. */
 struct some {
-    struct berth_msvc_problem *of[BERTH_MSVC_PROBLEMS_MAX];
-    const char *paths[BERTH_MSVC_PROBLEMS_MAX];
-    struct berth_yaml_place places[BERTH_MSVC_PROBLEMS_MAX];
+    struct berth_msvc_problem *of[BERTH_MSVC_PROBLEMS_ROOM];
+    const char *paths[BERTH_MSVC_PROBLEMS_ROOM];
+    struct berth_yaml_place places[BERTH_MSVC_PROBLEMS_ROOM];
     size_t count;
 };
-static_assert((int)BERTH_MSVC_PROBLEMS_MAX <= (int)BERTH_YAML_PATHS_MAX, "one reading finds all");
+static_assert((int)BERTH_MSVC_PROBLEMS_ROOM <= (int)BERTH_YAML_PATHS_MAX, "one reading finds all");
 
 static void
 take(struct some *s, struct berth_msvc_problem *one, const char *path)
@@ -410,33 +480,62 @@ to_file(const struct berth_msvc_problems *p, const struct berth_msvc_text *file,
     }
 }
 
-/* Insertion keeps the order of those of one line; there are a hundred at most. */
+static bool
+is_after(const struct berth_msvc_problem *a, const struct berth_msvc_problem *b)
+{
+    if (a->in_service != b->in_service)
+        return b->in_service;
+    return a->line != b->line ? a->line > b->line : a->column > b->column;
+}
+
+/* Insertion keeps the order of those of one place; there are few. */
 static void
 put_in_order(struct berth_msvc_problems *p)
 {
     for (size_t i = 1; i < p->count; i++) {
         const struct berth_msvc_problem one = p->at[i];
         size_t to = i;
-        for (; to > 0; to--) {
-            const struct berth_msvc_problem *before = &p->at[to - 1];
-            if (before->in_service != one.in_service ? before->in_service
-                                                     : before->line <= one.line)
-                break;
-            p->at[to] = *before;
-        }
+        for (; to > 0 && is_after(&p->at[to - 1], &one); to--)
+            p->at[to] = p->at[to - 1];
         p->at[to] = one;
     }
+}
+
+/* The first ones, errors before warnings; that memory ended is always told. */
+static void
+keep_first(struct berth_msvc_problems *p)
+{
+    size_t errors = 0, kept = 0;
+
+    for (size_t i = 0; i < p->count; i++)
+        errors += !p->at[i].warning;
+    errors = errors < BERTH_MSVC_PROBLEMS_MAX ? errors : BERTH_MSVC_PROBLEMS_MAX;
+    size_t warnings = BERTH_MSVC_PROBLEMS_MAX - errors;
+    errors -= p->is_full;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct berth_msvc_problem one = p->at[i];
+        size_t *left = one.warning ? &warnings : &errors;
+        const bool is_end = one.text == p->full;
+        if (*left == 0 && !is_end)
+            continue;
+        *left -= !is_end;
+        p->at[kept++] = one;
+    }
+    p->count = kept;
 }
 
 void
 berth_msvc_in_files(struct berth_msvc_problems *p)
 {
     const struct berth_msvc_text *file = berth_msvc_find_text(p, BERTH_MSVC_IN_BASE);
-    char paths[BERTH_MSVC_PROBLEMS_MAX][64];
+    char paths[BERTH_MSVC_PROBLEMS_ROOM][64];
     struct some in_file = {.count = 0}, others = {.count = 0};
 
     for (size_t i = 0; i < p->count; i++) {
         struct berth_msvc_problem *one = &p->at[i];
+        if (one->is_placed)
+            continue;
+        one->is_placed = true;
         one->in_service = strcmp(one->in, BERTH_MSVC_IN_SERVICE) == 0;
         if (one->in_service || p->base_in_cluster)
             continue;
@@ -455,4 +554,5 @@ berth_msvc_in_files(struct berth_msvc_problems *p)
             p->at[i].line = 1; /* of all of it */
     }
     put_in_order(p);
+    keep_first(p);
 }

@@ -31,14 +31,31 @@ struct berth_msvc_problem {
     bool warning;
     bool is_wrong;   /* an error, or a warning for the sake of a preview alone */
     bool in_service; /* after berth_msvc_in_files(): the line is of the service's file */
+    bool is_placed;  /* by it */
 };
-enum { BERTH_MSVC_PROBLEMS_MAX = 100, BERTH_MSVC_WORK_MAX = 16 << 20, BERTH_MSVC_FULL_BYTES = 200 };
+enum {
+    BERTH_MSVC_PROBLEMS_MAX = 100,
+    BERTH_MSVC_PROBLEMS_ROOM = 256, /* before those are chosen that are kept */
+    BERTH_MSVC_CHOICES_MAX = 64,    /* how often, and by how much reading of the texts */
+    BERTH_MSVC_CHOOSING_BYTES = 16 << 20,
+    BERTH_MSVC_WORK_MAX = 16 << 20,
+    BERTH_MSVC_FULL_BYTES = 200
+};
 
-/* All of it in one go.  Where there is no more room errors take that of warnings. */
+/*
+ * All of it in one go.  Where there is no more room errors take that of warnings.  Of files those
+ * are kept that come first there, in whatever order they are found; where this takes too much
+ * choosing, and without files, those that are told first.
+ */
 struct berth_msvc_problems {
-    struct berth_msvc_problem at[BERTH_MSVC_PROBLEMS_MAX];
-    size_t count;            /* in at */
-    size_t errors, warnings; /* that there are, with those that did not fit */
+    struct berth_msvc_problem at[BERTH_MSVC_PROBLEMS_ROOM];
+    size_t count; /* in at; BERTH_MSVC_PROBLEMS_MAX at most after berth_msvc_in_files() */
+    bool of_files;
+    size_t choices, choosing_bytes;
+    struct {
+        const char *in, *path; /* NULL: there is none */
+    } last[2];                 /* of the chosen warnings and errors, when there were enough */
+    size_t errors, warnings;   /* that there are, with those that did not fit */
     struct berth_arena *arena;
     /* All templates together, so that no one service takes the time of the others. */
     uint64_t work;                /* that they took; at most BERTH_MSVC_WORK_MAX */
@@ -57,7 +74,7 @@ __attribute__((format(printf, 5, 6))) struct berth_msvc_problem *
 berth_msvc_problem(struct berth_msvc_problems *p, bool warning, const char *in, const char *path,
                    const char *fmt, ...);
 
-/* Would one more be kept?  Else it is but counted, and where it is need not be found out. */
+/* May one more be kept?  Else it is but counted, and where it is need not be found out. */
 bool berth_msvc_has_room(const struct berth_msvc_problems *p, bool warning);
 /*
  * What llm-d takes and a cluster would have no use for, such as a volume that is nowhere: an error
@@ -109,7 +126,8 @@ int berth_msvc_limited(struct berth_msvc_problems *p, const char *in,
 void berth_msvc_locate(struct berth_msvc_problems *p);
 /* Then, where the text of BERTH_MSVC_IN_BASE is the ConfigMap's file: those of keys as lines of it.
  * Without one, what is wrong with a key is the service's matter, unless base_in_cluster.  Every
- * problem of a file has a line afterwards, and they are in the order of the files. */
+ * problem of a file has a line afterwards, and they are in the order of the files, without those
+ * that are too many. */
 void berth_msvc_in_files(struct berth_msvc_problems *p);
 
 #endif

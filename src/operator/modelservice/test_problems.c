@@ -326,6 +326,116 @@ warnings_hide_no_errors(void **unused)
     berth_arena_reset(&arena);
 }
 
+static void
+repeat(struct berth_buf *b, int count, const char *text)
+{
+    for (int i = 0; i < count; i++)
+        berth_buf_puts(b, text);
+}
+
+/* Of 100 errors or warnings, whatever comes first in the file. */
+static void
+first_are_told(const char *file, size_t from, size_t line, size_t count)
+{
+    for (size_t i = from; i < from + count; i++) {
+        const struct berth_msvc_problem *p = &problems.at[i];
+        if (p->in_service != (file[0] == 's') || p->line != line + i - from)
+            fail_msg("%zu: %zu:%zu %s: %s, should be %zu of %s", i, p->line, p->column, p->path,
+                     p->text, line + i - from, file);
+    }
+}
+
+/* However many there are, and in whatever order they are found. */
+static void
+the_first_of_the_files_are_kept(void **unused)
+{
+    struct berth_buf service, base;
+
+    (void)unused;
+    /* Types are looked at first, then templates, then limits. */
+    berth_buf_init(&service, &arena);
+    berth_buf_puts(&service, "metadata: {name: svc}\nspec:\n  modelArtifacts: {uri: 'hf://o/m'}\n"
+                             "  routing:\n    modelName: m\n    ports:\n");
+    repeat(&service, 40, "    - {name: '', port: 0}\n"); /* 7 */
+    berth_buf_puts(&service, "  decode:\n    containers:\n    - name: c\n      image: i\n"
+                             "      args:\n");
+    repeat(&service, 40, "      - '{{ .Nope }}'\n"); /* 52 */
+    repeat(&service, 1000, "      - {}\n");          /* 92 */
+    assert_int_equal(generate(berth_buf_text(&service), NULL), -BERTH_EINVAL);
+    assert_int_equal(problems.count, BERTH_MSVC_PROBLEMS_MAX);
+    assert_int_equal(problems.errors, 1080);
+    first_are_told("service", 0, 7, 40);
+    first_are_told("service", 40, 52, 40);
+    first_are_told("service", 80, 92, 20);
+    berth_arena_reset(&arena);
+
+    /* As many as there can be. */
+    berth_buf_init(&service, &arena);
+    berth_buf_puts(&service, "metadata: {name: svc}\nspec:\n  modelArtifacts: {uri: 'hf://o/m'}\n"
+                             "  routing: {modelName: m, ports: [{name: a, port: 0}]}\n"
+                             "  decode:\n    containers:\n");
+    for (int i = 0; i < 30000; i++)
+        berth_buf_printf(&service, "    - {name: c%d}\n", i); /* 7 */
+    assert_int_equal(generate(berth_buf_text(&service), NULL), -BERTH_EINVAL);
+    assert_int_equal(problems.errors, 1);
+    assert_int_equal(problems.warnings, 30000);
+    first_are_told("service", 0, 4, 1);
+    first_are_told("service", 1, 7, 99);
+    berth_arena_reset(&arena);
+
+    /* Prefill is made before decode. */
+    berth_buf_init(&base, &arena);
+    berth_buf_puts(&base, MAP ROUTED "  decodeDeployment: |\n    spec:\n      template:\n"
+                                     "        spec:\n          containers:\n");
+    repeat(&base, 70, "          - {image: i}\n"); /* 10 */
+    berth_buf_puts(&base, "  prefillDeployment: |\n    spec:\n      template:\n"
+                          "        spec:\n          containers:\n");
+    repeat(&base, 300, "          - {image: i}\n"); /* 85 */
+    assert_int_equal(generate(GOOD_HEAD "  prefill: {}\n  decode: {}\n", berth_buf_text(&base)), 0);
+    assert_int_equal(problems.count, BERTH_MSVC_PROBLEMS_MAX);
+    assert_int_equal(problems.warnings, 370);
+    first_are_told("base", 0, 10, 70);
+    first_are_told("base", 70, 85, 30);
+    berth_arena_reset(&arena);
+
+    /* In one line, as JSON has it. */
+    berth_buf_init(&service, &arena);
+    berth_buf_puts(&service, "{apiVersion: llm-d.ai/v1alpha1, kind: ModelService, metadata: "
+                             "{name: svc}, spec: {modelArtifacts: {uri: 'hf://o/m'}, "
+                             "routing: {modelName: m, ports: [");
+    repeat(&service, 60, "{port: 0, name: ''}, ");
+    berth_buf_puts(&service, "]}, decode: {containers: [{name: c, image: i, args: [");
+    repeat(&service, 60, "[], ");
+    berth_buf_puts(&service, "]}]}}}\n");
+    assert_int_equal(generate(berth_buf_text(&service), NULL), -BERTH_EINVAL);
+    assert_int_equal(problems.count, BERTH_MSVC_PROBLEMS_MAX);
+    for (size_t i = 0; i < problems.count; i++)
+        assert_non_null(strstr(problems.at[i].path, i < 60 ? "ports[" : "args["));
+    berth_arena_reset(&arena);
+}
+
+/* More than is chosen from: those that are told first, and memory is not used up. */
+static void
+choosing_ends(void **unused)
+{
+    struct berth_buf service;
+
+    (void)unused;
+    berth_buf_init(&service, &arena);
+    berth_buf_puts(&service, GOOD_HEAD "  decode:\n    containers:\n    - name: c\n"
+                                       "      image: i\n      args:\n");
+    berth_buf_puts(
+        &service,
+        "      - '{{ range until 20000 }}{{ getPort \"no\" }}{{ end }}'\n" /* 11 */); /* 11 */
+    assert_int_equal(generate(berth_buf_text(&service), NULL), 0);
+    assert_int_equal(problems.count, BERTH_MSVC_PROBLEMS_MAX);
+    assert_int_equal(problems.warnings, 20001);
+    for (size_t i = 0; i < problems.count; i++)
+        assert_int_equal(problems.at[i].line, 11);
+    assert_in_range(arena.used_bytes, 1, 16u << 20);
+    berth_arena_reset(&arena);
+}
+
 /* What takes too much comparing has its place, and the other children are looked at all the same.
  */
 static void
@@ -414,6 +524,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_has_its_line),
         cmocka_unit_test(warnings_hide_no_errors),
+        cmocka_unit_test(the_first_of_the_files_are_kept),
+        cmocka_unit_test(choosing_ends),
         cmocka_unit_test(what_is_too_long_to_be_merged_is_told),
         cmocka_unit_test(the_end_of_memory_is_told),
     };
