@@ -54,12 +54,28 @@ is_told(const struct check *c, const char *path)
     return false;
 }
 
+/* Room for an error where there are stricter ones. */
+static void
+drop_stricter(struct check *c)
+{
+    for (size_t i = c->count.count; i-- > 0;) {
+        if (c->found[i].is_error)
+            continue;
+        memmove(&c->found[i], &c->found[i + 1], (c->count.count - i - 1) * sizeof c->found[0]);
+        c->count.count--;
+        c->count.beyond++;
+        return;
+    }
+}
+
 __attribute__((format(printf, 3, 4))) static int
 tell(struct check *c, const struct berth_limit *l, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
 
+    if (c->count.count == BERTH_SHAPE_PROBLEMS_MAX && !l->stricter)
+        drop_stricter(c);
     if (c->count.count == BERTH_SHAPE_PROBLEMS_MAX) {
         c->count.errors += !l->stricter;
         c->count.beyond++;
@@ -163,40 +179,41 @@ by_keys(const void *x, const void *y)
     return a->at < b->at ? -1 : a->at > b->at;
 }
 
-/* Told of the last of those with one key. */
-static int
-tell_of_doubles(struct check *c, const struct berth_limit *l, const struct keys *keys,
-                struct entry *all, size_t count)
+/* Of a list: which of its elements repeat others. */
+struct doubles {
+    const struct berth_limit *limit; /* NULL: none is asked for */
+    const struct keyed *read;
+    size_t *first; /* for the last of those with one key the first of them, else SIZE_MAX */
+};
+
+static void
+find_doubles(const struct keys *keys, struct entry *all, size_t count, size_t *ret_first)
 {
     qsort(all, count, sizeof *all, by_keys);
     for (size_t i = 0, end = 0; i < count; i = end) {
         while (end < count && keyed_same(keys, &all[i].of, &all[end].of))
             end++;
-        const struct berth_slice key = all[i].of.text[0];
-        const size_t last = all[end - 1].at;
-        if (end - i < 2 || key.len == 0)
-            continue;
-        if (!enter(c, (struct berth_slice){"", 0}, &last))
-            return no_memory(c);
-        const int rc = tell(c, l, "%s %.*s is there already, at [%zu]: each once", l->text,
-                            (int)(key.len < 64 ? key.len : 64), key.at, all[i].at);
-        c->at.depth--;
-        if (rc != 0)
-            return rc;
+        for (size_t k = i; k < end; k++)
+            ret_first[all[k].at] = SIZE_MAX;
+        if (end - i > 1 && all[i].of.text[0].len > 0)
+            ret_first[all[end - 1].at] = all[i].at;
     }
-    return 0;
 }
 
+/* What is found here is told when its element comes, so that all is told in the document's order.
+ */
 static int
-check_distinct(struct check *c, const struct berth_limit *l, const struct berth_json *list)
+check_distinct(struct check *c, const struct berth_limit *l, const struct berth_json *list,
+               struct doubles *ret)
 {
     const size_t count = berth_json_len(list);
     struct entry *all = BERTH_NEW_N(c->arena, struct entry, count + 1);
+    size_t *first = BERTH_NEW_N(c->arena, size_t, count + 1);
     struct keyed *read;
     struct keys keys;
 
     keys_read(&keys, l->text);
-    if (all == NULL)
+    if (all == NULL || first == NULL)
         return no_memory(c);
     const int rc = keyed_read(&keys, list, &c->at, c->arena, &read, c->e);
     if (rc == -BERTH_EINVAL)
@@ -205,7 +222,19 @@ check_distinct(struct check *c, const struct berth_limit *l, const struct berth_
         return rc;
     for (size_t i = 0; i < count; i++)
         all[i] = (struct entry){read[i], i};
-    return tell_of_doubles(c, l, &keys, all, count);
+    find_doubles(&keys, all, count, first);
+    *ret = (struct doubles){l, read, first};
+    return 0;
+}
+
+static int
+tell_of_double(struct check *c, const struct doubles *d, size_t index)
+{
+    if (d->limit == NULL || d->first[index] == SIZE_MAX)
+        return 0;
+    const struct berth_slice key = d->read[index].text[0];
+    return tell(c, d->limit, "%s %.*s is there already, at [%zu]: each once", d->limit->text,
+                (int)(key.len < 64 ? key.len : 64), key.at, d->first[index]);
 }
 
 /* ---- objects ---- */
@@ -238,7 +267,8 @@ check_rule(struct check *c, const struct berth_limit *l, const struct berth_json
 /* ---- all ---- */
 
 static int
-check_value(struct check *c, const struct berth_limit *l, const struct berth_json *v)
+check_value(struct check *c, const struct berth_limit *l, const struct berth_json *v,
+            struct doubles *ret_doubles)
 {
     const enum berth_json_type is = berth_json_type(v);
     struct berth_slice s;
@@ -258,7 +288,7 @@ check_value(struct check *c, const struct berth_limit *l, const struct berth_jso
     case BERTH_LIMIT_NO_MATCH:
         return berth_json_string(v, &s) ? check_pattern(c, l, s) : 0;
     case BERTH_LIMIT_DISTINCT:
-        return is == BERTH_JSON_ARRAY ? check_distinct(c, l, v) : 0;
+        return is == BERTH_JSON_ARRAY ? check_distinct(c, l, v, ret_doubles) : 0;
     case BERTH_LIMIT_RULE:
         return check_rule(c, l, v);
     }
@@ -269,19 +299,21 @@ static int
 look(struct check *c, const struct berth_json *v)
 {
     const bool list = berth_json_type(v) == BERTH_JSON_ARRAY;
+    struct doubles doubles = {.limit = NULL};
     int rc = 0;
 
     if (++c->values > VALUES_MAX)
         return berth_err_set(c->e, BERTH_ETOOBIG, "more than %d values", VALUES_MAX);
     for (size_t i = 0; rc == 0 && i < c->limit_count; i++)
         if (place_fits(&c->at, c->limits[i].path))
-            rc = check_value(c, &c->limits[i], v);
+            rc = check_value(c, &c->limits[i], v, &doubles);
     for (struct berth_json_iter it = berth_json_iter(v); rc == 0 && berth_json_next(&it);) {
         if (berth_json_type(it.value) == BERTH_JSON_NULL)
             continue; /* as if it were not there */
         if (!enter(c, it.key, list ? &it.index : NULL))
             return no_memory(c);
-        rc = look(c, it.value);
+        rc = list ? tell_of_double(c, &doubles, it.index) : 0;
+        rc = rc == 0 ? look(c, it.value) : rc;
         c->at.depth--;
     }
     return rc;

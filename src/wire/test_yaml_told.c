@@ -328,6 +328,7 @@ notes_are_bounded(void **unused)
         berth_buf_puts(&b, "- yes\n");
     assert_int_equal(berth_yaml_parse_told(&arena, b.at, b.len, &v, &notes, NULL), 0);
     assert_int_equal(notes.count, BERTH_YAML_NOTES_MAX);
+    assert_int_equal(notes.beyond, 1000 - BERTH_YAML_NOTES_MAX);
     assert_int_equal(berth_json_len(v), 1000);
     berth_arena_reset(&arena);
 }

@@ -27,8 +27,10 @@ yaml_note(struct reader *r, size_t line, size_t column, const char *fmt, ...)
     char text[256];
     va_list ap;
 
-    if (r->note_count == BERTH_YAML_NOTES_MAX)
+    if (r->note_count == BERTH_YAML_NOTES_MAX) {
+        r->notes_beyond++;
         return 0;
+    }
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
@@ -388,6 +390,6 @@ berth_yaml_parse_told(struct berth_arena *a, const char *text, size_t len,
     if (rc != 0)
         return rc;
     *ret = v;
-    *ret_notes = (struct berth_yaml_notes){r->notes, r->note_count};
+    *ret_notes = (struct berth_yaml_notes){r->notes, r->note_count, r->notes_beyond};
     return 0;
 }

@@ -32,9 +32,10 @@ struct berth_yaml_note {
 };
 struct berth_yaml_notes {
     const struct berth_yaml_note *at; /* in the order of the text */
-    size_t count;                     /* BERTH_YAML_NOTES_MAX at most; others are not told */
+    size_t count;                     /* BERTH_YAML_NOTES_MAX at most */
+    size_t beyond;                    /* how many more there are */
 };
-enum { BERTH_YAML_NOTES_MAX = 64 };
+enum { BERTH_YAML_NOTES_MAX = 100 };
 int berth_yaml_parse_told(struct berth_arena *a, const char *text, size_t len,
                           const struct berth_json **ret, struct berth_yaml_notes *ret_notes,
                           struct berth_err *e);

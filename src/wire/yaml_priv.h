@@ -51,7 +51,7 @@ struct reader {
     size_t begin_line;             /* of that one */
     size_t second_line;            /* where the second document begins */
     struct berth_yaml_note *notes; /* NULL: told of nothing, berth_yaml_parse() */
-    size_t note_count;
+    size_t note_count, notes_beyond;
 };
 
 /* Tell a parser of the text: UTF-8, without the mark of its byte order that editors put before it.

@@ -106,12 +106,18 @@ is_too_late(const struct berth_msvc_problems *p, bool warning, const char *in, c
            is_later(path, p->last[!warning].path);
 }
 
+void
+berth_msvc_one_more(struct berth_msvc_problems *p, bool warning)
+{
+    p->errors += !warning;
+    p->warnings += warning;
+}
+
 /* text and path live as long as p. */
 static struct berth_msvc_problem *
 put(struct berth_msvc_problems *p, bool warning, const char *in, const char *path, const char *text)
 {
-    p->errors += !warning;
-    p->warnings += warning;
+    berth_msvc_one_more(p, warning);
     if (p->count == room(p) && may_choose(p))
         choose(p);
     if (p->count == room(p) && !warning)
@@ -133,8 +139,7 @@ add(struct berth_msvc_problems *p, bool warning, const char *in, const char *pat
     if (p->is_full)
         return NULL;
     if (!berth_msvc_has_room(p, warning) || is_too_late(p, warning, in, path)) {
-        p->errors += !warning;
-        p->warnings += warning;
+        berth_msvc_one_more(p, warning);
         return NULL;
     }
     (void)vsnprintf(text, sizeof text, fmt, ap);
@@ -299,6 +304,7 @@ berth_msvc_parse(struct berth_msvc_problems *p, const char *in, struct berth_sli
     for (size_t i = 0; i < notes.count; i++)
         set_spot(p, berth_msvc_problem(p, true, in, "", "%s", notes.at[i].text),
                  (struct berth_msvc_spot){notes.at[i].line, notes.at[i].column});
+    p->warnings += notes.beyond;
     return true;
 }
 

@@ -76,6 +76,7 @@ berth_msvc_problem(struct berth_msvc_problems *p, bool warning, const char *in, 
 
 /* May one more be kept?  Else it is but counted, and where it is need not be found out. */
 bool berth_msvc_has_room(const struct berth_msvc_problems *p, bool warning);
+void berth_msvc_one_more(struct berth_msvc_problems *p, bool warning); /* that is not kept */
 /*
  * What llm-d takes and a cluster would have no use for, such as a volume that is nowhere: an error
  * or, where nothing comes of it but what is read by a person (is_preview), a warning.

@@ -104,7 +104,7 @@ struct look {
     size_t room;
     const struct berth_json **out; /* elements that are to go */
     size_t out_count, out_room;
-    size_t walks;    /* through all of that, for the places of what is told */
+    size_t *walks;   /* of a rule: through all of that, for the places of what is told */
     size_t out_from; /* those of the lists that are looked at begin there, and are in order */
 };
 
@@ -224,10 +224,10 @@ tell_of_key(struct look *l, const struct rule *rule, const struct whose *whose,
     const struct berth_json *part = berth_json_get(l->b->m->spec, l->part);
     char before[64], path[PATH_BYTES] = "", base_path[PATH_BYTES] = "", text[192];
 
-    /* Many may have one place, as containers of one name have, and so need little room. */
-    if (++l->walks > BERTH_MSVC_PROBLEMS_MAX ||
-        !berth_msvc_has_room(l->b->problems, keeps || l->b->problems->is_preview)) {
-        tell(l, keeps, l->in, "", rule->why);
+    const bool warning = keeps || l->b->problems->is_preview;
+
+    if (++*l->walks > BERTH_MSVC_PROBLEMS_MAX || !berth_msvc_has_room(l->b->problems, warning)) {
+        berth_msvc_one_more(l->b->problems, warning);
         return;
     }
     (void)snprintf(before, sizeof before, "spec.%s", l->part);
@@ -351,7 +351,22 @@ is_one(const struct element *all, size_t count)
     return true;
 }
 
-/* Elements of one key, in their order.  False: no memory. */
+/* Elements of one key, in their order. */
+struct group {
+    const struct element *all;
+    size_t count;
+};
+
+static int
+by_last(const void *x, const void *y)
+{
+    const struct group *a = x, *b = y;
+    const size_t at = a->all[a->count - 1].at, other = b->all[b->count - 1].at;
+
+    return at < other ? -1 : at > other;
+}
+
+/* False: no memory. */
 static bool
 take_doubles(struct look *l, const struct rule *rule, const struct whose *whose,
              const struct element *all, size_t count)
@@ -363,6 +378,31 @@ take_doubles(struct look *l, const struct rule *rule, const struct whose *whose,
     tell_of_key(l, rule, whose, all[0].key, keeps);
     for (size_t i = 0; keeps && memory && i < count - 1; i++)
         memory = leave_out(l, all[i].value);
+    return memory;
+}
+
+/* Of elements in the order of their keys, told in that of the document.  False: no memory. */
+static bool
+take_all_doubles(struct look *l, const struct rule *rule, const struct whose *whose,
+                 const struct element *all, size_t count)
+{
+    struct group *groups = NULL;
+    size_t n = 0;
+    bool memory = true;
+
+    for (size_t i = 0, end = 0; i < count; i = end) {
+        while (end < count && is_same(all[i].key, all[end].key))
+            end++;
+        if (end - i < 2 || all[i].key.len == 0)
+            continue;
+        if (groups == NULL && (groups = BERTH_NEW_N(l->b->a, struct group, count / 2)) == NULL)
+            return false;
+        groups[n++] = (struct group){&all[i], end - i};
+    }
+    if (n > 0)
+        qsort(groups, n, sizeof *groups, by_last);
+    for (size_t i = 0; memory && i < n; i++)
+        memory = take_doubles(l, rule, whose, groups[i].all, groups[i].count);
     return memory;
 }
 
@@ -389,13 +429,8 @@ check(struct look *l, const struct rule *rule, const struct berth_json *from,
         }
     }
     qsort(l->all, n, sizeof *l->all, by_key);
-    for (size_t i = 0, end = 0; i < n; i = end) {
-        while (end < n && is_same(l->all[i].key, l->all[end].key))
-            end++;
-        if (end - i > 1 && l->all[i].key.len > 0 &&
-            !take_doubles(l, rule, whose, &l->all[i], end - i))
-            return false;
-    }
+    if (!take_all_doubles(l, rule, whose, l->all, n))
+        return false;
     sort_out(l, l->out_from);
     return true;
 }
@@ -404,12 +439,14 @@ static bool
 check_containers(struct look *l, const struct berth_json *pod, const char *list)
 {
     const struct rule named = {{list}, "name", NULL, "", KEEP_NONE};
+    size_t walks[BERTH_COUNT(of_container)] = {0};
 
     for (struct berth_json_iter it = berth_json_iter(berth_json_get(pod, list));
          berth_json_next(&it);) {
         const struct whose whose = {&named, key_of(l, &named, it.value)};
         l->out_from = l->out_count;
         for (size_t i = 0; i < BERTH_COUNT(of_container); i++) {
+            l->walks = &walks[i];
             if (!check(l, &of_container[i], it.value, &whose))
                 return false;
         }
@@ -436,6 +473,8 @@ check_pods(struct build *b, enum berth_msvc_child child, const char *part, const
         l.base = berth_kube_at(b->base->of[child], l.path);
     }
     for (size_t i = 0; i < BERTH_COUNT(of_pod); i++) {
+        size_t walks = 0;
+        l.walks = &walks;
         if (!check(&l, &of_pod[i], pod, &all))
             return false;
     }
@@ -457,6 +496,8 @@ build_check_front(struct build *b, enum berth_msvc_child child)
         return 0;
     l.base = berth_kube_at(b->base->of[child], l.path);
     for (size_t i = 0; i < count; i++) {
+        size_t walks = 0;
+        l.walks = &walks;
         if (!check(&l, &rules[i], berth_kube_at(b->set->of[child], l.path), &all))
             return -BERTH_ENOMEM;
     }

@@ -414,6 +414,64 @@ the_first_of_the_files_are_kept(void **unused)
     berth_arena_reset(&arena);
 }
 
+/* What is there twice is found by its name. */
+static void
+the_first_doubles_are_told(void **unused)
+{
+    struct berth_buf service, base;
+
+    (void)unused;
+    berth_buf_init(&service, &arena);
+    berth_buf_puts(&service, "metadata: {name: svc}\nspec:\n  modelArtifacts: {uri: 'hf://o/m'}\n"
+                             "  routing:\n    modelName: m\n    ports:\n");
+    for (int i = 0; i < 400; i++)
+        berth_buf_printf(&service, "    - {name: p%03d, port: %d}\n", (999 - i) % 200,
+                         i % 8 == 0 && i < 200 ? 0 : 1); /* 7 */
+    assert_int_equal(generate(berth_buf_text(&service), NULL), -BERTH_EINVAL);
+    assert_int_equal(problems.errors, 25);
+    assert_int_equal(problems.warnings, 200);
+    for (size_t i = 0; i < 25; i++)
+        assert_int_equal(problems.at[i].line, 7 + 8 * i);
+    first_are_told("service", 25, 207, 75);
+
+    berth_buf_puts(&service, "    - {name: q, port: 0}\n");
+    assert_int_equal(generate(berth_buf_text(&service), NULL), -BERTH_EINVAL);
+    assert_int_equal(problems.errors, 26);
+    assert_int_equal(problems.count, BERTH_MSVC_PROBLEMS_MAX);
+    assert_int_equal(problems.at[99].line, 407); /* of an error, after many warnings */
+    berth_arena_reset(&arena);
+
+    berth_buf_init(&base, &arena);
+    berth_buf_puts(&base, MAP ROUTED "  decodeDeployment: |\n    spec:\n      template:\n"
+                                     "        spec:\n          containers:\n"
+                                     "          - name: c\n            image: i\n"
+                                     "            env:\n");
+    for (int i = 0; i < 400; i++)
+        berth_buf_printf(&base, "            - {name: V%03d}\n", (999 - i) % 200); /* 13 */
+    assert_int_equal(generate(GOOD_HEAD "  decode: {}\n", berth_buf_text(&base)), 0);
+    assert_int_equal(problems.warnings, 200);
+    first_are_told("base", 0, 213, 100);
+    berth_arena_reset(&arena);
+}
+
+/* What the reading of YAML tells, and nobody else. */
+static void
+the_first_of_yaml_is_told(void **unused)
+{
+    struct berth_buf service;
+
+    (void)unused;
+    berth_buf_init(&service, &arena);
+    berth_buf_puts(&service, "spec:\n  modelArtifacts: {uri: 'hf://o/m'}\n"
+                             "  routing: {modelName: m}\n  x:\n");
+    repeat(&service, 150, "  - 0777\n"); /* 5 */
+    berth_buf_puts(&service, "metadata: {name: svc}\n");
+    (void)generate(berth_buf_text(&service), NULL);
+    assert_int_equal(problems.warnings, 151);
+    first_are_told("service", 0, 4, 100);
+    berth_arena_reset(&arena);
+}
+
 /* More than is chosen from: those that are told first, and memory is not used up. */
 static void
 choosing_ends(void **unused)
@@ -525,6 +583,8 @@ main(void)
         cmocka_unit_test(each_has_its_line),
         cmocka_unit_test(warnings_hide_no_errors),
         cmocka_unit_test(the_first_of_the_files_are_kept),
+        cmocka_unit_test(the_first_doubles_are_told),
+        cmocka_unit_test(the_first_of_yaml_is_told),
         cmocka_unit_test(choosing_ends),
         cmocka_unit_test(what_is_too_long_to_be_merged_is_told),
         cmocka_unit_test(the_end_of_memory_is_told),
