@@ -201,7 +201,9 @@ draw_up(const struct berth_json *doc, const struct berth_msvc_files *files,
     if (doc == NULL)
         return -BERTH_EINVAL;
     if ((r = berth_msvc_read(doc, a, p, ret_service, &why)) < 0) {
-        if (p->errors == 0 || r != -BERTH_EINVAL) /* else what its spec is has been told */
+        if (r == -BERTH_ENOMEM)
+            berth_msvc_no_room(p, BERTH_MSVC_IN_SERVICE, "spec");
+        else if (p->errors == 0) /* else what its spec is has been told */
             berth_msvc_problem(p, false, BERTH_MSVC_IN_SERVICE, "spec", "%s", why.msg);
         return -BERTH_EINVAL;
     }

@@ -187,7 +187,7 @@ berth_msvc_render(struct berth_msvc_templates *t, struct berth_slice text, struc
 
 struct interpolation {
     struct berth_msvc_templates templates;
-    struct berth_arena *a;
+    struct berth_arena *a, one; /* one: for what rendering one string takes */
     struct berth_jw w;
     char path[512];
 };
@@ -197,14 +197,19 @@ put_text(struct interpolation *x, struct berth_slice text)
 {
     struct berth_buf out;
 
-    berth_buf_init(&out, x->a);
+    if (memmem(text.at, text.len, "{{", 2) == NULL) {
+        berth_jw_string_n(&x->w, text.at, text.len);
+        return;
+    }
+    x->one.max_bytes = x->a->max_bytes - x->a->used_bytes;
+    berth_buf_init(&out, &x->one);
     x->templates.path = x->path;
     x->templates.was_literal = strstr(x->path, ".args[") == NULL;
-    if (memmem(text.at, text.len, "{{", 2) != NULL &&
-        berth_msvc_render(&x->templates, text, x->a, &out))
+    if (berth_msvc_render(&x->templates, text, &x->one, &out))
         berth_jw_string_n(&x->w, out.at, out.len);
     else
         berth_jw_string_n(&x->w, text.at, text.len);
+    berth_arena_reset(&x->one);
 }
 
 static void
@@ -246,6 +251,7 @@ interpolate(const struct berth_msvc *m, struct berth_arena *a, struct berth_msvc
     const struct berth_json *ret = NULL;
     struct berth_buf b;
 
+    berth_arena_init(&x.one, a->max_bytes);
     berth_buf_init(&b, a);
     berth_jw_init(&x.w, &b);
     berth_jw_object(&x.w);
@@ -260,6 +266,7 @@ interpolate(const struct berth_msvc *m, struct berth_arena *a, struct berth_msvc
         put_interpolated(&x, it.value);
     }
     berth_jw_object_end(&x.w);
+    berth_arena_fini(&x.one);
     if (b.failed || berth_json_parse(a, b.at, b.len, NULL, &ret, NULL) < 0)
         return NULL;
     return ret;

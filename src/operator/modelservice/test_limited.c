@@ -196,12 +196,30 @@ many_are_counted(void **unused)
     assert_in_range(problems.errors, 20000, 40000);
 }
 
+/* What a template takes while it is rendered is given back behind it. */
+static void
+many_templates_have_room(void **unused)
+{
+    struct berth_buf b;
+
+    (void)unused;
+    berth_buf_init(&b, &arena);
+    berth_buf_puts(&b, ROLE("containers: [{name: c, image: i, args: ["));
+    b.len -= strlen("}\n");
+    for (int i = 0; i < 20000; i++)
+        berth_buf_puts(&b, "'{{ .ModelName }}', ");
+    berth_buf_puts(&b, "]}]}\n");
+    assert_int_equal(generate(berth_buf_text(&b), BERTH_MSVC_YAML), 0);
+    assert_int_equal(problems.errors, 0);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_its_definition_refuses_is_told, begin, end),
         cmocka_unit_test_setup_teardown(many_are_counted, begin, end),
+        cmocka_unit_test_setup_teardown(many_templates_have_room, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
