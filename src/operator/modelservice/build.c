@@ -327,7 +327,8 @@ make_route(struct build *b)
 
     if (!is_there(b, BERTH_MSVC_HTTP_ROUTE))
         return 0;
-    if ((r = make(b, BERTH_MSVC_HTTP_ROUTE, berth_msvc_put_route)) < 0)
+    if ((r = make(b, BERTH_MSVC_HTTP_ROUTE, berth_msvc_put_route)) < 0 ||
+        (r = build_check_front(b, BERTH_MSVC_HTTP_ROUTE)) < 0)
         return r;
     const struct berth_json *spec = berth_json_get(b->set->of[BERTH_MSVC_HTTP_ROUTE], "spec");
     if (berth_json_len(berth_json_get(spec, "parentRefs")) == 0)

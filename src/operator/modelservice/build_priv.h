@@ -61,7 +61,7 @@ int build_check_images(struct build *b, enum berth_msvc_child child, const char 
 /* ---- refused.c ---- */
 /* Tell of what an API server would refuse of the workload that is made. */
 int build_check_refused(struct build *b, enum berth_msvc_child child, const char *part);
-/* The same of a Service and of a pool; of others nothing. */
+/* The same of a Service, of a pool and of the route; of others nothing. */
 int build_check_front(struct build *b, enum berth_msvc_child child);
 
 /* ---- selectors.c ---- */

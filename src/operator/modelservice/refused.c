@@ -31,10 +31,23 @@ enum keep {
     KEEP_LAST,         /* as whoever reads such a list has it */
     KEEP_LAST_OF_SAME, /* if they mean the same: one place of a volume, one request of a claim */
 };
+struct also {
+    const char *name, *dflt; /* dflt: where it is missing; name NULL: the end */
+};
 struct rule {
-    const char *lists[LISTS], *key, *second, *why; /* second: of the key; NULL: it has none */
+    const char *lists[LISTS], *key;
+    const struct also *also; /* is of the key; NULL: nothing */
+    const char *why;
     enum keep keep;
 };
+static const struct also protocol[] = {{"protocol", "TCP"}, {NULL, NULL}};
+static const struct also when_unsatisfiable[] = {{"whenUnsatisfiable", ""}, {NULL, NULL}};
+static const struct also of_parent[] = {{"namespace", ""},
+                                        {"sectionName", ""},
+                                        {"port", ""},
+                                        {"kind", "Gateway"},
+                                        {"group", "gateway.networking.k8s.io"},
+                                        {NULL, NULL}};
 static const struct rule of_pod[] = {
     {{"initContainers", "containers"},
      "name",
@@ -44,7 +57,7 @@ static const struct rule of_pod[] = {
     {{"volumes"}, "name", NULL, "the pod has two volumes of that name", KEEP_LAST},
     {{"topologySpreadConstraints"},
      "topologyKey",
-     "whenUnsatisfiable",
+     when_unsatisfiable,
      "the pod has two constraints of that topologyKey and whenUnsatisfiable",
      KEEP_LAST},
     {{"schedulingGates"}, "name", NULL, "the pod has two scheduling gates of that name", KEEP_LAST},
@@ -55,7 +68,7 @@ static const struct rule of_pod[] = {
 static const struct rule of_container[] = {
     {{"env"}, "name", NULL, "the container has two variables of that name", KEEP_LAST},
     {{"ports"}, "name", NULL, "the container has two ports of that name", KEEP_LAST},
-    {{"ports"}, "containerPort", "protocol", "the container has that port twice", KEEP_LAST},
+    {{"ports"}, "containerPort", protocol, "the container has that port twice", KEEP_LAST},
     {{"volumeMounts"}, "mountPath", NULL, "the container has two volumes there", KEEP_LAST_OF_SAME},
     {{"volumeDevices"},
      "devicePath",
@@ -75,10 +88,19 @@ static const struct rule of_container[] = {
 };
 static const struct rule of_services[] = {
     {{"ports"}, "name", NULL, "the Service has two ports of that name", KEEP_LAST},
-    {{"ports"}, "port", "protocol", "the Service has that port twice", KEEP_LAST},
+    {{"ports"}, "port", protocol, "the Service has that port twice", KEEP_LAST},
 };
 static const struct rule of_pools[] = {
     {{"targetPorts"}, "number", NULL, "the pool has that port twice", KEEP_LAST},
+};
+
+/* The service's as gatewayRefs.  Who says the port of one of two is told by the server. */
+static const struct rule of_routes[] = {
+    {{"parentRefs", "gatewayRefs"},
+     "name",
+     of_parent,
+     "the route has that parent twice",
+     KEEP_LAST},
 };
 
 struct element {
@@ -110,27 +132,37 @@ struct look {
 
 /* ---- who is told apart ---- */
 
+/* Empty: the element has no such member. */
+static struct berth_slice
+text_of(const struct look *l, const struct berth_json *element, const char *member)
+{
+    const struct berth_json *v = berth_json_get(element, member);
+    struct berth_slice ret = {"", 0};
+    int64_t number;
+
+    if (berth_json_string(v, &ret) || !berth_json_int(v, &number))
+        return ret;
+    const char *text = berth_arena_printf(l->b->a, "%" PRId64, number);
+    return text != NULL ? berth_slice_of(text) : ret;
+}
+
 /* Empty: the element has no such key. */
 static struct berth_slice
 key_of(const struct look *l, const struct rule *rule, const struct berth_json *element)
 {
-    const struct berth_json *v = berth_json_get(element, rule->key);
-    struct berth_slice ret = {"", 0};
-    const char *text = NULL;
-    int64_t number;
+    struct berth_slice ret = text_of(l, element, rule->key);
 
-    if (berth_json_int(v, &number))
-        text = berth_arena_printf(l->b->a, "%" PRId64, number);
-    if (text != NULL)
-        ret = berth_slice_of(text);
-    else
-        (void)berth_json_string(v, &ret);
-    if (rule->second == NULL || ret.len == 0)
+    if (ret.len == 0)
         return ret;
-    const char *dflt = strcmp(rule->second, "protocol") == 0 ? "TCP" : "";
-    text = berth_arena_printf(l->b->a, "%.*s/%s", (int)ret.len, ret.at,
-                              berth_json_member_text(element, rule->second, dflt));
-    return text != NULL ? berth_slice_of(text) : ret;
+    for (const struct also *also = rule->also; also != NULL && also->name != NULL; also++) {
+        const struct berth_slice more = text_of(l, element, also->name);
+        const char *text =
+            berth_arena_printf(l->b->a, "%.*s/%.*s", (int)ret.len, ret.at, (int)more.len, more.at);
+        if (text != NULL && more.len == 0)
+            text = berth_arena_printf(l->b->a, "%s%s", text, also->dflt);
+        ret = text != NULL ? berth_slice_of(text) : ret;
+    }
+    return ret;
 }
 
 static int
@@ -235,7 +267,8 @@ tell_of_key(struct look *l, const struct rule *rule, const struct whose *whose,
     const size_t in_base = find_in(l, rule, l->base, l->path, whose, key, base_path);
     const bool of_service = said > 1 || (said == 1 && in_base < 2);
     keeps = keeps && !of_service; /* the definition of a ModelService does not take it */
-    (void)snprintf(text, sizeof text, "%.*s: %s%s", (int)(key.len < 64 ? key.len : 64), key.at,
+    const size_t shown = rule->also == of_parent ? strcspn(key.at, "/") : key.len;
+    (void)snprintf(text, sizeof text, "%.*s: %s%s", (int)(shown < 64 ? shown : 64), key.at,
                    rule->why, keeps ? ": the last one is kept" : "");
     if (of_service)
         tell(l, false, BERTH_MSVC_IN_SERVICE, path, text);
@@ -482,17 +515,31 @@ check_pods(struct build *b, enum berth_msvc_child child, const char *part, const
            make_without(&l, &b->set->of[child]) == 0;
 }
 
+static const struct rule *
+rules_of(enum berth_msvc_child child, size_t *ret_count)
+{
+    *ret_count = 1;
+    if (child == BERTH_MSVC_HTTP_ROUTE)
+        return of_routes;
+    if (child == BERTH_MSVC_POOL_V1)
+        return of_pools;
+    *ret_count =
+        berth_msvc_kind_of(child)->kube == &berth_kube_services ? BERTH_COUNT(of_services) : 0;
+    return of_services;
+}
+
 int
 build_check_front(struct build *b, enum berth_msvc_child child)
 {
     static const struct whose all = {NULL, {"", 0}};
-    const bool is_pool = child == BERTH_MSVC_POOL_V1;
-    const struct rule *rules = is_pool ? of_pools : of_services;
-    const size_t count = is_pool ? BERTH_COUNT(of_pools) : BERTH_COUNT(of_services);
-    struct look l = {.b = b, .part = "", .path = "spec", .in = berth_msvc_kind_of(child)->key};
+    size_t count;
+    const struct rule *rules = rules_of(child, &count);
+    struct look l = {.b = b,
+                     .part = child == BERTH_MSVC_HTTP_ROUTE ? "routing" : "",
+                     .path = "spec",
+                     .in = berth_msvc_kind_of(child)->key};
 
-    if (b->set->of[child] == NULL ||
-        (!is_pool && berth_msvc_kind_of(child)->kube != &berth_kube_services))
+    if (b->set->of[child] == NULL || count == 0)
         return 0;
     l.base = berth_kube_at(b->base->of[child], l.path);
     for (size_t i = 0; i < count; i++) {

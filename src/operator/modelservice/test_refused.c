@@ -15,7 +15,11 @@
 
 #define DECODE       "  decode:\n    containers:\n" /* lines 7 and 8 of the service */
 #define IN_POD(what) BASE "  decodeDeployment: |\n    spec: {template: {spec: {" what "}}}\n"
-#define C(more)      "    - {name: c, image: i" more "}\n"
+#define HEAD_WITH(refs)                                                                 \
+    "apiVersion: llm-d.ai/v1alpha1\nkind: ModelService\nmetadata: {name: svc}\nspec:\n" \
+    "  routing: {modelName: Org/M, " refs "}\n  modelArtifacts: {uri: 'hf://org/m'}\n"
+#define ROUTE(spec) BASE "  inferencePool: '{}'\n  httpRoute: |\n    spec: {" spec "}\n"
+#define C(more)     "    - {name: c, image: i" more "}\n"
 
 static const struct {
     const char *service, *base, *told, *says;
@@ -65,7 +69,18 @@ static const struct {
      IN_POD("containers: [{name: c}], hostAliases: [{ip: 1.2.3.4, hostnames: [a]}, {ip: 1.2.3.4, "
             "hostnames: [b]}]"),
      "base:4:100 spec.template.spec.hostAliases[1]", "1.2.3.4: the pod has two aliases"},
+    /* The route's parents. */
+    {HEAD_WITH("gatewayRefs: [{name: g}, {name: h}, {name: g, kind: Gateway}]"), ROUTE(""),
+     "service:5:67 spec.routing.gatewayRefs[2]", "g: the route has that parent twice"},
+    {HEAD_WITH("gatewayRefs: [{name: g}, {name: g}]"), ROUTE("parentRefs: [{name: g}]"), "", NULL},
     /* No doubles. */
+    {HEAD_WITH("gatewayRefs: [{name: g, sectionName: a}, {name: g, sectionName: b}]"), ROUTE(""),
+     "", NULL},
+    {HEAD_WITH("gatewayRefs: [{name: g}]"), ROUTE("parentRefs: [{name: g}, {name: g, port: 80}]"),
+     "", NULL},
+    {HEAD_WITH("gatewayRefs: [{name: g}]"),
+     ROUTE("parentRefs: [{name: h}, {name: h, namespace: n}, {name: h, kind: Service, group: ''}]"),
+     "", NULL},
     {HF DECODE C(""),
      IN_POD("containers: [{name: c}], topologySpreadConstraints: [{topologyKey: z, "
             "whenUnsatisfiable: A}, {topologyKey: z, whenUnsatisfiable: B}, {topologyKey: y, "
@@ -197,6 +212,13 @@ static const struct {
      BASE "  inferencePool: |\n    spec: {targetPorts: [{number: 1}, {number: 2}, {number: 1}]}\n",
      "base:4:52 spec.targetPorts[2]", "1: the pool has that port twice",
      "inferencePool.spec.targetPorts", "[{\"number\":2},{\"number\":1}]"},
+    {HEAD_WITH("gatewayRefs: [{name: g}]"),
+     ROUTE("parentRefs: [{name: h, port: 80}, {name: h, group: gateway.networking.k8s.io, port: "
+           "80, sectionName: ''}]"),
+     "base:5:46 spec.parentRefs[1]", "h: the route has that parent twice: the last one is kept",
+     "httpRoute.spec.parentRefs",
+     "[{\"group\":\"gateway.networking.k8s.io\",\"name\":\"h\",\"port\":80,\"sectionName\":\"\"},"
+     "{\"name\":\"g\"}]"},
     /* A group's, once. */
     {HF "  decode: {multinode: true}\n",
      IN_POD("containers: [{name: a, image: i, env: [{name: A}, {name: A}]}]"),
