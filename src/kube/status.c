@@ -11,8 +11,17 @@
 /* WRAPS: of a message, left for what callers put in front of it. */
 enum { CAUSES_SHOWN = 3, WORDS = 320, WORDS_LEAST = 64, WRAPS = 64 };
 
+/* What is applied by the server has a field that its kind has not, or one of another type: answered
+ * with 500, though it is no fault of the server's and the same each time. */
+static bool
+is_mistyped(uint16_t http, const struct berth_json *body)
+{
+    return http == 500 && strstr(berth_kube_text(body, "message").at,
+                                 "failed to create typed patch object") != NULL;
+}
+
 static int
-code_of(uint16_t http)
+code_of(uint16_t http, const struct berth_json *body)
 {
     static const struct {
         uint16_t http;
@@ -27,7 +36,7 @@ code_of(uint16_t http)
     for (size_t i = 0; i < BERTH_COUNT(table); i++)
         if (table[i].http == http)
             return table[i].code;
-    return http >= 500 ? BERTH_ENETWORK : BERTH_EINVAL;
+    return http >= 500 && !is_mistyped(http, body) ? BERTH_ENETWORK : BERTH_EINVAL;
 }
 
 /* Text that grows up to its room. */
@@ -123,7 +132,7 @@ berth_kube_status_error(uint16_t code, uint32_t retry_after_s, const struct bert
     if (rest + words.room > sizeof e->msg)
         words.room = rest + WORDS_LEAST < sizeof e->msg ? sizeof e->msg - rest : WORDS_LEAST;
     put_words(body, &words);
-    return berth_err_set(e, (enum berth_code)code_of(code), "%s: %u%s%s%s%s%s%s", asked->what, code,
-                         s.reason[0] != '\0' ? " " : "", s.reason, words.at,
+    return berth_err_set(e, (enum berth_code)code_of(code, body), "%s: %u%s%s%s%s%s%s", asked->what,
+                         code, s.reason[0] != '\0' ? " " : "", s.reason, words.at,
                          tells_user ? ": user " : "", tells_user ? asked->user : "", next);
 }

@@ -263,3 +263,17 @@ def test_what_a_conflict_keeps_is_not_shown_as_going(prepared, make_operator, di
     prepared.kubectl("delete", "serviceaccount", "svc-epp-sa", "-n", SPACE)
     wait_ready(prepared, "svc")
     harness.wait_until(lambda: "svc-prefill" not in names(prepared, "deployments", "apis/apps/v1"), 90, "then it goes")
+
+
+def test_a_mistyped_field_is_a_fault_of_that_object_alone(prepared, operator, diff):  # noqa: F811
+    """The API server answers 500 to it, as if it were its own fault: that is not asked again and again."""
+    refs = with_base(prepared)
+    mine = service("svc", decode={}, **refs)
+    base = config_map(decodeDeployment=BASE["decodeDeployment"].replace("containers:", "enableServiceLink: false\n      containers:"))
+    status, out, said = diff(mine, base)
+    assert status == TROUBLE and "Deployment svc-decode: " in said and ".spec.template.spec.enableServiceLink" in said, said
+    assert "Is the cluster there?" not in said and "+kind: Service\n" in out, (said, out)
+    prepared.merge(MAPS + "/base", {"data": base["data"]})
+    prepared.create(SERVICES, mine)
+    harness.wait_until(lambda: condition(prepared, "svc", "Ready").get("reason") == "ApplyFailed", 60, "it is told")
+    assert ".spec.template.spec.enableServiceLink: field not declared" in condition(prepared, "svc", "Ready")["message"]
