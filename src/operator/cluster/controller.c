@@ -438,7 +438,7 @@ msvc_ask_again(struct berth_msvc_controller *c, const struct berth_kube_kind *ki
 }
 
 bool
-msvc_is_synced(struct berth_msvc_controller *c)
+msvc_has_lists(struct berth_msvc_controller *c)
 {
     struct berth_kube_informer *at = atomic_load(&c->services);
     struct berth_kube_informer_state state = {.synced = false};
@@ -451,7 +451,13 @@ msvc_is_synced(struct berth_msvc_controller *c)
         if (at != NULL && c->watches[i].is_everywhere)
             berth_kube_informer_state(at, &state);
     }
-    return state.synced && atomic_load(&c->role_known);
+    return state.synced;
+}
+
+bool
+msvc_is_synced(struct berth_msvc_controller *c)
+{
+    return msvc_has_lists(c) && atomic_load(&c->role_known);
 }
 
 static void

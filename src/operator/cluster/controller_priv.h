@@ -96,7 +96,8 @@ struct berth_msvc_controller {
         uint64_t at_ns;
     } failures[MSVC_FAILURES]; /* told of services, each at its key's place; under mu */
     atomic_bool stopping;
-    /* The role of endpoint pickers: it is known whether there is one, and there is none. */
+    /* The role of endpoint pickers: it is known whether there is one, or nobody waits for that any
+     * longer; and there is none. */
     atomic_bool role_known, lacks_role;
     struct berth_kube_informer *role; /* NULL: it may not be seen; this and the next of its work */
     uint32_t role_tries;
@@ -153,7 +154,9 @@ bool msvc_is_unserved(struct berth_msvc_controller *c, const struct berth_kube_k
 bool msvc_was_served(struct berth_msvc_controller *c, const struct berth_kube_kind *kind);
 /* It is asked at the next msvc_informer(), unless that was done within this second. */
 void msvc_ask_again(struct berth_msvc_controller *c, const struct berth_kube_kind *kind);
-/* Is the first list of everything that is watched in?  Before, nothing is certain. */
+/* Is the first list of everything in that is watched from the start? */
+bool msvc_has_lists(struct berth_msvc_controller *c);
+/* The same, and nobody waits for what services need any more: before, nothing is certain. */
 bool msvc_is_synced(struct berth_msvc_controller *c);
 
 /* ---- reconcile.c ---- */

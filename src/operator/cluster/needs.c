@@ -16,8 +16,10 @@
 static const struct berth_kube_kind cluster_roles = {"rbac.authorization.k8s.io/v1", "ClusterRole",
                                                      "clusterroles", true};
 static const struct berth_kube_kind namespaces = {"v1", "Namespace", "namespaces", true};
-static const uint64_t again_ns = 2 * BERTH_S;
-static const uint32_t tries_max = 10; /* then services are looked at without the answer */
+/* What is not answered in time is asked again soon.  Services are looked at without an answer after
+ * two tries, which last as long as the others' first lists are in: twelve seconds at most. */
+static const uint64_t ask_ns = 5 * BERTH_S, again_ns = 2 * BERTH_S;
+static const uint32_t tries_max = 2;
 /* Of work; those of services have a slash. */
 static const char role_key[] = "role", space_key[] = "namespace";
 
@@ -31,10 +33,11 @@ static int
 find(struct berth_msvc_controller *c, const struct berth_kube_kind *kind, const char *name,
      struct berth_err *e)
 {
-    const struct berth_kube_until until = msvc_until(c);
+    struct berth_kube_until until = msvc_until(c);
     const struct berth_kube_ref ref = {.kind = kind, .name = name};
     struct berth_arena a;
 
+    until.deadline_ns = berth_now_ns() + ask_ns;
     berth_arena_init(&a, 16u << 20);
     const int r = berth_kube_get(c->conf.kube, &until, &a, &ref, NULL, e);
     berth_arena_fini(&a);
@@ -93,6 +96,17 @@ watch_role(struct berth_msvc_controller *c)
         tell_unseen(c, e.msg);
 }
 
+/* No service is to wait for it any longer, and for nothing else. */
+static void
+go_on_without_role(struct berth_msvc_controller *c, const char *why)
+{
+    if (!msvc_has_lists(c) || ++c->role_tries != tries_max)
+        return;
+    berth_info("operator: whether there is a ClusterRole %s is not known yet: %s",
+               c->conf.build.epp_cluster_role, why);
+    atomic_store(&c->role_known, true);
+}
+
 /* False: the answer is still to come. */
 static bool
 find_role(struct berth_msvc_controller *c)
@@ -107,10 +121,11 @@ find_role(struct berth_msvc_controller *c)
     } else if (r == -BERTH_EPERM || r == -BERTH_EAUTH) {
         berth_info("operator: whether there is a ClusterRole %s cannot be seen: %s", name, e.msg);
     } else {
-        atomic_store(&c->role_known, ++c->role_tries >= tries_max);
+        go_on_without_role(c, e.msg);
         return false;
     }
-    atomic_store(&c->role_known, true);
+    if (atomic_exchange(&c->role_known, true))
+        msvc_look_at_all(c, 0); /* they were looked at without the answer */
     return true;
 }
 
