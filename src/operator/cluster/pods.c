@@ -16,8 +16,10 @@
  * while it does.
  */
 
-static const uint64_t stays_ns = 30 * BERTH_S, seldom_ns = 600 * BERTH_S, ask_ns = 3 * BERTH_S;
-enum { PODS_MAX = 200 };
+static const uint64_t stays_ns = 30 * BERTH_S, seldom_ns = 600 * BERTH_S, ask_ns = 5 * BERTH_S;
+enum { PODS_MAX = 5000, PODS_PAGE = 100 /* with a MiB of text: a pod has some KiB */ };
+/* Nearly all that hinders pods does so before they run, and few are about to: those come first. */
+static const char *const phases[] = {"status.phase=Pending", "status.phase=Running"};
 
 /* A workload that is short of replicas; under the controller's mu. */
 struct msvc_short {
@@ -121,16 +123,22 @@ static bool
 ask_pods(struct msvc_look *x, const struct berth_json *live, const char **ret_why)
 {
     struct berth_kube_until until = msvc_until(x->c);
-    const struct berth_kube_selection those = {
-        .kind = &berth_kube_pods, .space = x->m.ns, .labels = labels_of(x, live), .page = 50};
+    struct berth_kube_selection those = {.kind = &berth_kube_pods,
+                                         .space = x->m.ns,
+                                         .labels = labels_of(x, live),
+                                         .page = PODS_PAGE};
     struct search s = {.a = x->a};
     struct berth_err e;
+    int r = 0;
 
     *ret_why = NULL;
     if (those.labels == NULL)
         return false;
     until.deadline_ns = berth_now_ns() + ask_ns;
-    const int r = berth_kube_list(x->c->conf.kube, &until, &those, see_pod, &s, NULL, &e);
+    for (size_t i = 0; r == 0 && i < BERTH_COUNT(phases); i++) {
+        those.fields = phases[i];
+        r = berth_kube_list(x->c->conf.kube, &until, &those, see_pod, &s, NULL, &e);
+    }
     if (r == -BERTH_EPERM)
         s.why = berth_arena_printf(x->a, "why cannot be seen: %s", e.msg);
     *ret_why = s.why;
