@@ -31,22 +31,6 @@ is_false(const struct berth_json *cond)
     return berth_slice_is(berth_kube_text(cond, "status"), "False");
 }
 
-/* "exit code 137 (OOMKilled)", of how a container ended; "" when it did not. */
-static const char *
-how_it_ended(struct berth_arena *a, const struct berth_json *terminated)
-{
-    const struct berth_slice reason = berth_kube_text(terminated, "reason");
-    const struct berth_slice message = berth_kube_text(terminated, "message");
-    const int64_t code = berth_kube_int(terminated, "exitCode", -1);
-
-    if (terminated == NULL)
-        return "";
-    const char *text = berth_arena_printf(a, "%s%s%lld%s%.200s", reason.at,
-                                          reason.len > 0 ? ", exit code " : "exit code ",
-                                          (long long)code, message.len > 0 ? ": " : "", message.at);
-    return text != NULL ? text : "";
-}
-
 /* "Reason: message; what to do".  What the scheduler says of preemption is of no use to anybody. */
 static const char *
 with_advice(struct berth_arena *a, struct berth_slice reason, struct berth_slice message)
@@ -126,7 +110,7 @@ judge_containers(struct berth_arena *a, const struct berth_json *pod, const char
         const struct berth_json *ended = berth_kube_at(it.value, "state.terminated");
         const struct berth_slice reason = berth_kube_text(waiting, "reason");
         const struct berth_slice message = berth_kube_text(waiting, "message");
-        const char *before = how_it_ended(a, last);
+        const char *before = berth_kube_how_ended(a, last);
         v->restarts += (uint32_t)berth_kube_int(it.value, "restartCount", 0);
         if (v->state == BERTH_REPLICA_FAILED)
             continue;
@@ -138,7 +122,7 @@ judge_containers(struct berth_arena *a, const struct berth_json *pod, const char
                                                  message.len > 0 ? ": " : "", message.at, before,
                                                  why_ended(last, reason));
         } else if (ended != NULL && berth_kube_int(ended, "exitCode", 0) != 0) {
-            v->reason = berth_arena_printf(a, "ended with %s; %s", how_it_ended(a, ended),
+            v->reason = berth_arena_printf(a, "ended with %s; %s", berth_kube_how_ended(a, ended),
                                            why_ended(ended, BERTH_SLICE("Error")));
         } else if (before[0] != '\0' && v->reason == NULL) {
             v->reason = berth_arena_printf(a, "started again; it ended with %s; %s", before,

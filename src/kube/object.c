@@ -125,6 +125,21 @@ berth_kube_annotation(const struct berth_json *object, const char *key)
     return text_of(berth_json_get(berth_kube_at(object, "metadata.annotations"), key));
 }
 
+const char *
+berth_kube_how_ended(struct berth_arena *a, const struct berth_json *terminated)
+{
+    const struct berth_slice reason = berth_kube_text(terminated, "reason");
+    const struct berth_slice message = berth_kube_text(terminated, "message");
+    const int64_t code = berth_kube_int(terminated, "exitCode", -1);
+
+    if (terminated == NULL)
+        return "";
+    const char *text = berth_arena_printf(a, "%s%s%lld%s%.200s", reason.at,
+                                          reason.len > 0 ? ", exit code " : "exit code ",
+                                          (long long)code, message.len > 0 ? ": " : "", message.at);
+    return text != NULL ? text : "";
+}
+
 static bool
 two_digits(const char *at, int max, int *ret)
 {

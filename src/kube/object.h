@@ -43,6 +43,10 @@ const struct berth_json *berth_kube_named(const struct berth_json *list, const c
 struct berth_slice berth_kube_label(const struct berth_json *object, const char *key);
 struct berth_slice berth_kube_annotation(const struct berth_json *object, const char *key);
 
+/* "OOMKilled, exit code 137: its last words", of how a container ended (state.terminated of its
+ * status), in the arena; "" when it did not. */
+const char *berth_kube_how_ended(struct berth_arena *a, const struct berth_json *terminated);
+
 /* RFC 3339 as the API writes it, to ns since 1970; 0: not one. */
 uint64_t berth_kube_time(struct berth_slice text);
 

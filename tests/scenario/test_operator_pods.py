@@ -27,6 +27,9 @@ def test_one_of_many_that_ends_again_and_again(prepared, operator):
     assert status == 200, got
     harness.wait_until(lambda: available(prepared) == MANY - 1, 90, "one is not available")
     harness.wait_until(lambda: last in condition(prepared, "svc")["message"], 150, "it is told why")
+    told = condition(prepared, "svc")["message"]
+    assert told.endswith(f"pod {last}, container llm: CrashLoopBackOff: back-off 40s restarting failed container; it "
+                         "ended with OOMKilled, exit code 137"), told
     wait_still(prepared)
     # A few pages, at 30 s and 60 s and so on.
     assert prepared.calls(before)["list", "pods"] <= 20, prepared.calls(before)

@@ -40,16 +40,39 @@ is_hindered(struct berth_slice reason)
            !berth_slice_is(reason, "PodInitializing");
 }
 
-static const struct berth_json *
-hindered_container(const struct berth_json *pod)
+/* What keeps a container from being ready, if it says so: what it waits for, and how it ended. */
+static const char *
+container_hindrance(struct berth_arena *a, const struct berth_json *container)
+{
+    const struct berth_slice reason = berth_kube_text(container, "state.waiting.reason"),
+                             message = berth_kube_text(container, "state.waiting.message");
+
+    if (berth_kube_flag(container, "ready"))
+        return NULL;
+    const char *ended = berth_kube_how_ended(a, berth_kube_at(container, "state.terminated")),
+               *before = berth_kube_how_ended(a, berth_kube_at(container, "lastState.terminated"));
+    if (is_hindered(reason))
+        return berth_arena_printf(a, "%s%s%.300s%s%s", reason.at, message.len > 0 ? ": " : "",
+                                  message.at, before[0] != '\0' ? "; it ended with " : "", before);
+    if (ended[0] != '\0')
+        return berth_arena_printf(a, "it ended with %s", ended);
+    return before[0] != '\0' ? berth_arena_printf(a, "started again; it ended with %s", before)
+                             : NULL;
+}
+
+/* Of the first that says so. */
+static const char *
+containers_hindrance(struct berth_arena *a, const struct berth_json *pod)
 {
     static const char *const lists[] = {"status.initContainerStatuses", "status.containerStatuses"};
 
     for (size_t i = 0; i < BERTH_COUNT(lists); i++) {
         for (struct berth_json_iter it = berth_json_iter(berth_kube_at(pod, lists[i]));
              berth_json_next(&it);) {
-            if (is_hindered(berth_kube_text(it.value, "state.waiting.reason")))
-                return it.value;
+            const char *why = container_hindrance(a, it.value);
+            if (why != NULL)
+                return berth_arena_printf(a, ", container %s: %s",
+                                          berth_json_member_text(it.value, "name", ""), why);
         }
     }
     return NULL;
@@ -59,26 +82,24 @@ const char *
 msvc_pod_hindrance(struct berth_arena *a, const struct berth_json *pod)
 {
     const struct berth_json *placed =
-                                msvc_condition_of(berth_json_get(pod, "status"), "PodScheduled"),
-                            *container = hindered_container(pod);
-    const char *name = berth_kube_text(pod, "metadata.name").at;
-    char text[400] = "";
-    int n = 0;
+        msvc_condition_of(berth_json_get(pod, "status"), "PodScheduled");
+    const char *why = NULL;
+    char text[600];
 
     if (berth_kube_text(pod, "metadata.deletionTimestamp").len > 0)
         return NULL;
     if (strcmp(berth_json_member_text(placed, "status", ""), "False") == 0)
-        n = snprintf(text, sizeof text, "pod %s: %s: %s", name,
-                     berth_json_member_text(placed, "reason", "it is not placed"),
-                     berth_json_member_text(placed, "message", ""));
-    else if (container != NULL)
-        n = snprintf(text, sizeof text, "pod %s, container %s: %s: %s", name,
-                     berth_json_member_text(container, "name", ""),
-                     berth_kube_text(container, "state.waiting.reason").at,
-                     berth_kube_text(container, "state.waiting.message").at);
-    if (n >= (int)sizeof text)
+        why = berth_arena_printf(a, ": %s: %s",
+                                 berth_json_member_text(placed, "reason", "it is not placed"),
+                                 berth_json_member_text(placed, "message", ""));
+    else
+        why = containers_hindrance(a, pod);
+    if (why == NULL)
+        return NULL;
+    if (snprintf(text, sizeof text, "pod %s%s", berth_kube_text(pod, "metadata.name").at, why) >=
+        (int)sizeof text)
         berth_utf8_mark_cut(text, sizeof text);
-    return n > 0 ? berth_arena_strdup(a, text) : NULL;
+    return berth_arena_strdup(a, text);
 }
 
 /* ---- asking for them ---- */

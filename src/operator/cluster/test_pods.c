@@ -16,6 +16,8 @@
 
 #define WAITS(reason) \
     "{\"name\":\"llm\",\"state\":{\"waiting\":{\"reason\":\"" reason "\",\"message\":\"why\"}}}"
+#define ENDED(where, code, reason) \
+    "\"" where "\":{\"terminated\":{\"exitCode\":" #code ",\"reason\":\"" reason "\"}}"
 
 static void
 what_hinders_a_pod_is_told(void **unused)
@@ -37,6 +39,29 @@ what_hinders_a_pod_is_told(void **unused)
          "{\"status\":{\"initContainerStatuses\":[" WAITS(
              "CrashLoopBackOff") "],\"containerStatuses\":[" WAITS("PodInitializing") "]}}",
          "pod p, container llm: CrashLoopBackOff: why"},
+        {"it ends again and again",
+         "{\"status\":{\"containerStatuses\":[{\"name\":\"llm\"," ENDED(
+             "lastState", 137,
+             "OOMKilled") ",\"state\":{\"waiting\":{\"reason\":\"CrashLoopBackOff\","
+                          "\"message\":\"back-off 40s\"}}}]}}",
+         "pod p, container llm: CrashLoopBackOff: back-off 40s; it ended with OOMKilled, exit code "
+         "137"},
+        {"it has ended, and is to start again",
+         "{\"status\":{\"containerStatuses\":[{\"name\":\"llm\",\"ready\":false," ENDED(
+             "state", 1, "Error") "}]}}",
+         "pod p, container llm: it ended with Error, exit code 1"},
+        {"it has started again, and is not ready yet",
+         "{\"status\":{\"containerStatuses\":[{\"name\":\"llm\",\"ready\":false," ENDED(
+             "lastState", 137, "OOMKilled") ",\"state\":{\"running\":{}}}]}}",
+         "pod p, container llm: started again; it ended with OOMKilled, exit code 137"},
+        {"that is over: it is ready",
+         "{\"status\":{\"containerStatuses\":[{\"name\":\"llm\",\"ready\":true," ENDED(
+             "lastState", 137, "OOMKilled") ",\"state\":{\"running\":{}}}]}}",
+         NULL},
+        {"what comes first is done",
+         "{\"status\":{\"initContainerStatuses\":[{\"name\":\"pull\",\"ready\":true," ENDED(
+             "state", 0, "Completed") "}]}}",
+         NULL},
         {"it goes",
          "{\"metadata\":{\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"},\"status\":{"
          "\"containerStatuses\":[" WAITS("ErrImagePull") "]}}",
