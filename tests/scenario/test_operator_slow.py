@@ -14,6 +14,7 @@ import kube_servers
 from modelservices import DEPLOYMENTS, SERVICES, condition, service, wait_ready, with_base
 
 LLM = {"replicas": 1, "containers": [{"name": "llm", "image": "a"}]}
+CALL_S = 30  # so long a call is waited for
 HOP_BY_HOP = {"host", "connection", "content-length", "transfer-encoding"}
 
 
@@ -85,3 +86,16 @@ def test_services_do_not_wait_for_long_for_the_role_of_pickers(prepared, hold, m
     let.set()
     harness.wait_until(lambda: condition(prepared, "svc", "ConfigValid")["reason"] == "Warnings", 90, "it is told")
     assert "there is no ClusterRole picks-nothing" in condition(prepared, "svc", "ConfigValid")["message"]
+
+
+def test_others_do_not_wait_while_it_is_asked_whether_a_kind_is_served(prepared, hold, make_operator):
+    config, _, asked = hold("/apis/inference.networking.k8s.io/v1")
+    make_operator({"--kubeconfig": config})
+    prepared.create(SERVICES, service("pools", "org/pools", **with_base(
+        prepared, inferencePool="spec: {targetPortNumber: 8000}\n")))
+    harness.wait_until(lambda: asked, 90, "it is asked")
+    prepared.create(SERVICES, service("svc", decode=LLM))
+    harness.wait_until(lambda: prepared.exists(f"{DEPLOYMENTS}/svc-decode"), 60, "it is made")
+    assert time.monotonic() - asked[0] < CALL_S, "not before the question was given up"
+    assert not prepared.exists(f"{DEPLOYMENTS}/pools-decode")
+    wait_ready(prepared, "svc")

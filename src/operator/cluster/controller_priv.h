@@ -18,7 +18,6 @@
 #include "operator/modelservice/service.h"
 
 struct berth_kube_events;
-struct berth_msvc_base;
 struct berth_outcome;
 struct berth_reconciler;
 
@@ -82,8 +81,7 @@ struct berth_msvc_controller {
     bool sees_all_maps;   /* all of them are to be read, by one watch */
     pthread_cond_t asked; /* somebody has asked whether a kind is served */
     struct msvc_definition definitions[MSVC_DEFINITIONS_MAX]; /* in the order of need */
-    /* One is drawn up at a time: that takes memory, the calls take time.  Held over none of these
-     * but the first question whether a kind is defined that the cluster lacks. */
+    /* One is drawn up at a time: that takes memory.  Held over no call. */
     pthread_mutex_t drawing;
     pthread_mutex_t mu; /* of applied, and of who asks; never held over a call */
     struct msvc_kept *applied;
@@ -172,9 +170,9 @@ struct berth_kube_informer *msvc_informer_awaited(struct msvc_look *x,
                                                   const struct berth_kube_kind *kind);
 /* Say that a kind is not served, and what brings it: -BERTH_ENOTREADY. */
 int msvc_unserved(struct msvc_look *x, const struct berth_kube_kind *kind, struct berth_err *e);
-/* Which generation of pools a service with that base configuration has in this cluster: the newer
- * one where it is served.  -BERTH_ENOTREADY: the cluster has not said */
-int msvc_choose_inference(struct msvc_look *x, const struct berth_msvc_base *base,
+/* Which generation of pools a service with a base configuration of that data has in this cluster:
+ * the newer one where it is served.  -BERTH_ENOTREADY: the cluster has not said.  May be a call */
+int msvc_choose_inference(struct msvc_look *x, const struct berth_json *data,
                           struct berth_msvc_conf *conf, struct berth_err *e);
 /* The rule, for whoever asks: serves() returns 0 where the cluster serves that kind, 1 where it
  * does not, or a failure, which is then the answer.  with_models: InferenceModels or objectives are

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "operator/cluster/controller_priv.h"
-#include "operator/modelservice/base.h"
 #include "operator/modelservice/kinds.h"
 #include "wire/json.h"
 
@@ -215,15 +214,21 @@ msvc_choose_generation(int (*serves)(void *arg, enum berth_msvc_child child, str
     return 0;
 }
 
+/* A base configuration has one for pools of both generations. */
+static bool
+has_key(const struct berth_json *data, enum berth_msvc_child child)
+{
+    return berth_json_get(data, berth_msvc_kind_of(child)->key) != NULL;
+}
+
 int
-msvc_choose_inference(struct msvc_look *x, const struct berth_msvc_base *base,
+msvc_choose_inference(struct msvc_look *x, const struct berth_json *data,
                       struct berth_msvc_conf *conf, struct berth_err *e)
 {
-    const bool models =
-        base->of[BERTH_MSVC_MODEL] != NULL || base->of[BERTH_MSVC_OBJECTIVE] != NULL;
+    const bool models = has_key(data, BERTH_MSVC_MODEL) || has_key(data, BERTH_MSVC_OBJECTIVE);
 
     conf->inference = BERTH_MSVC_TO_V1;
-    if (!models && base->of[BERTH_MSVC_POOL] == NULL && base->of[BERTH_MSVC_POOL_V1] == NULL)
+    if (!models && !has_key(data, BERTH_MSVC_POOL))
         return 0;
     return msvc_choose_generation(find_out, x, models, conf, e);
 }

@@ -152,19 +152,25 @@ read_up(struct msvc_look *x, struct berth_arena *a, const struct berth_json **re
     return find_base(x, a, ret_data, e);
 }
 
+static bool
+has_pool(const struct berth_msvc_base *base)
+{
+    return base->of[BERTH_MSVC_POOL] != NULL || base->of[BERTH_MSVC_POOL_V1] != NULL ||
+           base->of[BERTH_MSVC_MODEL] != NULL || base->of[BERTH_MSVC_OBJECTIVE] != NULL;
+}
+
 static int
 draw_up_in(struct msvc_look *x, struct berth_arena *a, const struct berth_json *data,
-           struct berth_err *e)
+           struct berth_msvc_conf *how, struct berth_err *e)
 {
     struct berth_msvc_base base = {0};
     int r = berth_msvc_base_read(data, &x->m, a, &x->problems, &base, e);
 
     if (r < 0)
         return r;
-    struct berth_msvc_conf how = x->c->conf.build;
-    if ((r = msvc_choose_inference(x, &base, &how, e)) < 0)
-        return r;
-    r = berth_msvc_build(&x->m, &base, &how, a, &x->problems, &x->wish, e);
+    if (!has_pool(&base)) /* its template has come to nothing */
+        how->inference = BERTH_MSVC_TO_V1;
+    r = berth_msvc_build(&x->m, &base, how, a, &x->problems, &x->wish, e);
     berth_msvc_locate(&x->problems);
     return r;
 }
@@ -202,15 +208,18 @@ keep_drawn(struct msvc_look *x)
 static int
 draw_up(struct msvc_look *x, struct berth_err *e)
 {
+    struct berth_msvc_conf how = x->c->conf.build;
     const struct berth_json *data = NULL;
     struct berth_arena a;
 
     berth_arena_init(&a, drawing_memory_max);
     x->problems.arena = &a;
     int r = read_up(x, &a, &data, e);
+    if (r == 0)
+        r = msvc_choose_inference(x, data, &how, e);
     (void)pthread_mutex_lock(&x->c->drawing);
     if (r == 0)
-        r = draw_up_in(x, &a, data, e);
+        r = draw_up_in(x, &a, data, &how, e);
     else if (r > 0)
         r = 0; /* what is wrong has been told */
     if (!keep_drawn(x) && r == 0)
