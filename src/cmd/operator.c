@@ -276,8 +276,9 @@ count_calls(struct berth_operator_http_conf *http, struct berth_kube_conf *kube,
 }
 
 static const char denied[] = "; the operator's role lacks this right: apply "
-                             "deploy/modelservice/rbac.yaml, or upgrade the Helm release (kubectl "
-                             "auth can-i shows what is allowed)";
+                             "deploy/modelservice/rbac.yaml, or upgrade the Helm release; who runs "
+                             "it by hand needs its ClusterRole modelservice-operator (kubectl auth "
+                             "can-i shows what is allowed)";
 
 /* Until it is ended.  election: NULL, there is no other. */
 static int

@@ -239,12 +239,14 @@ troubled(void *arg, int r, const char *why)
     struct berth_msvc_controller *c = arg;
 
     if (r == 0)
-        berth_info("operator: the API server answers again");
+        berth_info("operator: %s",
+                   c->undefined ? "ModelServices are defined now" : "the API server answers again");
     else if (r == -BERTH_ENOENT)
         berth_warn("operator: " BERTH_MSVC_UNDEFINED " (%s)", why);
     else if (!c->troubled)
         berth_warn("operator: %s", why);
     c->troubled = r < 0;
+    c->undefined = r == -BERTH_ENOENT;
 }
 
 /* What is not the server's being away: a right that is missing, say. */

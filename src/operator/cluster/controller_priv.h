@@ -88,7 +88,7 @@ struct berth_msvc_controller {
     struct msvc_short *shorts; /* under mu */
     bool pods_asked;           /* a worker lists some; under mu */
     uint64_t swept_ns;         /* when those of what is gone were dropped last; under mu */
-    bool troubled;             /* of the services' watch, on its thread */
+    bool troubled, undefined;  /* of the services' watch, on its thread */
     struct msvc_failure {
         char key[BERTH_DIGEST_HEX], text[BERTH_DIGEST_HEX]; /* sums; "": nothing */
         uint64_t at_ns;

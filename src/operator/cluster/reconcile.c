@@ -123,8 +123,8 @@ check_unique(struct msvc_look *x, struct berth_arena *a, struct berth_err *e)
             !msvc_is_older(all[i], x->object))
             continue;
         berth_msvc_problem(&x->problems, false, "modelservice", "spec.routing.modelName",
-                           "%s of this namespace serves %s already: their pods could not be told "
-                           "apart, of which both bear the label %s",
+                           "ModelService %s of this namespace has modelName %s already: pods of "
+                           "both would bear the label llm-d.ai/model=%s; give this one another",
                            berth_kube_text(all[i], "metadata.name").at,
                            berth_kube_text(all[i], "spec.routing.modelName").at, x->m.names.model);
         return 0;

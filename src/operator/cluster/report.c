@@ -126,7 +126,8 @@ put_progressing(struct report *r)
     const struct msvc_look *x = r->x;
 
     if (x->problems.errors > 0 || x->conflict != NULL || x->held_up != NULL)
-        put_condition(r, "Progressing", false, "Blocked", "it waits for somebody: see Ready");
+        put_condition(r, "Progressing", false, "Blocked",
+                      "it waits for a change by somebody: see Ready");
     else if (x->failure != NULL || x->contested != NULL)
         put_condition(r, "Progressing", true, "Retrying", "it is tried again: see Ready");
     else if (x->going_on || !r->ready)
