@@ -39,9 +39,10 @@ struct berth_limit {
     bool stricter;                                /* than llm-d's own definition of the kind */
 };
 
-/* Of ModelService; of what every object says of itself (metadata). */
+/* Of ModelService, by its definition; what that takes of one and Kubernetes has no use for: names
+ * (metadata) and ports. */
 const struct berth_limit *berth_limits_of_model_service(size_t *ret_count);
-const struct berth_limit *berth_limits_of_head(size_t *ret_count);
+const struct berth_limit *berth_limits_beyond_definition(size_t *ret_count);
 
 /*
  * v is of its shape, or has members that are not, which are not looked at.  Each place is told of

@@ -178,20 +178,21 @@ berth_limits_of_model_service(size_t *ret_count)
     return limits;
 }
 
-/* ---- of every object ---- */
+/* ---- what the definition takes ---- */
 
-/* No definition says it, and llm-d's `generate` takes any: the names of children are lower-cased.
- */
-static const struct berth_limit head[] = {
+/* llm-d's `generate` takes any: the names of children are lower-cased, and it is the API server
+ * that refuses what is made with such a port. */
+static const struct berth_limit beyond[] = {
     {LENGTH("metadata.name", 0, 253), .stricter = true},
     {PATTERN("metadata.name", "^" SUBDOMAIN "$"), .says = OF_DOMAINS, .stricter = true},
     {LENGTH("metadata.namespace", 0, 63), .stricter = true},
     {PATTERN("metadata.namespace", "^$|^" WORD "$"), .says = OF_WORDS, .stricter = true},
+    {RANGE("spec.routing.ports[].port", 1, 65535), .stricter = true},
 };
 
 const struct berth_limit *
-berth_limits_of_head(size_t *ret_count)
+berth_limits_beyond_definition(size_t *ret_count)
 {
-    *ret_count = BERTH_COUNT(head);
-    return head;
+    *ret_count = BERTH_COUNT(beyond);
+    return beyond;
 }

@@ -72,7 +72,7 @@ limited(struct berth_arena *a, const struct berth_json *v)
     if (berth_limits_check(limits, count, v, a, &found, &e) == 0)
         berth_assert(found.count <= BERTH_SHAPE_PROBLEMS_MAX &&
                      found.errors <= found.count + found.beyond);
-    limits = berth_limits_of_head(&count);
+    limits = berth_limits_beyond_definition(&count);
     (void)berth_limits_check(limits, count, v, a, &found, &e);
 }
 

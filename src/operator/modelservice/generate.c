@@ -142,13 +142,13 @@ check_service(const struct berth_json *doc, struct berth_arena *a, struct berth_
 {
     struct berth_err why = {""};
     size_t count;
-    const struct berth_limit *limits = berth_limits_of_head(&count);
+    const struct berth_limit *limits = berth_limits_of_model_service(&count);
     int r = berth_msvc_limited(p, BERTH_MSVC_IN_SERVICE, limits, count, doc, &why);
 
     check_type(doc, BERTH_MSVC_IN_SERVICE, "apiVersion", berth_msvc_services.group_version, p);
     check_type(doc, BERTH_MSVC_IN_SERVICE, "kind", berth_msvc_services.kind, p);
     if (r == 0) {
-        limits = berth_limits_of_model_service(&count);
+        limits = berth_limits_beyond_definition(&count);
         r = berth_msvc_limited(p, BERTH_MSVC_IN_SERVICE, limits, count, doc, &why);
     }
     if (r == -BERTH_ENOMEM)

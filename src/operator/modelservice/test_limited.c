@@ -43,7 +43,7 @@ static const struct {
 } cases[] = {
     {"all that there can be",
      TOP "  modelArtifacts: {uri: 'hf://o/m', authSecretName: a.b-c, size: 5}\n"
-         "  routing: {modelName: m, ports: [{name: a, port: 70000}], gatewayRefs: [{name: g, "
+         "  routing: {modelName: m, ports: [{name: a, port: 65535}], gatewayRefs: [{name: g, "
          "group: '', kind: Service, namespace: ns, sectionName: a.b, port: 65535}]}\n"
          "  decode: {replicas: ~, parallelism: {tensor: 0}, autoscaling: {minReplicas: 2, "
          "maxReplicas: 2}, acceleratorTypes: {labelKey: k, labelValues: [v]}}\n",
@@ -63,6 +63,11 @@ static const struct {
      "6:13 spec.routing.modelName: it is missing", false},
     {"a port of 0", ROUTING("ports: [{name: a, port: 0}]"),
      "6:45 spec.routing.ports[0].port: 0: it is 1 or more", false},
+    {"a port below 0", ROUTING("ports: [{name: a, port: -3}]"),
+     "6:45 spec.routing.ports[0].port: -3: it is 1 or more", false},
+    {"a port that there is not, which the definition takes",
+     ROUTING("ports: [{name: a, port: 65536}]"),
+     "6:45 spec.routing.ports[0].port: 65536: it is from 1 to 65535", true},
     {"a port without a number", ROUTING("ports: [{name: a}]"),
      "6:35 spec.routing.ports[0].port: it is missing", false},
     {"a port's name twice",
