@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "cmd/build_options.h"
 #include "cmd/cmd_priv.h"
 #include "cmd/input.h"
 #include "kube/client.h"
@@ -257,19 +258,13 @@ static int
 generate(struct run *x)
 {
     struct source from = {0};
-    struct berth_arg_names epp, pd;
-    struct berth_msvc_conf conf = {.strict = berth_arg(x->args, "strict") != NULL,
-                                   .epp_cluster_role = berth_arg(x->args, "epp-cluster-role"),
-                                   .epp_pull_secrets = epp.at,
-                                   .pd_pull_secrets = pd.at};
+    struct berth_build_options options;
+    struct berth_msvc_conf conf = {.strict = berth_arg(x->args, "strict") != NULL};
     int r;
 
     if ((r = inference_of(x->args, &conf.inference)) != 0 ||
-        (r = berth_arg_names(x->args, &x->a, "epp-pull-secrets", &epp)) != 0 ||
-        (r = berth_arg_names(x->args, &x->a, "pd-pull-secrets", &pd)) != 0)
+        (r = berth_build_options_read(x->args, &x->a, &options, &conf)) != 0)
         return r;
-    conf.epp_pull_secret_count = epp.count;
-    conf.pd_pull_secret_count = pd.count;
     const bool differs = berth_arg(x->args, "diff") != NULL;
     if ((r = read_source(x, &from)) != 0)
         return differs ? EXIT_TROUBLE : r;

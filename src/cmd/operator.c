@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "cmd/build_options.h"
 #include "cmd/cmd_priv.h"
 #include "cmd/operator_http.h"
 #include "kube/client.h"
@@ -371,7 +372,8 @@ run(const struct berth_args *args, struct berth_arena *a)
 {
     const struct berth_kube_config_from from = {.path = berth_arg(args, "kubeconfig")};
     struct berth_kube_lease_conf election = {.name = NULL};
-    struct berth_arg_names epp, pd, bases;
+    struct berth_build_options options;
+    struct berth_arg_names bases;
     struct berth_operator_http_conf about;
     struct berth_kube_config config;
     struct berth_err e = {""};
@@ -379,21 +381,14 @@ run(const struct berth_args *args, struct berth_arena *a)
     int r;
 
     if ((r = set_log_level(args)) != 0 ||
-        (r = berth_arg_names(args, a, "epp-pull-secrets", &epp)) != 0 ||
-        (r = berth_arg_names(args, a, "pd-pull-secrets", &pd)) != 0 ||
         (r = berth_arg_names(args, a, "base-namespaces", &bases)) != 0)
         return r;
     berth_memory_share_heap();
-    struct berth_msvc_controller_conf conf = {
-        .build = {.epp_cluster_role = berth_arg(args, "epp-cluster-role"),
-                  .epp_pull_secrets = epp.at,
-                  .epp_pull_secret_count = epp.count,
-                  .pd_pull_secrets = pd.at,
-                  .pd_pull_secret_count = pd.count},
-        .space = berth_arg(args, "namespace"),
-        .base_spaces = bases.at,
-        .base_space_count = bases.count};
-    if ((r = check_spaces(args, conf.space, &bases)) != 0)
+    struct berth_msvc_controller_conf conf = {.space = berth_arg(args, "namespace"),
+                                              .base_spaces = bases.at,
+                                              .base_space_count = bases.count};
+    if ((r = berth_build_options_read(args, a, &options, &conf.build)) != 0 ||
+        (r = check_spaces(args, conf.space, &bases)) != 0)
         return r;
     if (conf.build.epp_cluster_role == NULL || conf.build.epp_cluster_role[0] == '\0')
         return berth_usage(args, "which rights do endpoint pickers get? Name a ClusterRole with "

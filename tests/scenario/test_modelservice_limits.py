@@ -72,3 +72,16 @@ def test_a_problem_is_one_line_whatever_the_file_says(tmp_path):
     done = generate(tmp_path, crd.service(uri="x\r\nfake.yaml:1:1: boo"))
     assert done.returncode == 1 and "\\r\\nfake.yaml" in done.stderr, done.stderr
     assert all(line.startswith(("msvc.yaml:", "base.yaml:", "berth")) for line in done.stderr.splitlines()), done.stderr
+
+
+@pytest.mark.parametrize("flag, name", [
+    ("--pd-pull-secrets", "B_"), ("--epp-pull-secrets", "a..b"), ("--epp-cluster-role", "Foo Bar/x"),
+    ("--epp-cluster-role", ".."), ("--epp-cluster-role", "50%")])
+def test_a_flag_with_a_name_that_nothing_has_is_a_usage_error(tmp_path, flag, name):
+    value = f"a,,{name}" if "secrets" in flag else name
+    operator = ["operator", "--epp-cluster-role", "view", "--kubeconfig", "none"]
+    for done in (generate(tmp_path, crd.service(), flag, value, "-o", "yaml"),
+                 generate(tmp_path, crd.service(), flag, value, "--diff"),
+                 subprocess.run([harness.BERTH, *operator, flag, value], capture_output=True, text=True)):
+        assert done.returncode == 2 and done.stdout == "", done
+        assert f"{flag} {name}: no " in done.stderr and "--help" in done.stderr, done.stderr

@@ -1,6 +1,5 @@
 #include "operator/modelservice/names.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -180,4 +179,33 @@ berth_msvc_names_of(const char *service, const char *model, struct berth_msvc_na
         (void)snprintf(ret->of[BERTH_MSVC_OBJECTIVE], BERTH_MSVC_NAME_MAX, "%s", service);
     }
     berth_msvc_model_label(model, strlen(model), ret->model);
+}
+
+/* ---- names of others ---- */
+
+/* Words of small letters, digits and dashes, with dots between. */
+bool
+berth_msvc_is_secret(const char *name)
+{
+    static const char word[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    enum { NAME_MAX_BYTES = 253 };
+
+    if (strlen(name) > NAME_MAX_BYTES)
+        return false;
+    for (;; name++) {
+        const size_t n = strspn(name, word);
+        if (n == 0 || name[0] == '-' || name[n - 1] == '-')
+            return false;
+        name += n;
+        if (*name != '.')
+            return *name == '\0';
+    }
+}
+
+/* Whatever a path may have as one of its parts. */
+bool
+berth_msvc_is_cluster_role(const char *name)
+{
+    return name[0] != '\0' && strpbrk(name, "/%") == NULL && strcmp(name, ".") != 0 &&
+           strcmp(name, "..") != 0;
 }

@@ -1,6 +1,7 @@
 #ifndef BERTH_MSVC_NAMES_H
 #define BERTH_MSVC_NAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -45,6 +46,9 @@ struct berth_msvc_names {
 void berth_msvc_sanitize(const char *text, size_t len, char ret[BERTH_MSVC_NAME_MAX]);
 /* A model's name as a label's value, which its pods are told by; never "". */
 void berth_msvc_model_label(const char *model, size_t len, char ret[BERTH_MSVC_NAME_MAX]);
+/* Is it a name that a Secret (a ClusterRole) may have? */
+bool berth_msvc_is_secret(const char *name);
+bool berth_msvc_is_cluster_role(const char *name);
 /* service: metadata.name; model: spec.routing.modelName. */
 void berth_msvc_names_of(const char *service, const char *model, struct berth_msvc_names *ret);
 

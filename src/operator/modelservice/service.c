@@ -280,26 +280,6 @@ copy_of(const struct berth_json *v, const char *key, struct berth_arena *a)
     return berth_arena_strdup(a, berth_json_member_text(v, key, ""));
 }
 
-/* As Kubernetes has names of Secrets: words of small letters, digits and dashes, with dots between.
- */
-static bool
-is_subdomain(const char *text)
-{
-    static const char word[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
-    enum { NAME_MAX_BYTES = 253 };
-
-    if (strlen(text) > NAME_MAX_BYTES)
-        return false;
-    for (;; text++) {
-        const size_t n = strspn(text, word);
-        if (n == 0 || text[0] == '-' || text[n - 1] == '-')
-            return false;
-        text += n;
-        if (*text != '.')
-            return *text == '\0';
-    }
-}
-
 static void
 check_required(const struct berth_msvc *m, struct berth_msvc_problems *p)
 {
@@ -340,7 +320,7 @@ berth_msvc_read(const struct berth_json *doc, struct berth_arena *a, struct bert
         ret->auth_secret == NULL || ret->size == NULL)
         return berth_msvc_no_memory(a, "", e);
     check_required(ret, p);
-    if (ret->auth_secret[0] != '\0' && !is_subdomain(ret->auth_secret))
+    if (ret->auth_secret[0] != '\0' && !berth_msvc_is_secret(ret->auth_secret))
         berth_msvc_invalid(p, BERTH_MSVC_IN_SERVICE, "spec.modelArtifacts.authSecretName",
                            "%.64s is no name that a Secret may have: small letters, digits, '-' "
                            "and '.'",

@@ -189,6 +189,34 @@ a_uri_says_where_a_model_comes_from(void **unused)
     }
 }
 
+static void
+others_have_names_that_they_may_have(void **unused)
+{
+    char longest[255];
+    static const struct {
+        const char *name;
+        bool secret, role;
+    } cases[] = {
+        {"a", true, true},     {"a.b-c.0", true, true},      {"", false, false},
+        {"B_", false, true},   {"-a", false, true},          {"a-", false, true},
+        {"a..b", false, true}, {".", false, false},          {"..", false, false},
+        {"...", false, true},  {"Foo Bar/x", false, false},  {"50%", false, false},
+        {"a b", false, true},  {"system:node", false, true}, {"a/b", false, false},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        print_message("  %s\n", cases[i].name);
+        assert_int_equal(berth_msvc_is_secret(cases[i].name), cases[i].secret);
+        assert_int_equal(berth_msvc_is_cluster_role(cases[i].name), cases[i].role);
+    }
+    memset(longest, 'a', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    assert_false(berth_msvc_is_secret(longest));
+    longest[253] = '\0';
+    assert_true(berth_msvc_is_secret(longest));
+}
+
 int
 main(void)
 {
@@ -197,6 +225,7 @@ main(void)
         cmocka_unit_test(names_of_children_never_meet),
         cmocka_unit_test(names_are_those_of_the_original),
         cmocka_unit_test(a_uri_says_where_a_model_comes_from),
+        cmocka_unit_test(others_have_names_that_they_may_have),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
