@@ -22,6 +22,7 @@ struct failure {
     struct line at;
     size_t column; /* from 0, in bytes of the line */
     size_t context_line, context_column;
+    size_t bracket_line, bracket_column; /* that it is within; line 0: none */
     struct berth_err *e;
 };
 
@@ -202,6 +203,67 @@ quote(struct failure *f)
                "text behind a closing quote: put all of the value in one pair of quotes");
 }
 
+/* ---- brackets ---- */
+
+/* Where the quote at text.at[n] ends: its last byte. */
+static size_t
+quote_end(struct berth_slice text, size_t n)
+{
+    const char mark = text.at[n];
+
+    for (n++; n < text.len; n++) {
+        if (mark == '"' && text.at[n] == '\\')
+            n++;
+        else if (text.at[n] == mark && (mark == '"' || n + 1 == text.len || text.at[n + 1] != mark))
+            break;
+        else if (text.at[n] == mark)
+            n++; /* '' is one of the text */
+    }
+    return n;
+}
+
+/* Of the bracket that the text begins with. */
+static bool
+is_closed(struct berth_slice text)
+{
+    char open[BERTH_JSON_DEPTH_MAX];
+    size_t depth = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        const char c = text.at[i], before = i > 0 ? text.at[i - 1] : ' ';
+        if ((c == '"' || c == '\'') && strchr(" \n[{,:", before) != NULL) {
+            i = quote_end(text, i);
+        } else if (c == '#' && strchr(" \n", before) != NULL) {
+            const char *end = memchr(text.at + i, '\n', text.len - i);
+            i = end != NULL ? (size_t)(end - text.at) : text.len;
+        } else if (c == '[' || c == '{') {
+            if (depth == sizeof open)
+                return true; /* who knows */
+            open[depth++] = c == '[' ? ']' : '}';
+        } else if (c == ']' || c == '}') {
+            if (open[--depth] != c)
+                return false;
+            if (depth == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static int
+bracket(struct failure *f)
+{
+    struct line l = line_of(f->text, f->bracket_line);
+    const size_t n = bytes_of(l.s, f->bracket_column);
+
+    if (f->bracket_line == 0 || n >= l.s.len || (l.s.at[n] != '[' && l.s.at[n] != '{') ||
+        is_closed(
+            (struct berth_slice){l.s.at + n, (size_t)(f->text.at + f->text.len - l.s.at) - n}))
+        return 0;
+    return say(f, l, n, "the %c that begins here is not closed: put a %c where its %s ends",
+               l.s.at[n], l.s.at[n] == '[' ? ']' : '}', l.s.at[n] == '[' ? "list" : "mapping");
+}
+
 /* "key:value", and no address ("hf://o/m") or image ("- docker.io/x:1"). */
 static size_t
 bare_colon(struct berth_slice s)
@@ -351,11 +413,19 @@ static int template(struct failure *f)
     return open ? say(f, f->at, f->column, YAML_IS_TEMPLATE) : 0;
 }
 
+/* at NULL: none. */
+static void
+set_bracket(struct failure *f, const yaml_mark_t *at)
+{
+    f->bracket_line = at != NULL ? at->line + 1 : 0;
+    f->bracket_column = at != NULL ? at->column : 0;
+}
+
 int
 yaml_said(const yaml_parser_t *p, const char *text, size_t len, struct berth_err *e)
 {
-    static int (*const mistakes[])(struct failure *) = {tab,      template, quote,   colon,
-                                                        too_deep, beside,   reserved};
+    static int (*const mistakes[])(struct failure *) = {tab,   template, quote,  bracket,
+                                                        colon, too_deep, beside, reserved};
     struct failure f = {.text = {text, len},
                         .problem = p->problem != NULL ? p->problem : "",
                         .context = p->context != NULL ? p->context : "",
@@ -365,6 +435,10 @@ yaml_said(const yaml_parser_t *p, const char *text, size_t len, struct berth_err
                         .e = e};
 
     f.column = bytes_of(f.at.s, p->problem_mark.column);
+    if (strstr(f.problem, "did not find expected node content") != NULL)
+        set_bracket(&f, p->marks.top > p->marks.start ? &p->marks.top[-1] : NULL);
+    else if (strstr(f.problem, "did not find expected ',' or") != NULL)
+        set_bracket(&f, &p->context_mark);
     for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
         const int r = mistakes[i](&f);
         if (r < 0)
