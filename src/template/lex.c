@@ -1,5 +1,6 @@
 #include "template/lex_priv.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool
@@ -144,12 +145,28 @@ at_terminator(const struct berth_tlex *l)
            at(l, l->pos, "}}");
 }
 
-static struct berth_ttoken
-wrong_sign(struct berth_tlex *l, size_t at)
+/* Does the action that pos is in end on its line? */
+static bool
+has_right(const struct berth_tlex *l, size_t pos)
 {
-    return wrong(l, at,
-                 at < l->in.len && l->in.at[at] == '}' ? "unexpected \"}\": an action ends with }}"
-                                                       : "unexpected character");
+    while (pos < l->in.len && l->in.at[pos] != '\n' && !at(l, pos, "{{") && !at(l, pos, "}}"))
+        pos++;
+    return at(l, pos, "}}");
+}
+
+static struct berth_ttoken
+wrong_sign(struct berth_tlex *l, size_t where)
+{
+    const char c = where < l->in.len ? l->in.at[where] : '\0';
+    const char quote = c == '"' ? '\'' : '"';
+
+    if (c == '}')
+        return wrong(l, where, "unexpected \"}\": an action ends with }}");
+    if (c <= ' ' || c > '~')
+        return wrong(l, where, "unexpected character");
+    (void)snprintf(l->why, sizeof l->why, "unexpected %c%c%c%s", quote, c, quote,
+                   has_right(l, where) ? "" : ": is a }} missing?");
+    return wrong(l, where, l->why);
 }
 
 static struct berth_ttoken

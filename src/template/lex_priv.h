@@ -55,6 +55,7 @@ struct berth_tlex {
     bool inside; /* an action */
     unsigned parens;
     uint32_t action; /* where the action began */
+    char why[48];    /* of an error that names a character: its text */
 };
 
 /* The next word; after an error or the end, the same again. */
