@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "conf/near.h"
 #include "merge/shape.h"
 #include "operator/modelservice/head.h"
 #include "operator/modelservice/kinds.h"
@@ -107,6 +108,37 @@ child_of(struct berth_slice key)
     return BERTH_MSVC_CHILDREN;
 }
 
+/* The key that was meant by one that there is not, or NULL. */
+static const char *
+near_key(const char *key)
+{
+    const char *names[BERTH_MSVC_CHILDREN];
+    size_t count = 0;
+
+    for (int i = 0; i < BERTH_MSVC_CHILDREN; i++) {
+        if (berth_msvc_kind_of(i)->is_input)
+            names[count++] = berth_msvc_kind_of(i)->key;
+    }
+    return berth_near_miss(key, names, count);
+}
+
+static void
+tell_unused(struct berth_slice key, enum berth_msvc_child child, struct berth_arena *a,
+            struct berth_msvc_problems *p)
+{
+    const char *path = berth_arena_printf(a, "data.%.*s", (int)key.len, key.at);
+    const char *near = path != NULL ? near_key(path + strlen("data.")) : NULL;
+
+    path = path != NULL ? path : "data";
+    if (child != BERTH_MSVC_CHILDREN)
+        berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, path, "it is always made anew; ignored");
+    else
+        berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, path,
+                           "no such key is known, and it is ignored%s%s%s",
+                           near != NULL ? ": do you mean " : "", near != NULL ? near : "",
+                           near != NULL ? "?" : "");
+}
+
 int
 berth_msvc_base_read(const struct berth_json *data, const struct berth_msvc *m,
                      struct berth_arena *a, struct berth_msvc_problems *p,
@@ -124,10 +156,7 @@ berth_msvc_base_read(const struct berth_json *data, const struct berth_msvc *m,
             return berth_err_set(e, BERTH_ECANCELED, "it is to end");
         struct berth_slice text;
         if (child == BERTH_MSVC_CHILDREN || !berth_msvc_kind_of(child)->is_input) {
-            const char *path = berth_arena_printf(a, "data.%.*s", (int)it.key.len, it.key.at);
-            berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, path != NULL ? path : "data",
-                               child == BERTH_MSVC_CHILDREN ? "no such key is known; it is ignored"
-                                                            : "it is always made anew; ignored");
+            tell_unused(it.key, child, a, p);
             continue;
         }
         const char *key = berth_msvc_kind_of(child)->key;

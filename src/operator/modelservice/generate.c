@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/assert.h"
+#include "conf/near.h"
 #include "merge/limits.h"
 #include "merge/shape.h"
 #include "operator/modelservice/base.h"
@@ -182,6 +184,45 @@ read_service(const struct berth_msvc_files *files, struct berth_arena *a,
     return *ret != NULL ? 0 : berth_msvc_no_memory(a, "the ModelService", e);
 }
 
+/* A ConfigMap without data: by what name has it them? */
+static void
+check_data(const struct berth_json *config, struct berth_msvc_problems *p)
+{
+    static const char *const names[] = {"data"};
+
+    for (struct berth_json_iter it = berth_json_iter(config); berth_json_next(&it);) {
+        const char *key = berth_arena_printf(p->arena, "%.*s", (int)it.key.len, it.key.at);
+        if (key != NULL && berth_near_miss(key, names, BERTH_COUNT(names)) != NULL) {
+            berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, key,
+                               "no such field: do you mean data? The base configuration is empty");
+            return;
+        }
+    }
+    berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, "",
+                       "it has no data: the base configuration is empty");
+}
+
+/* config NULL: there is none. */
+static void
+check_base(const struct berth_json *config, const struct berth_msvc *m,
+           struct berth_msvc_problems *p)
+{
+    const char *named =
+        berth_json_member_text(berth_json_get(m->spec, "baseConfigMapRef"), "name", "");
+    const char *given = berth_json_member_text(berth_json_get(config, "metadata"), "name", "");
+
+    if (named[0] != '\0' && given[0] != '\0' && strcmp(named, given) != 0)
+        berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, "metadata.name",
+                           "this is %.253s, and the ModelService refers to %.253s "
+                           "(spec.baseConfigMapRef.name): is it the right file?",
+                           given, named);
+    if (config == NULL && named[0] != '\0')
+        berth_msvc_problem(p, true, BERTH_MSVC_IN_SERVICE, "spec.baseConfigMapRef",
+                           "it names %.253s: give its ConfigMap with -b", named);
+    if (config != NULL && berth_json_get(config, "data") == NULL)
+        check_data(config, p);
+}
+
 /* doc NULL: it could not be read, which is told. */
 static int
 draw_up(const struct berth_json *doc, const struct berth_msvc_files *files,
@@ -211,20 +252,7 @@ draw_up(const struct berth_json *doc, const struct berth_msvc_files *files,
         config = files->base_map;
         p->base_in_cluster = config != NULL;
     }
-    const char *named =
-        berth_json_member_text(berth_json_get(ret_service->spec, "baseConfigMapRef"), "name", "");
-    const char *given = berth_json_member_text(berth_json_get(config, "metadata"), "name", "");
-    if (named[0] != '\0' && given[0] != '\0' && strcmp(named, given) != 0)
-        berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, "metadata.name",
-                           "this is %.253s, and the ModelService refers to %.253s "
-                           "(spec.baseConfigMapRef.name): is it the right file?",
-                           given, named);
-    if (config == NULL && named[0] != '\0')
-        berth_msvc_problem(p, true, BERTH_MSVC_IN_SERVICE, "spec.baseConfigMapRef",
-                           "it names %.253s: give its ConfigMap with -b", named);
-    if (config != NULL && berth_json_get(config, "data") == NULL)
-        berth_msvc_problem(p, true, BERTH_MSVC_IN_BASE, "",
-                           "it has no data: the base configuration is empty");
+    check_base(config, ret_service, p);
     if ((r = berth_msvc_base_read(berth_json_get(config, "data"), ret_service, a, p, &base, &why)) <
         0) {
         berth_msvc_problem(p, false, BERTH_MSVC_IN_BASE, "data", "%s", why.msg);
