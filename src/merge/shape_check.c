@@ -501,7 +501,9 @@ put_unknown(struct check *c, const struct berth_shape *shape, const struct berth
 {
     const char *near = shape_nearest(shape, it->key), *what = prunes ? ", and it is left out" : "";
 
-    if (near != NULL)
+    if (memchr(it->key.at, ':', it->key.len) != NULL) /* {name:http} */
+        problem(c, c->strict, "no such field%s: is a space missing behind the colon?", what);
+    else if (near != NULL)
         problem(c, c->strict, "no such field%s: do you mean %s?", what, near);
     else
         problem(c, c->strict, "no such field%s", what);

@@ -254,6 +254,10 @@ problems_are_told(void **unused)
          "{spec: {prefill: {containers: [{name: a, ports: [], volumeMount: x}]}}}",
          "spec.prefill.containers[0].ports: warning: no such field\n"
          "spec.prefill.containers[0].volumeMount: warning: no such field"},
+        {"a colon without its space, of a mapping in braces", "ModelService",
+         "{spec: {routing: {ports: [{name:http, port: 1}]}}}",
+         "spec.routing.ports[0].name:http: warning: no such field: is a space missing behind the "
+         "colon?"},
         {"a quantity of another kind", "Deployment", POD("{resources: {limits: {cpu: [1]}}}"),
          "spec.template.spec.containers[0].resources.limits.cpu: error: a quantity such as 500m or "
          "16Gi is wanted, this is a list"},
