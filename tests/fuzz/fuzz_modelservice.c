@@ -16,7 +16,8 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     const char *cut = len > 0 ? memmem(text, len, line, sizeof line - 1) : NULL;
     const size_t n = cut != NULL ? (size_t)(cut - text) : len;
     const size_t skip = cut != NULL ? n + sizeof line - 1 : len;
-    const struct berth_msvc_files files = {.service = {text, n}, .base = {text + skip, len - skip}};
+    const struct berth_msvc_files files = {.service = {text, n},
+                                           .base = {cut != NULL ? text + skip : NULL, len - skip}};
     const struct berth_msvc_conf conf = {.epp_cluster_role = "picker",
                                          .managed = len % 2 == 0,
                                          .inference = (enum berth_msvc_inference)(len / 6 % 3),

@@ -442,7 +442,7 @@ find_base(struct berth_kube *kube, struct berth_msvc_files *files, const struct 
                                       .space = space[0] != '\0' ? space : ret->space,
                                       .name = berth_json_member_text(ref, "name", "")};
 
-    if (at.name[0] == '\0' || files->base.len > 0)
+    if (at.name[0] == '\0' || files->base.at != NULL)
         return 0;
     ret->base = at.name;
     const int r = berth_kube_get(kube, &until, a, &at, &files->base_map, e);

@@ -113,6 +113,10 @@ read_file(struct berth_slice text, const char *in, const char *kind, struct bert
     (void)berth_msvc_text_of(p, in, text);
     if (!berth_msvc_parse(p, in, text, &v))
         return -BERTH_EINVAL;
+    if (berth_json_type(v) == BERTH_JSON_NULL) {
+        berth_msvc_problem(p, false, in, "", "there is nothing in it, it should be a %s", kind);
+        return -BERTH_EINVAL;
+    }
     if (berth_json_type(v) != BERTH_JSON_OBJECT) {
         berth_msvc_problem(p, false, in, "", "it is %s, should be a %s", berth_json_type_name(v),
                            kind);
@@ -234,7 +238,7 @@ draw_up(const struct berth_json *doc, const struct berth_msvc_files *files,
     struct berth_err why = {""};
     int r;
 
-    if (files->base.len > 0 &&
+    if (files->base.at != NULL &&
         read_file(files->base, BERTH_MSVC_IN_BASE, "ConfigMap", p, &config) < 0)
         return -BERTH_EINVAL;
     if (config != NULL && berth_json_get(config, "kind") != NULL)
@@ -248,7 +252,7 @@ draw_up(const struct berth_json *doc, const struct berth_msvc_files *files,
             berth_msvc_problem(p, false, BERTH_MSVC_IN_SERVICE, "spec", "%s", why.msg);
         return -BERTH_EINVAL;
     }
-    if (files->base.len == 0) {
+    if (files->base.at == NULL) {
         config = files->base_map;
         p->base_in_cluster = config != NULL;
     }

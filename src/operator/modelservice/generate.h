@@ -19,7 +19,7 @@ enum berth_msvc_format {
     BERTH_MSVC_JSON, /* a List, for the same */
 };
 
-/* Two files as they are: a ModelService, and the ConfigMap of a base configuration (no bytes:
+/* Two files as they are: a ModelService, and the ConfigMap of a base configuration (at NULL:
  * none). */
 struct berth_msvc_files {
     struct berth_slice service, base;

@@ -460,7 +460,7 @@ replicas_beside_an_autoscaler_are_told(void **unused)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *service = berth_arena_printf(&arena, HF "  decode: {%s}\n", rows[i].decode);
         bool told = false;
-        assert_int_equal(generate(service, "", false, &out), 0);
+        assert_int_equal(generate(service, NULL, false, &out), 0);
         for (size_t j = 0; j < problems.count; j++)
             told = told || (problems.at[j].warning &&
                             strcmp(problems.at[j].path, "spec.decode.replicas") == 0);
@@ -479,7 +479,7 @@ what_is_to_be_applied_has_no_owner_without_a_uid(void **unused)
                                   "  modelArtifacts: {uri: 'hf://o/m'}\n  decode: {}\n";
     static const enum berth_msvc_format formats[] = {BERTH_MSVC_MAP, BERTH_MSVC_YAML,
                                                      BERTH_MSVC_JSON};
-    const struct berth_msvc_files files = {.service = berth_slice_of(service), .base = {"", 0}};
+    const struct berth_msvc_files files = {.service = berth_slice_of(service)};
     const struct berth_msvc_conf conf = {.epp_cluster_role = "picker"};
 
     (void)unused;

@@ -18,7 +18,8 @@ static int
 generate(const char *service, const char *base, bool strict, struct berth_buf *out)
 {
     const struct berth_msvc_files files = {.service = berth_slice_of(service),
-                                           .base = berth_slice_of(base != NULL ? base : "")};
+                                           .base = base != NULL ? berth_slice_of(base)
+                                                                : (struct berth_slice){0}};
     static const char *const secrets[] = {"pull"};
     const struct berth_msvc_conf conf = {.strict = strict,
                                          .epp_cluster_role = "picker",

@@ -259,9 +259,9 @@ what_no_cluster_takes_is_told(void **unused)
     (void)unused;
     for (size_t i = 0; i < BERTH_COUNT(cases); i++) {
         const bool is_wrong = cases[i].told[0] != '\0';
-        const char *base = cases[i].base != NULL ? cases[i].base : "";
+        const char *base = cases[i].base;
         const struct berth_msvc_files files = {.service = berth_slice_of(cases[i].service),
-                                               .base = berth_slice_of(base)};
+                                               .base = {base, base != NULL ? strlen(base) : 0}};
         const char *text = "";
         struct berth_err e = {""};
         struct berth_buf out;

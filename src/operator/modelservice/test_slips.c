@@ -18,7 +18,8 @@
     "apiVersion: llm-d.ai/v1alpha1\nkind: ModelService\nmetadata: {name: svc}\nspec:\n" \
     "  routing: {modelName: m}\n  modelArtifacts: {uri: 'hf://o/m'}\n"                  \
     "  decode: {containers: [{name: c, image: i}]}\n"
-#define BASE "kind: ConfigMap\ndata:\n"
+#define NAMED GOOD "  baseConfigMapRef: {name: b}\n"
+#define BASE  "kind: ConfigMap\ndata:\n"
 
 static const struct {
     const char *why, *service, *base;
@@ -34,6 +35,15 @@ static const struct {
      "base:3:3? data.notes: no such key is known, and it is ignored"},
     {"the data, nearly", GOOD, "kind: ConfigMap\ndat: {eppService: ''}\n",
      "base:2:1? dat: no such field: do you mean data? The base configuration is empty"},
+    {"a bracket of a service that is not closed",
+     "kind: ModelService\nspec:\n  decode: {a: [b,\n  c: d\n  e: f\n", NULL,
+     "service:3:15 : the [ that begins here is not closed: put a ] where its list ends"},
+    {"a base with nothing in it", NAMED, "",
+     "base:1:0 : there is nothing in it, it should be a ConfigMap"},
+    {"one with a comment alone", NAMED, "# later\n",
+     "base:1:0 : there is nothing in it, it should be a ConfigMap"},
+    {"no base, where one is named", NAMED, NULL,
+     "service:8:3? spec.baseConfigMapRef: it names b: give its ConfigMap with -b"},
     {"other data", GOOD, "kind: ConfigMap\nbinaryData: {eppService: ''}\n",
      "base:1:0? : it has no data: the base configuration is empty"},
 };
@@ -45,7 +55,8 @@ generate(const char *service, const char *base)
 {
     static const struct berth_msvc_conf conf = {.epp_cluster_role = "picker"};
     const struct berth_msvc_files files = {.service = berth_slice_of(service),
-                                           .base = berth_slice_of(base)};
+                                           .base = base != NULL ? berth_slice_of(base)
+                                                                : (struct berth_slice){0}};
     struct berth_err e = {""};
     struct berth_buf out;
 
