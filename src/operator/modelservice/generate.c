@@ -103,6 +103,68 @@ print_set(const struct berth_msvc_set *set, enum berth_msvc_format format, struc
     return berth_yaml_put(out, map, a);
 }
 
+/* "kind: ModelService" as a line of its own. */
+static bool
+is_of_kind(struct berth_slice line, const char *kind)
+{
+    static const char key[] = "kind:";
+    size_t n = sizeof key - 1;
+    const size_t len = strlen(kind);
+
+    if (line.len < n || memcmp(line.at, key, n) != 0)
+        return false;
+    while (n < line.len && line.at[n] == ' ')
+        n++;
+    return line.len - n >= len && memcmp(line.at + n, kind, len) == 0 &&
+           (line.len - n == len || strchr(" \t\r", line.at[n + len]) != NULL);
+}
+
+/* Which of the documents is of the kind, from 1; 0: it is not seen which. */
+static size_t
+document_of(struct berth_slice text, const char *kind)
+{
+    size_t documents = 0;
+    bool begun = false;
+
+    for (size_t from = 0, n; from < text.len; from += n + 1) {
+        const char *at = text.at + from, *end = memchr(at, '\n', text.len - from);
+        n = end != NULL ? (size_t)(end - at) : text.len - from;
+        if (n >= 3 && memcmp(at, "---", 3) == 0) {
+            begun = false;
+            continue;
+        }
+        if (n == 0 || strchr(" \t\r#", at[0]) != NULL)
+            continue; /* nothing, a comment, or of what has begun */
+        documents += !begun;
+        begun = true;
+        if (is_of_kind((struct berth_slice){at, n}, kind))
+            return documents;
+    }
+    return 0;
+}
+
+/* Is it what others keep such an object in?  Which then is told. */
+static bool
+is_among_others(const struct berth_json *v, struct berth_slice text, const char *in,
+                const char *kind, struct berth_msvc_problems *p)
+{
+    const char *is = berth_json_member_text(v, "kind", "");
+    const size_t len = strlen(is);
+    const bool is_list = len >= 4 && strcmp(is + len - 4, "List") == 0;
+    const size_t document = document_of(text, kind);
+
+    if (is[0] == '\0' || strcmp(is, kind) == 0 || (!is_list && document < 2))
+        return false;
+    if (is_list)
+        berth_msvc_problem(p, false, in, "kind",
+                           "it is a list: kubectl get %s NAME -o yaml prints one %s",
+                           strcmp(kind, "ConfigMap") == 0 ? "configmap" : "modelservice", kind);
+    else
+        berth_msvc_problem(p, false, in, "kind",
+                           "the %s is document %zu: give each a file of its own", kind, document);
+    return true;
+}
+
 /* A file as a tree.  What it should be of is said where it is another's. */
 static int
 read_file(struct berth_slice text, const char *in, const char *kind, struct berth_msvc_problems *p,
@@ -122,6 +184,8 @@ read_file(struct berth_slice text, const char *in, const char *kind, struct bert
                            kind);
         return -BERTH_EINVAL;
     }
+    if (is_among_others(v, text, in, kind, p))
+        return -BERTH_EINVAL;
     *ret = v;
     return 0;
 }
