@@ -165,7 +165,8 @@ is_among_others(const struct berth_json *v, struct berth_slice text, const char 
     return true;
 }
 
-/* A file as a tree.  What it should be of is said where it is another's. */
+/* A file as a tree; *ret stays where a base has nothing in it.  What it should be of is said where
+ * it is another's. */
 static int
 read_file(struct berth_slice text, const char *in, const char *kind, struct berth_msvc_problems *p,
           const struct berth_json **ret)
@@ -175,6 +176,11 @@ read_file(struct berth_slice text, const char *in, const char *kind, struct bert
     (void)berth_msvc_text_of(p, in, text);
     if (!berth_msvc_parse(p, in, text, &v))
         return -BERTH_EINVAL;
+    if (berth_json_type(v) == BERTH_JSON_NULL && strcmp(in, BERTH_MSVC_IN_BASE) == 0) {
+        berth_msvc_problem(p, true, in, "",
+                           "there is nothing in it: the base configuration is empty");
+        return 0; /* as llm-d has it */
+    }
     if (berth_json_type(v) == BERTH_JSON_NULL) {
         berth_msvc_problem(p, false, in, "", "there is nothing in it, it should be a %s", kind);
         return -BERTH_EINVAL;
@@ -270,9 +276,9 @@ check_data(const struct berth_json *config, struct berth_msvc_problems *p)
                        "it has no data: the base configuration is empty");
 }
 
-/* config NULL: there is none. */
+/* config NULL: there is none, or, as is_told, nothing in it. */
 static void
-check_base(const struct berth_json *config, const struct berth_msvc *m,
+check_base(const struct berth_json *config, bool is_told, const struct berth_msvc *m,
            struct berth_msvc_problems *p)
 {
     const char *named =
@@ -284,7 +290,7 @@ check_base(const struct berth_json *config, const struct berth_msvc *m,
                            "this is %.253s, and the ModelService refers to %.253s "
                            "(spec.baseConfigMapRef.name): is it the right file?",
                            given, named);
-    if (config == NULL && named[0] != '\0')
+    if (config == NULL && !is_told && named[0] != '\0')
         berth_msvc_problem(p, true, BERTH_MSVC_IN_SERVICE, "spec.baseConfigMapRef",
                            "it names %.253s: give its ConfigMap with -b", named);
     if (config != NULL && berth_json_get(config, "data") == NULL)
@@ -320,7 +326,7 @@ draw_up(const struct berth_json *doc, const struct berth_msvc_files *files,
         config = files->base_map;
         p->base_in_cluster = config != NULL;
     }
-    check_base(config, ret_service, p);
+    check_base(config, files->base.at != NULL, ret_service, p);
     if ((r = berth_msvc_base_read(berth_json_get(config, "data"), ret_service, a, p, &base, &why)) <
         0) {
         berth_msvc_problem(p, false, BERTH_MSVC_IN_BASE, "data", "%s", why.msg);
