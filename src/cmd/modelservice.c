@@ -283,6 +283,16 @@ is_told(const struct berth_args *args)
     return false;
 }
 
+/* Or only to be looked at, where what llm-d's program takes is taken. */
+static bool
+is_to_apply(const struct berth_args *args)
+{
+    const char *form = berth_arg(args, "output");
+
+    return berth_arg(args, "strict") != NULL || berth_arg(args, "diff") != NULL ||
+           (form != NULL && strcmp(form, "map") != 0);
+}
+
 int
 berth_run_modelservice(const struct berth_args *args)
 {
@@ -298,8 +308,12 @@ berth_run_modelservice(const struct berth_args *args)
     }
     if (strcmp(args->words[0], "generate") != 0)
         return berth_usage(args, "%s is no command of it: it is generate", args->words[0]);
-    if (args->word_count > 1)
-        return berth_usage(args, "'%s' is too much: files are named by -m and -b", args->words[1]);
+    if (args->word_count > 1) {
+        static const char why[] = "is not read: files are named by -m and -b";
+        if (is_to_apply(args))
+            return berth_usage(args, "'%s' %s", args->words[1], why);
+        (void)fprintf(stderr, "berth modelservice: warning: '%s' %s\n", args->words[1], why);
+    }
     berth_arena_init(&x.a, memory_max);
     x.problems.arena = &x.a;
     const int r = generate(&x);

@@ -85,3 +85,13 @@ def test_a_flag_with_a_name_that_nothing_has_is_a_usage_error(tmp_path, flag, na
                  subprocess.run([harness.BERTH, *operator, flag, value], capture_output=True, text=True)):
         assert done.returncode == 2 and done.stdout == "", done
         assert f"{flag} {name}: no " in done.stderr and "--help" in done.stderr, done.stderr
+
+
+def test_a_file_without_its_option_is_told(tmp_path):
+    """llm-d's program reads over it."""
+    said = "'base.yaml' is not read: files are named by -m and -b"
+    done = generate(tmp_path, crd.service(), "base.yaml")
+    assert done.returncode == 0 and f"warning: {said}" in done.stderr, done
+    for more in (["-o", "yaml"], ["-o", "json"], ["--strict"], ["--diff"]):
+        done = generate(tmp_path, crd.service(), "base.yaml", *more)
+        assert done.returncode == 2 and said in done.stderr and done.stdout == "", done
