@@ -296,8 +296,10 @@ fish(struct berth_buf *out)
                              cmd->name, takes(cmd, "MODEL") ? "list" : "services");
     }
     for (size_t i = 0; i < BERTH_COUNT(first_words); i++)
-        berth_buf_printf(out, "complete -c berth -n '__fish_seen_subcommand_from %s' -f -a '%s'\n",
-                         first_words[i].cmd, first_words[i].words);
+        berth_buf_printf(out,
+                         "complete -c berth -n '__fish_seen_subcommand_from %s; and not "
+                         "__fish_seen_subcommand_from %s' -f -a '%s'\n",
+                         first_words[i].cmd, first_words[i].words, first_words[i].words);
 }
 
 int

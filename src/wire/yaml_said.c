@@ -6,8 +6,9 @@
 
 /*
  * Why a text is no YAML, for the mistakes that people make most: a tab, lines that are not in one
- * column, a colon without its space, a quote that is not closed.  What the parser says of these is
- * about its own state; here the lines around the place are looked at as a person looks at them.
+ * column, a colon without its space, a quote or a bracket that is not closed.  What the parser says
+ * of these is about its own state; here the lines around the place are looked at as a person looks
+ * at them.
  */
 enum { LINES_MAX = 1000 /* empty ones and comments, in a row */ };
 

@@ -91,11 +91,12 @@ def test_services_do_not_wait_for_long_for_the_role_of_pickers(prepared, hold, m
 def test_others_do_not_wait_while_it_is_asked_whether_a_kind_is_served(prepared, hold, make_operator):
     config, _, asked = hold("/apis/inference.networking.k8s.io/v1")
     make_operator({"--kubeconfig": config})
-    prepared.create(SERVICES, service("pools", "org/pools", **with_base(
-        prepared, inferencePool="spec: {targetPortNumber: 8000}\n")))
+    base = with_base(prepared, inferencePool="spec: {targetPortNumber: 8000}\n")
+    for i in range(6):  # more than there are threads
+        prepared.create(SERVICES, service(f"pools{i}", f"org/pools{i}", **base))
     harness.wait_until(lambda: asked, 90, "it is asked")
     prepared.create(SERVICES, service("svc", decode=LLM))
     harness.wait_until(lambda: prepared.exists(f"{DEPLOYMENTS}/svc-decode"), 60, "it is made")
     assert time.monotonic() - asked[0] < CALL_S, "not before the question was given up"
-    assert not prepared.exists(f"{DEPLOYMENTS}/pools-decode")
+    assert not prepared.exists(f"{DEPLOYMENTS}/pools0-decode")
     wait_ready(prepared, "svc")

@@ -1,5 +1,6 @@
 #include "operator/cluster/controller.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #include "wire/json.h"
 
 static const uint64_t ask_again_ns = 15 * BERTH_S, ask_soon_ns = 5 * BERTH_S,
-                      config_maps_bytes_max = 64u << 20;
+                      answer_ns = 2 * BERTH_S, config_maps_bytes_max = 64u << 20;
 /* One may have a MiB. */
 static const unsigned config_maps_page = 20;
 /* A rollout tells of itself many times; one look sees all of it. */
@@ -306,17 +307,25 @@ watch_of(struct berth_msvc_controller *c, const struct berth_kube_kind *kind)
     return NULL;
 }
 
-/* One at a time asks, and no lock is held meanwhile; the others wait for the answer. */
+/* One at a time asks, and no lock is held meanwhile.  The others wait for the answer as long as one
+ * takes that comes at all: theirs are the threads that services without that kind need, too. */
 static bool
 may_ask(struct berth_msvc_controller *c, struct msvc_watch *w)
 {
+    const uint64_t end_ns = berth_now_ns() + answer_ns;
+    const struct timespec end = {.tv_sec = (time_t)(end_ns / BERTH_S),
+                                 .tv_nsec = (long)(end_ns % BERTH_S)};
+    bool ret = false;
+
     (void)pthread_mutex_lock(&c->mu);
-    while (w->asking)
-        (void)pthread_cond_wait(&c->asked, &c->mu); /* a call ends when its time is over */
-    const uint64_t now_ns = berth_now_ns();
-    w->asking = atomic_load(&w->informer) == NULL &&
-                (w->asked_ns == 0 || now_ns - w->asked_ns > ask_again_ns);
-    const bool ret = w->asking;
+    while (w->asking &&
+           pthread_cond_clockwait(&c->asked, &c->mu, CLOCK_MONOTONIC, &end) != ETIMEDOUT)
+        ;
+    if (!w->asking) {
+        const uint64_t now_ns = berth_now_ns();
+        ret = w->asking = atomic_load(&w->informer) == NULL &&
+                          (w->asked_ns == 0 || now_ns - w->asked_ns > ask_again_ns);
+    }
     (void)pthread_mutex_unlock(&c->mu);
     return ret;
 }

@@ -10,7 +10,8 @@
 /*
  * What people make and services need, asked for at the start.  The namespace that is looked after:
  * watches tell what comes to be in it.  The role of endpoint pickers is watched from then on; no
- * service is looked at before it is known whether there is one, so that a restart says nothing new.
+ * service is looked at before it is known whether there is one, so that a restart says nothing new,
+ * or before twelve seconds have gone.
  */
 
 static const struct berth_kube_kind cluster_roles = {"rbac.authorization.k8s.io/v1", "ClusterRole",
@@ -100,7 +101,7 @@ watch_role(struct berth_msvc_controller *c)
 static void
 go_on_without_role(struct berth_msvc_controller *c, const char *why)
 {
-    if (!msvc_has_lists(c) || ++c->role_tries != tries_max)
+    if (!msvc_has_lists(c) || atomic_load(&c->stopping) || ++c->role_tries != tries_max)
         return;
     berth_info("operator: whether there is a ClusterRole %s is not known yet: %s",
                c->conf.build.epp_cluster_role, why);

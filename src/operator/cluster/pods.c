@@ -18,7 +18,7 @@
 
 static const uint64_t stays_ns = 30 * BERTH_S, seldom_ns = 600 * BERTH_S, ask_ns = 5 * BERTH_S;
 enum { PODS_MAX = 5000, PODS_PAGE = 100 /* with a MiB of text: a pod has some KiB */ };
-/* Nearly all that hinders pods does so before they run, and few are about to: those come first. */
+/* Those that do not run yet are few: they come first. */
 static const char *const phases[] = {"status.phase=Pending", "status.phase=Running"};
 
 /* A workload that is short of replicas; under the controller's mu. */

@@ -133,8 +133,8 @@ document_of(struct berth_slice text, const char *kind)
             begun = false;
             continue;
         }
-        if (n == 0 || strchr(" \t\r#", at[0]) != NULL)
-            continue; /* nothing, a comment, or of what has begun */
+        if (n == 0 || strchr(" \t\r#%", at[0]) != NULL)
+            continue; /* nothing, a comment, a directive, or of what has begun */
         documents += !begun;
         begun = true;
         if (is_of_kind((struct berth_slice){at, n}, kind))

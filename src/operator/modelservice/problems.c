@@ -67,8 +67,6 @@ choose(struct berth_msvc_problems *p)
         p->choosing_bytes += p->texts[i].read.len + p->texts[i].written.len;
     berth_msvc_locate(p);
     berth_msvc_in_files(p);
-    if (p->count < BERTH_MSVC_PROBLEMS_MAX)
-        return;
     for (size_t i = 0; i < p->count; i++) {
         p->last[!p->at[i].warning].in = p->at[i].in;
         p->last[!p->at[i].warning].path = p->at[i].path;

@@ -158,7 +158,7 @@ key_of(const struct look *l, const struct rule *rule, const struct berth_json *e
         const struct berth_slice more = text_of(l, element, also->name);
         const char *text =
             berth_arena_printf(l->b->a, "%.*s/%.*s", (int)ret.len, ret.at, (int)more.len, more.at);
-        if (text != NULL && more.len == 0)
+        if (text != NULL && berth_json_get(element, also->name) == NULL)
             text = berth_arena_printf(l->b->a, "%s%s", text, also->dflt);
         ret = text != NULL ? berth_slice_of(text) : ret;
     }

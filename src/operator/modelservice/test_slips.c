@@ -46,6 +46,8 @@ static const struct {
      "service:8:3? spec.baseConfigMapRef: it names b: give its ConfigMap with -b"},
     {"two documents in one file", BASE "---\n# mine\n---\n" GOOD, BASE,
      "service:1:1 kind: the ModelService is document 2: give each a file of its own"},
+    {"with a directive before them", "%YAML 1.1\n---\n" BASE "---\n" GOOD, BASE,
+     "service:3:1 kind: the ModelService is document 2: give each a file of its own"},
     {"the same for the base", GOOD, GOOD "---\r\n" BASE,
      "base:2:1 kind: the ConfigMap is document 2: give each a file of its own"},
     {"in their order one file for both is half right", GOOD, GOOD "---\n" BASE "---\n" GOOD,
