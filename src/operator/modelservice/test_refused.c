@@ -79,8 +79,7 @@ static const struct {
     {HEAD_WITH("gatewayRefs: [{name: g}]"), ROUTE("parentRefs: [{name: g}, {name: g, port: 80}]"),
      "", NULL},
     {HEAD_WITH("gatewayRefs: [{name: g}]"),
-     ROUTE("parentRefs: [{name: h}, {name: h, namespace: n}, {name: h, group: ''}]"),
-     "", NULL},
+     ROUTE("parentRefs: [{name: h}, {name: h, namespace: n}, {name: h, group: ''}]"), "", NULL},
     {HF DECODE C(""),
      IN_POD("containers: [{name: c}], topologySpreadConstraints: [{topologyKey: z, "
             "whenUnsatisfiable: A}, {topologyKey: z, whenUnsatisfiable: B}, {topologyKey: y, "
