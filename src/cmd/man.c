@@ -81,8 +81,8 @@ put_command(struct berth_buf *out, const struct berth_cmd *cmd)
     }
     berth_buf_puts(out, ".SH EXIT STATUS\n0: ok.  1: it failed, and why is on standard error.  "
                         "2: it was called wrongly.\n");
-    if (cmd->notes != NULL && strstr(cmd->notes, "exits with") != NULL)
-        berth_buf_puts(out, "NOTES say where it is otherwise.\n");
+    if (cmd->notes != NULL)
+        berth_buf_puts(out, "What NOTES say of it comes before this.\n");
     berth_buf_puts(out, ".SH SEE ALSO\n.BR berth (1)\n");
 }
 

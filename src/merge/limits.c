@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "merge/merge_priv.h"
+#include "merge/shape_priv.h"
 
 enum { VALUES_MAX = 1 << 20, PATTERN_BYTES_MAX = 4096, INDEX_BYTES = 24 };
 
@@ -54,20 +55,6 @@ is_told(const struct check *c, const char *path)
     return false;
 }
 
-/* Room for an error where there are stricter ones. */
-static void
-drop_stricter(struct check *c)
-{
-    for (size_t i = c->count.count; i-- > 0;) {
-        if (c->found[i].is_error)
-            continue;
-        memmove(&c->found[i], &c->found[i + 1], (c->count.count - i - 1) * sizeof c->found[0]);
-        c->count.count--;
-        c->count.beyond++;
-        return;
-    }
-}
-
 __attribute__((format(printf, 3, 4))) static int
 tell(struct check *c, const struct berth_limit *l, const char *fmt, ...)
 {
@@ -75,7 +62,7 @@ tell(struct check *c, const struct berth_limit *l, const char *fmt, ...)
     va_list ap;
 
     if (c->count.count == BERTH_SHAPE_PROBLEMS_MAX && !l->stricter)
-        drop_stricter(c);
+        shape_drop_warning(c->found, &c->count);
     if (c->count.count == BERTH_SHAPE_PROBLEMS_MAX) {
         c->count.errors += !l->stricter;
         c->count.beyond++;

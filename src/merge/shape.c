@@ -94,3 +94,16 @@ shape_nearest(const struct berth_shape *shape, struct berth_slice name)
     }
     return nearest;
 }
+
+void
+shape_drop_warning(struct berth_shape_problem *found, struct berth_shape_problems *count)
+{
+    for (size_t i = count->count; i-- > 0;) {
+        if (found[i].is_error)
+            continue;
+        memmove(&found[i], &found[i + 1], (count->count - i - 1) * sizeof found[0]);
+        count->count--;
+        count->beyond++;
+        return;
+    }
+}

@@ -53,20 +53,6 @@ leave(struct check *c, size_t before)
     c->path.len = before;
 }
 
-/* Room for an error where there are warnings: they hide none. */
-static void
-drop_warning(struct check *c)
-{
-    for (size_t i = c->count.count; i-- > 0;) {
-        if (c->found[i].is_error)
-            continue;
-        memmove(&c->found[i], &c->found[i + 1], (c->count.count - i - 1) * sizeof c->found[0]);
-        c->count.count--;
-        c->count.beyond++;
-        return;
-    }
-}
-
 __attribute__((format(printf, 3, 4))) static void
 problem(struct check *c, bool is_error, const char *fmt, ...)
 {
@@ -75,7 +61,7 @@ problem(struct check *c, bool is_error, const char *fmt, ...)
 
     c->count.errors += is_error;
     if (c->count.count == BERTH_SHAPE_PROBLEMS_MAX && is_error)
-        drop_warning(c);
+        shape_drop_warning(c->found, &c->count);
     if (c->count.count == BERTH_SHAPE_PROBLEMS_MAX) {
         c->count.beyond++;
         return;

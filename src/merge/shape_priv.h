@@ -35,6 +35,10 @@ const struct shape_field *shape_find(const struct berth_shape *shape, struct ber
 /* The field whose name is nearest to this one; NULL: none is near. */
 const char *shape_nearest(const struct berth_shape *shape, struct berth_slice name);
 
+/* Room for an error in a full table: the last warning goes, if there is one, and is counted as
+ * beyond. */
+void shape_drop_warning(struct berth_shape_problem *found, struct berth_shape_problems *count);
+
 /* The tables are written with these. */
 #define FIELD(name, type, many, of) \
     {                               \

@@ -484,9 +484,8 @@ choosing_ends(void **unused)
     berth_buf_init(&service, &arena);
     berth_buf_puts(&service, GOOD_HEAD "  decode:\n    containers:\n    - name: c\n"
                                        "      image: i\n      args:\n");
-    berth_buf_puts(
-        &service,
-        "      - '{{ range until 20000 }}{{ getPort \"no\" }}{{ end }}'\n" /* 11 */); /* 11 */
+    berth_buf_puts(&service,
+                   "      - '{{ range until 20000 }}{{ getPort \"no\" }}{{ end }}'\n"); /* 11 */
     assert_int_equal(generate(berth_buf_text(&service), NULL), 0);
     assert_int_equal(problems.count, BERTH_MSVC_PROBLEMS_MAX);
     assert_int_equal(problems.warnings, 20001);
