@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
     # test has without one: its servers' start, a garbage collector that was without an API server.
     for item in items:
         if "cluster" in item.fixturenames and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(420 * harness.SLOW))
+            item.add_marker(pytest.mark.timeout(1200 * harness.SLOW))
 
 
 @pytest.fixture(scope="session")

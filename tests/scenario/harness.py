@@ -47,15 +47,18 @@ def assert_sane(log):
 
 
 def wait_until(condition, seconds, what):
-    """The first true value of condition(), or an AssertionError that says what did not come."""
-    end = time.monotonic() + seconds * SLOW
+    """The first true value of condition(), or an AssertionError that says what did not come.
+
+    What comes costs no more for it: the limit is three times what the test says."""
+    limit = 3 * seconds * SLOW
+    end = time.monotonic() + limit
     while True:
         late = time.monotonic() > end  # by a machine that halts, too: then there is one look more
         value = condition()
         if value:
             return value
         if late:
-            raise AssertionError(f"after {seconds * SLOW:g} s still not: {what}")
+            raise AssertionError(f"after {limit:g} s still not: {what}")
         time.sleep(0.01)
 
 

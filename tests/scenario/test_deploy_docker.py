@@ -14,7 +14,6 @@ import harness
 from harness import wait_until
 from services import API, berth, get, wait_gone, wait_phase
 
-pytestmark = pytest.mark.timeout(600)
 PATIENCE = 120  # a replica may wait long for a processor
 
 

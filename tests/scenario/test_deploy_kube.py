@@ -9,7 +9,7 @@ import harness
 from harness import wait_until
 from services import API, berth, events, get, wait_gone
 
-pytestmark = pytest.mark.timeout(900 * harness.SLOW)  # each wait ends by itself
+pytestmark = pytest.mark.timeout(1800 * harness.SLOW)  # each wait ends by itself
 PATIENCE = 150
 KINDS = ("/apis/apps/v1/namespaces/default/deployments", "/apis/apps/v1/namespaces/default/statefulsets",
          "/api/v1/namespaces/default/services", "/api/v1/namespaces/default/pods",

@@ -9,7 +9,6 @@ import dockerd
 import harness
 from harness import wait_until
 
-pytestmark = pytest.mark.timeout(600)  # containers of a language model, on a machine that is busy
 PROGRAM = harness.BERTH.parent / "test_docker_daemon"
 
 

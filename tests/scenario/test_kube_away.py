@@ -16,7 +16,7 @@ from test_deploy_kube import KINDS, PATIENCE, changes, ours, rests, server, wait
 
 AWAY_S = 60  # what this is about; neither longer nor shorter on a slow machine
 BACK_S = 120  # from when it answers again until all is as wished: ten times what a calm machine takes
-pytestmark = pytest.mark.timeout(900 * harness.SLOW)  # each wait ends by itself
+pytestmark = pytest.mark.timeout(1800 * harness.SLOW)  # each wait ends by itself
 
 
 def spec(name, **more):

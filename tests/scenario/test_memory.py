@@ -512,7 +512,7 @@ def zipf(count, seed=1):
     return [f"m{i}" for i in rng.choices(range(MANY), [1 / (k + 1) for k in range(MANY)], k=count)]
 
 
-@pytest.mark.timeout(420 * harness.SLOW)  # thousands of loads
+@pytest.mark.timeout(900 * harness.SLOW)  # thousands of loads
 @pytest.mark.parametrize("what, clients, names", [
     ("Zipf", 16, lambda: zipf(2000)),
     ("round robin", 16, lambda: [f"m{i % MANY}" for i in range(1500)]),

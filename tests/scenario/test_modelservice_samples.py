@@ -52,7 +52,6 @@ def test_a_sample_is_without_warnings_and_is_accepted(prepared, tmp_path, name):
     prepared.kubectl("apply", "--server-side", "--dry-run=server", "-n", SPACE, "-f", stream)
 
 
-@pytest.mark.timeout(420)
 def test_the_first_one_serves(files, tmp_path):  # noqa: F811
     """Its containers' own command lines, with a folder for their volume and a hub for Hugging Face."""
     pod = next(o for o in generate("cpu") if o["kind"] == "Deployment")["spec"]["template"]["spec"]

@@ -11,7 +11,6 @@ from ollama_server import Ollama, Registry
 from services import API, berth, get, wait_gone, wait_phase
 from shimlet_drive import Drive
 
-pytestmark = pytest.mark.timeout(600)
 PATIENCE = 120  # an engine may wait long for a processor
 # One thread: more of them spin at barriers, and this machine's cores are shared.
 ONE = {"parameters": {"num_thread": 1}}

@@ -1,6 +1,7 @@
 """`berth operator` beside programs that write the same objects: in the midst of its own writes, and all the time."""
 import contextlib
 import datetime
+import itertools
 import threading
 import time
 
@@ -231,8 +232,15 @@ def test_a_failure_is_logged_once_and_not_at_each_look(prepared, make_operator):
     # Another reason is another line; that it works is none, and then it is news again.
     prepared.merge(f"{MAPS}/base", {"data": bad(70001)})
     harness.wait_until(lambda: len(lines()) == 2, 90, "the other reason is told")
-    before = failures()
-    harness.wait_until(lambda: failures() >= before + 2, 120, "it fails again")
+    # Left alone it waits for up to a minute by now: each of these changes is a look.
+    before, turns = failures(), itertools.count()
+
+    def another_two():
+        prepared.merge(f"{SERVICES}/svc", {"metadata": {"annotations": {"turn": str(next(turns))}}})
+        time.sleep(1)
+        return failures() >= before + 2
+
+    harness.wait_until(another_two, 90, "it fails again")
     assert len(lines()) == 2 and "70001" in lines()[1], lines()
     prepared.merge(f"{MAPS}/base", {"data": bad(9002)})
     wait_ready(prepared, "svc")

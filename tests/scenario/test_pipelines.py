@@ -14,7 +14,7 @@ import harness
 import services
 from services import deploy, get, shimmy, step, wait_gone, wait_phase
 
-pytestmark = pytest.mark.timeout(420 * harness.SLOW)  # a model is quantised, twice, on a busy machine
+pytestmark = pytest.mark.timeout(900 * harness.SLOW)  # a model is quantised, twice, on a busy machine
 PLUGINS = "/api/v1/plugins"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import harness
 
-pytestmark = pytest.mark.timeout(620 * harness.SLOW)  # they read every file
+pytestmark = pytest.mark.timeout(900 * harness.SLOW)  # they read every file
 PRE_COMMIT = harness.CACHE / "venv" / "bin" / "pre-commit"
 
 

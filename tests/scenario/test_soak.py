@@ -12,7 +12,7 @@ import pytest
 import harness
 
 
-@pytest.mark.timeout(500 * harness.SLOW)
+@pytest.mark.timeout(900 * harness.SLOW)
 def test_nothing_is_left_behind_by_mixed_traffic(tmp_path):
     out = tmp_path / "soak.json"
     env = {**os.environ, "BERTH_BIN": str(harness.BERTH), "BERTH_CACHE": str(harness.CACHE)}
