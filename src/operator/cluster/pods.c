@@ -44,16 +44,19 @@ is_hindered(struct berth_slice reason)
 static const char *
 container_hindrance(struct berth_arena *a, const struct berth_json *container)
 {
-    const struct berth_slice reason = berth_kube_text(container, "state.waiting.reason"),
-                             message = berth_kube_text(container, "state.waiting.message");
+    const struct berth_slice reason = berth_kube_text(container, "state.waiting.reason");
+    char message[304];
 
     if (berth_kube_flag(container, "ready"))
         return NULL;
     const char *ended = berth_kube_how_ended(a, berth_kube_at(container, "state.terminated")),
                *before = berth_kube_how_ended(a, berth_kube_at(container, "lastState.terminated"));
+    if (snprintf(message, sizeof message, "%s",
+                 berth_kube_text(container, "state.waiting.message").at) >= (int)sizeof message)
+        berth_utf8_mark_cut(message, sizeof message);
     if (is_hindered(reason))
-        return berth_arena_printf(a, "%s%s%.300s%s%s", reason.at, message.len > 0 ? ": " : "",
-                                  message.at, before[0] != '\0' ? "; it ended with " : "", before);
+        return berth_arena_printf(a, "%s%s%s%s%s", reason.at, message[0] != '\0' ? ": " : "",
+                                  message, before[0] != '\0' ? "; it ended with " : "", before);
     if (ended[0] != '\0')
         return berth_arena_printf(a, "it ended with %s", ended);
     return before[0] != '\0' ? berth_arena_printf(a, "started again; it ended with %s", before)

@@ -18,6 +18,10 @@
     "{\"name\":\"llm\",\"state\":{\"waiting\":{\"reason\":\"" reason "\",\"message\":\"why\"}}}"
 #define ENDED(where, code, reason) \
     "\"" where "\":{\"terminated\":{\"exitCode\":" #code ",\"reason\":\"" reason "\"}}"
+#define EUROS_3 "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"
+#define EUROS_33 \
+    EUROS_3 EUROS_3 EUROS_3 EUROS_3 EUROS_3 EUROS_3 EUROS_3 EUROS_3 EUROS_3 EUROS_3 EUROS_3
+#define EUROS_99 EUROS_33 EUROS_33 EUROS_33
 
 static void
 what_hinders_a_pod_is_told(void **unused)
@@ -67,6 +71,12 @@ what_hinders_a_pod_is_told(void **unused)
          "\"containerStatuses\":[" WAITS("ErrImagePull") "]}}",
          NULL},
         {"it has just been made", "{}", NULL},
+        {"what it waits for is long",
+         "{\"status\":{\"containerStatuses\":[{\"name\":\"llm\"," ENDED(
+             "lastState", 1,
+             "Error") ",\"state\":{\"waiting\":{\"reason\":\"Oops\",\"message\":\"a" EUROS_99
+             EUROS_99 "\"}}}]}}",
+         "pod p, container llm: Oops: a" EUROS_99 "\xe2\x80\xa6; it ended with Error, exit code 1"},
     };
 
     (void)unused;
