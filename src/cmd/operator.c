@@ -230,6 +230,17 @@ alone(struct operating *x, const sigset_t *ends, struct berth_err *e)
     return r;
 }
 
+/* 0, or the exit status. */
+static int
+check_address(const struct berth_args *args, const char *flag)
+{
+    struct berth_err e = {""};
+
+    return berth_operator_http_check(berth_arg(args, flag), &e) < 0
+               ? berth_usage(args, "--%s: %s", flag, e.msg)
+               : 0;
+}
+
 /* Where probes and metrics are served, and how.  0, or the exit status. */
 static int
 read_serving(const struct berth_args *args, struct berth_arena *a,
@@ -242,6 +253,9 @@ read_serving(const struct berth_args *args, struct berth_arena *a,
     *ret = (struct berth_operator_http_conf){.health = berth_arg(args, "health-probe-bind-address"),
                                              .metrics = berth_arg(args, "metrics-bind-address"),
                                              .token_path = berth_arg(args, "metrics-token-file")};
+    int r = check_address(args, "health-probe-bind-address");
+    if (r != 0 || (r = check_address(args, "metrics-bind-address")) != 0)
+        return r;
     if (folder == NULL && (cert != NULL || key != NULL))
         return berth_usage(args, "--metrics-cert-name and --metrics-cert-key are files in "
                                  "--metrics-cert-path DIR");

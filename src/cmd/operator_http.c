@@ -287,6 +287,15 @@ parse_address(const char *text, char host[HOST_MAX], uint16_t *ret_port, struct 
     return 0;
 }
 
+int
+berth_operator_http_check(const char *address, struct berth_err *e)
+{
+    char host[HOST_MAX];
+    uint16_t port;
+
+    return berth_operator_http_is_off(address) ? 0 : parse_address(address, host, &port, e);
+}
+
 static int
 new_server(struct berth_operator_http *h, struct berth_server **ret, struct berth_err *e)
 {

@@ -37,6 +37,8 @@ struct berth_operator_http_conf {
 };
 
 bool berth_operator_http_is_off(const char *address);
+/* -BERTH_EINVAL: it is neither off nor an address. */
+int berth_operator_http_check(const char *address, struct berth_err *e);
 /* Do both have one address, by plain HTTP then: a probe knows of no certificate? */
 bool berth_operator_http_is_one(const char *health, const char *metrics);
 /* *ret is NULL when both are off.  -BERTH_EINVAL: no address; -BERTH_EIO: it cannot be had. */
