@@ -130,13 +130,15 @@ struct msvc_look {
     size_t left_count;
 };
 
-/* ---- controller.c ---- */
-/* The informer of a kind, started now if the cluster serves it by now.  NULL: it does not. */
-struct berth_kube_informer *msvc_informer(struct berth_msvc_controller *c,
-                                          const struct berth_kube_kind *kind);
-/* The same, but a kind that the cluster did not serve is not asked for again. */
-struct berth_kube_informer *msvc_informer_known(struct berth_msvc_controller *c,
-                                                const struct berth_kube_kind *kind);
+/* ---- controller.c: whom a change concerns ---- */
+/* A rollout tells of itself many times; one look after this sees all of it. */
+#define MSVC_GATHER_NS (200 * BERTH_MS)
+/* One service, at once (0) or after a while. */
+void msvc_look_at(struct berth_msvc_controller *c, struct berth_slice space,
+                  struct berth_slice name, uint64_t after_ns);
+/* Every service that is found by that; see msvc_index(). */
+void msvc_look_at_those(struct berth_msvc_controller *c, struct berth_slice index,
+                        uint64_t after_ns);
 /* Every service that is known, after a while. */
 void msvc_look_at_all(struct berth_msvc_controller *c, uint64_t after_ns);
 /* By what services are found: "uid" (no space), "model", "map" (base configurations, and what is
@@ -145,7 +147,28 @@ struct berth_slice msvc_index(char text[MSVC_INDEX_MAX], const char *what, struc
                               struct berth_slice name);
 /* By the label that pods of its model bear: of two names that come to one label as of one name. */
 struct berth_slice msvc_index_model(char text[MSVC_INDEX_MAX], const struct berth_json *service);
+/* Does it end, or is it another's turn?  arg: the controller. */
+bool msvc_is_stopping(void *arg);
+/* The time that one call has. */
 struct berth_kube_until msvc_until(struct berth_msvc_controller *c);
+/* msvc_has_lists(), and nobody waits for what services need any more: before, nothing is certain.
+ */
+bool msvc_is_synced(struct berth_msvc_controller *c);
+
+/* ---- watches.c: children and base configurations ---- */
+/* What is to be watched, before anything is asked for. */
+int msvc_watches_list(struct berth_msvc_controller *c, struct berth_err *e);
+/* Those of them that every cluster serves. */
+int msvc_watches_start(struct berth_msvc_controller *c, struct berth_err *e);
+void msvc_watches_stop(struct berth_msvc_controller *c);
+/* The informer of a kind, started now if the cluster serves it by now.  NULL: it does not. */
+struct berth_kube_informer *msvc_informer(struct berth_msvc_controller *c,
+                                          const struct berth_kube_kind *kind);
+/* The same, but a kind that the cluster did not serve is not asked for again. */
+struct berth_kube_informer *msvc_informer_known(struct berth_msvc_controller *c,
+                                                const struct berth_kube_kind *kind);
+/* The ConfigMaps of a namespace, as far as the operator sees any; or NULL. */
+struct berth_kube_informer *msvc_maps_of(struct berth_msvc_controller *c, const char *space);
 /* Has the cluster said that it does not serve that kind?  False while nothing is known. */
 bool msvc_is_unserved(struct berth_msvc_controller *c, const struct berth_kube_kind *kind);
 /* Was it served, be it now or not?  Then its watch tells when it is again. */
@@ -154,15 +177,11 @@ bool msvc_was_served(struct berth_msvc_controller *c, const struct berth_kube_ki
 void msvc_ask_again(struct berth_msvc_controller *c, const struct berth_kube_kind *kind);
 /* Is the first list of everything in that is watched from the start? */
 bool msvc_has_lists(struct berth_msvc_controller *c);
-/* The same, and nobody waits for what services need any more: before, nothing is certain. */
-bool msvc_is_synced(struct berth_msvc_controller *c);
 
 /* ---- reconcile.c ---- */
 int msvc_reconcile(void *arg, const char *key, struct berth_outcome *ret);
 /* Of two ModelServices, does the first have the right of way? */
 bool msvc_is_older(const struct berth_json *a, const struct berth_json *b);
-/* The ConfigMaps of a namespace, as far as the operator sees any; or NULL. */
-struct berth_kube_informer *msvc_maps_of(struct berth_msvc_controller *c, const char *space);
 
 /* ---- definitions.c: which kinds there are ---- */
 /* As msvc_informer(); when the kind comes to be defined, every service is looked at. */
