@@ -70,6 +70,15 @@ values_of(const char *cmd, const struct berth_option *o)
     return NULL;
 }
 
+static void
+put_commands(struct berth_buf *out)
+{
+    const struct berth_cmd *cmd;
+
+    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
+        berth_buf_printf(out, "%s ", cmd->name);
+}
+
 /* ---- bash ---- */
 
 static void
@@ -98,15 +107,6 @@ bash_value(struct berth_buf *out, const char *cmd, const struct berth_option *o)
 }
 
 static void
-bash_commands(struct berth_buf *out)
-{
-    const struct berth_cmd *cmd;
-
-    for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
-        berth_buf_printf(out, "%s ", cmd->name);
-}
-
-static void
 bash(struct berth_buf *out)
 {
     const struct berth_cmd *cmd;
@@ -129,7 +129,7 @@ bash(struct berth_buf *out)
     berth_buf_puts(out, "        esac\n"
                         "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
                         "        words='");
-    bash_commands(out);
+    put_commands(out);
     berth_buf_puts(out, "--help --version'\n"
                         "    elif [ \"$before\" = --set ]; then\n"
                         "        words='");
@@ -153,7 +153,7 @@ bash(struct berth_buf *out)
         berth_buf_printf(out, "        %s.2) words='%s' ;;\n", first_words[i].cmd,
                          first_words[i].words);
     berth_buf_puts(out, "        help.2|man.2) words='");
-    bash_commands(out);
+    put_commands(out);
     berth_buf_puts(out, "' ;;\n");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++)
         if (takes(cmd, "MODEL") || takes(cmd, "SERVICE"))
@@ -231,7 +231,9 @@ zsh(struct berth_buf *out)
                         "        _describe command commands\n"
                         "        return\n"
                         "    fi\n"
-                        "    case $words[2] in\n");
+                        "    case $words[2] in\n"
+                        "    help) _arguments '1:command:' '2:command:{_describe command "
+                        "commands}' ;;\n");
     for (size_t i = 0; (cmd = berth_cmd_at(i)) != NULL; i++) {
         berth_buf_printf(out, "    %s) _arguments '1:command:'", cmd->name);
         each_option(cmd, zsh_option, out);
@@ -300,6 +302,9 @@ fish(struct berth_buf *out)
                          "complete -c berth -n '__fish_seen_subcommand_from %s; and not "
                          "__fish_seen_subcommand_from %s' -f -a '%s'\n",
                          first_words[i].cmd, first_words[i].words, first_words[i].words);
+    berth_buf_puts(out, "complete -c berth -n '__fish_seen_subcommand_from help man' -f -a '");
+    put_commands(out);
+    berth_buf_puts(out, "'\n");
 }
 
 int

@@ -214,6 +214,8 @@ letters_of_options_are_where_their_words_are(void **unused)
          "input]:FILE:_files'"},
         {{"berth", "completion", "zsh"}, "or json]:FORMAT:(map yaml json)'"},
         {{"berth", "completion", "zsh"}, " '2:word:(generate help)'"},
+        {{"berth", "completion", "zsh"}, "help) _arguments '1:command:' '2:command:{"},
+        {{"berth", "completion", "fish"}, "'__fish_seen_subcommand_from help man' -f -a 'serve "},
         {{"berth", "completion", "zsh"}, "'*'{-f,--follow}'[go on with what comes]'"},
         {{"berth", "completion", "zsh"}, "'*--strict[fail on warnings, too]'"},
         {{"berth", "completion", "fish"},
