@@ -3,6 +3,7 @@ import collections
 import contextlib
 import json
 import os
+import pathlib
 import subprocess
 import time
 
@@ -17,6 +18,7 @@ GROUP = "llm-d.ai/v1alpha1"
 SPACE = "msvc"
 ACCOUNT = "system:serviceaccount:default:default"  # whose token operators with other rights have
 SERVICES = f"/apis/{GROUP}/namespaces/{SPACE}/modelservices"
+DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/modelservices.llm-d.ai"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{SPACE}/deployments"
 MAPS = f"/api/v1/namespaces/{SPACE}/configmaps"
 ACCOUNTS = f"/api/v1/namespaces/{SPACE}/serviceaccounts"
@@ -34,6 +36,8 @@ BASE = {
     "eppDeployment": "spec: {template: {spec: {containers: [{name: epp, image: picker}]}}}\n",
     "eppService": "spec: {ports: [{port: 9002}]}\n",
 }
+
+begun = set()  # operators, some of which have ended
 
 
 class Operator:
@@ -53,14 +57,23 @@ class Operator:
             self.process = subprocess.Popen(
                 [harness.BERTH, "operator", *flags], stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, env={**os.environ, **harness.SANITIZER_ENV, **self.env})
+        begun.add(self)
         return self
 
     def kill(self):
         self.process.kill()
         self.process.wait()
 
+    def rests(self):
+        """Is there none of its threads that runs, or waits for a processor or a disk?"""
+        for at in pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # that one has ended
+                if at.read_text().rpartition(")")[2].split()[0] != "S":
+                    return False
+        return True
+
     def said(self):
-        return self.log.read_text()
+        return self.log.read_text(errors="replace")  # of a line that is being written there may be half a character
 
     def stop(self):
         if self.process.poll() is None:
@@ -93,7 +106,8 @@ def prepared(cluster):
     yield cluster
     cluster.kubectl("delete", "clusterrolebinding", "berth-operates")
     cluster.kubectl("delete", "namespace", SPACE, "--wait=false")
-    cluster.kubectl("delete", "crd", "modelservices.llm-d.ai", "--timeout=150s")
+    cluster.kubectl("delete", "crd", "modelservices.llm-d.ai", "--wait=false")
+    harness.wait_until(lambda: cluster.api("GET", DEFINITION)[0] == 404, 180, "the kind is not defined any more")
 
 
 @pytest.fixture
@@ -136,6 +150,13 @@ def wait_rights(cluster, user, are=True):
                                                           "resource": "modelservices", "namespace": SPACE}}})
 
     harness.wait_until(lambda: may()["status"]["allowed"] == are, 120, f"{user}: rights: {are}")
+
+
+def wait_lists(cluster):
+    """A server that has just begun says 429 to who would list what it has not read itself yet."""
+    harness.wait_until(lambda: all(cluster.api("GET", path, text=True)[0] == 200 for path in
+                                   (SERVICES, DEPLOYMENTS, MAPS, f"/api/v1/namespaces/{SPACE}/services")),
+                       120, "the API server lists")
 
 
 def clear(cluster):
@@ -187,20 +208,27 @@ def rights_but(cluster, resource, folder):
 
 def wait_still(cluster, seconds=3):
     """Until the operator makes no call for so long.  After trouble it may be silent for longer, and go on then:
-    what is to come about is waited for by itself.  In short naps: a machine that was halted was not still."""
+    what is to come about is waited for by itself.  In short naps: a machine that was halted was not still.  Nor
+    was a server that did not answer meanwhile, or an operator that had something to do and came to nothing."""
+    def nap():
+        time.sleep(0.1)
+        return all(o.rests() for o in begun if o.process.poll() is None)
+
     def is_still():
         before = cluster.audit_lines()
-        for _ in range(int(seconds * 10)):
+        for _ in range(int(seconds * 10) - 10):
             time.sleep(0.1)
-        return cluster.audit_lines() == before
+        cluster.api("GET", "/api/v1/namespaces/default")
+        rested = [nap() for _ in range(10)]  # one that rests may wake for a moment, but not each time
+        return any(rested) and cluster.audit_lines() == before
 
     harness.wait_until(is_still, 180, "no call is made")
 
 
 def asked_by_a_restart(cluster, operator, until):
     """What it asks for when it is killed and started anew: `until` it asks for that, and is still."""
-    before = cluster.audit_lines()
     operator.kill()
+    before = cluster.audit_lines()
     operator.start()
     harness.wait_until(lambda: cluster.calls(before)[until] >= 1, 150, f"it asks for {until}")
     wait_still(cluster)
@@ -225,14 +253,23 @@ def with_base(cluster, name="base", **changes):
     return {"baseConfigMapRef": {"name": name}}
 
 
+def condition_of(found, kind):
+    return next((c for c in found.get("status", {}).get("conditions", []) if c["type"] == kind),
+                {"status": "", "reason": "", "message": ""})
+
+
 def condition(cluster, name, kind="Ready"):
-    found = cluster.get(f"{SERVICES}/{name}").get("status", {}).get("conditions", [])
-    return next((c for c in found if c["type"] == kind), {"status": "", "reason": "", "message": ""})
+    return condition_of(cluster.get(f"{SERVICES}/{name}"), kind)
 
 
 def wait_ready(cluster, name):
-    harness.wait_until(lambda: condition(cluster, name)["status"] == "True", 150, f"{name} is ready")
-    return cluster.get(f"{SERVICES}/{name}")
+    """As it was when it was.  That it was so before its spec was changed is not meant."""
+    def ready():
+        found = cluster.get(f"{SERVICES}/{name}")
+        said = condition_of(found, "Ready")
+        return said["status"] == "True" and said.get("observedGeneration") == found["metadata"]["generation"] and found
+
+    return harness.wait_until(ready, 150, f"{name} is ready")
 
 
 def replicas(cluster, name):
