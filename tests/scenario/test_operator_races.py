@@ -24,15 +24,15 @@ def patches(cluster, since, resource):
                   if (e["verb"], e.get("objectRef", {}).get("resource")) == ("patch", resource))
 
 
-def answers(cluster, since, resource):
-    """The codes of the patches of that resource, in order."""
-    return [code for _, code in patches(cluster, since, resource)]
-
-
 def assert_ever_more_seldom(times):
-    """As what others undo is applied: at once, and then 1, 2, 4 s and so on after the one before."""
+    """As what others undo is applied: at once, and then 1, 2, 4 s and so on, up to a minute, after the one before."""
     apart = [later - earlier for earlier, later in zip(times, times[1:])]
-    assert all(got >= 2**i for i, got in enumerate(apart)), apart
+    assert all(got >= min(2**i, 60) for i, got in enumerate(apart)), apart
+
+
+def looks_most(took, asked):
+    """Whatever comes within a fifth of a second is one look, and so is each status that is written."""
+    return 5 * took + asked["patch", "modelservices/status"] + 10
 
 
 def secrets(cluster):
@@ -70,8 +70,10 @@ def test_pull_secrets_that_come_while_ours_are_applied_stay(prepared, make_opera
         wait_still(prepared)
     assert secrets(prepared) == ["b", *theirs, "late"]
     # The first was for what there was before, as is each until the watch has told; then one is enough.
-    codes = answers(prepared, before, "serviceaccounts")
-    assert codes[0] == 409 and codes.count(200) == 1 and len(codes) <= 20, codes
+    tries = patches(prepared, before, "serviceaccounts")
+    codes = [code for _, code in tries]
+    assert codes[0] == 409 and codes.count(200) == 1, codes
+    assert len(codes) <= looks_most(tries[-1][0] - tries[0][0], prepared.calls(before)), tries
 
 
 @pytest.mark.parametrize("what", ["scaled", "touched"])
@@ -98,8 +100,10 @@ def test_replicas_that_change_while_they_are_handed_over_stay(prepared, operator
         wait_ready(prepared, "svc")
         wait_still(prepared)
     assert replicas(prepared, "svc-decode") == (5 if what == "scaled" else 2)
-    # Its controller writes meanwhile, too.
-    assert 1 <= answers(prepared, before, "deployments").count(409) <= 10
+    # Its controller writes meanwhile, too: each look tries once.
+    tries = patches(prepared, before, "deployments")
+    most = looks_most(tries[-1][0] - tries[0][0], prepared.calls(before))
+    assert 1 <= [code for _, code in tries].count(409) <= most, tries
     # From here on they are others' business.
     prepared.merge(f"{path}/scale", {"spec": {"replicas": 4}})
     prepared.merge(f"{SERVICES}/svc", {"spec": {"decode": {"replicas": 1, "containers": [
@@ -163,8 +167,7 @@ def test_a_base_that_changes_fifty_times_a_second_costs_a_few_looks(prepared, ma
             "decodeDeployment": BASE["decodeDeployment"].replace("engine", last[0])}})
 
     took, _, looked, asked = measure(prepared, numbers, change, 50, 3)
-    # Whatever comes within a fifth of a second is one look, and so is each status that is written.
-    assert looked <= 5 * took + asked["patch", "modelservices/status"] + 10, (took, looked, asked)
+    assert looked <= looks_most(took, asked), (took, looked, asked)
     # Five at once, then one a second.
     assert asked["patch", "deployments"] <= 5 + took + 2, (took, asked)
     harness.wait_until(lambda: image(prepared) == last[0], 90, "the last change has come about")
@@ -180,7 +183,7 @@ def test_one_object_that_others_write_to_all_the_time(prepared, make_operator):
     # In what is theirs: it is looked at, and nothing is written.
     took, _, looked, asked = measure(prepared, numbers, lambda i: prepared.merge(
         path, {"metadata": {"labels": {"tick": str(i)}}}), 20, 3)
-    assert looked <= 5 * took + 10, (took, looked)
+    assert looked <= looks_most(took, asked), (took, looked, asked)
     assert not asked["patch", "deployments"], asked
     # In what is wished for: five at once, then one a second, and the last of it holds.
     took, changes, _, asked = measure(prepared, numbers, lambda i: prepared.merge(
@@ -202,9 +205,10 @@ def test_one_object_that_another_deletes_all_the_time(prepared, operator):
 
     with all_the_time(lambda i: prepared.api("DELETE", f"{DEPLOYMENTS}/svc-decode"), 20):
         harness.wait_until(lambda: len(made()) >= 4, 120, "it is made anew each time")
+        # Who looks when nobody undoes it any more has nothing to tell of.
+        harness.wait_until(lambda: [e for e in prepared.objects(EVENTS) if e["reason"] == "Contested" and
+                                    "Deployment svc-decode" in e["note"]], 150, "that it is undone each time is told")
     assert_ever_more_seldom(made())
-    harness.wait_until(lambda: [e for e in prepared.objects(EVENTS) if e["reason"] == "Contested" and
-                                "Deployment svc-decode" in e["note"]], 60, "that it is undone each time is told")
     wait_replicas(prepared, "svc-decode", 2, 150)
     harness.wait_until(lambda: condition(prepared, "svc")["status"] == "True", 150, "it is left in peace")
 
@@ -221,14 +225,15 @@ def test_a_failure_is_logged_once_and_not_at_each_look(prepared, make_operator):
     def bad(port):
         return {"eppService": f"spec: {{ports: [{{port: {port}}}]}}\n"}
 
-    def lines():
-        return [line for line in o.said().splitlines() if " warn " in line and f"ModelService {SPACE}/svc:" in line]
+    def lines():  # besides, its base may be unknown at first, which is told as well
+        return [line for line in o.said().splitlines() if " warn " in line and f"ModelService {SPACE}/svc:" in line
+                and "Service svc-epp-service" in line]
 
     prepared.create(SERVICES, service("svc", decode=LLM, **with_base(prepared, **bad(70000))))
     # It is tried again after 1, 2, 4 s, and at each change.
     harness.wait_until(lambda: failures() >= 4, 120, "it has failed again and again")
     (line,) = lines()
-    assert "Service svc-epp-service" in line and "70000" in line, line
+    assert "70000" in line, line
     # Another reason is another line; that it works is none, and then it is news again.
     prepared.merge(f"{MAPS}/base", {"data": bad(70001)})
     harness.wait_until(lambda: len(lines()) == 2, 90, "the other reason is told")
