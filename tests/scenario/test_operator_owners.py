@@ -1,5 +1,6 @@
 """`berth operator` and objects that are there: others', llm-d's own, and those that services share."""
 import contextlib
+import signal
 import threading
 import time
 
@@ -98,12 +99,16 @@ def test_fields_of_llmds_operator_that_are_not_wished_for_go(prepared, make_oper
 def test_what_a_person_gave_a_service_goes_with_it_and_not_before(prepared, operator):
     made = prepared.create(SERVICES, service("svc", decode=LLM, **with_base(prepared)))
     wait_ready(prepared, "svc")
+    begin = prepared.audit_lines()
     mine = {"name": "mine", "ownerReferences": [{**OWNER, "name": "svc", "uid": made["metadata"]["uid"]}]}
     prepared.create(MAPS, {"metadata": mine, "data": {"my": "own"}})
     status, got = prepared.api("POST", f"{MAPS}?fieldManager=manager", {
         "metadata": {**mine, "name": "left"}, "data": {"llm-d": "made it"}})
     assert status == 201, got
     harness.wait_until(lambda: "left" not in names(prepared, "configmaps"), 90, "what llm-d's operator left goes")
+    # Of that one it may be asked a little later.
+    harness.wait_until(lambda: [e for e in prepared.audited(begin) if e["verb"] == "get" and
+                                e.get("objectRef", {}).get("name") == "mine"], 90, "it is asked whose the other is")
     wait_still(prepared)
     before = prepared.audit_lines()
     prepared.merge(f"{MAPS}/base", {"data": {"configMaps": None}})
@@ -239,41 +244,46 @@ def test_one_made_anew_at_once_has_objects_of_its_own(prepared, operator):
 
 
 @contextlib.contextmanager
-def held_back(cluster, name):
-    """That Deployment is not made before go is set; waits is when somebody wants one."""
-    waits, go = threading.Event(), threading.Event()
+def halted_when_it_makes(cluster, operator, name):
+    """The operator is halted in the midst of a look, when it has that Deployment made: then the event is set.  At
+    the latest it goes on after this."""
+    halted = threading.Event()
 
-    def hold(request):
-        if (request["operation"], request["name"]) == ("CREATE", name):
-            waits.set()
-            go.wait(25)  # the server waits for 30 s
+    def halt(request):
+        if (request["operation"], request["name"]) == ("CREATE", name) and not halted.is_set():
+            operator.process.send_signal(signal.SIGSTOP)
+            halted.set()
 
     with amid_writes(cluster, "apps", "deployments", lambda: cluster.api(
-            "POST", f"{DEPLOYMENTS}?dryRun=All", deployment("probe")), hold):
+            "POST", f"{DEPLOYMENTS}?dryRun=All", deployment("probe")), halt):
         try:
-            yield waits, go
+            yield halted
         finally:
-            go.set()
+            operator.process.send_signal(signal.SIGCONT)
 
 
 def test_the_status_of_one_that_is_gone_is_not_its_namesakes(prepared, operator):
     prepared.create(SERVICES, service("svc", decode=LLM))
     wait_ready(prepared, "svc")  # one that has a status
     wait_still(prepared)
-    with held_back(prepared, "svc-prefill") as (waits, go):
+    with halted_when_it_makes(prepared, operator, "svc-prefill") as halted:
         prepared.merge(f"{SERVICES}/svc", {"spec": {"prefill": LLM}})
-        assert waits.wait(90 * harness.SLOW), "its Deployment is held back"
+        harness.wait_until(halted.is_set, 90, "it is halted")
         assert prepared.api("DELETE", f"{SERVICES}/svc")[0] == 200
         prepared.create(SERVICES, service("svc", decode=LLM))
         before = prepared.audit_lines()
-        go.set()
-        wait_ready(prepared, "svc")
-    answers = [event["responseStatus"]["code"] for event in prepared.audited(before)
-               if event["verb"] == "patch" and event["objectRef"].get("subresource") == "status"
-               and event["objectRef"]["name"] == "svc"]
+    wait_ready(prepared, "svc")
+
+    def answers():
+        return [event["responseStatus"]["code"] for event in prepared.audited(before)
+                if event["verb"] == "patch" and event["objectRef"].get("subresource") == "status"
+                and event["objectRef"]["name"] == "svc"]
+
+    harness.wait_until(lambda: 200 in answers(), 60, "that it was answered is written down")
     # It may be tried more than once, as long as the operator does not know that there is another.
-    taken = answers.index(200)
-    assert taken >= 1 and set(answers[:taken]) == {422} and set(answers[taken:]) == {200}, answers
+    codes = answers()
+    taken = codes.index(200)
+    assert taken >= 1 and set(codes[:taken]) == {422} and 422 not in codes[taken:], codes
 
 
 def test_what_was_orphaned_is_given_to_another_by_its_label(prepared, operator):
