@@ -73,6 +73,12 @@ def define(cluster, kind, version=None):
     wait_told_of(cluster, f"{group}/{version}", f"{word.lower()}s")
 
 
+def wait_untold(cluster, version, plural):
+    """Who asks what kinds there are, as the operator does, is told of one for a little longer than it is there."""
+    harness.wait_until(lambda: f'"{plural}"' not in cluster.api("GET", f"/apis/{version}", text=True)[1], 120,
+                       f"{plural} of {version} are told of no more")
+
+
 @contextlib.contextmanager
 def defined(cluster, *kinds):
     """With these kinds; afterwards none of them is there."""
@@ -87,3 +93,5 @@ def defined(cluster, *kinds):
             for path in (f"{DEFINITIONS}/{name_of(kind)}", path_of(kind, "default")):
                 harness.wait_until(lambda path=path: cluster.api("GET", path, text=True)[0] == 404, 150,
                                    f"{path} is gone")
+            group, version, word = kind
+            wait_untold(cluster, f"{group}/{version}", f"{word.lower()}s")

@@ -2,11 +2,13 @@
 import subprocess
 
 import harness
+from gateway_kinds import wait_untold
 from modelservices import ROOT
 
 
 def test_a_kind_that_is_not_served_is_told_with_what_brings_it(cluster):
     cluster.kubectl("delete", "crd", "leaderworkersets.leaderworkerset.x-k8s.io", "--timeout=150s", "--ignore-not-found")
+    wait_untold(cluster, "leaderworkerset.x-k8s.io/v1", "leaderworkersets")
     sample = ROOT / "deploy" / "modelservice" / "samples" / "multinode"
     done = subprocess.run([harness.BERTH, "modelservice", "generate", "--diff", "-m", sample / "msvc.yaml",
                            "-b", sample / "base.yaml", "--kubeconfig", cluster.kubeconfig, "--namespace", "default"],
@@ -17,8 +19,9 @@ def test_a_kind_that_is_not_served_is_told_with_what_brings_it(cluster):
 
 
 def test_of_two_generations_both_are_named_when_there_is_neither(cluster, tmp_path):
-    for group in ("inference.networking.k8s.io", "inference.networking.x-k8s.io"):
+    for group, version in (("inference.networking.k8s.io", "v1"), ("inference.networking.x-k8s.io", "v1alpha2")):
         cluster.kubectl("delete", "crd", f"inferencepools.{group}", "--timeout=150s", "--ignore-not-found")
+        wait_untold(cluster, f"{group}/{version}", "inferencepools")
     (tmp_path / "m.yaml").write_text(
         "apiVersion: llm-d.ai/v1alpha1\nkind: ModelService\nmetadata: {name: opt}\nspec:\n  routing: {modelName: m}\n"
         "  modelArtifacts: {uri: 'hf://a/b'}\n  decode: {containers: [{name: c, image: i}]}\n")
