@@ -61,7 +61,8 @@ def test_what_would_change_is_shown_and_nothing_is_done(prepared, operator, diff
              "uid": prepared.get(f"{SERVICES}/svc")["metadata"]["uid"]}
     prepared.create(MAPS, {"metadata": {"name": "mine", "ownerReferences": [owner]}, "data": {"my": "own"}})
     assert diff(mine) == (SAME, "", "")
-    # A changed number of replicas, and nothing beside.
+    # A changed number of replicas, and nothing beside.  What is asked from now on is not the operator's.
+    assert operator.stop() == 0
     before = prepared.audit_lines()
     changed = service("svc", decode={"replicas": 5}, prefill=mine["spec"]["prefill"], **refs)
     status, out, said = diff(changed, config_map())
@@ -76,7 +77,7 @@ def test_what_would_change_is_shown_and_nothing_is_done(prepared, operator, diff
     assert gone == ["--- Deployment/msvc/svc-prefill (live)", "--- Service/msvc/svc-epp-service (live)"], out
     assert out.count("+++ /dev/null") == 2
     assert replicas_of(prepared, "svc-prefill") == 1 and replicas_of(prepared, "svc-decode") == 2
-    # Watches are the operator's.
+    # Watches are the operator's, whose end is told of.
     assert [e for e in prepared.audited(before) if e["verb"] not in ("get", "list", "watch")
             and not (e["verb"] == "patch" and "dryRun=All" in e["requestURI"])] == []
 

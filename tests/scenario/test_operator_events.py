@@ -57,6 +57,7 @@ def test_what_is_wrong_is_told_once(prepared, make_operator):
     harness.wait_until(lambda: condition(prepared, "svc")["message"] == warned["note"], 60, "the status says the same")
     # Another mistake is another event; touching the service is none.
     prepared.merge(f"{SERVICES}/svc", {"metadata": {"labels": {"a": "b"}}})
+    wait_still(prepared)  # what is looked at while the status is not heard of yet is told of in each version
     prepared.merge(f"{MAPS}/base", {"data": {"decodeDeployment": "spec: {{ .Other }}\n"}})
     wait_told(prepared, "svc", "ConfigInvalid", ".Other")
     prepared.merge(f"{MAPS}/base", {"data": {"decodeDeployment": BASE["decodeDeployment"]}})

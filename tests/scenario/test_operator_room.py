@@ -33,6 +33,19 @@ def port(cluster):
     return cluster.get(f"{DEPLOYMENTS}/svc-decode")["spec"]["template"]["spec"]["containers"][0]["args"][-1]
 
 
+def wait_told_all(cluster):
+    """Ready, and the status has the last of what the Deployment says: nothing is left to be written."""
+    def is_told():
+        live = cluster.get(f"{DEPLOYMENTS}/svc-decode")
+        says = {c["type"]: c for c in live["status"].get("conditions", [])}
+        return live["status"].get("observedGeneration") == live["metadata"]["generation"] and \
+            says["Progressing"]["reason"] == "NewReplicaSetAvailable" and \
+            all(condition(cluster, "svc", f"Decode{name}")["message"] == c["message"] for name, c in says.items()) and \
+            condition(cluster, "svc")["status"] == "True"
+
+    harness.wait_until(is_told, 150, "it is ready, and all of that is told")
+
+
 def test_more_config_maps_than_are_kept(prepared, full, make_operator):
     o = make_operator()
     prepared.create(SERVICES, service("svc", decode=LLM, **with_base(prepared, **base("a", 8000))))
@@ -43,7 +56,7 @@ def test_more_config_maps_than_are_kept(prepared, full, make_operator):
     prepared.merge(f"{MAPS}/base", {"data": base("b", 9000)})
     harness.wait_until(lambda: port(prepared) == "9000", 90, "the base is followed")
     harness.wait_until(lambda: prepared.get(f"{MAPS}/shared")["data"]["text"][0] == "b", 90, "what it makes, too")
-    wait_ready(prepared, "svc")
+    wait_told_all(prepared)
     wait_still(prepared)
     # One that begins with all of that finds everything as it should be.
     assert o.stop() == 0
