@@ -44,13 +44,13 @@ CLUSTER_ROLE = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "li
 
 
 def lasting_ports(n):
-    """n free ports of 127.0.0.1, of which no outgoing connection is given one (those begin at 32768): whoever
-    listens there may go and finds it free again."""
+    """n free ports of 127.0.0.1, of which no outgoing connection is given one (those begin at 32768), nor a server of
+    other tests (harness.free_ports()): whoever listens there may go and finds it free again."""
     found = []
     with contextlib.ExitStack() as stack:
         while len(found) < n:
             s = stack.enter_context(socket.socket())
-            port = random.randrange(10000, 30000)
+            port = random.randrange(10000, 16384)
             with contextlib.suppress(OSError):  # it is somebody's
                 s.bind(("127.0.0.1", port))
                 found.append(port)
@@ -85,10 +85,12 @@ class Kubelet(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
             self.wfile.flush()
         if "follow=true" in query:
-            while pod not in self.ended:
+            while True:
                 if select.select([self.connection], [], [], 0.05)[0]:
-                    return  # the API server goes
-            self.ended.remove(pod)
+                    return  # the API server goes: of the end it hears where it asks anew
+                if pod in self.ended:
+                    break
+            self.ended.discard(pod)
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_):
@@ -120,6 +122,8 @@ class Cluster:
         # The API server gives up one that does not answer.
         harness.wait_until(self.has_etcd, 120, "etcd")
         self.start_api()
+        # One that is ready may be making it yet.
+        harness.wait_until(lambda: self.exists("/api/v1/namespaces/default"), 120, "the default namespace")
         self.allow_berth()
         self.start_others()
         harness.wait_until(lambda: self.exists("/api/v1/namespaces/default/serviceaccounts/default"),
@@ -265,7 +269,18 @@ class Cluster:
     # ---- asking ----
 
     def api(self, method, path, body=None, text=False, content_type="application/json", accept="application/json"):
-        """(status, answer) as the administrator."""
+        """(status, answer) as the administrator.  As clients do, it asks again where that is too early: so answers a
+        server that lists what it serves since a moment ago."""
+        def answer():
+            got = self.ask(method, path, body, text, content_type, accept)
+            if got[0] == 429:
+                time.sleep(0.1)
+            return got[0] != 429 and got
+
+        return harness.wait_until(answer, 60, f"an answer to {method} {path}")
+
+    def ask(self, method, path, body, text, content_type, accept):
+        """One call."""
         context = ssl.create_default_context(cafile=self.dir / "ca.crt")
         c = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60 * harness.SLOW,
                                         context=context)
@@ -303,7 +318,7 @@ class Cluster:
     def kubectl(self, *args):
         """kubectl's output, as the administrator."""
         return subprocess.run(["kubectl", "--kubeconfig", self.kubeconfig, *args], check=True, text=True,
-                              capture_output=True, timeout=180 * harness.SLOW).stdout
+                              capture_output=True, timeout=540 * harness.SLOW).stdout
 
     def add_node(self, name, gpus=0, cpu="32", memory="256Gi", product=None, address="10.0.0.7",
                  taints=()):
@@ -342,7 +357,7 @@ class Cluster:
 
     def audited(self, since=0):
         """What berth asked, from the audit log's line `since` on; a line that is being written is left out."""
-        whole = self.audit.read_text().rpartition("\n")[0] if self.audit.exists() else ""
+        whole = self.audit.read_bytes().rpartition(b"\n")[0] if self.audit.exists() else b""
         return [json.loads(line) for line in whole.splitlines()[since:]]
 
     def calls(self, since=0):
