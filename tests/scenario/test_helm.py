@@ -23,7 +23,7 @@ EVERYTHING = ["ingress.enabled=true", "ingress.className=web", "ingress.tlsSecre
 def helm(*args, ok=True):
     assert HELM.exists(), f"{HELM} is missing; run tools/setup kubernetes"
     # What it would keep goes nowhere.
-    out = subprocess.run([HELM, *map(str, args)], capture_output=True, text=True, timeout=240 * harness.SLOW,
+    out = subprocess.run([HELM, *map(str, args)], capture_output=True, text=True, timeout=600 * harness.SLOW,
                          env={**os.environ, "HELM_CACHE_HOME": "/nonexistent", "HELM_CONFIG_HOME": "/nonexistent",
                               "HELM_DATA_HOME": "/nonexistent"})
     assert (out.returncode == 0) == ok, out
@@ -104,7 +104,7 @@ def test_a_name_is_made_once():
 def test_the_program_runs_as_its_pod_would(cluster, tmp_path, make_server):
     """Installed for real; then the container's arguments, environment and files, with its account's rights."""
     helm("install", "demo", CHART, "--kubeconfig", cluster.kubeconfig, "--set", "serviceAccount.name=berth-demo",
-         "--set", "persistence.enabled=false", "--wait", "--timeout", "180s")  # kwok plays the pod
+         "--set", "persistence.enabled=false", "--wait", "--timeout", "540s")  # kwok plays the pod
     try:
         made = cluster.get("/apis/apps/v1/namespaces/default/deployments/demo-berth")
         (container,) = made["spec"]["template"]["spec"]["containers"]

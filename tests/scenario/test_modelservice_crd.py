@@ -23,7 +23,7 @@ OPERATOR = "system:serviceaccount:modelservice-system:modelservice-operator"
 def make(cluster, target, *more, ok=True):
     kubectl = f"KUBECTL=kubectl --kubeconfig={cluster.kubeconfig}"
     out = subprocess.run(["make", "-s", "-C", HERE, target, kubectl, *more], capture_output=True, text=True,
-                         timeout=180 * harness.SLOW)
+                         timeout=540 * harness.SLOW)
     assert (out.returncode == 0) == ok, out
     return out.stdout + out.stderr
 

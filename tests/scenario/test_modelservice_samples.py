@@ -67,7 +67,7 @@ def test_the_first_one_serves(files, tmp_path):  # noqa: F811
     def args_of(container):
         return [a.replace("/model-cache", str(volume)) for a in container["args"]]
 
-    subprocess.run([harness.BERTH, *args_of(pod["initContainers"][0])], check=True, env=env, cwd=tmp_path, timeout=120)
+    subprocess.run([harness.BERTH, *args_of(pod["initContainers"][0])], check=True, env=env, cwd=tmp_path, timeout=360)
     port = harness.free_port()
     probed = pod["containers"][0]
     argv = [str(harness.BERTH)] + [a.replace("--host=0.0.0.0", "--host=127.0.0.1").replace("--port=8000", f"--port={port}")

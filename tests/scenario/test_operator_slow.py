@@ -94,9 +94,16 @@ def test_others_do_not_wait_while_it_is_asked_whether_a_kind_is_served(prepared,
     base = with_base(prepared, inferencePool="spec: {targetPortNumber: 8000}\n")
     for i in range(6):  # more than there are threads
         prepared.create(SERVICES, service(f"pools{i}", f"org/pools{i}", **base))
-    harness.wait_until(lambda: asked, 90, "it is asked")
-    prepared.create(SERVICES, service("svc", decode=LLM))
-    harness.wait_until(lambda: prepared.exists(f"{DEPLOYMENTS}/svc-decode"), 60, "it is made")
-    assert time.monotonic() - asked[0] < CALL_S, "not before the question was given up"
+
+    def is_made_meanwhile(name, question):
+        """Before the question of that number is given up?"""
+        harness.wait_until(lambda: len(asked) > question, 90, "it is asked")
+        prepared.create(SERVICES, service(name, f"org/{name}", decode=LLM))
+        harness.wait_until(lambda: prepared.exists(f"{DEPLOYMENTS}/{name}-decode"), 60, "it is made")
+        return time.monotonic() - asked[question] < CALL_S
+
+    # Whoever waited would be late each time; a machine that is slow for half a minute is so once.
+    assert any(is_made_meanwhile(f"svc{i}", len(asked) if i > 0 else 0) for i in range(3)), \
+        "not before the question was given up"
     assert not prepared.exists(f"{DEPLOYMENTS}/pools0-decode")
-    wait_ready(prepared, "svc")
+    wait_ready(prepared, "svc0")

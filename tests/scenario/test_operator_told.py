@@ -6,6 +6,8 @@ from test_operator_groups import CRD, DECODE, groups, play, removed_in_the_end, 
 
 DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
 LLM = {"replicas": 1, "containers": [{"name": "llm", "image": "a"}]}
+# What is wrong is one thing.  An API server that stands still meanwhile is told of, too: by a watch, and by events.
+MOST = 3
 
 
 def serve(cluster, served):
@@ -23,10 +25,10 @@ def test_a_kind_that_is_not_served_any_more(prepared, operator, groups):  # noqa
     serve(prepared, False)
     try:
         # Its watch lasts as long as the API server lets it.
-        harness.wait_until(lambda: condition(prepared, "svc")["status"] == "False", 180, "it is told")
+        harness.wait_until(lambda: "leaderworkerset.x-k8s.io/v1 any more" in condition(prepared, "svc")["message"],
+                           180, "it is told")
         told = condition(prepared, "svc")
-        assert told["reason"] == "ApplyFailed" and "leaderworkerset.x-k8s.io/v1 any more" in told["message"], told
-        assert "served again" in told["message"], told
+        assert (told["status"], told["reason"]) == ("False", "ApplyFailed") and "served again" in told["message"], told
         # Whoever has none is as it was, and can be changed.
         prepared.merge(f"{SERVICES}/other", {"spec": {"decode": {"replicas": 2}}})
         harness.wait_until(lambda: prepared.get(f"{DEPLOYMENTS}/other-decode")["spec"]["replicas"] == 2, 90, "it goes on")
@@ -88,9 +90,9 @@ def test_a_role_of_endpoint_pickers_that_there_is_not(prepared, make_operator):
     try:
         harness.wait_until(lambda: condition(prepared, "svc", "ConfigValid")["reason"] == "Valid", 120, "it is seen")
         wait_ready(prepared, "svc")
-        assert "there is a ClusterRole picks-endpoints now" in o.said(), o.said()
+        harness.wait_until(lambda: "there is a ClusterRole picks-endpoints now" in o.said(), 90, "it is logged")
         wait_still(prepared)
-        assert_said_once(o, 1)
+        assert_said_once(o, MOST)
     finally:
         prepared.api("DELETE", f"{path}/picks-endpoints")
 
@@ -100,7 +102,7 @@ def test_a_role_that_cannot_be_watched(prepared, make_operator):
     o = make_operator({"--epp-cluster-role": "picks,all=now"})
     prepared.create(SERVICES, service("svc", decode=LLM, **with_base(prepared)))
     harness.wait_until(lambda: condition(prepared, "svc", "ConfigValid")["reason"] == "Warnings", 90, "it is told")
-    assert "ClusterRole picks,all=now comes or goes cannot be seen" in o.said(), o.said()
+    harness.wait_until(lambda: "ClusterRole picks,all=now comes or goes cannot be seen" in o.said(), 90, "it is logged")
     wait_ready(prepared, "svc")
 
 
@@ -108,10 +110,13 @@ def test_a_right_that_the_operator_lacks(prepared, groups, make_operator, tmp_pa
     with rights_but(prepared, "leaderworkersets", tmp_path) as config:
         o = make_operator({"--kubeconfig": config})
         prepared.create(SERVICES, service("svc", decode={**DECODE, **LLM}))
-        harness.wait_until(lambda: "leaderworkersets" in condition(prepared, "svc")["message"], 90, "it is told")
+        right = "the operator's role lacks this right"
+        # Not that a list was not answered in time, which is told, too; and the log may have it later than the status.
+        harness.wait_until(lambda: right in condition(prepared, "svc")["message"] and right in o.said(), 90, "it is told")
         told = condition(prepared, "svc")["message"]
+        assert "leaderworkersets" in told, told
         for text in (told, o.said()):
-            assert "the operator's role lacks this right" in text and "deploy/modelservice/rbac.yaml" in text, text
+            assert right in text and "deploy/modelservice/rbac.yaml" in text, text
             assert "upgrade the Helm release" in text and "a RoleBinding" not in text, text
 
 
@@ -130,7 +135,7 @@ def test_a_namespace_that_is_made_later(prepared, make_operator):
             return any(c["type"] == "Ready" and c["status"] == "True" for c in found)
 
         harness.wait_until(is_ready, 150, "it goes on by itself")
-        assert_said_once(o, 1)
+        assert_said_once(o, MOST)
     finally:
         prepared.api("DELETE", "/api/v1/namespaces/msvc-later")
 
@@ -168,7 +173,10 @@ def test_pods_that_nobody_makes(prepared, operator):
     path = f"/api/v1/namespaces/{SPACE}/resourcequotas"
     prepared.create(path, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})
     try:
-        harness.wait_until(lambda: "pods" in prepared.get(f"{path}/none").get("status", {}).get("hard", {}), 120, "a quota")
+        # The API server itself, which takes pods, learns of it a little later than it answers who asks for it.
+        pod = {"metadata": {"name": "one"}, "spec": {"containers": [{"name": "llm", "image": "a"}]}}
+        harness.wait_until(lambda: "exceeded quota: none" in prepared.api(
+            "POST", f"/api/v1/namespaces/{SPACE}/pods?dryRun=All", pod)[1].get("message", ""), 120, "a quota")
         prepared.create(SERVICES, service("svc", decode=LLM))
         harness.wait_until(lambda: "exceeded quota: none" in condition(prepared, "svc")["message"], 90, "it is told why")
     finally:
