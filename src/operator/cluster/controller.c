@@ -169,7 +169,7 @@ troubled(void *arg, int r, const char *why)
     else if (!c->troubled)
         berth_warn("operator: %s", why);
     c->troubled = r < 0;
-    c->undefined = r == -BERTH_ENOENT;
+    c->undefined = r == -BERTH_ENOENT || (r < 0 && c->undefined);
 }
 
 bool
