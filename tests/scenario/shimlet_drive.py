@@ -1,4 +1,5 @@
 """A shimlet without the control plane: build/test_shimlet_drive does what it is told, line by line."""
+import collections
 import json
 import os
 import queue
@@ -49,15 +50,19 @@ class Drive:
 
     def ask(self, op, **what):
         """The answer, whatever it is: {"r": 0, ...}."""
-        self.process.stdin.write(json.dumps({"op": op, **what}) + "\n")
+        self.process.stdin.write(json.dumps({"op": op, "timeout_ms": 240_000, **what}) + "\n")
         self.process.stdin.flush()
-        return self.answers.get(timeout=180 * harness.SLOW)
+        return self.answers.get(timeout=300 * harness.SLOW)
 
     def do(self, op, **what):
         """The answer of what must succeed."""
         answer = self.ask(op, **what)
         assert answer["r"] >= 0, answer
         return answer
+
+    def wait_does(self, op, **what):
+        """Until it succeeds: the server may be slow, or have come back just now."""
+        return harness.wait_until(lambda: (a := self.ask(op, **what))["r"] >= 0 and a, PATIENCE, f"{op} {what}")
 
     def apply(self, unit):
         return self.do("apply", unit=unit)
@@ -81,12 +86,21 @@ class Drive:
         def all_ready():
             seen = self.status(name)
             up = [r for r in seen["replicas"] if r["state"] == "ready"]
-            return seen if len(up) == n == len(seen["replicas"]) else None
+            return seen if seen["exists"] and len(up) == n == len(seen["replicas"]) else None
         return harness.wait_until(all_ready, seconds, f"{n} replicas of {name} ready")
 
     def remove(self, name, seconds=60):
-        """Until nothing is left."""
-        harness.wait_until(lambda: self.do("remove", name=name)["r"] == 0, seconds, f"{name} gone")
+        """Until nothing is left.  A call that fails is made again."""
+        said = {"r": 1}
+
+        def gone():
+            said.update(self.ask("remove", name=name))
+            return said["r"] == 0
+
+        try:
+            harness.wait_until(gone, seconds, f"{name} gone")
+        except AssertionError as e:
+            raise AssertionError(f"{e}: {said}") from None
 
     def memory(self):
         """Resident MiB."""
@@ -113,12 +127,13 @@ class KubeDrive(Drive):
     def wait_ready(self, name, n, seconds=PATIENCE):
         return super().wait_ready(name, n, seconds)
 
+    def wait_seen(self, name, n):
+        """As wait_ready(), and its workload and its Service are known, too: each kind's watch may lag."""
+        return harness.wait_until(lambda: not (x := self.wait_ready(name, n))["drifted"] and x, PATIENCE,
+                                  f"all of {name} is seen")
+
     def remove(self, name, seconds=PATIENCE):
         super().remove(name, seconds)
-
-    def wait_does(self, op, **what):
-        """Until it succeeds: the server may be slow, or have come back just now."""
-        return harness.wait_until(lambda: (a := self.ask(op, **what))["r"] >= 0 and a, PATIENCE, f"{op} {what}")
 
 
 def unit(name, **more):
@@ -127,8 +142,8 @@ def unit(name, **more):
 
 @pytest.fixture
 def settings(cluster):
-    # The limit of 10 calls a second is another test's.
-    return {"kubeconfig": str(cluster.config), "qps": 200, "burst": 200}
+    # The limits of 10 calls a second, and of how long one takes, are other tests'.
+    return {"kubeconfig": str(cluster.config), "qps": 200, "burst": 200, "timeout_s": 120}
 
 
 @pytest.fixture
@@ -148,3 +163,26 @@ def service(cluster, name):
 def pods_of(cluster, name):
     return cluster.objects("/api/v1/namespaces/default/pods?labelSelector="
                            f"app.kubernetes.io/instance={name}")
+
+
+def wait_unplayed_gone(cluster, drive, name):
+    """Of a machine where no kubelet ends the pods.  A controller that has not heard of their end yet may make more."""
+    def gone():
+        for pod in pods_of(cluster, name):
+            path = f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}?gracePeriodSeconds=0"
+            cluster.api("DELETE", path)
+        return drive.ask("remove", name=name)["r"] == 0
+
+    harness.wait_until(gone, PATIENCE, f"{name} gone")
+
+
+def asked(cluster, since):
+    """As calls(), but for watches, which end and begin anew every few minutes, and for what a server in trouble
+    could not do or put off, which is asked again."""
+    counts = collections.Counter()
+    for event in cluster.audited(since):
+        ref, code = event.get("objectRef", {}), event.get("responseStatus", {}).get("code", 0)
+        if event["verb"] != "watch" and event["stage"] == "ResponseComplete" and code < 500 and code != 429:
+            name = ref.get("resource", event["requestURI"].split("?")[0])
+            counts[event["verb"], name + ("/" + ref["subresource"] if "subresource" in ref else "")] += 1
+    return counts

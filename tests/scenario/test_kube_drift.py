@@ -1,12 +1,12 @@
 """What others change of the Kubernetes shimlet's objects is seen and put right, on real servers."""
 import harness
-from shimlet_drive import PLAIN, KubeDrive, deployment, drive, service, settings, unit  # noqa: F401 (fixtures)
+from shimlet_drive import PLAIN, KubeDrive, asked, deployment, drive, service, settings, unit  # noqa: F401 (fixtures)
 
 
 def test_what_others_change_is_put_right(cluster, drive):
     u = unit("drift")
     drive.apply(u)
-    drive.wait_ready("drift", 2)
+    drive.wait_seen("drift", 2)  # a Service that is not known yet were drift, too
     since, begin = drive.count(), cluster.audit_lines()
     cluster.kubectl("scale", "deployment/drift", "--replicas=5")
     harness.wait_until(lambda: "drift-id" in drive.said("changed", since), 60, "to be told")
@@ -60,7 +60,8 @@ def test_what_others_change_while_berth_is_away_is_put_right(cluster, settings):
         harness.wait_until(lambda: not d.status("touched")["drifted"], 60, "no drift")
         d.wait_ready("touched", 1)
         d.apply(touched)
-        calls = cluster.calls(since)
+        harness.wait_until(lambda: asked(cluster, since)["patch", "deployments"], 60, "it is in the log")
+        calls = asked(cluster, since)
         assert calls["patch", "deployments"] == 1 and calls["patch", "services"] == 0, calls
         for u in (asleep, touched):
             d.remove(u["name"])

@@ -23,15 +23,17 @@ def test_ways_to_say_who_we_are(cluster, tmp_path):
         path = tmp_path / f"{name}.config"
         path.write_text(json.dumps(cluster.config_of("berth", **user)))
         with KubeDrive("kubernetes", {}, env={"KUBECONFIG": str(path)}) as drive:
-            assert drive.ask("list")["r"] == 0, name
+            drive.wait_does("list")
     path = tmp_path / "wrong.config"
     path.write_text(json.dumps(cluster.config_of("berth", token="wrong")))
     with KubeDrive("kubernetes", {"kubeconfig": str(path)}) as drive:
-        answer = drive.ask("list")
-        assert answer["r"] < 0 and "401" in answer["error"] and "renew" in answer["error"], answer
+        # As above: what the server says is known once it has.
+        answer = harness.wait_until(lambda: "401" in ((a := drive.ask("list", timeout_ms=5000))["error"] or "") and a,
+                                    60, "it is refused")
+        assert answer["r"] < 0 and "renew" in answer["error"], answer
     # A right that is missing is named by the server, and how to give it by us.
     with KubeDrive("kubernetes", {"kubeconfig": str(cluster.config), "namespace": "kube-none"}) as drive:
-        # It waits in vain for what there is; what the server says of that is known once it has.
+        # It waits in vain for what there is.
         answer = harness.wait_until(lambda: (a := drive.ask("apply", unit=unit("nowhere"), timeout_ms=5000)) and (
             "kube-none" in (a["error"] or "")) and a, 60, "the namespace is named")
         assert answer["r"] < 0, answer
