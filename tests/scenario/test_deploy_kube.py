@@ -37,6 +37,12 @@ def ours(cluster, kind, sid):
     return [o for o in cluster.objects(kind) if o["metadata"].get("labels", {}).get("app") == sid]
 
 
+def wait_nothing_left(cluster, *sids):
+    """A controller that has not heard of a Deployment's end yet makes another pod, which is the garbage collector's."""
+    wait_until(lambda: not [o for kind in KINDS for sid in sids for o in ours(cluster, kind, sid)], PATIENCE,
+               "nothing is left")
+
+
 def wait_tracks(server, sid, stable, canary=0):
     """So many replicas are ready on each track and no step is under way."""
     def there():
@@ -93,7 +99,7 @@ def test_a_service_of_a_cluster(server, cluster, tmp_path):
 
     berth(server, "delete", sid)
     wait_gone(server, sid, PATIENCE)
-    assert [o for kind in KINDS for o in ours(cluster, kind, sid)] == []
+    wait_nothing_left(cluster, sid)
 
 
 def test_logs_are_followed_over_rollouts_and_restarts(server, cluster, logging_node, tmp_path):
@@ -129,15 +135,16 @@ def test_logs_are_followed_over_rollouts_and_restarts(server, cluster, logging_n
         (again,) = first
         for state, restarts in (({"running": {}}, 0), ({"terminated": {"exitCode": 1}}, 0),
                                 ({"waiting": {"reason": "CrashLoopBackOff"}}, 0), ({"running": {}}, 1)):
-            if "terminated" in state:
-                kubelet.ended.add(again)
-                wait_until(lambda: again not in kubelet.ended, PATIENCE, "the end of its log")
             if restarts == 1:
                 harness.time.sleep(1)  # in which nothing may be read anew
                 assert heard(first), out.read_text()
             cluster.merge(f"{KINDS[3]}/{again}/status", {"status": {"containerStatuses": [{
                 "name": "talks", "image": "x", "imageID": "", "ready": False, "restartCount": restarts,
                 "state": {"running": None, "terminated": None, "waiting": None, **state}}]}})
+            if "terminated" in state:  # which is known before its log ends: else that were read on, and never end here
+                wait_until(lambda: "ended with" in json.dumps(get(server, sid)["replicas"]), PATIENCE, "it is known")
+                kubelet.ended.add(again)
+                wait_until(lambda: again not in kubelet.ended, PATIENCE, "the end of its log")
         wait_until(lambda: heard(first, 2), PATIENCE, "the log of its second life")
         assert heard(three - first), out.read_text()
         # One for each life, and some more where a server was slow; not again and again.
@@ -146,10 +153,17 @@ def test_logs_are_followed_over_rollouts_and_restarts(server, cluster, logging_n
         assert server.delete(f"{API}/{sid}").status == 200
         wait_until(lambda: all(p["metadata"].get("deletionTimestamp") for p in ours(cluster, KINDS[3], sid)),
                    PATIENCE, "all of them are going")
-        for name in three:  # no kubelet ends them
-            cluster.api("DELETE", f"{KINDS[3]}/{name}?gracePeriodSeconds=0")
+
+        def ends():
+            more = {p["metadata"]["name"] for p in ours(cluster, KINDS[3], sid)}
+            for name in more:  # no kubelet ends them, and one may be made while they go
+                cluster.api("DELETE", f"{KINDS[3]}/{name}?gracePeriodSeconds=0")
+            kubelet.ended.update(more)
+            return follower.poll() is not None
+
         kubelet.ended.update(three)
-        assert follower.wait(PATIENCE * harness.SLOW) == 0
+        wait_until(ends, PATIENCE, "nobody follows any more")
+        assert follower.returncode == 0, out.read_text()
         assert heard(first, 2) and heard(three - first), out.read_text()
     finally:
         follower.kill()
@@ -178,7 +192,7 @@ def test_either_server_goes_and_comes(server, cluster):
     wait_until(lambda: rests(cluster), PATIENCE, "four quiet seconds")
     assert berth(server, "delete", sid)
     wait_gone(server, sid, PATIENCE)
-    assert [o for kind in KINDS for o in ours(cluster, kind, sid)] == []
+    wait_nothing_left(cluster, sid)
 
 
 def changes(cluster, since):

@@ -12,10 +12,11 @@ import pytest
 import harness
 from harness import wait_until
 from services import API, berth, deploy, get, wait, wait_gone
-from test_deploy_kube import KINDS, PATIENCE, changes, ours, rests, server, wait_tracks  # noqa: F401 (a fixture)
+from test_deploy_kube import (KINDS, PATIENCE, changes, ours, rests, server,  # noqa: F401 (a fixture)
+                              wait_nothing_left, wait_tracks)
 
 AWAY_S = 60  # what this is about; neither longer nor shorter on a slow machine
-BACK_S = 120  # from when it answers again until all is as wished: ten times what a calm machine takes
+BACK_S = 120  # from when it answers again until all that is to be changed is: ten times what a calm machine takes
 pytestmark = pytest.mark.timeout(1800 * harness.SLOW)  # each wait ends by itself
 
 
@@ -133,16 +134,23 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server,
             wait(2)
     finally:
         silence.close()
-    listened = time.monotonic() - begun
+    listened, minutes = time.monotonic() - begun, max(1, (time.monotonic() - stopped) / AWAY_S)
     used, said = cpu(server) - before, server.log().splitlines()[lines:]
     print(f"{silence.count} connections in {listened:.1f} s, {used:.2f} s of CPU, {len(said)} lines of "
           f"log in {AWAY_S} s")
-    assert silence.count < 2 * listened + 10 and used < 3 * harness.SLOW and len(said) < 10, said
+    assert silence.count < 2 * listened + 10 and used < 3 * minutes * harness.SLOW and len(said) < 10, said
     since = cluster.audit_lines()
     cluster.start_api()
     back = time.monotonic()
     cluster.start_others()
     cluster.kubectl("scale", f"deployment/{names['shrunk']}", "--replicas=0")
+    # What Berth does about it; what the cluster's controllers make of that takes as long as they take.
+    wished = {("patch", names["changes"]), ("patch", names["shrunk"]), ("delete", names["goes"])}
+    wait_until(lambda: wished <= set(done := changes(cluster, since)) and
+               {name for _, name in done} - set(names.values()), PATIENCE, "all is changed, and what comes is made")
+    took = time.monotonic() - back
+    print(f"all was changed {took:.1f} s after it was back")
+    assert took < BACK_S * harness.SLOW
     wait_until(lambda: get(server, ids["changes"])["runningRevision"] == 2, PATIENCE, "the update")
     wait_until(lambda: replicas_of(cluster, ids["edited"]) == 1 and replicas_of(cluster, ids["shrunk"]) == 2,
                PATIENCE, "as many replicas as are wished for")
@@ -152,25 +160,24 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server,
     wait_gone(server, ids["goes"], PATIENCE)
     for command, out in asked_for.values():
         assert command.wait(PATIENCE * harness.SLOW) == 0, out.read_text()
-        # Once for each reason: one that hangs up, and one that does not answer in time.  Not at every look.
-        assert 1 <= out.read_text().count("cannot be reached") <= 3, out.read_text()
-    took = time.monotonic() - back
-    print(f"all is as wished {took:.1f} s after it was back")
-    assert took < BACK_S * harness.SLOW
+        # Once for each reason: one that hangs up, and one that does not answer in time; some more where those take
+        # turns.  Not at every look, of which there are four a second.
+        told = [line for line in out.read_text().splitlines() if "cannot be reached" in line]
+        assert 1 <= len(told) <= 10 and all(a != b for a, b in zip(told, told[1:])), told
     for name, uid in uids.items():
         assert [d["metadata"]["uid"] for d in ours(cluster, KINDS[0], ids[name])] == (
             [] if name == "goes" else [uid])
-    assert [o for kind in KINDS for o in ours(cluster, kind, ids["goes"])] == []
+    wait_nothing_left(cluster, ids["goes"])
     (d,) = ours(cluster, KINDS[0], ids["changes"])
     assert {"name": "A", "value": "2"} in d["spec"]["template"]["spec"]["containers"][0]["env"]
     (comes,) = ours(cluster, KINDS[0], ids["comes"])
     for sid in ids.values():
         wait_until(lambda: "cannot be reached" not in json.dumps(server.get(f"{API}/{sid}").json), PATIENCE, sid)
     done = collections.Counter(changes(cluster, since))
-    wished = {("patch", names["changes"]), ("patch", names["shrunk"]), ("patch", comes["metadata"]["name"]),
-              ("delete", names["goes"])}
-    # What was edited may have been put right before the server went.
-    assert wished <= set(done) <= wished | {("patch", names["edited"])} and max(done.values()) <= 2, done
+    wished |= {("patch", comes["metadata"]["name"])}
+    # What was edited may have been put right before the server went.  What is not seen ten seconds after it was
+    # applied is applied again.
+    assert wished <= set(done) <= wished | {("patch", names["edited"])} and max(done.values()) <= 3, done
     # Its watches see again what others do.
     wait_until(lambda: rests(cluster), PATIENCE, "four quiet seconds")
     cluster.kubectl("scale", f"deployment/{names['stays']}", "--replicas=3")
@@ -179,6 +186,4 @@ def test_a_minute_without_an_api_server(server, cluster, reachable, make_server,
         if name != "goes":
             assert berth(server, "delete", sid)
             wait_gone(server, sid, PATIENCE)
-    # A pod that the scaling up made as its Deployment went is the garbage collector's, which takes its time.
-    wait_until(lambda: not [o for kind in KINDS for sid in ids.values() for o in ours(cluster, kind, sid)], PATIENCE,
-               "nothing is left")
+    wait_nothing_left(cluster, *ids.values())
