@@ -126,7 +126,7 @@ class Dockerd:
         """What runs a command where the daemon and its containers are."""
         return ["nsenter", "-t", str(self.first), "-m", "-p", "-r", "-w", "--"]
 
-    def up(self, seconds=120):
+    def up(self, seconds=360):
         """Start the daemon; its containers of before come back as their policy says."""
         env = {"PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin", "LD_LIBRARY_PATH": str(LIB),
                "HOME": self.dir, "TMPDIR": self.dir}
@@ -161,7 +161,7 @@ class Dockerd:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, how)
         try:
-            self.process.wait(60 * harness.SLOW)
+            self.process.wait(180 * harness.SLOW)  # it ends its containers first, which have 15 s
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -203,7 +203,7 @@ class Dockerd:
             return f.read()[-1500:]
 
     # ---- its API ----
-    def ask(self, method, path, body=None, timeout=60, content_type="application/json"):
+    def ask(self, method, path, body=None, timeout=300, content_type="application/json"):
         """(status, JSON or text)"""
         c = UnixConnection(self.socket, timeout)
         try:

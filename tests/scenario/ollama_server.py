@@ -39,7 +39,7 @@ class Ollama:
 
     def __exit__(self, *_):
         self.kill()
-        shutil.rmtree(self.dir)
+        shutil.rmtree(self.dir, ignore_errors=True)  # its engines were told to end, and may not have yet
 
     def up(self):
         env = {"PATH": os.environ["PATH"], "HOME": str(self.dir), "OLLAMA_HOST": self.host,

@@ -24,7 +24,7 @@ def operations(docker, only=None, network="host"):
                BERTH_TEST_NETWORK=network, BERTH_TEST_MODEL=str(harness.SMOLLM),
                BERTH_TEST_ENTER=" ".join(docker.enter()))
     r = subprocess.run([PROGRAM, *([only] if only else [])], env=env, capture_output=True,
-                       text=True, timeout=560)
+                       text=True, timeout=800 * harness.SLOW)
     text = r.stdout + r.stderr
     assert r.returncode == 0 and "PASSED" in text, text[-6000:]
 
@@ -73,7 +73,7 @@ def test_a_daemon_that_was_restarted(docker, how, tmp_path):
             at.unlink()
             wait_until(lambda: at.exists() or p.poll() is not None, 120, "its absence was noticed")
             docker.up()
-            text = p.communicate(timeout=240 * harness.SLOW)[0]
+            text = p.communicate(timeout=600 * harness.SLOW)[0]
         finally:
             p.kill()
             if docker.process is None:
@@ -122,5 +122,5 @@ def test_a_service_through_the_control_plane(docker):
                BERTH_TEST_MODEL=str(harness.SMOLLM),
                BERTH_TEST_KILL=f"{' '.join(docker.enter())} sh -c '{kill}'")
     r = subprocess.run([PROGRAM.with_name("test_docker_deploy")], env=env, capture_output=True,
-                       text=True, timeout=560)
+                       text=True, timeout=800 * harness.SLOW)
     assert r.returncode == 0 and "PASSED" in r.stdout + r.stderr, (r.stdout + r.stderr)[-6000:]

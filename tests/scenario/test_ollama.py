@@ -60,14 +60,20 @@ def name_of(revision, number, hash="aaaa", unit=UNIT["name"], owner="test"):
 
 
 def settle(drive, wanted):
-    """Rounds until the unit is as wanted."""
+    """Rounds until the unit is as wanted.  A server that takes ten seconds for an answer is as one that is away."""
     def there():
-        drive.apply(wanted)
+        if drive.ask("apply", unit=wanted)["r"] < 0:
+            return None
         seen = drive.status(wanted["name"])
         return seen if (len(seen["replicas"]) == wanted.get("replicas", 1) and
                         all(r["state"] == "ready" and r["hash"] == wanted["hash"]
                             for r in seen["replicas"])) else None
     return wait_until(there, PATIENCE, f"{wanted} is there")
+
+
+def wait_status(drive, words):
+    """What is seen, once the server has answered, and that is the matter."""
+    return wait_until(lambda: words in ((s := drive.status(UNIT["name"]))["message"] or "") and s, PATIENCE, words)
 
 
 # ---- the operations ----
@@ -76,9 +82,8 @@ def settle(drive, wanted):
 def test_a_file_becomes_a_model(ollama, drive):
     """Made once, with the service's context length, loaded, and answering; a second round makes nothing; a
     new revision comes before the old one goes; to none and back."""
-    assert drive.do("check", unit=UNIT)
-    drive.apply(UNIT)
-    (replica,) = drive.status(UNIT["name"])["replicas"]
+    assert drive.wait_does("check", unit=UNIT)
+    (replica,) = settle(drive, UNIT)["replicas"]
     assert (replica["state"], replica["endpoint"], replica["revision"]) == ("ready", ollama.url, 1)
     assert ollama.tags() == ollama.loaded() == [name_of(1, 1)]
     assert "num_ctx 512" in " ".join(ollama.good("POST", "/api/show", {"model": name_of(1, 1)})
@@ -86,12 +91,12 @@ def test_a_file_becomes_a_model(ollama, drive):
     status, answer = ollama.chat(name_of(1, 1))
     assert status == 200 and answer["usage"]["completion_tokens"] == 4, answer
     made = ollama.asked("POST /api/create")
-    drive.apply(UNIT)
+    drive.wait_does("apply", unit=UNIT)
     assert ollama.asked("POST /api/create") == made
 
-    drive.apply(unit(hash="bbbb", revision=2))
+    drive.wait_does("apply", unit=unit(hash="bbbb", revision=2))
     assert ollama.tags() == [name_of(1, 1), name_of(2, 2, "bbbb")]
-    drive.apply(unit(hash="bbbb", revision=2))
+    drive.wait_does("apply", unit=unit(hash="bbbb", revision=2))
     assert ollama.tags() == [name_of(2, 2, "bbbb")]
     wait_until(lambda: ollama.loaded() == ollama.tags(), PATIENCE, "the old one is out of memory")
     assert drive.said("drain") == [name_of(1, 1)]
@@ -109,7 +114,7 @@ def test_a_file_becomes_a_model(ollama, drive):
 
 def test_what_is_others_is_left_alone(ollama, drive):
     """Models of a person, and of another control plane that has a unit of the same name."""
-    drive.apply(UNIT)
+    drive.wait_does("apply", unit=UNIT)
     theirs = [name_of(1, 1, owner="other"), "mine:latest"]
     for name in theirs:
         ollama.good("POST", "/api/create", {"model": name, "from": name_of(1, 1), "stream": False})
@@ -128,12 +133,12 @@ def test_what_was_made_is_adopted(ollama, tmp_path):
 
     (tmp_path / "lost").mkdir()
     with open_(tmp_path) as d:
-        d.apply(UNIT)
+        d.wait_does("apply", unit=UNIT)
     made = ollama.asked("POST /api/create")
     with open_(tmp_path) as d:
         seen = d.status(UNIT["name"])
         assert [r["state"] for r in seen["replicas"]] == ["ready"] and not seen["drifted"]
-        d.apply(UNIT)
+        d.wait_does("apply", unit=UNIT)
     with open_(tmp_path / "lost") as d:
         assert d.status(UNIT["name"])["hash"] == "aaaa"
         settle(d, UNIT)
@@ -146,10 +151,10 @@ def test_what_was_made_is_adopted(ollama, tmp_path):
 def test_drift_and_an_absence_are_seen_to(ollama, drive):
     """A model that somebody deleted is made again; while the server is away the reason says what to
     do, and when it is back the model is loaded again."""
-    drive.apply(UNIT)
+    drive.wait_does("apply", unit=UNIT)
     ollama.good("DELETE", "/api/delete", {"model": name_of(1, 1)})
-    seen = drive.status(UNIT["name"])
-    assert seen["drifted"] and "was deleted" in seen["message"] and seen["replicas"] == []
+    seen = wait_status(drive, "was deleted")
+    assert seen["drifted"] and seen["replicas"] == []
     settle(drive, UNIT)
     assert ollama.tags() == [name_of(1, 2)]
 
@@ -160,9 +165,9 @@ def test_drift_and_an_absence_are_seen_to(ollama, drive):
     assert drive.ask("apply", unit=UNIT)["r"] == drive.ask("remove", name=UNIT["name"])["r"] == -17
     ollama.up()
     assert ollama.loaded() == []
-    seen = drive.status(UNIT["name"])
-    assert seen["drifted"] and "was away" in seen["message"] and seen["replicas"][0]["state"] == "ready"
-    drive.apply(UNIT)
+    seen = wait_status(drive, "was away")
+    assert seen["drifted"] and seen["replicas"][0]["state"] == "ready"
+    drive.wait_does("apply", unit=UNIT)
     assert ollama.loaded() == [name_of(1, 2)] and not drive.status(UNIT["name"])["drifted"]
 
 
@@ -191,7 +196,7 @@ def test_a_pull_tells_how_far_it_is_and_goes_on_where_it_stopped(ollama, drive):
     with Registry(harness.SMOLLM) as registry:
         pulled = unit(model_path=None, settings={**ONE, "model": registry.name, "insecure": True})
         registry.slow.set()
-        answer = drive.ask("apply", unit=pulled, timeout_ms=15_000)  # a quarter of what it takes
+        answer = drive.ask("apply", unit=pulled, timeout_ms=25_000)  # half of what it takes
         assert answer["r"] == -9, answer  # cancelled
         assert any("pulling" in note and "MiB" in note for note in drive.said("note")), drive.events
         assert drive.status(UNIT["name"])["replicas"] == []
@@ -268,7 +273,9 @@ def test_servers_that_are_none(drive):
             for text, words in ((Old.text, "0.5.5 or newer is needed"), (b"hello", "is it an Ollama"),
                                 (b"{}", "is it an Ollama")):
                 Old.text = text
-                answer = drive.ask("check", unit=unit(settings=there))
+                asked = {"unit": unit(settings=there)}
+                answer = wait_until(  # it has ten seconds for it
+                    lambda: (a := drive.ask("check", **asked))["r"] not in (-6, -17) and a, PATIENCE, words)
                 assert answer["r"] == NOT_AGAIN["unsupported"] and words in answer["error"], answer
         finally:
             server.shutdown()
