@@ -13,7 +13,7 @@ STEPS = ["model-validation", "config-rendering", "resource-deployment", "health-
 def berth(server, *args):
     """A command against that server; what it printed."""
     r = subprocess.run([harness.BERTH, *map(str, args), "--server", server.url], text=True,
-                       capture_output=True, timeout=180 * harness.SLOW, env=server.env)
+                       capture_output=True, timeout=600 * harness.SLOW, env=server.env)
     assert r.returncode == 0, (args, r.stdout, r.stderr, server.log()[-3000:])
     return r.stdout
 

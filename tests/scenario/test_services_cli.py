@@ -1,4 +1,5 @@
 """Services on the command line, as a person and as a script use it."""
+import functools
 import json
 import os
 import pathlib
@@ -10,9 +11,10 @@ import subprocess
 import pytest
 
 import harness
+import test_cli
 from services import STEPS
-from test_cli import berth, ok
 
+berth, ok = (functools.partial(f, timeout=240) for f in (test_cli.berth, test_cli.ok))  # they wait for services
 COMMANDS = ["deploy", "services", "describe", "logs", "update", "scale", "rollback", "promote", "weight", "retry",
             "delete", "events", "plugins", "node"]
 SCRIPTED = ["--shimlet", "shimmy", "modelFile=/tmp"]
@@ -51,15 +53,29 @@ def test_help_is_in_groups():
 
 
 def test_a_file_is_deployed_with_words_over_it(server, tmp_path):
-    at = tmp_path / "service.yaml"  # what ran before anybody looked would have no steps to show
-    at.write_text("name: from-file\nmodelFile: /tmp\nshimlet: shimmy\nreplicaCount: 1\n"
-                  "env:\n  BATCH: 16\nresourceRequirements:\n  memory: 1Gi\nshimletConfig:\n  start_ms: 3000\n")
-    r = berth("deploy", "-f", at, "replicaCount=2", "env.MODE=quick", "resourceRequirements.cpu=500m", server=server)
-    assert r.returncode == 0, r
+    at, go = tmp_path / "service.yaml", tmp_path / "go"
+    at.write_text("name: from-file\nmodelFile: /tmp\nshimlet: shimmy\nreplicaCount: 1\nenv:\n  BATCH: 16\n"
+                  "resourceRequirements:\n  memory: 1Gi\nsteps:\n  resource-deployment:\n"
+                  f"    preHook: until test -e {go}; do sleep 0.1; done\n")
+    p = subprocess.Popen([str(harness.BERTH), "deploy", "-f", str(at), "replicaCount=2", "env.MODE=quick",
+                          "resourceRequirements.cpu=500m", "--server", server.url],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        told = [p.stderr.readline()]  # what ran before anybody looked would have no steps to show
+        while "resource-deployment" not in told[-1]:
+            assert p.poll() is None, told
+            told.append(p.stderr.readline())
+        go.touch()
+        out, rest = p.communicate(timeout=240 * harness.SLOW)
+    finally:
+        p.kill()
+        p.wait()
+    told = "".join(told) + rest
+    assert p.returncode == 0, (out, told)
     # What was done comes as it is done, on standard error; what a script wants on standard output.
-    assert [line.split()[0] for line in r.stderr.splitlines() if " ok " in line] == STEPS, r.stderr
-    sid, = re.findall(r"^(from-file-\S+) is running after", r.stdout, re.M)
-    assert r.stderr.splitlines()[0] == sid
+    assert [line.split()[0] for line in told.splitlines() if " ok " in line] == STEPS, told
+    sid, = re.findall(r"^(from-file-\S+) is running after", out, re.M)
+    assert told.splitlines()[0] == sid
     spec = described(server, sid)["spec"]
     assert spec["replicaCount"] == 2 and spec["resourceRequirements"] == {"cpu": "500m", "memory": "1Gi"}
     assert {e["key"]: e["value"] for e in spec["env"]} == {"BATCH": "16", "MODE": "quick"}
@@ -223,12 +239,15 @@ def test_interrupting_ends_the_watching_not_the_work(server, tmp_path):
 def test_waiting_has_a_limit(server):
     r = berth("deploy", *SCRIPTED, "modelName=never", "shimletConfig.never_ready=true", "--timeout", "3", server=server)
     assert r.returncode == 1 and "does not run yet after 3 s" in r.stderr and "berth describe" in r.stderr, r
-    assert "what it says so far: " in r.stderr, r
+    harness.wait_until(lambda: described(server, "never")["message"], 60, "it says something")
+    r = berth("update", "never", "env.A=1", "--timeout", "3", server=server)
+    assert r.returncode == 1 and "what it says so far: " in r.stderr, r
     ok("delete", "never", server=server)
 
 
 def test_a_deletion_that_takes_long_says_why(server):
-    ok("deploy", *SCRIPTED, "modelName=tough", "shimletConfig.fail_op=remove", "shimletConfig.fail_count=5",
+    # For 20 s, as it is told after three, and who is told may stand still for ten.
+    ok("deploy", *SCRIPTED, "modelName=tough", "shimletConfig.fail_op=remove", "shimletConfig.fail_count=7",
        "shimletConfig.fail_code=EIO", server=server)
     r = berth("delete", "tough", server=server)
     assert r.returncode == 0 and r.stdout.endswith(" is deleted\n"), r
