@@ -171,7 +171,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(seconds * SLOW)
+                self.process.wait(3 * seconds * SLOW)  # as wait_until() does
             except subprocess.TimeoutExpired:
                 self.kill()
                 return None
@@ -283,11 +283,19 @@ class Server:
         """An instance of an echo model is at work until this ends, if its `delay_ms` is long enough:
         then the client of its request leaves."""
         body = json.dumps({"inputs": [v2_input("x", "INT32", [1], [1])]}).encode()
+        request = (b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+                   % (model.encode(), len(body)) + body)
         with self.socket() as s:
             before = self.status(model)["running"]
-            s.sendall(b"POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-                      % (model.encode(), len(body)) + body)
-            wait_until(lambda: self.status(model)["running"] > before, 60, f"a run of {model}")
+
+            def runs():
+                if is_readable(s):  # it has ended before we looked: a machine that halts
+                    assert not read_answer(s)[1]
+                    s.sendall(request)
+                return self.status(model)["running"] > before
+
+            s.sendall(request)
+            wait_until(runs, 60, f"a run of {model}")
             yield
         wait_until(lambda: self.status(model)["running"] <= before, 60, f"the end of a run of {model}")
 
@@ -379,9 +387,14 @@ def read_answer(sock):
         data += more
 
 
+def is_readable(sock):
+    """Has something come, or has the peer closed?"""
+    return bool(select.select([sock], [], [], 0)[0])
+
+
 def closes(sock, seconds):
-    """Does the peer close within that time?  What it still sends is read and thrown away."""
-    end = time.monotonic() + seconds * SLOW
+    """Does the peer close within three times that, as wait_until() waits?  What it still sends is thrown away."""
+    end = time.monotonic() + 3 * seconds * SLOW
     while (left := end - time.monotonic()) > 0:
         if not select.select([sock], [], [], left)[0]:
             return False

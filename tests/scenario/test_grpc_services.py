@@ -22,10 +22,11 @@ UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = range(4)
 
 def grpcurl(server, *args, data=None, tls=()):
     """What grpcurl prints; its messages as a list of JSON objects when data is given."""
-    argv = [str(GRPCURL), *(tls or ["-plaintext"]), "-max-time", "60"]
+    argv = [str(GRPCURL), *(tls or ["-plaintext"]), "-max-time", str(int(120 * harness.SLOW))]
     if data is not None:
         argv += ["-d", json.dumps(data)]
-    p = subprocess.run([*argv, f"localhost:{server.port}", *args], capture_output=True, text=True, timeout=90)
+    p = subprocess.run([*argv, f"localhost:{server.port}", *args], capture_output=True, text=True,
+                       timeout=150 * harness.SLOW)
     assert p.returncode == 0, p.stderr + p.stdout
     if data is None:
         return p.stdout
@@ -51,7 +52,7 @@ class Unimodel:
         call = make(f"/unimodel.v1.{service}/{method}", request_serializer=ask.SerializeToString,
                     response_deserializer=tell.FromString)
         message = json_format.ParseDict(request, ask(), descriptor_pool=self.pool)
-        answer = call(message, timeout=60)
+        answer = call(message, timeout=120 * harness.SLOW)
         as_dict = lambda a: json_format.MessageToDict(a, preserving_proto_field_name=True,
                                                       descriptor_pool=self.pool)
         return map(as_dict, answer) if m.server_streaming else as_dict(answer)
@@ -109,7 +110,7 @@ def test_both_versions_of_reflection_answer_many_questions(channel):
                      ask(file_containing_symbol="inference.GRPCInferenceService.ModelInfer"),
                      ask(file_containing_symbol="inference.NoSuch"), ask(),
                      ask(all_extension_numbers_of_type="unimodel.v1.Usage")] * 20
-        answers = list(call(iter(questions), timeout=60))
+        answers = list(call(iter(questions), timeout=120 * harness.SLOW))
         assert [a.original_request for a in answers] == questions
         kinds = [a.WhichOneof("message_response") for a in answers[:8]]
         file, error = "file_descriptor_response", "error_response"
@@ -127,7 +128,7 @@ def test_check_and_list(echo, channel):
     health = health_pb2_grpc.HealthStub(channel)
 
     def check(service):
-        return health.Check(health_pb2.HealthCheckRequest(service=service), timeout=60).status
+        return health.Check(health_pb2.HealthCheckRequest(service=service), timeout=120 * harness.SLOW).status
 
     for service in ["", "echo", *SERVICES]:
         assert check(service) == SERVING, service
@@ -136,7 +137,7 @@ def test_check_and_list(echo, channel):
     assert echo.post("/v2/repository/models/other/unload", {}).status == 200
     echo.wait_model("other", "Unloaded")
     harness.wait_until(lambda: check("other") == NOT_SERVING, 60, "it does not serve")
-    states = health.List(health_pb2.HealthListRequest(), timeout=60).statuses
+    states = health.List(health_pb2.HealthListRequest(), timeout=120 * harness.SLOW).statuses
     assert {name: s.status for name, s in states.items()} == {
         "": SERVING, "echo": SERVING, "other": NOT_SERVING, **{s: SERVING for s in SERVICES}}
     assert grpcurl(echo, "grpc.health.v1.Health/Check", data={}) == [{"status": "SERVING"}]
@@ -194,13 +195,13 @@ def test_watch_tells_that_the_server_stops_and_does_not_hold_it(make_server):
     server = make_server("--drain-timeout", "300")
     stopped = []
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as c:
-        watch = health_pb2_grpc.HealthStub(c).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        watch = health_pb2_grpc.HealthStub(c).Watch(health_pb2.HealthCheckRequest(), timeout=250)
         assert next(watch).status == SERVING
         stopper = threading.Thread(target=lambda: stopped.append(server.stop(seconds=60)))  # less than it would wait
         stopper.start()
         assert next(watch).status == NOT_SERVING
         assert code_of(lambda: next(watch)) == grpc.StatusCode.UNAVAILABLE
-        stopper.join(90)
+        stopper.join(250)
         assert stopped == [0]
 
 
@@ -313,13 +314,14 @@ def test_a_stream_that_is_left_frees_its_sequence(models_server, unimodel):
     def canceled():
         return models_server.metric("berth_requests_canceled_total", model="smollm2") or 0
 
+    harness.wait_until(lambda: models_server.status("smollm2")["running"] == 0, 60, "nothing of others runs")
     before = canceled()
     stream = unimodel.channel.unary_stream("/unimodel.v1.InferenceService/PredictStream")
     asked = unimodel.pool.FindMessageTypeByName("unimodel.v1.PredictRequest")
     message = json_format.ParseDict({"model": "smollm2", "input": "Tell a long story.",
-                                     "parameters": {"max_tokens": 3000}},
+                                     "parameters": {"max_tokens": 3000, "custom": {"ignore_eos": True}}},
                                     message_factory.GetMessageClass(asked)(), descriptor_pool=unimodel.pool)
-    call = stream(message.SerializeToString(), timeout=60)
+    call = stream(message.SerializeToString(), timeout=180)
     next(call)
     call.cancel()
     harness.wait_until(lambda: models_server.status("smollm2")["running"] == 0, 60, "the sequence's end")
@@ -352,7 +354,7 @@ def test_over_tls(make_server, certificate, tmp_path):
     with grpc.secure_channel(f"localhost:{server.port}", trust) as c:
         grpc.channel_ready_future(c).result(timeout=60 * harness.SLOW)
         health = health_pb2_grpc.HealthStub(c)
-        watch = health.Watch(health_pb2.HealthCheckRequest(service="e"), timeout=60)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="e"), timeout=120 * harness.SLOW)
         next_until(watch, SERVING)
         assert Unimodel(c).predict(model="e", input=[1, 2, 3])["output"] == [1, 2, 3]
         watch.cancel()

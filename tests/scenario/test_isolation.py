@@ -102,7 +102,7 @@ def echo_answers(server):
     ("abort", r"signal 6 \(Aborted"),
     ("segv", r"signal 11 \(Segmentation fault"),
     ("exit", r"ended by itself with status 0"),
-    ("loop", r"did not end its work within 3 s \(run_timeout_secs\)"),
+    ("loop", r"did not end its work within 15 s \(run_timeout_secs\)"),
     ("bomb", r"memory_limit_mb of 200|signal 6"),
     ("eat:400", r"memory_limit_mb of 200|signal 6"),
     ("child", r"signal 6"),
@@ -113,7 +113,8 @@ def test_a_fault_costs_its_own_request(server, word, says):
     if word == "segv" and harness.SANITIZED:
         says = "signal|status"
     limit = {} if harness.SANITIZED else {"memory_limit_mb": 200}
-    fault(server, config={"run_timeout_secs": 60 if word != "loop" else 3, **limit})
+    # What is no loop ends well within it, even where a worker stands still for a while.
+    fault(server, config={"run_timeout_secs": 60 if word != "loop" else 15, **limit})
     before = int(did(server, "f", "pid"))
     assert before != server.pid
     stop, missed = threading.Event(), []
@@ -159,15 +160,24 @@ def test_a_worker_that_closes_its_descriptors_does_not_get_lost(make_server, wor
     server = make_server()
     fault(server)
     fault(server, "g")
+    pids = {m: {int(did(server, m, "pid"))} for m in ("f", "g")}
+
+    def answers(model):
+        a = do(server, model, "pid")
+        if a.status == 200:
+            pids[model].add(int(a.json["outputs"][0]["data"][0]))
+        return a.status == 200
+
     for model in ("f", "g"):
         do(server, model, word)
-        assert did(server, model, "ok") == "ok"
-    workers = workers_of(server)
-    pids = {int(did(server, m, "pid")) for m in ("f", "g")}
+        # Where the server hears of it that worker is ended, whatever it does just then, and there is another.
+        wait_until(lambda: do(server, model, "ok").status == 200, 60, "an answer all the same")
+        wait_until(lambda: answers(model), 60, "its process")
     assert server.post("/v2/repository/models/f/unload").status == 200
-    wait_until(lambda: sum(map(is_alive, pids)) == 1, 60, f"the worker of f to end: {workers}")
+    wait_until(lambda: not any(map(is_alive, pids["f"])), 60, f"the worker of f to end: {pids}")
+    wait_until(lambda: answers("g"), 60, "g to answer as before")
     server.kill()
-    wait_until(lambda: not any(map(is_alive, pids)), 60, "the worker of g to end")
+    wait_until(lambda: not any(map(is_alive, pids["g"])), 60, "the worker of g to end")
     server.start()
     server.wait_model("g")
     wait_until(lambda: len(list(pathlib.Path(server.state_dir, "workers").glob("*.sock"))) == len(workers_of(server)),
@@ -182,7 +192,8 @@ def test_a_worker_that_writes_over_shared_memory_harms_itself(server):
             do(server, "f", "ok")
         assert echo_answers(server)
         for pid in workers_of(server):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the server has ended it for what it wrote
+                os.kill(pid, signal.SIGKILL)
     assert server.post("/v2/repository/models/f/load").status == 200  # it was given up
     wait_until(lambda: do(server, "f", "ok").status == 200, 60, "an answer again")
 
@@ -235,13 +246,14 @@ def test_a_poison_request_takes_its_batch_down_once(server):
 
 def test_requests_wait_for_the_worker_within_their_deadlines(server):
     fault(server, config={"load_ms": 4000})
+    start = time.monotonic()
     a = do(server, "f", "abort")
     assert a.status >= 500
-    start = time.monotonic()
     b = server.post("/v2/models/f/infer",
                     {"inputs": [{"name": "do", "datatype": "BYTES", "shape": [1], "data": ["ok"]}],
                      "parameters": {"timeout": 200_000}})  # microseconds
-    assert b.status == 504 or time.monotonic() - start >= 1, b
+    # A machine that halts may have its worker back before it is asked again, but not sooner than that.
+    assert b.status == 504 or (b.status == 200 and time.monotonic() - start >= 4), b
     assert did(server, "f", "ok") == "ok"
     assert echo_answers(server)
 
@@ -249,18 +261,28 @@ def test_requests_wait_for_the_worker_within_their_deadlines(server):
 def test_a_crash_loop_is_ended(server, tmp_path):
     """Five crashes in a minute: FAILED with the reason, until load is asked for."""
     fault(server)
-    for _ in range(5):
+    begin = time.monotonic()
+
+    def crash():
         a = do(server, "f", "abort")
         assert a.status >= 500, a
-    wait_until(lambda: "Error" in json.dumps(server.status("f")["status"]), 60, "the model to fail")
+
+    def failed():
+        if time.monotonic() - begin > 60:  # a machine that halts: they were not five in a minute
+            crash()
+        return "Error" in json.dumps(server.status("f")["status"])
+
+    for _ in range(5):
+        crash()
+    wait_until(failed, 60, "the model to fail")
     assert "given up until it is loaded again" in json.dumps(server.status("f")), server.status("f")
     assert "signal 6" in json.dumps(server.status("f"))
     a = do(server, "f", "ok")
     assert a.status >= 500, a
     wait_until(lambda: not workers_of(server), 60, "no worker")
     assert server.post("/v2/repository/models/f/load").status == 200
-    server.wait_model("f")
-    assert did(server, "f", "ok") == "ok"
+    # Until what has failed is put away its failure is what is told.
+    wait_until(lambda: do(server, "f", "ok").status == 200, 60, "an answer again")
 
 
 def test_a_crash_while_idle_is_noticed(server, tmp_path):
@@ -340,7 +362,7 @@ def test_a_core_file_that_cannot_be_kept_is_said(server):
 
 
 def test_stopping_does_not_wait_for_a_load(server):
-    fault(server, "l", config={"load_ms": 120000}, wait=False)
+    fault(server, "l", config={"load_ms": 600000}, wait=False)
     wait_until(lambda: "l" in workers_of(server).values(), 60, "the worker to load")
     assert server.stop(seconds=60) == 0, server.log()
     server.start()
@@ -349,7 +371,7 @@ def test_stopping_does_not_wait_for_a_load(server):
 
 @pytest.mark.parametrize("how", ["unload", "unregister"])
 def test_a_load_that_nobody_wants_any_more_ends_at_once(server, how):
-    fault(server, "l", config={"load_ms": 120000}, wait=False)
+    fault(server, "l", config={"load_ms": 600000}, wait=False)
     wait_until(lambda: "l" in workers_of(server).values(), 60, "the worker to load")
     if how == "unload":
         assert server.post("/v2/repository/models/l/unload", {}).status == 200
@@ -441,9 +463,10 @@ def test_llama_answers_the_same(server):
 
 
 def test_a_client_that_leaves_frees_its_sequence(server):
-    smollm(server, "there", {"isolation": "process"})
+    smollm(server, "there", {"isolation": "process", "context_length": 4096})
     sock = server.socket()
-    body = json.dumps({"model": "there", "prompt": SMOLLM_PROMPT, "max_tokens": 900,
+    # So many that a machine that halts does not come to the last one before its client has left.
+    body = json.dumps({"model": "there", "prompt": SMOLLM_PROMPT, "max_tokens": 4000,
                        "ignore_eos": True, "stream": True}).encode()
     sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                  b"Content-Length: %d\r\n\r\n" % len(body) + body)

@@ -127,7 +127,7 @@ def test_it_deploys_with_itself_as_the_engine(folder, tmp_path):
         a = server.post("/api/v1/modserv/deploy", {"modelName": "m", "modelFile": str(tmp_path / "m.echo")})
         sid = a.json["data"]["serviceId"]
         harness.wait_until(lambda: server.get(f"/api/v1/modserv/{sid}").json["data"]["phase"] == "running", 60,
-                           (folder / "log").read_text)
+                           "it runs")
         a = server.post("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "hi you"}]})
         assert a.json["choices"][0]["message"]["content"] == "hi you", a
         server.delete(f"/api/v1/modserv/{sid}")
@@ -278,7 +278,8 @@ def test_a_slow_client_has_the_read_timeout_for_a_request(folder, tmp_path):
                 at = time.monotonic()
                 s.sendall(begin)
                 while not select.select([s], [], [], 0.5)[0]:  # a byte each half second
-                    s.sendall(b"x")
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # closed just now
+                        s.sendall(b"x")
                     assert time.monotonic() - at < 60 * harness.SLOW
                 assert time.monotonic() - at > 2  # not for the first pause
                 data, _ = harness.read_answer(s)

@@ -135,7 +135,7 @@ def test_what_was_loaded_is_loaded_again(make_server, folder, template):
     server.start()
     assert listed(server)["template"]["source"] == str(path)
     harness.wait_until(lambda: get(server, sid)["replicas"], 60, "it is adopted")
-    assert get(server, sid)["phase"] == "running"
+    wait_phase(server, sid)
 
     # Another file in its place is not what was tried; none at all is no plugin either.
     server.stop()

@@ -47,8 +47,23 @@ def longest_wait(server, c):
         other.request("GET", "/health")
         assert other.getresponse().read()
         longest = max(longest, work(server) - asked)
-    assert longest > 0, "nothing was asked meanwhile"
-    return longest / (work(server) - begin)
+    other.close()
+    return longest / (work(server) - begin) if longest > 0 else 1  # 1: nothing was asked meanwhile
+
+
+def share_of(server, check, *request):
+    """longest_wait() of that request, whose answer check() looks at: the least of five.  A client that
+    halts waits longer than it has to, or asks nothing meanwhile; a loop that is held up is so each time."""
+    least = 1
+    for _ in range(5):
+        c = send(server, *request)
+        least = min(least, longest_wait(server, c))
+        a = c.getresponse()
+        check(a.status, a.read())
+        c.close()
+        if least < 0.5:
+            break
+    return least
 
 
 def numbers(count):
@@ -64,10 +79,11 @@ def test_a_large_body_holds_up_nobody(make_server, encoding):
     server.register("echo")
     count = 4_000_000
     body = numbers(count)
-    c = send(server, "/v2/models/echo/infer", gzip.compress(body, 1) if encoding else body, encoding)
-    share = longest_wait(server, c)
-    a = c.getresponse()
-    assert a.status == 200 and a.read().endswith(b"\0\0\xa0\x3f" * 100)
+
+    def check(status, data):
+        assert status == 200 and data.endswith(b"\0\0\xa0\x3f" * 100)
+
+    share = share_of(server, check, "/v2/models/echo/infer", gzip.compress(body, 1) if encoding else body, encoding)
     assert share < 0.5, "the loop did nothing else while it read the body"
 
 
@@ -79,12 +95,12 @@ def test_a_large_picture_holds_up_nobody(make_server):
     picture = io.BytesIO()
     noise = random.Random(1).randbytes(64)
     Image.frombytes("L", (8, 8), noise).resize((6000, 6000)).save(picture, "JPEG", quality=60)
-    c = send(server, "/v1/models/digits/predict",
-             json.dumps({"input": harness.b64(picture.getvalue())}))
-    share = longest_wait(server, c)
-    a = c.getresponse()
-    assert a.status == 200, a.read()
-    assert "label" in a.read().decode()
+
+    def check(status, data):
+        assert status == 200 and b"label" in data, data
+
+    share = share_of(server, check, "/v1/models/digits/predict",
+                     json.dumps({"input": harness.b64(picture.getvalue())}))
     assert share < 0.5, "the loop did nothing else while it decoded the picture"
 
 

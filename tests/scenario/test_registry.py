@@ -88,7 +88,7 @@ def test_kill_while_registering(make_server, state, tmp_path, after):
     threads = [threading.Thread(target=register, args=(w,), daemon=True) for w in range(4)]
     for t in threads:
         t.start()
-    assert enough.wait(60 * harness.SLOW)
+    assert enough.wait(180 * harness.SLOW)
     server.kill()
     for t in threads:
         t.join(60)
@@ -121,7 +121,7 @@ def test_kill_while_deleting(make_server, state, tmp_path):
 
     t = threading.Thread(target=delete, daemon=True)
     t.start()
-    assert enough.wait(60 * harness.SLOW)
+    assert enough.wait(180 * harness.SLOW)
     server.kill()
     t.join(60)
     there = names(make_server("--set", "engine.max_models=200", state_dir=state))
@@ -237,7 +237,8 @@ def test_model_dir_takes_what_is_dropped(make_server, tmp_path):
         shutil.rmtree(folder / "digits")
         harness.wait_until(lambda: server.get("/v1/models/digits").status == 404, 60, "digits gone")
     assert traffic.bad == []
-    assert "bad.onnx" in str(server.status("bad")) and "bad" in server.log()
+    assert "bad.onnx" in str(server.status("bad"))
+    harness.wait_until(lambda: "bad.onnx" in server.log(), 60, "it is told")
     assert "readme" not in names(server)
 
 
@@ -280,7 +281,7 @@ def test_versions_in_a_folder(make_server, tmp_path):
         a = server.post(path + "/infer", body)
         return a.json.get("model_version") if a.status == 200 else a.status
 
-    harness.wait_until(lambda: served("every", "1") == "1", 60, "both versions served")
+    harness.wait_until(lambda: (served("every", "1"), served("every", "3")) == ("1", "3"), 60, "both versions served")
     assert server.get("/v2/models/every").json["versions"] == ["1", "3"]
     assert served("latest") == "3" == served("every") == served("every", "3")
     assert served("latest", "1") == 503
@@ -324,7 +325,8 @@ def test_a_big_load_does_not_hold_up_others(make_server):
     server.register("small")
     with Traffic(server, "small") as traffic:
         server.register("big", "llama", harness.SMOLLM, {"threads": 1})
-        server.register("slow", config={"load_ms": 5000}, wait=False)
+        # So long that not even a machine that halts has it loaded before the others are answered.
+        server.register("slow", config={"load_ms": 15000}, wait=False)
         count = traffic.count
         harness.wait_until(lambda: traffic.count > count + 20, 60, "going on")
         assert server.status("slow")["loaded_at"] is None, "requests waited for another model's load"
@@ -357,12 +359,16 @@ def test_registering_and_deleting_leaves_nothing(make_server, tmp_path):
 def test_deleting_a_busy_model_answers_its_requests(make_server):
     server = make_server("--set", "engine.max_batch_wait_ms=0")
     server.register("busy", config={"delay_ms": 2000})
+
+    def at_work():
+        return len(answers) == 5 or server.status("busy").get("status") == "Running"
+
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(infer(server, "busy")))
                for _ in range(5)]
     for t in threads:
         t.start()
-    harness.wait_until(lambda: server.status("busy").get("status") == "Running", 60, "at work")
+    harness.wait_until(at_work, 60, "at work")
     assert server.delete("/v1/models/busy").status == 200
     for t in threads:
         t.join(60)
